@@ -1,0 +1,56 @@
+"""Every error this library raises on purpose: a code for machines, a sentence for people.
+
+A message says what was found, why it cannot be used, and what to do. It never embeds a value
+read from a patient's file.
+
+    HeadClipError
+    ├── UnreadableInput     no image, a broken file, a folder without permission
+    ├── UnusableGeometry    slices that form no stack
+    ├── UnusableWeights     a missing, truncated or mismatched model file
+    ├── InvalidSettings     an option outside its range, an unknown name
+    └── OutOfMemory         a batch too large for the device
+"""
+
+
+class HeadClipError(Exception):
+    """The root of every error raised on purpose.
+
+    Attributes:
+        code: A short stable name for reports, for example ``"zero-byte-file"``.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+
+    default_code = "failed"
+
+
+class UnreadableInput(HeadClipError):
+    """An input that holds no readable image."""
+
+    default_code = "unreadable-input"
+
+
+class UnusableGeometry(HeadClipError):
+    """Slices whose positions do not form a stack that can be worked on."""
+
+    default_code = "unusable-geometry"
+
+
+class UnusableWeights(HeadClipError):
+    """A model file that is missing, damaged, or made for something else."""
+
+    default_code = "unusable-weights"
+
+
+class InvalidSettings(HeadClipError):
+    """An option that is unknown or outside its range."""
+
+    default_code = "invalid-settings"
+
+
+class OutOfMemory(HeadClipError):
+    """The device ran out of memory."""
+
+    default_code = "out-of-memory"

@@ -1,0 +1,143 @@
+"""Where each slice of a stack lies in the patient: LPS millimetres, as in DICOM.
+
+Indices are always ``(slice, row, column)`` and name voxel centres. NIfTI's RAS exists only inside
+the two ``nifti.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from headclip_med.errors import UnusableGeometry
+
+EVEN_SPACING_TOLERANCE = 0.05
+"""Steps between slices may differ by this fraction of the median and still count as even."""
+
+STRAIGHT_TOLERANCE_MM = 0.05
+"""Slice origins may lie this far off a straight line and still count as one affine grid."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The place of every voxel centre of a stack of parallel slices.
+
+    Slices keep their own origins, so tilted (sheared), gapped and reversed stacks are ordinary.
+
+    Attributes:
+        origins_lps_mm: Centre of the first voxel (row 0, column 0) of each slice.
+        row_step_lps_mm: From one row to the next, down a column of voxels.
+        column_step_lps_mm: From one column to the next, along a row of voxels.
+        rows: Voxels down.
+        columns: Voxels across.
+        is_patient: False where the input had no patient geometry (a photograph); lengths are then
+            in pixels.
+    """
+
+    origins_lps_mm: Float[np.ndarray, "slices 3"]
+    row_step_lps_mm: Float[np.ndarray, "3"]
+    column_step_lps_mm: Float[np.ndarray, "3"]
+    rows: int
+    columns: int
+    is_patient: bool = True
+
+    @classmethod
+    def of_pixels(cls, *, slices: int, rows: int, columns: int) -> Grid:
+        """Build the grid of images without patient geometry: unit steps, one unit apart."""
+        origins = np.zeros((slices, 3))
+        origins[:, 2] = np.arange(slices)
+        return cls(origins, np.array([0.0, 1, 0]), np.array([1.0, 0, 0]), rows, columns, False)
+
+    @classmethod
+    def from_affine_lps(
+        cls, affine_lps: Float[np.ndarray, "4 4"], *, shape: tuple[int, int, int]
+    ) -> Grid:
+        """Build an even grid from an affine that maps ``(slice, row, column, 1)`` to LPS mm."""
+        slices, rows, columns = shape
+        origins = affine_lps[:3, 3] + np.arange(slices)[:, None] * affine_lps[:3, 0]
+        return cls(origins, affine_lps[:3, 1].copy(), affine_lps[:3, 2].copy(), rows, columns)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns."""
+        return len(self.origins_lps_mm), self.rows, self.columns
+
+    @property
+    def pixel_spacing_mm(self) -> tuple[float, float]:
+        """Distance between rows, and between columns."""
+        row_mm = float(np.linalg.norm(self.row_step_lps_mm))
+        return row_mm, float(np.linalg.norm(self.column_step_lps_mm))
+
+    @property
+    def normal_lps(self) -> Float[np.ndarray, "3"]:
+        """Unit normal of the slices: column direction x row direction, as DICOM orders them."""
+        normal = np.cross(self.column_step_lps_mm, self.row_step_lps_mm)
+        return np.asarray(normal / np.linalg.norm(normal))
+
+    @property
+    def slice_positions_mm(self) -> Float[np.ndarray, "slices"]:
+        """Position of each slice along the normal."""
+        return np.asarray(self.origins_lps_mm @ self.normal_lps)
+
+    @property
+    def slice_thicknesses_mm(self) -> Float[np.ndarray, "slices"]:
+        """Extent that each slice stands for: half way to each neighbour; 1 for a single slice."""
+        positions = self.slice_positions_mm
+        if len(positions) < 2:
+            return np.ones(len(positions))
+        steps = np.abs(np.diff(positions))
+        return (np.concatenate([steps[:1], steps]) + np.concatenate([steps, steps[-1:]])) / 2
+
+    @property
+    def voxel_volumes_mm3(self) -> Float[np.ndarray, "slices"]:
+        """Volume of one voxel in each slice, from its true neighbour spacing."""
+        area = float(np.prod(self.pixel_spacing_mm))
+        return self.slice_thicknesses_mm * area
+
+    @property
+    def is_even(self) -> bool:
+        """Whether one affine describes the whole stack (tilt allowed, gaps not)."""
+        if len(self.origins_lps_mm) < 3:
+            return True
+        steps = np.diff(self.origins_lps_mm, axis=0)
+        typical = np.median(steps, axis=0)
+        allowed = EVEN_SPACING_TOLERANCE * np.linalg.norm(typical) + STRAIGHT_TOLERANCE_MM
+        return bool(np.all(np.linalg.norm(steps - typical, axis=1) <= allowed))
+
+    @property
+    def affine_lps(self) -> Float[np.ndarray, "4 4"]:
+        """The affine from ``(slice, row, column, 1)`` to LPS mm.
+
+        Raises:
+            UnusableGeometry: The slices are unevenly spaced, so no affine holds.
+        """
+        if not self.is_even:
+            raise UnusableGeometry(
+                "The slices are unevenly spaced, so no single affine describes them; "
+                "work slice by slice, or resample first.",
+                code="uneven-spacing",
+            )
+        origins = self.origins_lps_mm
+        step = self.normal_lps
+        if len(origins) > 1:
+            step = (origins[-1] - origins[0]) / (len(origins) - 1)
+        affine = np.eye(4)
+        affine[:3] = np.stack(
+            [step, self.row_step_lps_mm, self.column_step_lps_mm, origins[0]], axis=1
+        )
+        return affine
+
+    def to_lps_mm(self, indices: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
+        """Map (slice, row, column) indices, fractions allowed, to patient millimetres.
+
+        Between two slices the origin is interpolated; beyond the stack it is clamped.
+        """
+        numbers = np.arange(len(self.origins_lps_mm))
+        origins = np.stack(
+            [np.interp(indices[:, 0], numbers, self.origins_lps_mm[:, axis]) for axis in range(3)],
+            axis=1,
+        )
+        rows = indices[:, 1:2] * self.row_step_lps_mm
+        return np.asarray(origins + rows + indices[:, 2:3] * self.column_step_lps_mm)

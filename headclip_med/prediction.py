@@ -1,0 +1,23 @@
+"""What every anomaly model returns for a batch of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """An anomaly map and a global score per image, on the model's device.
+
+    Attributes:
+        map: float32 in [0, 1]; how abnormal each pixel looks (HeadCLIP eq. 12).
+        global_score: float32 in [0, 1]; how abnormal the image looks as a whole (S_global).
+    """
+
+    map: Float[Tensor, "batch height width"]
+    global_score: Float[Tensor, "batch"]

@@ -1,0 +1,1 @@
+"""Pictures and volumes made from nothing but numbers: training corpus, phantoms, demonstration."""
