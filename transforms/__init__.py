@@ -1,0 +1,33 @@
+"""From a volume to the images a model sees, and from its maps to heatmap, lesions and scores."""
+
+from headclip_med.transforms.array import CTWindow, CutSlices, PasteMaps, PercentileWindow
+from headclip_med.transforms.dictionary import CTWindowd, CutSlicesd, PasteMapsd, PercentileWindowd
+from headclip_med.transforms.lesions import find_lesions
+from headclip_med.transforms.scores import joint_score, local_score, pool_slices
+from headclip_med.transforms.slices import cut_slices, fuse, resize_images, resize_maps
+from headclip_med.transforms.tiles import SliceModel, predict_slices
+from headclip_med.transforms.window import CT_WINDOWS_HU, apply_window, choose_window
+
+__all__ = [
+    "CT_WINDOWS_HU",
+    "CTWindow",
+    "CTWindowd",
+    "CutSlices",
+    "CutSlicesd",
+    "PasteMaps",
+    "PasteMapsd",
+    "PercentileWindow",
+    "PercentileWindowd",
+    "SliceModel",
+    "apply_window",
+    "choose_window",
+    "cut_slices",
+    "find_lesions",
+    "fuse",
+    "joint_score",
+    "local_score",
+    "pool_slices",
+    "predict_slices",
+    "resize_images",
+    "resize_maps",
+]

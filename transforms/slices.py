@@ -1,0 +1,78 @@
+"""Slices of a volume as a model sees them, and the way back onto the volume's own grid.
+
+Everything stays in index space, slice by slice: nothing is resampled to an even or upright stack.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from headclip_med.errors import HeadClipError
+from headclip_med.geometry import Grid
+from headclip_med.volume import Heatmap
+
+
+def cut_slices(
+    voxels01: Float[np.ndarray, "slices rows columns *colour"],
+) -> Float[Tensor, "slices 3 rows columns"]:
+    """Cut a volume into three-channel images, in the volume's own order.
+
+    Args:
+        voxels01: Grey levels in [0, 1]; a last axis of three where they are colours.
+
+    Returns:
+        One image per slice; a grey one is shown three times without being copied.
+    """
+    voxels = torch.from_numpy(np.ascontiguousarray(voxels01, dtype=np.float32))
+    if voxels.ndim == 4:
+        return voxels.permute(0, 3, 1, 2)
+    return voxels[:, None].expand(-1, 3, -1, -1)
+
+
+def resize_images(
+    images: Float[Tensor, "slices 3 rows columns"], size_px: int
+) -> Float[Tensor, "slices 3 size size"]:
+    """Resize to the model's square input, as the published methods do.
+
+    Bicubic with antialiasing, the aspect ratio is not kept; values stay within [0, 1].
+    """
+    if images.shape[-2:] == (size_px, size_px):
+        return images
+    # Grey images are one plane seen three times (stride 0): resize it once.
+    planes = images[:, :1] if images.stride(1) == 0 else images
+    resized = functional.interpolate(
+        planes, size=(size_px, size_px), mode="bicubic", antialias=True, align_corners=False
+    )
+    return resized.clamp(0, 1).expand(-1, 3, -1, -1)
+
+
+def resize_maps(
+    maps: Float[Tensor, "slices height width"], rows: int, columns: int
+) -> Float[Tensor, "slices rows columns"]:
+    """Resize maps to a slice's size: bilinear, averaged where the slice is the smaller one."""
+    if maps.shape[-2:] == (rows, columns):
+        return maps
+    resized = functional.interpolate(
+        maps[:, None], size=(rows, columns), mode="bilinear", antialias=True, align_corners=False
+    )
+    return resized[:, 0]
+
+
+def fuse(maps: Float[np.ndarray, "slices rows columns"], grid: Grid) -> Heatmap:
+    """Put one map per slice onto the volume's grid, clamped to [0, 1].
+
+    Raises:
+        HeadClipError: A map holds values that are not numbers; calling them healthy would hide a
+            failure.
+    """
+    if not np.isfinite(maps).all():
+        raise HeadClipError(
+            "The model returned values that are not numbers, so nothing can be said about this "
+            "volume; run it in full precision, and check the weights.",
+            code="map-not-finite",
+        )
+    return Heatmap(np.clip(maps, 0, 1).astype(np.float32), grid)

@@ -1,0 +1,122 @@
+"""A model's view of every slice of a volume: whole slices resized, or windows slid over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from monai.inferers.utils import sliding_window_inference
+from torch import Tensor
+
+from headclip_med.errors import OutOfMemory
+from headclip_med.prediction import Prediction
+from headclip_med.settings import ScreenSettings
+from headclip_med.transforms.slices import resize_images, resize_maps
+
+# How PyTorch words a failed allocation on the CPU, where it raises a plain RuntimeError.
+_ALLOCATION_FAILURES = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+@runtime_checkable
+class SliceModel(Protocol):
+    """Anything that gives square images an anomaly map and a score each."""
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images it was made for, in pixels."""
+
+    def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+        """Judge a batch of images with values in [0, 1]."""
+
+
+def predict_slices(
+    model: SliceModel,
+    images: Float[Tensor, "slices 3 rows columns"],
+    *,
+    settings: ScreenSettings,
+    size_px: int | None = None,
+) -> tuple[Float[np.ndarray, "slices rows columns"], Float[np.ndarray, "slices"]]:
+    """Run a model over every slice, in batches.
+
+    Args:
+        model: What judges the images.
+        images: One image per slice, values in [0, 1].
+        settings: Its ``tiling``, ``overlap`` and ``batch_size`` count.
+        size_px: Rows and columns of the model's input; the model's own size by default.
+
+    Returns:
+        A map of each slice at the slice's own size, and a global score of each slice. With windows
+        the score is the highest that the slice's windows give: a lesion fills a few windows, and a
+        mean would fade with every healthy window beside them, so large slices would score lower
+        for the same finding. Scores of overlapping windows are blended first as the maps are, so
+        that one window cannot raise an alarm which none of its neighbours shares.
+
+    Raises:
+        OutOfMemory: A batch does not fit the device.
+    """
+    side = size_px or model.image_size
+    # A slice that fits the model's input needs no windows.
+    slide = settings.tiling == "windows" and max(images.shape[-2:]) > side
+    maps = np.empty((len(images), *images.shape[-2:]), dtype=np.float32)
+    scores = np.empty(len(images), dtype=np.float32)
+    for start in range(0, len(images), settings.batch_size):
+        part = slice(start, start + settings.batch_size)
+        with _memory_advice(settings.batch_size, side), torch.no_grad():
+            if slide:
+                found = _predict_windows(model, images[part], settings, side)
+            else:
+                found = _predict_whole(model, images[part], side)
+        maps[part], scores[part] = found[0].numpy(), found[1].numpy()
+    return maps, scores
+
+
+def _predict_whole(
+    model: SliceModel, images: Tensor, side: int
+) -> tuple[Float[Tensor, "batch rows columns"], Float[Tensor, "batch"]]:
+    rows, columns = images.shape[-2:]
+    prediction = model.predict(resize_images(images, side))
+    return resize_maps(prediction.map.float(), rows, columns).cpu(), prediction.global_score.cpu()
+
+
+def _predict_windows(
+    model: SliceModel, images: Tensor, settings: ScreenSettings, side: int
+) -> tuple[Float[Tensor, "batch rows columns"], Float[Tensor, "batch"]]:
+    def map_and_score(windows: Tensor) -> Tensor:
+        # The inferer blends images only, so the score travels as a constant second channel.
+        found = _predict_whole(model, windows, side)
+        return torch.stack([found[0], found[1][:, None, None].expand_as(found[0])], dim=1)
+
+    blended = sliding_window_inference(
+        images,
+        roi_size=(side, side),
+        sw_batch_size=settings.batch_size,
+        predictor=map_and_score,
+        overlap=settings.overlap,
+        mode="gaussian",
+        padding_mode="replicate",  # a black border would be an edge that the patient does not have
+        sw_device="cpu",
+        device="cpu",
+    )
+    if not isinstance(blended, Tensor):  # it mirrors the predictor's type
+        raise TypeError("the inferer must return one tensor")
+    return blended[:, 0], blended[:, 1].amax(dim=(1, 2)).clamp(0, 1)
+
+
+@contextmanager
+def _memory_advice(batch_size: int, side: int) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        is_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+            words in str(error) for words in _ALLOCATION_FAILURES
+        )
+        if not is_memory:
+            raise
+        raise OutOfMemory(
+            f"The device ran out of memory with {batch_size} images of {side} x {side} px at a "
+            "time; use a smaller --batch-size, or a smaller image size."
+        ) from error
