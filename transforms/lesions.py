@@ -7,7 +7,7 @@ spaced stacks need no resampling.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -126,42 +126,43 @@ def _touching(
     shift_px: Int[np.ndarray, "2"],
 ) -> Int[np.ndarray, "2 pairs"]:
     rows, columns = np.nonzero(lower)
+    mine = lower[rows, columns].astype(np.int64)
+    base = int(upper.max()) + 1
     pairs = []
     for nudge in product((-1, 0, 1), repeat=2):
         row, column = rows + shift_px[0] + nudge[0], columns + shift_px[1] + nudge[1]
         inside = (row >= 0) & (row < len(upper)) & (column >= 0) & (column < upper.shape[1])
         beyond = upper[row[inside], column[inside]]
-        mine = lower[rows[inside], columns[inside]]
-        pairs.append(np.stack([mine, beyond])[:, beyond > 0])
-    return np.asarray(np.unique(np.concatenate(pairs, axis=1), axis=1), dtype=int)
+        met = beyond > 0
+        # A pair as one number: unique numbers are found much faster than unique columns.
+        pairs.append(np.unique(mine[inside][met] * base + beyond[met]))
+    return np.stack(np.divmod(np.unique(np.concatenate(pairs)), base))
 
 
 def _rank(
     pieces: _Pieces, region_of_piece: Int[np.ndarray, "pieces"], minimum_volume_mm3: float
 ) -> tuple[tuple[Lesion, ...], Int[np.ndarray, "regions"]]:
     """Measure the regions; number those that are large enough from 1, the most abnormal first."""
-    order = np.argsort(region_of_piece, kind="stable")
-    starts = np.flatnonzero(np.diff(region_of_piece[order], prepend=-1))
-    regions = [
-        order[start:stop]
-        for start, stop in pairwise([*starts, len(order)])
-        if order[start] != 0  # entry 0 is the background, alone in its region
-    ]
-    found = []
-    for members in regions:
-        volumes = pieces.volumes_mm3[members]
-        if volumes.sum() >= minimum_volume_mm3:
-            found.append((float(pieces.max_scores[members].max()), float(volumes.sum()), members))
-    found.sort(key=lambda one: one[:2], reverse=True)
-    id_of_region = np.zeros(region_of_piece.max() + 1, dtype=np.int32)
+    weights = pieces.volumes_mm3
+    volumes_mm3 = np.bincount(region_of_piece, weights)
+    moments = [np.bincount(region_of_piece, weights * axis) for axis in pieces.centres_lps_mm.T]
+    centres_lps_mm = np.stack(moments, axis=1) / volumes_mm3[:, None]
+    max_scores = np.zeros(len(volumes_mm3))
+    np.maximum.at(max_scores, region_of_piece, pieces.max_scores)
+    last = np.zeros(len(volumes_mm3), dtype=int)
+    np.maximum.at(last, region_of_piece, pieces.slice_numbers)
+    first = last.copy()
+    np.minimum.at(first, region_of_piece, pieces.slice_numbers)
+
+    ranked = np.lexsort((-volumes_mm3, -max_scores))
+    large = ranked[volumes_mm3[ranked] >= minimum_volume_mm3]
+    kept = large[large != region_of_piece[0]]  # the background is alone in its region
+    id_of_region = np.zeros(len(volumes_mm3), dtype=np.int32)
+    id_of_region[kept] = np.arange(1, len(kept) + 1)
     lesions = []
-    for number, (max_score, volume_mm3, members) in enumerate(found, start=1):
-        id_of_region[region_of_piece[members[0]]] = number
-        weights = pieces.volumes_mm3[members]
-        x, y, z = (weights / weights.sum()) @ pieces.centres_lps_mm[members]
-        numbers = pieces.slice_numbers[members]
-        touched = int(numbers.min()), int(numbers.max())
-        lesions.append(
-            Lesion(number, volume_mm3, (float(x), float(y), float(z)), max_score, touched)
-        )
+    for number, region in enumerate(kept, start=1):
+        x, y, z = centres_lps_mm[region].tolist()
+        touched = int(first[region]), int(last[region])
+        volume_mm3, max_score = float(volumes_mm3[region]), float(max_scores[region])
+        lesions.append(Lesion(number, volume_mm3, (x, y, z), max_score, touched))
     return tuple(lesions), id_of_region
