@@ -88,7 +88,8 @@ class Grid:
         if len(positions) < 2:
             return np.ones(len(positions))
         steps = np.abs(np.diff(positions))
-        return (np.concatenate([steps[:1], steps]) + np.concatenate([steps, steps[-1:]])) / 2
+        doubled = np.concatenate([steps[:1], steps]) + np.concatenate([steps, steps[-1:]])
+        return np.asarray(doubled / 2)
 
     @property
     def voxel_volumes_mm3(self) -> Float[np.ndarray, "slices"]:
