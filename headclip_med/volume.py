@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -42,8 +44,11 @@ class Volume:
         modality: DICOM modality (``"CT"``, ``"MR"``, ...); ``"CT"``-like NIfTI stays ``None``.
         body_part: DICOM body part examined, upper case, only where it is a defined term.
         window_hu: (centre, width) stored in the file, if any.
+        name: File name without folder, only where nothing else identifies the input (NIfTI,
+            images). It goes into results, never into logs, errors or names of files.
         study_instance_uid: DICOM only.
         series_instance_uid: DICOM only.
+        part: Which stack of its series this is, from 1; a series of two phases reads as two volumes.
         notes: Sentences on how the stack was read (tilted, gap after slice 9, ...); no patient
             values.
     """
@@ -55,8 +60,10 @@ class Volume:
     modality: str | None = None
     body_part: str | None = None
     window_hu: tuple[float, float] | None = None
+    name: str | None = None
     study_instance_uid: str | None = None
     series_instance_uid: str | None = None
+    part: int = 1
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -66,6 +73,17 @@ class Volume:
                 f"voxels {self.voxels.shape}, grid {self.grid.shape} and "
                 f"{len(self.sources)} sources must describe the same slices"
             )
+
+    @cached_property
+    def content_digest(self) -> str:
+        """SHA-256 over geometry, voxels and SOP instances: equal for equal content, wherever it lay."""
+        digest = hashlib.sha256(repr((self.voxels.shape, self.voxels.dtype.str)).encode())
+        grid = self.grid
+        for array in (grid.origins_lps_mm, grid.row_step_lps_mm, grid.column_step_lps_mm):
+            digest.update(array.tobytes())
+        digest.update(self.voxels.tobytes())
+        digest.update(repr([(s.sop_instance_uid, s.frame) for s in self.sources]).encode())
+        return digest.hexdigest()
 
     @property
     def is_colour(self) -> bool:
