@@ -1,0 +1,63 @@
+# One venv, one constraints file, no tool beyond python3.11 and make.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo mini test test-all check format wheel lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready  ## the virtual environment, with the project in it
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## a synthetic study in, a heatmap, a DICOM-SEG and a score out
+	$(BIN)/headclip demo --out out/demo
+
+mini: setup  ## train headclip-mini anew from procedural images (hours on a CPU)
+	$(BIN)/python -m headclip_med.training.mini --out out/mini
+
+test: setup  ## the quick tests
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: setup  ## every test, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+check: setup  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup  ## write the code the way `check` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The dependencies are several gigabytes, so the wheel's own venv borrows those of $(VENV) by a path
+# file. The project itself comes from the wheel alone: path files found along a borrowed path are not
+# read, so the editable install stays out. `pip check` holds the wheel's own list of requirements
+# against what is there.
+wheel: setup  ## build the wheel and run it in a venv of its own
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv --clear build/venv
+	build/venv/bin/python -m pip install --quiet --no-deps dist/*.whl
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$(build/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
+	build/venv/bin/python -m pip check
+	cd build && venv/bin/python -c 'import headclip_med; assert "build/venv" in headclip_med.__file__'
+	cd build && venv/bin/headclip --version
+	cd build && venv/bin/headclip demo --out demo
+
+# mlflow and pytorch-ignite are pinned for those who add them; constraints restrict, they do not require.
+lock:  ## write constraints.txt anew from pyproject.toml
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet '.[dev]' mlflow pytorch-ignite
+	build/lock/bin/python -m pip freeze --exclude headclip-med | sed 's/+cpu$$//' > constraints.txt
+
+clean:  ## everything that can be made again
+	rm -rf $(VENV) build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -1,0 +1,75 @@
+"""What every test shares: no network, repeatable examples, and the data that may lie beside us."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+# The same examples on every machine; a slow first call (an import, a kernel) is not a failure.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _this_machine_only() -> Iterator[None]:
+    """Let a socket reach this machine and nothing else: tests are offline."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+        patch.setattr(socket, "getaddrinfo", _guarded_lookup(socket.getaddrinfo))
+        yield
+
+
+@pytest.fixture(scope="session")
+def oracles() -> Path:
+    """Reference values computed with the methods' original code."""
+    return _folder_named_by("HEADCLIP_ORACLES")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images, DICOM and NIfTI files that may not be committed."""
+    return _folder_named_by("HEADCLIP_DATA")
+
+
+def _folder_named_by(variable: str) -> Path:
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"{variable} is not set; it names a folder that cannot be committed")
+    return Path(folder)
+
+
+def _guarded(method: Any) -> Any:
+    def reach(self: socket.socket, *arguments: Any) -> Any:
+        if self.family != socket.AF_UNIX:
+            _refuse_elsewhere(arguments[-1][0])  # the address comes last
+        return method(self, *arguments)
+
+    return reach
+
+
+def _guarded_lookup(lookup: Any) -> Any:
+    def resolve(host: Any, *arguments: Any, **named: Any) -> Any:
+        _refuse_elsewhere(host)
+        return lookup(host, *arguments, **named)
+
+    return resolve
+
+
+def _refuse_elsewhere(host: str | bytes | None) -> None:
+    name = host.decode() if isinstance(host, bytes) else host
+    if name in (None, "", "localhost"):
+        return
+    try:
+        here = ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        here = False
+    if not here:
+        raise RuntimeError(f"Tests run offline, but this one wanted to reach {name}.")
