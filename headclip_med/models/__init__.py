@@ -1,0 +1,1 @@
+"""Anomaly models behind one seam, on one pair of frozen CLIP towers."""

@@ -1,0 +1,188 @@
+"""The image tower of a CLIP ViT, with every block's tokens and value-value heads within reach."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.models.attention import attend
+
+PositionInterpolation = Literal["bilinear", "bicubic", "bicubic-antialias"]
+"""How a table of positions is stretched to another grid: HeadCLIP, AnomalyCLIP and CLIP Surgery
+take ``bilinear``, AdaCLIP ``bicubic``, open_clip ``bicubic-antialias``."""
+
+
+@dataclass(frozen=True, eq=False)
+class BlockOutput:
+    """What one transformer block saw and gave.
+
+    Attributes:
+        layer: One-based.
+        tokens_in: The stream that entered, class token first.
+        tokens: The stream that left (the global path, unchanged CLIP).
+        heads: H of eq. 3, softmax(V V^T / sqrt(width)) V per head, in the layers asked for.
+    """
+
+    layer: int
+    tokens_in: Float[Tensor, "batch tokens width"]
+    tokens: Float[Tensor, "batch tokens width"]
+    heads: Float[Tensor, "batch heads tokens head_width"] | None
+
+
+class VisionTower(nn.Module):
+    """Runs the modules of an open_clip ``VisionTransformer`` block by block; adds no parameter.
+
+    Args:
+        visual: The module; its class token must be its pooled output.
+        position_interpolation: How positions are stretched when images are not of its own size.
+    """
+
+    def __init__(
+        self, visual: nn.Module, *, position_interpolation: PositionInterpolation = "bilinear"
+    ) -> None:
+        super().__init__()
+        self.visual: Any = visual  # open_clip's modules are untyped
+        self.position_interpolation = position_interpolation
+
+    @property
+    def blocks(self) -> Any:
+        """The transformer's blocks, first to last."""
+        return self.visual.transformer.resblocks
+
+    @property
+    def depth(self) -> int:
+        """How many blocks there are."""
+        return len(self.blocks)
+
+    @property
+    def head_count(self) -> int:
+        """Attention heads per block."""
+        return int(self.blocks[0].attn.num_heads)
+
+    @property
+    def patch_px(self) -> int:
+        """Rows and columns of a patch."""
+        return int(self.visual.patch_size[0])
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images it was pretrained on."""
+        return int(self.visual.image_size[0])
+
+    def walk(
+        self, images: Float[Tensor, "batch 3 height width"], local_layers: Collection[int] = ()
+    ) -> Iterator[BlockOutput]:
+        """Run the blocks in turn.
+
+        The value-value heads read V of the global path and never feed back into it.
+
+        Args:
+            images: Normalised with the backbone's mean and standard deviation; both sides a
+                multiple of the patch.
+            local_layers: One-based numbers of the blocks whose heads are wanted.
+
+        Yields:
+            The output of each block.
+
+        Raises:
+            InvalidSettings: The size is no multiple of the patch.
+        """
+        tokens = self.embed(images)
+        for layer, block in enumerate(self.blocks, start=1):
+            entered = tokens
+            query, key, value = self._split(block, tokens)
+            heads = attend(value, value, value) if layer in local_layers else None
+            tokens = self._add(entered, block, attend(query, key, value))
+            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+            yield BlockOutput(layer, entered, tokens, heads)
+
+    def embed(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Cut images into patches; add class token and positions (X^0 of eq. 2)."""
+        height, width = images.shape[-2:]
+        if height % self.patch_px or width % self.patch_px:
+            raise InvalidSettings(
+                f"Images of {height} x {width} px cannot be cut into patches of "
+                f"{self.patch_px} px; choose a size that is a multiple of {self.patch_px}.",
+                code="image-size",
+            )
+        visual = self.visual
+        patches = visual.conv1(images).flatten(2).transpose(1, 2)
+        first = visual.class_embedding.to(patches).expand(len(patches), 1, -1)
+        positions = self.positions(height // self.patch_px, width // self.patch_px)
+        tokens = torch.cat([first, patches], dim=1) + positions.to(patches)
+        normed: Tensor = visual.ln_pre(tokens)
+        return normed
+
+    def positions(self, rows: int, columns: int) -> Float[Tensor, "tokens width"]:
+        """Stretch the pretrained position table to a grid of patches; always from the original."""
+        table: Tensor = self.visual.positional_embedding
+        own_rows, own_columns = self.visual.grid_size
+        if (rows, columns) == (own_rows, own_columns):
+            return table
+        grid = table[1:].T.reshape(1, -1, own_rows, own_columns)
+        mode, _, antialias = self.position_interpolation.partition("-")
+        stretched = functional.interpolate(
+            grid.float(), size=(rows, columns), mode=mode, align_corners=False,
+            antialias=bool(antialias),
+        )  # fmt: skip
+        return torch.cat([table[:1].float(), stretched.flatten(2)[0].T])
+
+    def add_heads(
+        self,
+        stream: Float[Tensor, "batch tokens width"],
+        layer: int,
+        heads: Float[Tensor, "batch heads tokens head_width"],
+        weights: Float[Tensor, "heads"] | None = None,
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Add one layer's weighted heads to the local stream (eq. 4 and 5).
+
+        The output projection and its bias are the block's own; the bias is not weighted.
+
+        Args:
+            stream: What the layers before have summed up (eq. 6).
+            layer: One-based.
+            heads: H of ``BlockOutput``.
+            weights: w of eq. 4, one per head; ones by default.
+        """
+        if weights is not None:
+            heads = heads * weights.to(heads).view(1, -1, 1, 1)
+        return self._add(stream, self.blocks[layer - 1], heads)
+
+    def project(self, tokens: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch joint"]:
+        """Take tokens into the space shared with text; the result is not normalised."""
+        projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
+        return projected
+
+    def project_without_norm(
+        self, tokens: Float[Tensor, "*batch width"]
+    ) -> Float[Tensor, "*batch joint"]:
+        """Project without the final norm, as AnomalyCLIP does with the class token."""
+        projected: Tensor = tokens @ self.visual.proj
+        return projected
+
+    @staticmethod
+    def _split(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        attention: nn.MultiheadAttention = block.attn
+        joined = functional.linear(
+            block.ln_1(tokens),
+            attention.in_proj_weight,
+            attention.in_proj_bias,
+        )
+        batch, count, _ = tokens.shape
+        parts = joined.view(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+        return parts[0], parts[1], parts[2]
+
+    @staticmethod
+    def _add(stream: Tensor, block: Any, heads: Tensor) -> Tensor:
+        merged = heads.transpose(1, 2).flatten(2)
+        summed: Tensor = stream + block.ls_1(block.attn.out_proj(merged))
+        return summed
