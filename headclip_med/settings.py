@@ -1,11 +1,15 @@
-"""Every adjustable number in one place, with its unit, its source and the reason for its default."""
+"""Every adjustable number, with its unit, its source and the reason for its default."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from headclip_med.errors import InvalidSettings
+
+SIGMA_REFERENCE_PX = 518
+"""The image size that ``sigma_px`` is stated for."""
 
 
 @dataclass(frozen=True)
@@ -13,17 +17,118 @@ class ScoreSettings:
     """How maps become scores (HeadCLIP eq. 7, 8 and 12)."""
 
     joint_weight: float = 0.5
-    """r of eq. 8: weight of the class token's score. The paper only shows a sweep; 0.5 is neutral."""
+    """r of eq. 8, the class token's weight. The paper only shows a sweep; 0.5 is neutral."""
     top_percent: float = 3.0
     """k of eq. 7: S_local is the mean of this percentage of the map's largest pixels."""
     sigma_px: float = 4.0
-    """Gaussian smoothing of the map, in pixels of the model's input at 518 px (scaled with size)."""
+    """Gaussian smoothing of the map, in pixels of an input of 518 px; scaled with the input."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         _require(0 <= self.joint_weight <= 1, "joint_weight (r) must lie in [0, 1]")
         _require(0 < self.top_percent <= 100, "top_percent (k) must lie in (0, 100]")
         _require(self.sigma_px >= 0, "sigma_px must not be negative")
+
+    def to_json(self) -> dict[str, float]:
+        """Plain values for a checkpoint's header and a result file."""
+        return asdict(self)
+
+    def sigma_at(self, image_size_px: int) -> float:
+        """Scale the smoothing to an image size."""
+        return self.sigma_px * image_size_px / SIGMA_REFERENCE_PX
+
+
+@dataclass(frozen=True)
+class HeadClipSettings:
+    """What a HeadCLIP is made of; where the paper is silent, whose practice the default follows."""
+
+    local_layers: tuple[int, ...] | None = None
+    """One-based layers with value-value attention. None takes the paper's 5 to 19 of ViT-L/14's 24,
+    or the same fractions of another depth."""
+    local_residual: bool = True
+    """Whether the local stream starts from the tokens entering its first layer, as in CLIP Surgery
+    and AnomalyCLIP, whose blocks HeadCLIP builds on; eq. 6 read literally has no such term."""
+    head_weights: Literal["learned", "ones"] = "learned"
+    """``ones`` switches LHW off: the same model, its head weights frozen at 1."""
+    head_weight_start: Literal["1.0", "0.5", "0.0", "gaussian"] = "1.0"
+    """Where the head weights start; the paper's ablation finds 1.0 best."""
+    context_tokens: int = 12
+    """E: learned word embeddings per sentence."""
+    deep_tokens: int = 4
+    """Learned tokens per text layer."""
+    deep_layers: int = 9
+    """The first this many text layers see learned tokens; the first layer sees the context, so one
+    set fewer is learned (as AnomalyCLIP's authors explain theirs)."""
+    deep_first: int = 2
+    """One-based text layer that the first set of deep tokens is put before."""
+    deep_cast: Literal["none", "fp16"] = "none"
+    """``fp16`` rounds the deep tokens as AnomalyCLIP's published code does."""
+    normal: str = "object"
+    """The words behind the learned ones for what is normal."""
+    abnormal: str = "damaged object"
+    """The words behind the learned ones for what is not."""
+    class_token_norm: bool = False
+    """Whether the class token passes the final norm before its projection; AnomalyCLIP's does not,
+    and its authors report equal accuracy."""
+    temperature: float = 0.07
+    """Of the softmax over normal and abnormal."""
+    image_size: int | None = None
+    """Rows and columns of the images, in pixels; None takes 518 for ViT-L/14 at 336 px (as
+    AnomalyCLIP and AdaCLIP do), and the backbone's own size otherwise."""
+    position_interpolation: Literal["bilinear", "bicubic", "bicubic-antialias"] = "bilinear"
+    """How positions are stretched to that size."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        layers = self.local_layers
+        _require(layers is None or (bool(layers) and min(layers) >= 1), "local_layers start at 1")
+        _require(self.head_weights in ("learned", "ones"), "head_weights is learned or ones")
+        starts = ("1.0", "0.5", "0.0", "gaussian")
+        _require(self.head_weight_start in starts, f"head_weight_start is one of {starts}")
+        _require(self.context_tokens >= 1, "context_tokens must be at least 1")
+        _require(self.deep_tokens >= 1, "deep_tokens must be at least 1")
+        _require(self.deep_tokens <= self.context_tokens, "deep_tokens must not exceed the context")
+        _require(self.deep_layers >= 0 and self.deep_first >= 1, "deep layers must not be negative")
+        _require(self.temperature > 0, "temperature must be above 0")
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for a checkpoint's header and a result file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> HeadClipSettings:
+        """Build from the values that ``to_json`` gave."""
+        layers = values.get("local_layers")
+        return cls(**{**values, "local_layers": tuple(layers) if layers is not None else None})
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How HeadCLIP is trained; the defaults are AnomalyCLIP's protocol, which the paper follows."""
+
+    epochs: int = 15
+    """Passes over the auxiliary data; the last one's weights are kept."""
+    batch_size: int = 8
+    """Images per step."""
+    learning_rate: float = 1e-3
+    """Of Adam, constant, the same for prompts and head weights."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Of Adam."""
+    local_weight: float = 1.0
+    """lambda: weight of the local terms. Eq. 11 has none; AnomalyCLIP's later code takes 4."""
+    seed: int = 111
+    """Of fresh tokens and of the order of images."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _require(self.epochs >= 1, "epochs must be at least 1")
+        _require(self.batch_size >= 1, "batch_size must be at least 1")
+        _require(self.learning_rate > 0, "learning_rate must be above 0")
+        _require(self.local_weight >= 0, "local_weight must not be negative")
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for a checkpoint's header."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,11 @@ class VisionTower(nn.Module):
                 code="image-size",
             )
         visual = self.visual
-        patches = visual.conv1(images).flatten(2).transpose(1, 2)
-        first = visual.class_embedding.to(patches).expand(len(patches), 1, -1)
         positions = self.positions(height // self.patch_px, width // self.patch_px)
-        tokens = torch.cat([first, patches], dim=1) + positions.to(patches)
+        # Under autocast the stream keeps the weights' precision; only products are rounded.
+        patches = visual.conv1(images).flatten(2).transpose(1, 2).to(positions)
+        first = visual.class_embedding.expand(len(patches), 1, -1)
+        tokens = torch.cat([first, patches], dim=1) + positions
         normed: Tensor = visual.ln_pre(tokens)
         return normed
 

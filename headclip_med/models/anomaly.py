@@ -1,0 +1,35 @@
+"""The one seam that every method stands behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from headclip_med.prediction import Prediction
+from headclip_med.settings import ScoreSettings
+
+
+@runtime_checkable
+class AnomalyModel(Protocol):
+    """Judges images without having seen their kind before."""
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images it was made for, in pixels."""
+
+    @property
+    def scores(self) -> ScoreSettings:
+        """How its maps become scores."""
+
+    @property
+    def threshold(self) -> float:
+        """Map value from which a pixel counts as abnormal."""
+
+    def describe(self) -> Mapping[str, object]:
+        """Name, method, backbone, digests and settings, all plain JSON values."""
+
+    def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+        """Judge a batch of images with values in [0, 1]; sides a multiple of the patch."""

@@ -1,0 +1,75 @@
+"""From features to probabilities and maps: HeadCLIP eq. 9 and 12."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+from torch.nn import functional
+
+TEMPERATURE = 0.07
+"""Softmax temperature of the published code this line of work shares (AnomalyCLIP, CLIP)."""
+
+
+def unit(features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch joint"]:
+    """Scale feature vectors to length one, in float32."""
+    return functional.normalize(features.float(), dim=-1)
+
+
+def similarity_logits(
+    features: Float[Tensor, "*batch joint"],
+    text: Float[Tensor, "2 joint"],
+    temperature: float = TEMPERATURE,
+) -> Float[Tensor, "*batch 2"]:
+    """Compare unit features with the unit text features of normal and abnormal (eq. 9).
+
+    Returns:
+        Cosine over temperature; a softmax over the last axis gives P(normal), P(abnormal).
+    """
+    return features @ text.T / temperature
+
+
+def upsample(
+    maps: Float[Tensor, "batch channels rows columns"], height: int, width: int
+) -> Float[Tensor, "batch channels height width"]:
+    """Stretch maps from the grid of patches to pixels, bilinearly (Up of eq. 12)."""
+    return functional.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def anomaly_map(
+    probabilities: Float[Tensor, "batch 2 rows columns"], height: int, width: int, sigma_px: float
+) -> Float[Tensor, "batch height width"]:
+    """Turn patch probabilities into a map: G(Up((1 - N + A) / 2)) (eq. 12).
+
+    Args:
+        probabilities: P(normal) and P(abnormal) of each patch.
+        height: Rows of the image.
+        width: Columns of the image.
+        sigma_px: Standard deviation of the Gaussian G, in pixels of the image; 0 for none.
+
+    Returns:
+        How abnormal each pixel looks, in [0, 1].
+    """
+    normal, abnormal = upsample(probabilities.float(), height, width).unbind(1)
+    return smooth((1 - normal + abnormal) / 2, sigma_px)
+
+
+def smooth(
+    maps: Float[Tensor, "batch height width"], sigma_px: float
+) -> Float[Tensor, "batch height width"]:
+    """Blur with a Gaussian as ``scipy.ndimage.gaussian_filter`` does: reflected, cut at 4 sigma."""
+    if sigma_px == 0:
+        return maps
+    down = _blur_matrix(maps.shape[-2], sigma_px).to(maps)
+    across = _blur_matrix(maps.shape[-1], sigma_px).to(maps)
+    return down @ maps @ across.T
+
+
+@lru_cache(maxsize=16)
+def _blur_matrix(size: int, sigma_px: float) -> Tensor:
+    """The filter along one axis as a matrix: any border rule is exact, on any device."""
+    return torch.from_numpy(gaussian_filter1d(np.eye(size), sigma_px, axis=0)).float()

@@ -1,0 +1,1 @@
+"""Training: HeadCLIP on a frozen backbone, and the embedded backbone itself."""

@@ -1,0 +1,80 @@
+"""HeadCLIP's loss (eq. 10 and 11): cross-entropy on the image, focal and two dice terms on maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+FOCAL_GAMMA = 2.0
+FOCAL_SMOOTHING = 1e-5
+"""The one-hot target is kept this far from 0 and 1, as in the focal loss that AnomalyCLIP uses."""
+
+DICE_SMOOTHING = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class LossTerms:
+    """The parts of the loss, unweighted.
+
+    Attributes:
+        image: Cross-entropy of the class token's logits (eq. 10).
+        focal: Over both maps (eq. 11).
+        dice_normal: Of the map of normality against the healthy pixels (eq. 11).
+        dice_abnormal: Of the map of abnormality against the lesion (eq. 11).
+    """
+
+    image: Float[Tensor, ""]
+    focal: Float[Tensor, ""]
+    dice_normal: Float[Tensor, ""]
+    dice_abnormal: Float[Tensor, ""]
+
+    def total(self, local_weight: float = 1.0) -> Float[Tensor, ""]:
+        """Sum of all, the local terms weighted (lambda; the paper has none, so 1)."""
+        return self.image + local_weight * (self.focal + self.dice_normal + self.dice_abnormal)
+
+
+def headclip_loss(
+    image_logits: Float[Tensor, "batch 2"],
+    maps: Float[Tensor, "batch 2 height width"],
+    labels: Int[Tensor, "batch"],
+    masks: Float[Tensor, "batch height width"],
+) -> LossTerms:
+    """Compute all terms.
+
+    Args:
+        image_logits: Cosine over temperature of the class token; normal, abnormal.
+        maps: Upsampled probabilities N and A.
+        labels: 1 for abnormal images.
+        masks: 1 on abnormal pixels.
+    """
+    return LossTerms(
+        functional.cross_entropy(image_logits, labels),
+        focal_loss(maps, masks),
+        dice_loss(maps[:, 0], 1 - masks),
+        dice_loss(maps[:, 1], masks),
+    )
+
+
+def focal_loss(
+    maps: Float[Tensor, "batch 2 height width"], masks: Float[Tensor, "batch height width"]
+) -> Float[Tensor, ""]:
+    """Average -(1 - p)^2 log p over pixels, p the probability given to the true class.
+
+    The target is smoothed and p lifted by 1e-5, as in the published code of AnomalyCLIP.
+    """
+    target = torch.stack([1 - masks, masks], dim=1).clamp(FOCAL_SMOOTHING, 1 - FOCAL_SMOOTHING)
+    true_class = (target * maps).sum(dim=1) + FOCAL_SMOOTHING
+    return (-((1 - true_class) ** FOCAL_GAMMA) * true_class.log()).mean()
+
+
+def dice_loss(
+    probability: Float[Tensor, "batch height width"], target: Float[Tensor, "batch height width"]
+) -> Float[Tensor, ""]:
+    """Average 1 - (2 |P T| + 1) / (|P| + |T| + 1) over images."""
+    both = (probability * target).flatten(1).sum(dim=1)
+    either = probability.flatten(1).sum(dim=1) + target.flatten(1).sum(dim=1)
+    return (1 - (2 * both + DICE_SMOOTHING) / (either + DICE_SMOOTHING)).mean()

@@ -1,0 +1,1 @@
+"""What the command line, the bundle and services run: the library's steps in order."""
