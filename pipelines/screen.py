@@ -8,7 +8,7 @@ import numpy as np
 
 from headclip_med.findings import Screening
 from headclip_med.models.anomaly import AnomalyModel
-from headclip_med.settings import ScoreSettings, ScreenSettings
+from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import (
     apply_window,
     choose_window,
@@ -24,20 +24,14 @@ from headclip_med.volume import Volume
 
 
 def screen(
-    volume: Volume,
-    model: AnomalyModel,
-    *,
-    settings: ScreenSettings | None = None,
-    scores: ScoreSettings | None = None,
+    volume: Volume, model: AnomalyModel, *, settings: ScreenSettings | None = None
 ) -> Screening:
     """Look for what is abnormal in a volume.
 
     Args:
         volume: As ``read_volume`` gives it.
-        model: As ``load_model`` gives it.
+        model: As ``load_model`` gives it; its ``scores`` say how maps become scores.
         settings: Window, tiling, threshold, pooling; the defaults serve an unknown volume.
-        scores: r and k of the joint score; the model's own by default. The smoothing belongs to
-            the model's map and cannot be changed here.
 
     Returns:
         Heatmap on the volume's own slices, lesion candidates, slice scores and the study's score.
@@ -46,7 +40,7 @@ def screen(
         InvalidSettings: The window is unknown.
         OutOfMemory: A batch does not fit the device.
     """
-    settings, scores = settings or ScreenSettings(), scores or model.scores
+    settings, scores = settings or ScreenSettings(), model.scores
     clock = _Clock()
     window = choose_window(volume, settings.window)
     images = cut_slices(apply_window(volume.voxels, window))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from headclip_med.models.clip import EMBEDDED_NAME, EMBEDDED_PATH, load_backbone
 from headclip_med.models.folded import FoldedHeadClip, Precision
 from headclip_med.models.headclip import HeadClip
 from headclip_med.models.weights import Activation
+from headclip_med.settings import ScoreSettings
 
 EMBEDDED_CHECKPOINT = EMBEDDED_PATH.with_name("headclip-mini.checkpoint.safetensors")
 
@@ -24,6 +26,7 @@ def load_model(
     activation: Activation | None = None,
     device: str = "auto",
     precision: Precision = "fp32",
+    scores: ScoreSettings | None = None,
     seed: int = 0,
 ) -> AnomalyModel:
     """Load a model that judges images.
@@ -36,6 +39,7 @@ def load_model(
         activation: What the backbone's weights were trained with, for files that do not tell.
         device: ``auto`` (an accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``bf16`` runs the trunk in bfloat16: faster where the hardware has it.
+        scores: How maps become scores (r, k and sigma); the model's own by default.
         seed: Of random weights.
 
     Raises:
@@ -45,6 +49,8 @@ def load_model(
     place = _device(device)
     model = _load(str(name), weights, activation, seed)
     model.precision = precision
+    if scores is not None:
+        model.use = replace(model.use, scores=scores)
     return model.to(place)
 
 
