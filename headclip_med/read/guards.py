@@ -1,0 +1,117 @@
+"""Foreign parsers kept in bounds: their exceptions become ours, their messages stay unheard."""
+
+from __future__ import annotations
+
+import logging
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from headclip_med.errors import HeadClipError, UnreadableInput
+from headclip_med.read.limits import ReadLimits
+
+# These libraries put the offending value into warnings and log lines: a name, a birth date.
+TALKATIVE = ("pydicom", "pylibjpeg", "nibabel", "nibabel.global", "PIL")
+VALID_UID = re.compile(r"[0-9.]{1,64}")
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Keep values of a file out of warnings and logs while a foreign library reads it."""
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def translate(code: str, message: str) -> Iterator[None]:
+    """Turn whatever a foreign parser raises on a damaged file into one sentence.
+
+    The catch is broad on purpose: on malformed files pydicom, nibabel, Pillow and the codecs
+    raise more than a dozen types, RecursionError and MemoryError among them. The original is
+    dropped, since its text may hold a value of the file.
+
+    Raises:
+        UnreadableInput: Anything was raised inside; the type's name is added to the message.
+    """
+    try:
+        yield
+    except HeadClipError:
+        raise
+    except Exception as error:
+        name = type(error).__name__
+        raise UnreadableInput(f"{message} (The parser says: {name}.)", code=code) from None
+
+
+def check_file(path: Path, limits: ReadLimits) -> int:
+    """Check that a path may be opened at all, and return its size in bytes.
+
+    Raises:
+        UnreadableInput: It is missing, no regular file, empty, or too large.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise UnreadableInput(
+            "There is no such file or folder; check the path.", code="not-found"
+        ) from None
+    except PermissionError:
+        raise no_permission("file") from None
+    except OSError:
+        raise UnreadableInput(
+            "The file cannot be reached; check the path and the drive.", code="unreachable"
+        ) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableInput(
+            "This is neither a file nor a folder but a device, pipe or socket, which is never "
+            "read; give a file.",
+            code="not-a-regular-file",
+        )
+    if status.st_size == 0:
+        raise UnreadableInput(
+            "The file is empty (0 bytes), so it holds no image; export or copy it again.",
+            code="zero-byte-file",
+        )
+    if status.st_size > limits.file_bytes:
+        raise UnreadableInput(
+            f"The file is larger than {limits.file_bytes >> 20} MiB, more than is read; split it, "
+            "or raise ReadLimits.file_bytes.",
+            code="file-too-large",
+        )
+    return status.st_size
+
+
+def no_permission(what: str) -> UnreadableInput:
+    """Say that a file or folder may not be read."""
+    return UnreadableInput(
+        f"There is no permission to read this {what}; grant it, or copy the {what}.",
+        code="no-permission",
+    )
+
+
+def check_volume_size(shape: tuple[int, ...], limits: ReadLimits) -> None:
+    """Check that an array of this shape, in float32, stays within the limits.
+
+    Raises:
+        UnreadableInput: It would not.
+    """
+    claimed = 4
+    for length in shape:
+        claimed *= length
+    if claimed > limits.volume_bytes:
+        raise UnreadableInput(
+            f"The image claims more than {limits.volume_bytes >> 20} MiB of voxels, more than is "
+            "read; crop or split it, or raise ReadLimits.volume_bytes.",
+            code="volume-too-large",
+        )

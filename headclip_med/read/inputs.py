@@ -1,0 +1,88 @@
+"""What was found to be read, and what could not be used: the answer of ``find_inputs``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headclip_med.errors import HeadClipError, UnreadableInput, UnusableGeometry
+from headclip_med.volume import Origin, Volume
+
+MILD_CODES = frozenset({"not-an-image", "own-result", "localizer"})
+"""Left out on purpose: nothing is wrong with these files, there is just nothing to screen."""
+
+GEOMETRY_CODES = frozenset({"duplicate-positions"})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that cannot be used.
+
+    Attributes:
+        path: The file or folder; never part of ``message``.
+        code: A short stable name, as on errors.
+        message: What was found, why it cannot be used, what to do.
+        is_error: False where leaving it out is ordinary, such as a report among the images.
+    """
+
+    path: Path = field(repr=False)
+    code: str
+    message: str
+    is_error: bool = True
+
+    @classmethod
+    def of(cls, path: Path, error: HeadClipError) -> Failure:
+        """Record an error that belongs to one path."""
+        return cls(path, error.code, str(error), error.code not in MILD_CODES)
+
+    def to_error(self) -> HeadClipError:
+        """Make the exception that says the same."""
+        kind = UnusableGeometry if self.code in GEOMETRY_CODES else UnreadableInput
+        return kind(self.message, code=self.code)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One volume that can be read; so far only its headers were.
+
+    Attributes:
+        kind: The kind of file.
+        slices: How many slices it will have.
+        paths: The files it comes from, in slice order, each once.
+        modality: DICOM only.
+        study_instance_uid: DICOM only, where valid.
+        series_instance_uid: DICOM only, where valid.
+        part: Which volume of its series (or time point of its file) this is, from 1.
+        reader: Reads it; call ``read`` instead.
+    """
+
+    kind: Origin
+    slices: int
+    paths: tuple[Path, ...] = field(repr=False)
+    reader: Callable[[], Volume] = field(repr=False, compare=False)
+    modality: str | None = None
+    study_instance_uid: str | None = None
+    series_instance_uid: str | None = None
+    part: int = 1
+
+    def read(self) -> Volume:
+        """Read the voxels.
+
+        Raises:
+            UnreadableInput: The pixel data is damaged, missing, or claims more than the limits.
+        """
+        return self.reader()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything below some paths.
+
+    Attributes:
+        readable: DICOM by study, series and part, then NIfTI, then images, these by path.
+        failures: By path.
+    """
+
+    readable: tuple[Input, ...]
+    failures: tuple[Failure, ...]
