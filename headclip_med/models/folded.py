@@ -162,7 +162,7 @@ class FoldedHeadClip(nn.Module):
 
 
 def project_class_token(
-    vision: VisionTower, token: Float[Tensor, "batch width"], *, norm: bool
+    vision: VisionTower, token: Float[Tensor, "batch channels"], *, norm: bool
 ) -> Float[Tensor, "batch joint"]:
     """Take the class token into the joint space, with or without the final norm."""
     return vision.project(token) if norm else vision.project_without_norm(token)

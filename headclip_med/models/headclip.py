@@ -42,7 +42,7 @@ class FrozenFeatures:
     """
 
     global_token: Float[Tensor, "batch joint"]
-    residual: Float[Tensor, "batch patches width"]
+    residual: Float[Tensor, "batch patches channels"]
     heads: tuple[Float[Tensor, "batch heads patches head_width"], ...]
     grid: tuple[int, int]
 

@@ -19,7 +19,7 @@ from headclip_med.settings import ScoreSettings
 EMBEDDED_CHECKPOINT = EMBEDDED_PATH.with_name("headclip-mini.checkpoint.safetensors")
 
 
-def load_model(
+def load_model(  # noqa: PLR0913 - the one public door; all but the name are rarely used
     name: str | Path = EMBEDDED_NAME,
     *,
     weights: str | Path | None = None,

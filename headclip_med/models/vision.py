@@ -31,8 +31,8 @@ class BlockOutput:
     """
 
     layer: int
-    tokens_in: Float[Tensor, "batch tokens width"]
-    tokens: Float[Tensor, "batch tokens width"]
+    tokens_in: Float[Tensor, "batch tokens channels"]
+    tokens: Float[Tensor, "batch tokens channels"]
     heads: Float[Tensor, "batch heads tokens head_width"] | None
 
 
@@ -105,7 +105,7 @@ class VisionTower(nn.Module):
 
     def embed(
         self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch tokens width"]:
+    ) -> Float[Tensor, "batch tokens channels"]:
         """Cut images into patches; add class token and positions (X^0 of eq. 2)."""
         height, width = images.shape[-2:]
         if height % self.patch_px or width % self.patch_px:
@@ -123,7 +123,7 @@ class VisionTower(nn.Module):
         normed: Tensor = visual.ln_pre(tokens)
         return normed
 
-    def positions(self, rows: int, columns: int) -> Float[Tensor, "tokens width"]:
+    def positions(self, rows: int, columns: int) -> Float[Tensor, "tokens channels"]:
         """Stretch the pretrained position table to a grid of patches; always from the original."""
         table: Tensor = self.visual.positional_embedding
         own_rows, own_columns = self.visual.grid_size
@@ -139,11 +139,11 @@ class VisionTower(nn.Module):
 
     def add_heads(
         self,
-        stream: Float[Tensor, "batch tokens width"],
+        stream: Float[Tensor, "batch tokens channels"],
         layer: int,
         heads: Float[Tensor, "batch heads tokens head_width"],
         weights: Float[Tensor, "heads"] | None = None,
-    ) -> Float[Tensor, "batch tokens width"]:
+    ) -> Float[Tensor, "batch tokens channels"]:
         """Add one layer's weighted heads to the local stream (eq. 4 and 5).
 
         The output projection and its bias are the block's own; the bias is not weighted.
@@ -158,13 +158,13 @@ class VisionTower(nn.Module):
             heads = heads * weights.to(heads).view(1, -1, 1, 1)
         return self._add(stream, self.blocks[layer - 1], heads)
 
-    def project(self, tokens: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch joint"]:
+    def project(self, tokens: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch joint"]:
         """Take tokens into the space shared with text; the result is not normalised."""
         projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
         return projected
 
     def project_without_norm(
-        self, tokens: Float[Tensor, "*batch width"]
+        self, tokens: Float[Tensor, "*batch channels"]
     ) -> Float[Tensor, "*batch joint"]:
         """Project without the final norm, as AnomalyCLIP does with the class token."""
         projected: Tensor = tokens @ self.visual.proj
