@@ -1,0 +1,15 @@
+"""Results on disk: heatmap, pictures, DICOM segmentation, result.json, and the summary of a run."""
+
+from headclip_med.write.rows import FailedInput, SummaryRow, read_rows
+from headclip_med.write.screening import WrittenScreening, folder_of, write_screening
+from headclip_med.write.summary import write_summary
+
+__all__ = [
+    "FailedInput",
+    "SummaryRow",
+    "WrittenScreening",
+    "folder_of",
+    "read_rows",
+    "write_screening",
+    "write_summary",
+]

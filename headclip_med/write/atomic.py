@@ -1,0 +1,120 @@
+"""Nothing is ever written half: a file or a folder appears complete or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ABANDONED_AFTER_S = 24 * 3600.0
+"""An unfinished folder this old was left by a killed run: no writer is that slow."""
+
+_UNFINISHED = ".unfinished"
+_HERE = -100  # AT_FDCWD of <fcntl.h>: paths are relative to the working folder
+_EXCHANGE = 2  # RENAME_EXCHANGE of <linux/fs.h>
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, whatever happens meanwhile."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+    unfinished = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.chmod(0o666 & ~_umask())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _fsync_folder(path.parent)
+
+
+@contextmanager
+def write_folder(target: Path) -> Iterator[Path]:
+    """Fill a folder out of sight, then put it in its place in one step.
+
+    Args:
+        target: Where the folder shall stand; one that is already there is replaced as a whole.
+
+    Yields:
+        An empty folder beside it. If the body raises, it is removed and ``target`` stays as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
+    unfinished = Path(
+        tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=_UNFINISHED)
+    )
+    try:
+        yield unfinished
+        unfinished.chmod(0o777 & ~_umask())
+        for folder, _, files in os.walk(unfinished):
+            for file in files:
+                _fsync_file(Path(folder, file))
+            _fsync_folder(Path(folder))
+        _put_in_place(unfinished, target)
+    finally:
+        # After an exchange this is what stood there before.
+        shutil.rmtree(unfinished, ignore_errors=True)
+    _fsync_folder(target.parent)
+
+
+def _put_in_place(folder: Path, target: Path) -> None:
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        if not _exchange(folder, target):
+            # A file system without exchange: between the two steps there is no result, never half.
+            old = folder.with_name(f"{folder.name}.old{_UNFINISHED}")
+            target.rename(old)
+            folder.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step, where the system can (Linux)."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    done: int = renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
+    return done == 0
+
+
+def _remove_abandoned(target: Path) -> None:
+    for beside in target.parent.glob(f".{target.name}.*{_UNFINISHED}"):
+        try:
+            age_s = time.time() - beside.stat().st_mtime
+        except FileNotFoundError:  # another writer has just finished with it
+            continue
+        if age_s > ABANDONED_AFTER_S:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _fsync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _fsync_folder(path: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    """Read the process's mask; temporary files and folders are made for their owner only."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,282 @@
+"""The headers behind a volume's slices, reduced to what a result object needs from them.
+
+Two things are kept apart on purpose. What describes the patient and the study is copied element by
+element, unread, into the result. What the SEG library looks at is a stand-in per slice that holds
+identifiers and geometry only: a header that breaks the standard then cannot stop the writing, and
+no library can put a patient's values into a warning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pydicom
+from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
+
+from headclip_med.errors import UnreadableInput
+from headclip_med.geometry import Grid
+from headclip_med.volume import Volume
+
+PATIENT_AND_STUDY = (
+    "SpecificCharacterSet",
+    "TimezoneOffsetFromUTC",
+    "LongitudinalTemporalInformationModified",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "TypeOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientSex",
+    "OtherPatientIDs",
+    "OtherPatientIDsSequence",
+    "OtherPatientNames",
+    "EthnicGroup",
+    "PatientComments",
+    "PatientSpeciesDescription",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "QualityControlSubject",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "AdmissionID",
+    "IssuerOfAdmissionIDSequence",
+    "StudyInstanceUID",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "StudyDescription",
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "ReferringPhysicianName",
+    "ProcedureCodeSequence",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+    "ClinicalTrialTimePointID",
+    "ClinicalTrialTimePointDescription",
+    "BodyPartExamined",
+)
+"""What a result shares with its study (PS3.3 C.7.1.1, C.7.1.3, C.7.2.1 to C.7.2.3, C.12.1)."""
+
+TYPE_2 = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+"""May be empty, may not be missing; stripped sources miss them."""
+
+NO_DATE = ("19000101", "000000")
+"""Stands for "not known" in the two stamps that must not be empty."""
+
+_CLOCK = re.compile(r"([01]\d|2[0-3])([0-5]\d){2}")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceImages:
+    """What is known of the objects behind a volume.
+
+    Attributes:
+        header: The header of the first slice's object, without pixels.
+        sop_classes: The SOP class of each object, by SOP instance UID.
+        frame_of_reference_uid: None where the images have no place in the patient.
+        notes: Sentences on what had to be derived; no patient values.
+    """
+
+    header: pydicom.Dataset
+    sop_classes: dict[str, str]
+    frame_of_reference_uid: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def stamp(self) -> tuple[str, str]:
+        """Date and time of the images, as DICOM writes them.
+
+        Results carry these and not the clock's, or two runs would differ.
+        """
+        for kind in ("Content", "Acquisition", "Series", "Study"):
+            date = str(self.header.get(f"{kind}Date", "") or "")
+            time = str(self.header.get(f"{kind}Time", "") or "")
+            if _is_date(date):
+                return date, time[:6] if _CLOCK.fullmatch(time[:6]) else NO_DATE[1]
+        return NO_DATE
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop warnings: those of the DICOM libraries quote the value they dislike."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def derived_uid(*parts: object) -> str:
+    """Derive a UID from what it stands for: a UUID made of a SHA-256 (PS3.5 B.2)."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def read_sources(volume: Volume) -> SourceImages:
+    """Read the headers behind a volume's slices again.
+
+    Raises:
+        UnreadableInput: A file changed since it was read, or lacks an identifier that a result must
+            refer to.
+    """
+    header = pydicom.dcmread(volume.sources[0].path, stop_before_pixels=True, force=True)
+    if not all(header.get(f"{level}InstanceUID") for level in ("Study", "Series")):
+        raise UnreadableInput(
+            "The source names no study or no series, so no DICOM result can refer to it; "
+            "use the NIfTI heatmap instead.",
+            code="no-study",
+        )
+    if (header.get("Rows"), header.get("Columns")) != (volume.grid.rows, volume.grid.columns):
+        raise UnreadableInput(
+            "The slices were not screened on the pixels of their source, so a segmentation would "
+            "not fit it; use the NIfTI heatmap instead.",
+            code="other-matrix",
+        )
+    frame_of_reference_uid, notes = None, []
+    if volume.grid.is_patient:
+        frame_of_reference_uid = str(header.get("FrameOfReferenceUID", "") or "")
+        if not frame_of_reference_uid:
+            series = header.SeriesInstanceUID
+            frame_of_reference_uid = derived_uid("frame of reference", series)
+            notes.append(
+                "The source has positions but names no frame of reference; the segmentation's is "
+                "derived from the series, so viewers may ask before they overlay the two."
+            )
+    return SourceImages(header, _sop_classes(volume), frame_of_reference_uid, tuple(notes))
+
+
+def stand_ins(
+    volume: Volume, sources: SourceImages, uids: Mapping[int, str]
+) -> list[pydicom.Dataset]:
+    """Build a small single-frame header for each of some slices.
+
+    It holds only what places a segmentation: whatever the source is (a file per slice, an enhanced
+    multi-frame object, some frames of a longer one), the segmentation sees the same.
+
+    Args:
+        volume: Whose slices.
+        sources: Their headers.
+        uids: The SOP instance UID of each stand-in, all different, by slice.
+    """
+    grid = volume.grid
+    orientation = [*_cosines(grid.column_step_lps_mm), *_cosines(grid.row_step_lps_mm)]
+    headers = []
+    for index, uid in uids.items():
+        header = pydicom.Dataset()
+        for keyword in TYPE_2:
+            setattr(header, keyword, "")
+        header.StudyInstanceUID = sources.header.StudyInstanceUID
+        header.SeriesInstanceUID = sources.header.SeriesInstanceUID
+        header.SOPInstanceUID, header.Modality = uid, "OT"
+        header.Rows, header.Columns = grid.rows, grid.columns
+        _copy_lossy_flags(sources.header, header)
+        if sources.frame_of_reference_uid is None:
+            header.SOPClassUID = SecondaryCaptureImageStorage
+        else:
+            header.SOPClassUID = CTImageStorage
+            header.FrameOfReferenceUID = sources.frame_of_reference_uid
+            header.PositionReferenceIndicator = ""
+            header.ImagePositionPatient = [_decimal(x) for x in grid.origins_lps_mm[index]]
+            header.ImageOrientationPatient = orientation
+            header.PixelSpacing = [_decimal(mm) for mm in grid.pixel_spacing_mm]
+            header.SliceThickness = _decimal(_slice_thickness_mm(sources.header, grid))
+        headers.append(header)
+    return headers
+
+
+def copy_patient_and_study(sources: SourceImages, result: pydicom.Dataset) -> None:
+    """Put a result into its study: copy what describes the patient and the study, as it stands."""
+    for keyword in PATIENT_AND_STUDY:
+        if keyword in sources.header:
+            result[keyword] = sources.header[keyword]
+    for keyword in TYPE_2:
+        if keyword not in result:
+            setattr(result, keyword, "")
+    if sources.frame_of_reference_uid is None:
+        # PS3.3 C.7.6.1: required where nothing else tells how the image lies.
+        result.PatientOrientation = sources.header.get("PatientOrientation") or ["", ""]
+
+
+def _sop_classes(volume: Volume) -> dict[str, str]:
+    classes: dict[str, str] = {}
+    for source in volume.sources:
+        uid = source.sop_instance_uid
+        if uid in classes:
+            continue
+        header = pydicom.dcmread(
+            source.path,
+            stop_before_pixels=True,
+            force=True,
+            specific_tags=["SOPClassUID", "SOPInstanceUID"],
+        )
+        if not uid or header.get("SOPInstanceUID") != uid or not header.get("SOPClassUID"):
+            raise UnreadableInput(
+                "A source file is not the one that was read, so a segmentation could refer to the "
+                "wrong image; screen again while nobody changes the folder.",
+                code="source-changed",
+            )
+        classes[uid] = str(header.SOPClassUID)
+    return classes
+
+
+def _copy_lossy_flags(source: pydicom.Dataset, header: pydicom.Dataset) -> None:
+    """Keep the warning that pixels were compressed with loss; its details only if complete."""
+    details = ("LossyImageCompressionRatio", "LossyImageCompressionMethod")
+    if source.get("LossyImageCompression") == "01" and all(source.get(name) for name in details):
+        for keyword in ("LossyImageCompression", *details):
+            header[keyword] = source[keyword]
+
+
+def _slice_thickness_mm(header: pydicom.Dataset, grid: Grid) -> float:
+    shared = header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
+    measures = shared[0].get("PixelMeasuresSequence") or [pydicom.Dataset()]
+    for holder in (header, measures[0]):
+        thickness_mm = holder.get("SliceThickness")
+        if thickness_mm is not None and 0 < float(thickness_mm) < 1000:
+            return float(thickness_mm)
+    return float(np.median(grid.slice_thicknesses_mm))
+
+
+def _cosines(step_lps_mm: np.ndarray) -> list[str]:
+    return [_decimal(part) for part in step_lps_mm / np.linalg.norm(step_lps_mm)]
+
+
+def _decimal(number: float) -> str:
+    """Write a number as a decimal string, of 16 characters at most (PS3.5 6.2)."""
+    # Twelve digits are a picometre in a metre, and hide the last bits that vector lengths leave.
+    for digits in range(12, 0, -1):
+        text = f"{float(number) + 0.0:.{digits}g}"
+        if len(text) <= 16:
+            return text
+    raise ValueError("not a finite number")
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return len(text) == 8 and bool(datetime.strptime(text, "%Y%m%d"))
+    except ValueError:
+        return False

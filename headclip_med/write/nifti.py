@@ -1,0 +1,82 @@
+"""A heatmap as NIfTI: the one place where results leave LPS for NIfTI's RAS."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from jaxtyping import Float
+
+from headclip_med.geometry import Grid
+from headclip_med.volume import Heatmap
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM's x grows to the patient's left and y to the back; NIfTI's to the right and the front."""
+
+SCANNER_SPACE, UNKNOWN_SPACE = 1, 0
+"""The codes of sform and qform in the NIfTI-1 header: patient millimetres, or nothing known."""
+
+FASTEST = 1
+"""Of gzip's levels: a heatmap's floats are nearly noise, and the slower ones gain 2 %."""
+
+SHEAR_TOLERANCE = 1e-4
+"""Cosine between two axes from which a grid counts as sheared; the quaternion cannot hold shear."""
+
+
+def write_heatmap(path: Path, heatmap: Heatmap) -> None:
+    """Write a heatmap as a gzipped float32 NIfTI-1 file.
+
+    Voxels are stored in the order (column, row, slice). World coordinates are exact for every even
+    stack, tilted ones included: their shear stands in the sform, and the qform, which cannot hold
+    it, is marked unknown. Unevenly spaced stacks have no exact affine; theirs is that of
+    ``best_affine_lps``. Images without patient geometry get no affine. Equal heatmaps give equal
+    bytes.
+    """
+    grid = heatmap.grid
+    image = nibabel.Nifti1Image(  # type: ignore[no-untyped-call]
+        heatmap.values.T, ras_affine(grid) if grid.is_patient else None
+    )
+    header = image.header
+    if grid.is_patient:
+        affine = ras_affine(grid)
+        header.set_qform(affine, code=UNKNOWN_SPACE if _is_sheared(affine) else SCANNER_SPACE)  # type: ignore[no-untyped-call]
+        header.set_sform(affine, code=SCANNER_SPACE)  # type: ignore[no-untyped-call]
+        header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    header["cal_min"], header["cal_max"] = 0.0, 1.0
+    header["descrip"] = b"headclip_med heatmap - research use only"
+    path.write_bytes(gzip.compress(image.to_bytes(), FASTEST, mtime=0))
+
+
+def ras_affine(grid: Grid) -> Float[np.ndarray, "4 4"]:
+    """Map ``(column, row, slice, 1)`` to RAS millimetres."""
+    return np.asarray(LPS_TO_RAS @ best_affine_lps(grid)[:, [2, 1, 0, 3]])
+
+
+def best_affine_lps(grid: Grid) -> Float[np.ndarray, "4 4"]:
+    """Map ``(slice, row, column, 1)`` to LPS mm, with even steps from the first slice to the last.
+
+    Exact for even stacks; for others the first and the last slice are where they should be and
+    those between are off by up to ``affine_error_mm``.
+    """
+    origins = grid.origins_lps_mm
+    step = grid.normal_lps
+    if len(origins) > 1:
+        step = (origins[-1] - origins[0]) / (len(origins) - 1)
+    affine = np.eye(4)
+    affine[:3] = np.stack([step, grid.row_step_lps_mm, grid.column_step_lps_mm, origins[0]], axis=1)
+    return affine
+
+
+def affine_error_mm(grid: Grid) -> float:
+    """Tell how far the affine puts the worst slice from its true place; 0 for a perfect stack."""
+    affine = best_affine_lps(grid)
+    steps = np.arange(len(grid.origins_lps_mm))[:, None] * affine[:3, 0]
+    off = np.linalg.norm(affine[:3, 3] + steps - grid.origins_lps_mm, axis=1)
+    return float(off.max(initial=0.0))
+
+
+def _is_sheared(affine: Float[np.ndarray, "4 4"]) -> bool:
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR_TOLERANCE)

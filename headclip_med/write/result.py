@@ -1,0 +1,133 @@
+"""result.json: what was found, on what, by what, in plain JSON with a schema of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+import numpy as np
+
+from headclip_med import __version__
+from headclip_med.findings import Lesion, Screening
+from headclip_med.volume import Volume
+
+SCHEMA_VERSION = "1.0"
+"""The first number rises when a key goes or changes its meaning, the second when one comes."""
+
+Json = dict[str, object]
+
+
+def result_schema() -> Json:
+    """Load the JSON schema (draft 2020-12) that every result.json satisfies."""
+    text = files("headclip_med.write").joinpath("result.schema.json").read_text("utf-8")
+    schema: Json = json.loads(text)
+    return schema
+
+
+def build_result(
+    screening: Screening,
+    *,
+    outputs: Mapping[str, str],
+    pictures: Mapping[int, str],
+    segments: Mapping[int, tuple[str, int]],
+    notes: Sequence[str],
+) -> Json:
+    """Put a screening into plain values.
+
+    Args:
+        screening: What was found.
+        outputs: Paths of the files beside result.json, by name.
+        pictures: Path of each slice's own picture, by slice.
+        segments: File and segment number in the DICOM segmentation, by lesion id.
+        notes: Sentences on how the files were written.
+
+    Returns:
+        The content of result.json; equal for equal screenings, except for ``timings_s``.
+    """
+    volume = screening.volume
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "version": __version__,
+        "research_use_only": True,
+        "study_instance_uid": volume.study_instance_uid,
+        "series_instance_uid": volume.series_instance_uid,
+        "part": volume.part,
+        "score": _rounded(screening.score),
+        "calibrated": bool(screening.model.get("calibrated", False)),
+        "threshold": _rounded(screening.threshold),
+        "slices": [_slice(screening, index, pictures) for index in range(len(volume.sources))],
+        "lesions": [_lesion(lesion, segments, volume) for lesion in screening.lesions],
+        "model": dict(screening.model),
+        "settings": dict(screening.settings),
+        "input": _input(screening),
+        "outputs": dict(outputs),
+        "notes": [*volume.notes, *notes],
+        "timings_s": {step: round(float(s), 4) for step, s in screening.timings_s.items()},
+    }
+
+
+def to_text(result: Json) -> bytes:
+    """Write plain values as UTF-8 JSON for people and machines."""
+    return (json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _slice(screening: Screening, index: int, pictures: Mapping[int, str]) -> Json:
+    volume = screening.volume
+    source = volume.sources[index]
+    origin = volume.grid.origins_lps_mm[index]
+    return {
+        "index": index,
+        "sop_instance_uid": source.sop_instance_uid,
+        "frame": source.frame,
+        "score": _rounded(screening.slice_scores[index]),
+        "origin_lps_mm": _millimetres(origin) if volume.grid.is_patient else None,
+        "picture": pictures.get(index),
+    }
+
+
+def _lesion(lesion: Lesion, segments: Mapping[int, tuple[str, int]], volume: Volume) -> Json:
+    file, number = segments.get(lesion.id, (None, None))
+    return {
+        "id": lesion.id,
+        "volume_mm3": _rounded(lesion.volume_mm3),
+        "centre_lps_mm": _millimetres(lesion.centre_lps_mm),
+        "max_score": _rounded(lesion.max_score),
+        "slices": list(lesion.slices),
+        "segment": None if file is None else {"file": file, "number": number},
+    }
+
+
+def _input(screening: Screening) -> Json:
+    volume, grid, window = screening.volume, screening.volume.grid, screening.window
+    return {
+        "origin": volume.origin,
+        "modality": volume.modality,
+        "body_part": volume.body_part,
+        "name": volume.name,
+        "content_digest": volume.content_digest,
+        "slices": grid.shape[0],
+        "rows": grid.rows,
+        "columns": grid.columns,
+        "has_patient_geometry": grid.is_patient,
+        "pixel_spacing_mm": [_rounded(mm) for mm in grid.pixel_spacing_mm]
+        if grid.is_patient
+        else None,
+        "row_step_lps_mm": _millimetres(grid.row_step_lps_mm) if grid.is_patient else None,
+        "column_step_lps_mm": _millimetres(grid.column_step_lps_mm) if grid.is_patient else None,
+        "window": {
+            "name": window.name,
+            "low": float(window.low),
+            "high": float(window.high),
+            "reason": window.reason,
+        },
+    }
+
+
+def _rounded(number: float | np.floating) -> float:
+    """Six decimals: float32 does not hold more of a number around 1."""
+    return round(float(number), 6)
+
+
+def _millimetres(point: Sequence[float] | np.ndarray) -> list[float]:
+    return [_rounded(part) for part in point]

@@ -1,0 +1,146 @@
+"""What a summary says of one series, and of one input that failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headclip_med.errors import HeadClipError, UnreadableInput
+from headclip_med.findings import Screening
+from headclip_med.write.screening import WrittenScreening
+
+
+@dataclass(frozen=True)
+class RowLesion:
+    """One lesion candidate; see ``findings.Lesion``."""
+
+    id: int
+    max_score: float
+    volume_mm3: float
+    centre_lps_mm: tuple[float, float, float]
+    slices: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One screened volume.
+
+    Attributes:
+        folder: Of its results, relative to the run's, with forward slashes.
+        score: Of the volume, in [0, 1]; rows are sorted by it.
+        calibrated: Whether the score was calibrated, or merely sorts.
+        threshold: Heatmap value from which a voxel belongs to a candidate.
+        slice_scores: Of each slice, in [0, 1].
+        lesions: Highest first.
+        modality: DICOM modality, if known.
+        window: Name of the grey-level mapping.
+        name: Of the file, for inputs without identifiers.
+        study_instance_uid: DICOM only.
+        series_instance_uid: DICOM only.
+        part: Which stack of its series, from 1.
+        has_patient_geometry: False where lengths are in pixels.
+        model: Name and method of the model.
+        outputs: Paths relative to ``folder``, by name.
+        notes: Sentences on how it was read and written.
+    """
+
+    folder: str
+    score: float
+    calibrated: bool
+    threshold: float
+    slice_scores: tuple[float, ...]
+    lesions: tuple[RowLesion, ...]
+    modality: str | None
+    window: str
+    name: str | None
+    study_instance_uid: str | None
+    series_instance_uid: str | None
+    part: int
+    has_patient_geometry: bool
+    model: str
+    outputs: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, screening: Screening, written: WrittenScreening, out: Path) -> SummaryRow:
+        """Build the row of a screening that was written below ``out``."""
+        return cls.from_result(written.result, written.folder.relative_to(out).as_posix())
+
+    @classmethod
+    def from_result(cls, result: Mapping[str, Any], folder: str) -> SummaryRow:
+        """Build the row of a result.json, so that a later run can take up an earlier one's."""
+        given, model = result["input"], result["model"]
+        return cls(
+            folder=folder,
+            score=result["score"],
+            calibrated=result["calibrated"],
+            threshold=result["threshold"],
+            slice_scores=tuple(one["score"] for one in result["slices"]),
+            lesions=tuple(_lesion(one) for one in result["lesions"]),
+            modality=given["modality"],
+            window=given["window"]["name"],
+            name=given["name"],
+            study_instance_uid=result["study_instance_uid"],
+            series_instance_uid=result["series_instance_uid"],
+            part=result["part"],
+            has_patient_geometry=given["has_patient_geometry"],
+            model=" / ".join(str(model[key]) for key in ("name", "method") if key in model),
+            outputs=dict(result["outputs"]),
+            notes=tuple(result["notes"]),
+        )
+
+
+@dataclass(frozen=True)
+class FailedInput:
+    """An input that gave no result.
+
+    Attributes:
+        input: What the user called it, or a hash of it; shown in the summary.
+        code: Short and stable, for machines.
+        reason: What was found, and why it cannot be used.
+        what_to_do: The way out.
+    """
+
+    input: str
+    code: str
+    reason: str
+    what_to_do: str = ""
+
+    @classmethod
+    def of(cls, name: str, error: HeadClipError) -> FailedInput:
+        """Take an error apart: its message ends, after a semicolon, with what to do."""
+        reason, _, what_to_do = str(error).rpartition("; ")
+        if not reason:
+            return cls(name, error.code, what_to_do)
+        return cls(name, error.code, f"{reason}.", what_to_do[:1].upper() + what_to_do[1:])
+
+
+def read_rows(out: Path) -> list[SummaryRow]:
+    """Read the rows of every result that stands below a run's folder.
+
+    Raises:
+        UnreadableInput: A result.json there is damaged, or of another version.
+    """
+    rows = []
+    for path in sorted(out.glob("*/*/result.json")):
+        if path.parent.name.startswith("."):
+            continue  # unfinished
+        try:
+            result = json.loads(path.read_text("utf-8"))
+            rows.append(SummaryRow.from_result(result, path.parent.relative_to(out).as_posix()))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UnreadableInput(
+                "A result.json below this folder is damaged or of another version; remove its "
+                "folder and screen that series again.",
+                code="bad-result",
+            ) from error
+    return rows
+
+
+def _lesion(given: Mapping[str, Any]) -> RowLesion:
+    x, y, z = given["centre_lps_mm"]
+    first, last = given["slices"]
+    return RowLesion(given["id"], given["max_score"], given["volume_mm3"], (x, y, z), (first, last))
