@@ -45,13 +45,20 @@ def find_files(paths: Sequence[Path], limits: ReadLimits) -> Found:
     """Walk folders, and sort every file by kind without reading more than its start."""
     found = Found()
     for path in paths:
-        if path.is_dir():
+        if _is_folder(path):
             for file in _walk(path, found.failures):
                 _add(file, found, limits, root=path)
         else:
             found.named.add(path)
             _add(path, found, limits, root=None)
     return found
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a folder above it may not be entered; what that means is said file by file
+        return False
 
 
 def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
@@ -83,9 +90,9 @@ def _own_results(folder: Path) -> Failure:
 
 def _add(path: Path, found: Found, limits: ReadLimits, *, root: Path | None) -> None:
     try:
+        check_file(path, limits)
         if root is not None and path.is_symlink():
             _check_link(path, root)
-        check_file(path, limits)
         kind = _kind(path)
     except UnreadableInput as error:
         found.failures.append(Failure.of(path, error))

@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from pydicom import uid as uids
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.read import vocabulary
+from headclip_med.read.frames import SPLIT_KEYWORDS, Frame, find_group, read_frames
+from headclip_med.read.guards import translate
 from headclip_med.read.limits import ReadLimits
-from headclip_med.read.objects import items, numbers, read_object, text, texts, uid, whole
-
-SPLIT_KEYWORDS = (
-    "AcquisitionNumber",
-    "TemporalPositionIdentifier",
-    "TemporalPositionIndex",
-    "StackID",
-    "EchoNumbers",
-    "EchoTime",
-    "DiffusionBValue",
-    "DiffusionGradientOrientation",
-    "InversionTime",
-    "TriggerTime",
-    "ImageType",
-    "ConvolutionKernel",
-    "AcquisitionTime",
-    "ContentTime",
+from headclip_med.read.objects import (
+    BROKEN,
+    items,
+    numbers,
+    read_object,
+    tags_of,
+    text,
+    texts,
+    uid,
+    whole,
 )
-"""Elements that tell frames at one position apart, the most telling first."""
-
-# Where an enhanced object keeps what a single-frame one has at its top: (group, element).
-FUNCTIONAL_GROUPS = {
-    "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
-    "TemporalPositionIndex": (("FrameContentSequence", "TemporalPositionIndex"),),
-    "StackID": (("FrameContentSequence", "StackID"),),
-    "EchoTime": (("MREchoSequence", "EffectiveEchoTime"),),
-    "DiffusionBValue": (("MRDiffusionSequence", "DiffusionBValue"),),
-    "TriggerTime": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
-    "ImageType": (
-        ("MRImageFrameTypeSequence", "FrameType"),
-        ("CTImageFrameTypeSequence", "FrameType"),
-    ),
-}
 
 HEADER_KEYWORDS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
@@ -60,41 +37,10 @@ HEADER_KEYWORDS = (
 )
 
 
-def tags_of(keywords: Sequence[str]) -> tuple[int, ...]:
-    """Look up the tags of some keywords."""
-    return tuple(tag for tag in map(tag_for_keyword, keywords) if tag is not None)
-
-
 HEADER_TAGS = tags_of(HEADER_KEYWORDS)
 COLOURS = frozenset(
     {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"}
 )
-UNIT_TOLERANCE = 2e-3
-"""Direction cosines written with three decimals still count as unit vectors."""
-
-
-@dataclass(frozen=True)
-class Plane:
-    """Where one frame lies: the three elements of the Image Plane Module (PS3.3 C.7.6.2)."""
-
-    position_lps_mm: tuple[float, float, float]
-    orientation: tuple[float, ...]
-    spacing_mm: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame of an object.
-
-    Attributes:
-        number: One-based; None for single-frame objects.
-        plane: None where the object does not say, or says something impossible.
-        splits: The values of ``SPLIT_KEYWORDS``, as text.
-    """
-
-    number: int | None
-    plane: Plane | None
-    splits: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -133,6 +79,11 @@ def read_header(path: Path, limits: ReadLimits) -> Header:
         UnreadableInput: It is damaged, no image, a result of ours, or claims more than the limits.
     """
     dataset, rest = read_object(path, limits, tags=HEADER_TAGS, with_pixels=False)
+    with translate("broken-dicom", BROKEN):
+        return _header(path, dataset, rest, limits)
+
+
+def _header(path: Path, dataset: Dataset, rest: int, limits: ReadLimits) -> Header:
     _check_kind(dataset)
     rows, columns, count = _check_size(dataset, limits)
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
@@ -155,15 +106,19 @@ def read_header(path: Path, limits: ReadLimits) -> Header:
         is_colour=photometric in COLOURS,
         is_localizer="LOCALIZER" in map(str.upper, texts(dataset, "ImageType")),
         is_capture=is_capture,
-        frames=_frames(dataset, count),
+        frames=read_frames(dataset, count),
         problem=_find_problem(dataset, rest, rows * columns * count),
     )
 
 
 def _check_kind(dataset: Dataset) -> None:
     kind = text(dataset, "SOPClassUID")
-    if kind == uids.MediaStorageDirectoryStorage:
-        raise UnreadableInput("A DICOMDIR is an index, not an image.", code="not-an-image")
+    media_kind = text(dataset.file_meta, "MediaStorageSOPClassUID")
+    if uids.MediaStorageDirectoryStorage in (kind, media_kind):
+        raise UnreadableInput(
+            "A DICOMDIR is an index, not an image; give the folder it describes.",
+            code="not-an-image",
+        )
     if kind == uids.VLWholeSlideMicroscopyImageStorage:
         raise UnreadableInput(
             "This is a tiled whole-slide image, which is not supported; export the region of "
@@ -259,56 +214,3 @@ def _shared_window(dataset: Dataset) -> tuple[float, float] | None:
         if found:
             return found
     return None
-
-
-def _frames(dataset: Dataset, count: int) -> tuple[Frame, ...]:
-    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
-    if len(per_frame) != count:
-        if "NumberOfFrames" not in dataset or count == 1:
-            plane = _plane(dataset, dataset, dataset)
-            number = 1 if "NumberOfFrames" in dataset else None
-            return (Frame(number, plane, _splits(dataset)),)
-        return tuple(Frame(number, None, ()) for number in range(1, count + 1))
-    shared = items(dataset, "SharedFunctionalGroupsSequence")
-    return tuple(
-        _enhanced_frame(number, [own, *shared[:1]]) for number, own in enumerate(per_frame, start=1)
-    )
-
-
-def _enhanced_frame(number: int, groups: list[Dataset]) -> Frame:
-    plane = _plane(
-        find_group(groups, "PlanePositionSequence"),
-        find_group(groups, "PlaneOrientationSequence"),
-        find_group(groups, "PixelMeasuresSequence"),
-    )
-    splits = []
-    for keyword in SPLIT_KEYWORDS:
-        places = FUNCTIONAL_GROUPS.get(keyword, ())
-        values = [texts(find_group(groups, group), element) for group, element in places]
-        splits.append("\\".join(next(filter(None, values), ())))
-    return Frame(number, plane, tuple(splits))
-
-
-def find_group(groups: list[Dataset], keyword: str) -> Dataset:
-    """Find a functional group: the frame's own, else the shared one, else an empty one."""
-    for group in groups:
-        for item in items(group, keyword):
-            return item
-    return Dataset()
-
-
-def _splits(dataset: Dataset) -> tuple[str, ...]:
-    return tuple("\\".join(texts(dataset, keyword)) for keyword in SPLIT_KEYWORDS)
-
-
-def _plane(position: Dataset, orientation: Dataset, measures: Dataset) -> Plane | None:
-    """Read a plane, or None where a part is missing, not finite, or no right-angled plane."""
-    origin = numbers(position, "ImagePositionPatient")
-    cosines = numbers(orientation, "ImageOrientationPatient")
-    spacing = numbers(measures, "PixelSpacing")
-    if len(origin) != 3 or len(cosines) != 6 or len(spacing) != 2 or min(spacing) <= 0:
-        return None
-    axes = np.array(cosines).reshape(2, 3)
-    if np.abs(axes @ axes.T - np.eye(2)).max() > 2 * UNIT_TOLERANCE:
-        return None
-    return Plane((origin[0], origin[1], origin[2]), cosines, (spacing[0], spacing[1]))

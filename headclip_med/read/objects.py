@@ -9,14 +9,18 @@ import io
 import math
 import struct
 import zlib
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomFileLike
 from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -107,6 +111,11 @@ def _set_transfer_syntax(dataset: Dataset) -> None:
         meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
 
 
+def tags_of(keywords: Sequence[str]) -> tuple[int, ...]:
+    """Look up the tags of some keywords."""
+    return tuple(tag for tag in map(tag_for_keyword, keywords) if tag is not None)
+
+
 def text(dataset: Dataset, keyword: str) -> str:
     """Read an element as text; empty where it is absent or damaged."""
     values = _values(dataset, keyword)
@@ -144,9 +153,15 @@ def uid(dataset: Dataset, keyword: str) -> str | None:
     return found if VALID_UID.fullmatch(found) else None
 
 
+_tag = cache(Tag)
+
+
 def _values(dataset: Dataset, keyword: str) -> list[object]:
+    tag = _tag(keyword)
+    if tag not in dataset:
+        return []
     try:
-        value = dataset.get(keyword)
+        value = dataset[tag].value
     except Exception:  # lazily converted: any parser error may come out, see translate()
         return []
     if value is None:

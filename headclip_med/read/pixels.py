@@ -15,10 +15,11 @@ from pydicom.uid import UID
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.read.codestreams import check_codestream
+from headclip_med.read.frames import find_group
 from headclip_med.read.guards import translate
-from headclip_med.read.headers import Header, find_group, tags_of
+from headclip_med.read.headers import Header
 from headclip_med.read.limits import ReadLimits
-from headclip_med.read.objects import items, numbers, read_object, text, whole
+from headclip_med.read.objects import items, numbers, read_object, tags_of, text, whole
 
 PADDING = np.float32(-np.inf)
 """Marks pixels outside the scanned field until the whole volume is known."""
@@ -121,9 +122,6 @@ def _view_native(dataset: Dataset, syntax: UID) -> Shaped[np.ndarray, "frames ro
         return None
     if whole(dataset, "SamplesPerPixel", 1) != 1:
         return None
-    stored, high = whole(dataset, "BitsStored", allocated), whole(dataset, "HighBit", -1)
-    if stored != allocated and high != stored - 1:
-        return None
     signed = "i" if whole(dataset, "PixelRepresentation", 0) else "u"
     shape = (
         whole(dataset, "NumberOfFrames", 1),
@@ -207,11 +205,9 @@ def _rescale(dataset: Dataset, index: int) -> tuple[float, float] | None:
     place = find_group(groups, "PixelValueTransformationSequence") if groups else dataset
     if "RescaleSlope" not in place and "RescaleIntercept" not in place:
         place = dataset
-    slope, intercept = 1.0, 0.0
-    if "RescaleSlope" in place:
-        slope = next(iter(numbers(place, "RescaleSlope")), 0.0)
-    if "RescaleIntercept" in place:
-        intercept = next(iter(numbers(place, "RescaleIntercept")), np.nan)
+    # An empty element is as good as none; a damaged one raises here, and must not become 1.
+    slope = float(1.0 if (value := place.get("RescaleSlope")) in (None, "") else value)
+    intercept = float(0.0 if (value := place.get("RescaleIntercept")) in (None, "") else value)
     if slope == 0 or not abs(slope) < LARGEST_SCALE or not abs(intercept) < LARGEST_SCALE:
         raise UnreadableInput(
             "The rescale slope or intercept is zero, absurd or no number, so the values mean "
@@ -245,13 +241,16 @@ def _find_padding(
 def _without_unused_bits(
     frame: Shaped[np.ndarray, "rows columns"], dataset: Dataset
 ) -> Shaped[np.ndarray, "rows columns"]:
-    """Clear the bits above Bits Stored, which may hold an old overlay (PS3.5 8.1.1)."""
-    if frame.dtype.kind == "f":
+    """Clear the bits around the stored ones, which may hold an old overlay (PS3.5 8.1.1)."""
+    bits = 8 * frame.dtype.itemsize
+    stored = whole(dataset, "BitsStored", bits)
+    if frame.dtype.kind == "f" or not 0 < stored < bits:
         return frame
-    unused = 8 * frame.dtype.itemsize - whole(dataset, "BitsStored", 8 * frame.dtype.itemsize)
-    if not 0 < unused < 8 * frame.dtype.itemsize:
-        return frame
-    return np.asarray((frame << unused) >> unused)
+    above = bits - stored
+    if not UID(str(dataset.file_meta.TransferSyntaxUID)).is_encapsulated:
+        # Codecs return values at the low end; only plain pixels can lie higher up.
+        above = bits - 1 - whole(dataset, "HighBit", stored - 1)
+    return np.asarray((frame << max(above, 0)) >> (bits - stored))
 
 
 def _invert(

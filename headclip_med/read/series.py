@@ -14,7 +14,8 @@ import numpy as np
 
 from headclip_med.errors import HeadClipError, UnreadableInput, UnusableGeometry
 from headclip_med.geometry import Grid
-from headclip_med.read.headers import SPLIT_KEYWORDS, Header, Plane
+from headclip_med.read.frames import SPLIT_KEYWORDS, Plane
+from headclip_med.read.headers import Header
 from headclip_med.read.stacks import SAME_POSITION_MM, Slice, describe_stack
 
 SAME_DIRECTION = 1e-3
@@ -115,7 +116,7 @@ def _set_aside(headers: Sequence[Header]) -> tuple[list[Header], list[Unusable],
             f"{len(unusable)} file(s) of this series could not be used and are missing here."
         )
     if repeats:
-        notes.append(f"{repeats} file(s) that came twice were read once.")
+        notes.append(f"{repeats} file(s) repeat an object of this series and were left out.")
     kept.sort(key=lambda header: (header.instance_number, header.sop_instance_uid or ""))
     return kept, unusable, tuple(notes)
 

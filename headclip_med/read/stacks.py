@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from headclip_med.geometry import EVEN_SPACING_TOLERANCE, Grid
-from headclip_med.read.headers import Frame, Header
+from headclip_med.read.frames import Frame
+from headclip_med.read.headers import Header
 
 SAME_POSITION_MM = 0.01
 """Frames this close along the normal show the same place."""
@@ -59,7 +60,7 @@ def _describe_spacing(grid: Grid) -> list[str]:
     odd = np.flatnonzero(np.abs(steps - usual) > EVEN_SPACING_TOLERANCE * usual + SAME_POSITION_MM)
     notes += [
         f"The step after slice {index} (counted from 0) is {steps[index]:.2f} mm where "
-        f"{usual:.2f} mm is usual: slices may be missing."
+        f"{usual:.2f} mm is usual{': slices may be missing' if steps[index] > usual else ''}."
         for index in odd[:NAMED_GAPS]
     ]
     if len(odd) > NAMED_GAPS:
