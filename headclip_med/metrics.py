@@ -53,7 +53,7 @@ class Ranking:
             HeadClipError: A score is not a number.
         """
         _require_finite(scores)
-        order = np.argsort(-scores, kind="stable")
+        order = np.argsort(-scores)
         ordered = scores[order]
         self._ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
         self._labels, self._units = labels[order], units[order]
@@ -173,17 +173,14 @@ def pixel_metrics(
     return rank_pixels(maps, masks, inside=inside).metrics(is_pixel=True)
 
 
-def bootstrap_intervals(
+def bootstrap_draws(
     statistic: Callable[..., Mapping[str, float]],
     *arrays: Shaped[np.ndarray, "rows ..."],
     groups: Shaped[np.ndarray, "rows"] | None = None,
     seed: int = 0,
     repeats: int = 1000,
-) -> dict[str, tuple[float, float]]:
-    """Say how far metrics may be off because only these rows were looked at.
-
-    The percentile interval of the bootstrap (Efron 1979): rows are drawn with replacement, and the
-    statistic is computed anew.
+) -> dict[str, Float[np.ndarray, "draws"]]:
+    """Compute metrics anew on rows drawn with replacement (the bootstrap; Efron 1979).
 
     Args:
         statistic: Takes the arrays and returns named values.
@@ -194,8 +191,7 @@ def bootstrap_intervals(
         repeats: How many draws.
 
     Returns:
-        The lower and upper end for each name, covering ``CONFIDENCE``; draws whose value is
-        undefined (one class only) are left out; NaN where all are.
+        The values of each name; NaN where a draw left one class only.
     """
     random = np.random.default_rng(seed)
     keys = np.arange(len(arrays[0])) if groups is None else groups
@@ -206,11 +202,30 @@ def bootstrap_intervals(
         rows = np.concatenate([members[group] for group in picked])
         for name, value in statistic(*(array[rows] for array in arrays)).items():
             drawn.setdefault(name, []).append(value)
-    return {name: _interval(np.array(values)) for name, values in drawn.items()}
+    return {name: np.array(values, dtype=np.float64) for name, values in drawn.items()}
 
 
-def _interval(values: Float[np.ndarray, "draws"]) -> tuple[float, float]:
-    defined = values[np.isfinite(values)]
+def bootstrap_intervals(
+    statistic: Callable[..., Mapping[str, float]],
+    *arrays: Shaped[np.ndarray, "rows ..."],
+    groups: Shaped[np.ndarray, "rows"] | None = None,
+    seed: int = 0,
+    repeats: int = 1000,
+) -> dict[str, tuple[float, float]]:
+    """Say how far metrics may be off because only these rows were looked at.
+
+    Takes what ``bootstrap_draws`` takes.
+
+    Returns:
+        The lower and the upper end for each name; see ``interval``.
+    """
+    drawn = bootstrap_draws(statistic, *arrays, groups=groups, seed=seed, repeats=repeats)
+    return {name: interval(values) for name, values in drawn.items()}
+
+
+def interval(draws: Float[np.ndarray, "draws"]) -> tuple[float, float]:
+    """Take the percentile interval that covers ``CONFIDENCE``; undefined draws are left out."""
+    defined = draws[np.isfinite(draws)]
     if not len(defined):
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

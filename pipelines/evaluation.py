@@ -1,0 +1,193 @@
+"""What an evaluation found, and how it is shown: as Markdown for people, as JSON for machines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from headclip_med.metrics import Ranking, bootstrap_draws, interval, rank_images, rank_pixels
+
+IMAGE_REPEATS = 1000
+PIXEL_REPEATS = 200
+"""Draws of the bootstrap; an end of a 95 % interval then rests on five draws, pixels being many."""
+
+_COLUMNS = ("AUROC", "AUPRO", "AP", "F1-max", "IoU-max", "mAD")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric and its 95 % bootstrap interval, fractions of 1; NaN where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        level: What is told apart: pixels, images, slices, volumes.
+        judge: The model, or the trivial baseline.
+        score: ``map``, ``global``, ``local`` or ``joint``.
+        metrics: By name.
+    """
+
+    level: str
+    judge: str
+    score: str
+    metrics: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model tells abnormal from normal on one set.
+
+    Attributes:
+        dataset: Its name.
+        counts: Of normal and abnormal images, or of what else was judged.
+        image_size: Rows and columns of the model's input.
+        content_digest: Of the set, where it has one.
+        model: As the model describes itself, plain JSON values.
+        settings: All that was set, plain JSON values.
+        rows: The results; the model's first, then those of the trivial baselines.
+        notes: Sentences a reader of the table must know.
+    """
+
+    dataset: str
+    counts: Mapping[str, int]
+    image_size: int
+    content_digest: str | None
+    model: Mapping[str, object]
+    settings: Mapping[str, object]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values at full precision; undefined ones are null."""
+        return {
+            "dataset": self.dataset,
+            "counts": dict(self.counts),
+            "image_size": self.image_size,
+            "content_digest": self.content_digest,
+            "model": dict(self.model),
+            "settings": dict(self.settings),
+            "rows": [_row_json(row) for row in self.rows],
+            "notes": list(self.notes),
+        }
+
+    def to_markdown(self) -> str:
+        """One table, in percent with one decimal, 95 % intervals in brackets."""
+        used = [name for name in _COLUMNS if any(name in row.metrics for row in self.rows)]
+        counts = ", ".join(f"{count} {what}" for what, count in self.counts.items())
+        lines = [
+            f"## {self.dataset}",
+            "",
+            f"{counts}; images of {self.image_size} x {self.image_size} px.",
+            "",
+            f"| level | judge | score | {' | '.join(used)} |",
+            f"|---|---|---|{'---|' * len(used)}",
+        ]
+        for row in self.rows:
+            cells = [_percent(row.metrics.get(name)) for name in used]
+            lines.append(f"| {row.level} | {row.judge} | {row.score} | {' | '.join(cells)} |")
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """Metrics of one group of images, and how they vary over bootstrap draws."""
+
+    values: Mapping[str, float]
+    draws: Mapping[str, Float[np.ndarray, "draws"]]
+
+
+def sample_images(
+    scores: Float[np.ndarray, "images"],
+    labels: Shaped[np.ndarray, "images"],
+    *,
+    groups: Int[np.ndarray, "images"] | None = None,
+    seed: int,
+) -> Sampled:
+    """Compute image metrics and their draws; ``groups`` are drawn as a whole."""
+    ranking = rank_images(scores, labels)
+
+    def drawn(rows: Int[np.ndarray, "rows"]) -> dict[str, float]:
+        return ranking.metrics(np.bincount(rows, minlength=len(scores)), is_pixel=False)
+
+    rows = np.arange(len(scores))
+    draws = bootstrap_draws(drawn, rows, groups=groups, seed=seed, repeats=IMAGE_REPEATS)
+    return Sampled(ranking.metrics(is_pixel=False), draws)
+
+
+def sample_pixels(
+    maps: Float[np.ndarray, "images rows columns"],
+    masks: Bool[np.ndarray, "images rows columns"],
+    *,
+    inside: Bool[np.ndarray, "images rows columns"] | None = None,
+    units: Int[np.ndarray, "images"] | None = None,
+    seed: int,
+) -> Sampled:
+    """Compute pixel metrics and their draws over whole images, or over ``units`` of images."""
+    ranking: Ranking = rank_pixels(maps, masks, inside=inside, units=units)
+    count = len(maps) if units is None else int(units.max()) + 1
+
+    def drawn(rows: Int[np.ndarray, "rows"]) -> dict[str, float]:
+        return ranking.metrics(np.bincount(rows, minlength=count), is_pixel=True)
+
+    draws = bootstrap_draws(drawn, np.arange(count), seed=seed, repeats=PIXEL_REPEATS)
+    return Sampled(ranking.metrics(is_pixel=True), draws)
+
+
+def average(samples: Sequence[Sampled]) -> dict[str, Estimate]:
+    """Average the metrics of categories; where a metric is undefined for one, it is left out."""
+    found = {}
+    for name in samples[0].values:
+        value = _mean(np.array([[sample.values[name]] for sample in samples]))
+        draws = _mean(np.stack([sample.draws[name] for sample in samples]))
+        found[name] = Estimate(float(value[0]), *interval(draws))
+    return found
+
+
+def to_markdown(evaluations: Iterable[Evaluation]) -> str:
+    """Join the tables of several sets, with what all of them have in common said once."""
+    legend = (
+        "Percent, with 95 % bootstrap intervals. Exact metrics over all thresholds, averaged "
+        "over categories. Trivial baselines stand beside the model: where they are as good, the "
+        "model has shown nothing. Research use only.\n"
+    )
+    return "\n".join([legend, *(evaluation.to_markdown() for evaluation in evaluations)])
+
+
+def _mean(values: Float[np.ndarray, "categories draws"]) -> Float[np.ndarray, "draws"]:
+    defined = np.isfinite(values)
+    counted = defined.sum(axis=0)
+    total = np.where(defined, values, 0).sum(axis=0)
+    return np.asarray(np.where(counted > 0, total / np.maximum(counted, 1), np.nan))
+
+
+def _row_json(row: Row) -> dict[str, object]:
+    metrics = {
+        name: {
+            "value": _plain(found.value),
+            "low": _plain(found.low),
+            "high": _plain(found.high),
+        }
+        for name, found in row.metrics.items()
+    }
+    return {"level": row.level, "judge": row.judge, "score": row.score, "metrics": metrics}
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _percent(found: Estimate | None) -> str:
+    if found is None or not math.isfinite(found.value):
+        return "n/a"
+    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
