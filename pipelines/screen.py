@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 
 import numpy as np
@@ -24,7 +25,11 @@ from headclip_med.volume import Volume
 
 
 def screen(
-    volume: Volume, model: AnomalyModel, *, settings: ScreenSettings | None = None
+    volume: Volume,
+    model: AnomalyModel,
+    *,
+    settings: ScreenSettings | None = None,
+    report: Callable[[int], None] = lambda slices: None,
 ) -> Screening:
     """Look for what is abnormal in a volume.
 
@@ -32,6 +37,7 @@ def screen(
         volume: As ``read_volume`` gives it.
         model: As ``load_model`` gives it; its ``scores`` say how maps become scores.
         settings: Window, tiling, threshold, pooling; the defaults serve an unknown volume.
+        report: Called with the number of slices judged since the last call.
 
     Returns:
         Heatmap on the volume's own slices, lesion candidates, slice scores and the study's score.
@@ -45,7 +51,7 @@ def screen(
     window = choose_window(volume, settings.window)
     images = cut_slices(apply_window(volume.voxels, window))
     clock.lap("prepare")
-    maps, global_scores = predict_slices(model, images, settings=settings)
+    maps, global_scores = predict_slices(model, images, settings=settings, report=report)
     clock.lap("predict")
     heatmap = fuse(maps, volume.grid)
     threshold = model.threshold if settings.threshold is None else settings.threshold

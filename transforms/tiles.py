@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
@@ -39,6 +39,7 @@ def predict_slices(
     *,
     settings: ScreenSettings,
     size_px: int | None = None,
+    report: Callable[[int], None] = lambda slices: None,
 ) -> tuple[Float[np.ndarray, "slices rows columns"], Float[np.ndarray, "slices"]]:
     """Run a model over every slice, in batches.
 
@@ -47,6 +48,7 @@ def predict_slices(
         images: One image per slice, values in [0, 1].
         settings: Its ``tiling``, ``overlap`` and ``batch_size`` count.
         size_px: Rows and columns of the model's input; the model's own size by default.
+        report: Called after each batch with its number of slices.
 
     Returns:
         A map of each slice at the slice's own size, and a global score of each slice. With windows
@@ -71,6 +73,7 @@ def predict_slices(
             else:
                 found = _predict_whole(model, images[part], side)
         maps[part], scores[part] = found[0].numpy(), found[1].numpy()
+        report(len(images[part]))
     return maps, scores
 
 

@@ -31,5 +31,8 @@ class AnomalyModel(Protocol):
     def describe(self) -> Mapping[str, object]:
         """Name, method, backbone, digests and settings, all plain JSON values."""
 
+    def with_scores(self, scores: ScoreSettings) -> AnomalyModel:
+        """Give the same model, its maps smoothed and scored otherwise; weights are shared."""
+
     def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
         """Judge a batch of images with values in [0, 1]; sides a multiple of the patch."""

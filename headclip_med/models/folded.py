@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -95,6 +96,12 @@ class FoldedHeadClip(nn.Module):
     def threshold(self) -> float:
         """Map value from which a pixel counts as abnormal."""
         return self.use.threshold
+
+    def with_scores(self, scores: ScoreSettings) -> FoldedHeadClip:
+        """Give the same model, its maps smoothed and scored otherwise; weights are shared."""
+        other = copy(self)
+        other.use = replace(self.use, scores=scores)
+        return other
 
     def describe(self) -> dict[str, object]:
         """Say what it is, in plain JSON values."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,19 +13,17 @@ from headclip_med.models.clip import EMBEDDED_NAME, EMBEDDED_PATH, load_backbone
 from headclip_med.models.folded import FoldedHeadClip, Precision
 from headclip_med.models.headclip import HeadClip
 from headclip_med.models.weights import Activation
-from headclip_med.settings import ScoreSettings
 
 EMBEDDED_CHECKPOINT = EMBEDDED_PATH.with_name("headclip-mini.checkpoint.safetensors")
 
 
-def load_model(  # noqa: PLR0913 - the one public door; all but the name are rarely used
+def load_model(
     name: str | Path = EMBEDDED_NAME,
     *,
     weights: str | Path | None = None,
     activation: Activation | None = None,
     device: str = "auto",
     precision: Precision = "fp32",
-    scores: ScoreSettings | None = None,
     seed: int = 0,
 ) -> AnomalyModel:
     """Load a model that judges images.
@@ -39,18 +36,15 @@ def load_model(  # noqa: PLR0913 - the one public door; all but the name are rar
         activation: What the backbone's weights were trained with, for files that do not tell.
         device: ``auto`` (an accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``bf16`` runs the trunk in bfloat16: faster where the hardware has it.
-        scores: How maps become scores (r, k and sigma); the model's own by default.
         seed: Of random weights.
 
     Raises:
         InvalidSettings: The model or the device is unknown.
         UnusableWeights: There are no weights, or they do not fit.
     """
-    place = _device(device)
+    place = choose_device(device)
     model = _load(str(name), weights, activation, seed)
     model.precision = precision
-    if scores is not None:
-        model.use = replace(model.use, scores=scores)
     return model.to(place)
 
 
@@ -94,7 +88,12 @@ def _from_checkpoint(
     return model.fold(scores=checkpoint.scores, threshold=checkpoint.threshold, about=about)
 
 
-def _device(device: str) -> torch.device:
+def choose_device(device: str) -> torch.device:
+    """Turn a name into a device; ``auto`` takes an accelerator if there is one.
+
+    Raises:
+        InvalidSettings: There is no such device here.
+    """
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -129,19 +129,15 @@ def _step(
     return {"loss": float(loss.detach()), **parts}
 
 
-@torch.no_grad()
-def threshold_at_specificity(
-    maps: Sequence[Float[Tensor, "height width"]], specificity: float
-) -> float:
+def threshold_at_specificity(healthy: Float[Tensor, "pixels"], specificity: float) -> float:
     """Find the map value that all but a small share of healthy pixels stay below.
 
     Args:
-        maps: Maps of images without any anomaly.
-        specificity: Share of their pixels that shall lie below, in (0, 1).
+        healthy: Map values of pixels without any anomaly.
+        specificity: Share of them that shall lie below, in (0, 1).
     """
-    values = torch.cat([one.flatten().float().cpu() for one in maps])
-    rank = min(len(values) - 1, int(specificity * len(values)))
-    return float(values.sort().values[rank])
+    rank = min(len(healthy) - 1, int(specificity * len(healthy)))
+    return float(healthy.sort().values[rank])
 
 
 def _save(

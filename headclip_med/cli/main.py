@@ -1,0 +1,71 @@
+"""The parser, and what happens to errors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+
+import headclip_med
+from headclip_med.cli import demo, evaluate, screen, train, weights
+from headclip_med.errors import HeadClipError, InvalidSettings
+
+COMMANDS = (demo, screen, train, evaluate, weights)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; the process's own by default.
+
+    Returns:
+        The exit code.
+    """
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if arguments.debug else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    for noisy in ("pydicom", "PIL", "matplotlib", "highdicom"):
+        # Their messages may quote what stands in a patient's file.
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    try:
+        code: int = arguments.run(arguments)
+    except HeadClipError as error:
+        if arguments.debug:
+            raise
+        if arguments.json:
+            print(json.dumps({"error": {"code": error.code, "message": str(error)}}))
+        print(f"headclip: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InvalidSettings) else 1
+    except KeyboardInterrupt:
+        print("headclip: stopped; what was finished is kept.", file=sys.stderr)
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headclip",
+        description="Find what looks abnormal in medical images. RESEARCH ONLY - not for clinical "
+        "use.",
+    )
+    parser.add_argument("--version", action="version", version=headclip_med.__version__)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print results as JSON")
+    shared.add_argument("--debug", action="store_true", help="log more, and show where it failed")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        summary = (command.__doc__ or "").partition("\n")[0]
+        own = commands.add_parser(
+            name, parents=[shared], help=summary, description=command.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        command.add_arguments(own)
+        own.set_defaults(run=command.run)
+    return parser

@@ -1,0 +1,74 @@
+"""Screen DICOM, NIfTI or images: heatmaps, overlays, DICOM-SEG and a sorted page.
+
+For each series it writes OUT/<study>/<series>/{result.json, heatmap.nii.gz, overlay.png, slices/,
+seg.dcm}, and OUT/{index.html, summary.csv, summary.json} sorted by score.
+RESEARCH ONLY - not for clinical use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headclip_med.cli.models import add_model, model_from
+from headclip_med.cli.options import add_settings, settings_from
+from headclip_med.cli.progress import progress
+from headclip_med.errors import UnreadableInput
+from headclip_med.settings import ScreenSettings
+
+if TYPE_CHECKING:
+    from headclip_med.pipelines.worklist import Worklist
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument(
+        "input", nargs="+", type=Path, help="folders or files: DICOM, NIfTI, PNG, JPEG, TIFF"
+    )
+    parser.add_argument("--out", required=True, type=Path, help="folder for the results")
+    parser.add_argument("--no-seg", action="store_true", help="write no DICOM segmentation")
+    add_model(parser)
+    add_settings(parser, ScreenSettings)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Screen everything and say what was found."""
+    settings = settings_from(arguments, ScreenSettings)
+    from headclip_med.read import find_inputs
+
+    inputs = find_inputs(arguments.input)
+    if not inputs.readable and not any(failure.is_error for failure in inputs.failures):
+        raise UnreadableInput(
+            "No images were found there, so nothing was written; name a folder or file with "
+            "DICOM, NIfTI, PNG or JPEG images.",
+            code="no-images",
+        )
+    from headclip_med.pipelines.worklist import screen_inputs
+
+    model = model_from(arguments) if inputs.readable else None
+    slices = sum(one.slices for one in inputs.readable)
+    with progress(slices, "slice") as bar:
+        worklist = screen_inputs(
+            inputs, model, out=arguments.out, settings=settings, seg=not arguments.no_seg,
+            report=bar.update,
+        )  # fmt: skip
+    show(worklist, as_json=arguments.json)
+    if not worklist.failures:
+        return 0
+    return 3 if worklist.rows else 1
+
+
+def show(worklist: Worklist, *, as_json: bool) -> None:
+    """Print the results, failures on stderr."""
+    for failure in worklist.failures:
+        line = f"headclip: {failure.input}: {failure.reason} {failure.what_to_do}"
+        print(line.rstrip(), file=sys.stderr)
+    if as_json:
+        print(worklist.outputs["json"].read_text())
+        return
+    for row in worklist.rows:
+        found = len(row.lesions)
+        print(f"{row.score:.3f}  {found} candidate{'' if found == 1 else 's'}  {row.folder}")
+    print(f"open {worklist.outputs['page']}")

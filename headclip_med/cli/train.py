@@ -1,0 +1,74 @@
+"""Train HeadCLIP on a data set of defects, such as MVTec AD.
+
+As in the field's protocol, the images of the set's test split are used, which hold the anomalies
+and their masks. Never evaluate on the set that was trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from headclip_med.cli.models import add_weights
+from headclip_med.cli.options import add_settings, settings_from
+from headclip_med.cli.progress import progress
+from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument(
+        "--data", required=True, help="mvtec:DIR for one category or many, or folder:DIR"
+    )
+    parser.add_argument("--out", required=True, type=Path, help="folder for the checkpoint")
+    parser.add_argument("--resume", action="store_true", help="go on with a stopped training")
+    group = parser.add_argument_group("backbone")
+    group.add_argument(
+        "--backbone", default="headclip-mini",
+        help="headclip-mini, a name of open_clip's registry, or a folder (default: headclip-mini)",
+    )  # fmt: skip
+    add_weights(group)
+    add_settings(parser, TrainSettings)
+    add_settings(parser, HeadClipSettings)
+    add_settings(parser, ScoreSettings)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, and say where the checkpoint is."""
+    settings = settings_from(arguments, TrainSettings)
+    model_settings = settings_from(arguments, HeadClipSettings)
+    scores = settings_from(arguments, ScoreSettings)
+    from headclip_med.datasets import open_dataset
+
+    dataset = open_dataset(arguments.data)
+    from headclip_med.models.clip import load_backbone
+    from headclip_med.models.folded import default_image_size
+    from headclip_med.models.loading import choose_device
+    from headclip_med.pipelines.examples import Examples
+    from headclip_med.pipelines.train import train
+
+    backbone = load_backbone(
+        arguments.backbone, weights=arguments.weights, activation=arguments.activation
+    ).to(choose_device(arguments.device))
+    examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
+    steps = settings.epochs * -(-len(examples) // settings.batch_size)
+    with progress(steps, "step") as bar:
+
+        def report(step: object) -> None:
+            bar.update(1)
+            bar.set_postfix(loss=f"{getattr(step, 'loss', 0):.3f}", refresh=False)
+
+        trained = train(
+            examples, backbone, out=arguments.out, resume=arguments.resume,
+            data={"name": dataset.name, "digest": dataset.content_digest},
+            model_settings=model_settings, settings=settings, scores=scores, report=report,
+        )  # fmt: skip
+    if arguments.json:
+        print(json.dumps({"checkpoint": str(trained.checkpoint), "losses": list(trained.losses),
+                          "threshold": trained.threshold}))  # fmt: skip
+        return 0
+    if trained.losses:
+        print(f"loss {trained.losses[0]:.4f} -> {trained.losses[-1]:.4f}")
+    print(f"use it: headclip screen --model {trained.checkpoint} ...")
+    return 0

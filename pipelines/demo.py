@@ -1,0 +1,138 @@
+"""The demonstration: one head with a known lesion, one real CT, through the same code as any study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from shutil import copyfile
+
+import numpy as np
+from jaxtyping import Bool
+from sklearn.metrics import roc_auc_score
+
+from headclip_med.geometry import Grid
+from headclip_med.models.anomaly import AnomalyModel
+from headclip_med.pipelines.worklist import Worklist, screen_inputs
+from headclip_med.read import find_inputs, read_volume
+from headclip_med.synthetic.development import DevelopmentVolume, development_volume
+from headclip_med.write import SummaryRow
+from headclip_med.write.dicom_series import write_ct_series
+
+PHANTOM_SEED = 4
+PHANTOM_KIND = "bleeding"
+PHANTOM_SPACING_MM = (9.0, 230 / 112, 230 / 112)
+REAL_SERIES = "data/test_files/dicomdirtests/98892001/CT5N"
+
+
+@dataclass(frozen=True)
+class KnownLesion:
+    """How well the phantom's lesion was hit.
+
+    Attributes:
+        volume_mm3: Of the truth.
+        auroc: Of the heatmap's voxels against the truth's.
+        dice: Overlap of the voxels at or above the threshold with the truth, in [0, 1].
+        candidates: How many candidates there are.
+        candidates_on_it: How many of them have their centre within the lesion's bounding box.
+        first_distance_mm: From the centre of the most suspicious candidate to the lesion's;
+            None where nothing was found.
+    """
+
+    volume_mm3: float
+    auroc: float
+    dice: float
+    candidates: int
+    candidates_on_it: int
+    first_distance_mm: float | None
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the demonstration left to look at.
+
+    Attributes:
+        worklist: Rows and files of both studies.
+        phantom: The row of the synthetic head.
+        lesion: How well its lesion was hit.
+    """
+
+    worklist: Worklist
+    phantom: SummaryRow
+    lesion: KnownLesion
+
+
+def demonstrate(
+    model: AnomalyModel, out: Path, *, report: Callable[[int], None] = lambda slices: None
+) -> Demonstration:
+    """Write two studies, screen them, and compare with what is known.
+
+    Args:
+        model: What screens.
+        out: Gets ``input/`` and ``results/``.
+        report: Called with the number of slices judged since the last call.
+    """
+    phantom = development_volume(PHANTOM_SEED, PHANTOM_KIND)
+    grid = phantom_grid(phantom)
+    write_ct_series(out / "input/synthetic-head", phantom.voxels_hu, grid, study_seed="demo")
+    _copy_real_series(out / "input/real-ct")
+    worklist = screen_inputs(
+        find_inputs([out / "input"]), model, out=out / "results", report=report
+    )
+    series = read_volume(out / "input/synthetic-head").series_instance_uid
+    row = next(row for row in worklist.rows if row.series_instance_uid == series)
+    return Demonstration(worklist, row, compare(row, out / "results", phantom.lesion, grid))
+
+
+def phantom_grid(phantom: DevelopmentVolume) -> Grid:
+    """Place the phantom in the patient: axial slices from the feet up, its middle at the origin."""
+    affine = np.zeros((4, 4))
+    affine[[2, 1, 0], [0, 1, 2]] = PHANTOM_SPACING_MM
+    affine[3, 3] = 1
+    shape = phantom.voxels_hu.shape
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return Grid.from_affine_lps(affine, shape=(shape[0], shape[1], shape[2]))
+
+
+def compare(
+    row: SummaryRow, results: Path, truth: Bool[np.ndarray, "slices rows columns"], grid: Grid
+) -> KnownLesion:
+    """Compare the files that were written with a known lesion, in patient millimetres."""
+    heatmap = read_volume(results / row.folder / row.outputs["heatmap"])
+    index = np.argwhere(np.ones(heatmap.grid.shape, dtype=bool)).astype(float)
+    inside = _is_lesion(truth, grid, heatmap.grid.to_lps_mm(index)).reshape(heatmap.grid.shape)
+    marked = heatmap.voxels >= row.threshold
+    lesion_lps_mm = grid.to_lps_mm(np.argwhere(truth).astype(float))
+    low, high = lesion_lps_mm.min(axis=0), lesion_lps_mm.max(axis=0)
+    centres = np.array([one.centre_lps_mm for one in row.lesions]).reshape(-1, 3)
+    to_first = np.linalg.norm(centres[:1] - lesion_lps_mm.mean(axis=0), axis=1)
+    return KnownLesion(
+        volume_mm3=float((truth * grid.voxel_volumes_mm3[:, None, None]).sum()),
+        auroc=float(roc_auc_score(inside.ravel(), heatmap.voxels.ravel())),
+        dice=2 * float((marked & inside).sum()) / float(marked.sum() + inside.sum()),
+        candidates=len(centres),
+        candidates_on_it=int(((centres >= low) & (centres <= high)).all(axis=1).sum()),
+        first_distance_mm=float(to_first[0]) if len(to_first) else None,
+    )
+
+
+def _is_lesion(
+    truth: Bool[np.ndarray, "slices rows columns"], grid: Grid, points_lps_mm: np.ndarray
+) -> Bool[np.ndarray, "points"]:
+    """Look points of the patient up in the truth's own voxels."""
+    homogeneous = np.c_[points_lps_mm, np.ones(len(points_lps_mm))]
+    nearest = np.rint(homogeneous @ np.linalg.inv(grid.affine_lps).T)[:, :3].astype(int)
+    within = ((nearest >= 0) & (nearest < truth.shape)).all(axis=1)
+    found = np.zeros(len(points_lps_mm), dtype=bool)
+    found[within] = truth[tuple(nearest[within].T)]
+    return found
+
+
+def _copy_real_series(folder: Path) -> None:
+    """Copy the CT series that pydicom's package carries for its own tests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = Path(str(files("pydicom"))) / REAL_SERIES
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.suffix != ".py":
+            copyfile(path, folder / path.name)
