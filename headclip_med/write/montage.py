@@ -24,6 +24,9 @@ MOST_TILES = 12
 TILE_PX = {1: 448, 2: 384, 4: 320, MOST_TILES: 240}
 """Longer side of a tile on a sheet of up to so many."""
 
+CAPTION_PX = 180
+"""Narrow tiles keep the room that their captions need."""
+
 
 def most_suspicious(screening: Screening, count: int) -> list[int]:
     """Choose the slices worth looking at first, the highest score first.
@@ -44,7 +47,8 @@ def draw_montage(screening: Screening) -> Image.Image:
     tiles = [panel(screening, index, side_px=side_px, with_heat=True) for index in indices]
     across = min(len(tiles), 4 if len(tiles) > 4 else 2)
     down = -(-len(tiles) // across)
-    tile_width, tile_height = tiles[0].width + MARGIN_PX, tiles[0].height + LINE_PX + MARGIN_PX
+    tile_width = max(tiles[0].width, CAPTION_PX) + MARGIN_PX
+    tile_height = tiles[0].height + LINE_PX + MARGIN_PX
     top, left = MARGIN_PX + 26, MARGIN_PX
     grid_height = max(down * tile_height, 190)
     bar_left = left + max(across * tile_width, 380) + 4

@@ -126,7 +126,7 @@ def font(size_px: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(mpl.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size_px)
 
 
-LEGEND_WIDTH_PX = 78
+LEGEND_WIDTH_PX = 116
 
 
 def draw_legend(
@@ -148,7 +148,7 @@ def draw_legend(
     y = top + round((1 - threshold) * (height_px - 1))
     draw.line([(left - 3, y), (left + 20, y)], fill=OUTLINE, width=2)
     nudge = min(max(y - 7, top - 1), top + height_px - 12)
-    draw.text((left + 24, nudge), f"{threshold:.2f} cut", fill=OUTLINE, font=font(11))
+    draw.text((left + 24, nudge), f"{threshold:.2f} threshold", fill=OUTLINE, font=font(11))
 
 
 def _panel_size(grid: Grid, side_px: int) -> tuple[int, int]:

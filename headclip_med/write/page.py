@@ -16,7 +16,7 @@ from headclip_med import __version__
 from headclip_med.write.plain_text import visible
 from headclip_med.write.rows import FailedInput, SummaryRow
 
-THUMBNAIL_PX = (360, 270)
+THUMBNAIL_PX = (440, 280)
 """Embedded, so the page shows pictures when it is mailed alone; each is about 15 kB."""
 
 LONGEST_LESION_TABLE = 20
@@ -28,7 +28,7 @@ STYLE = """
 --muted:#8b949e;--line:#2b323b;--accent:#ff9d5c;--calm:#7db4dd;--warn-page:#3a2d0a;--warn:#f5d98b}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-header,main,footer{max-width:1100px;margin:0 auto;padding:0 20px}
+header,main,footer{max-width:1160px;margin:0 auto;padding:0 20px}
 header{padding-top:28px}
 h1{font-size:24px;margin:0}
 h2{font-size:17px;margin:36px 0 10px}
@@ -36,7 +36,7 @@ h2{font-size:17px;margin:36px 0 10px}
 margin:14px 0}
 .counts{display:flex;gap:28px;margin:18px 0;padding:0;list-style:none;color:var(--muted)}
 .counts b{display:block;font-size:26px;color:var(--ink);line-height:1.2}
-article{display:grid;grid-template-columns:44px 300px 1fr;gap:18px;background:var(--card);
+article{display:grid;grid-template-columns:36px 400px 1fr;gap:18px;background:var(--card);
 border:1px solid var(--line);border-radius:10px;padding:16px;margin:0 0 14px}
 .rank{font-size:20px;color:var(--muted);text-align:right}
 .picture img{max-width:100%;border-radius:6px;display:block}
@@ -72,7 +72,7 @@ def render_page(rows: Sequence[SummaryRow], failures: Sequence[FailedInput], out
     Args:
         rows: In the order in which they shall stand.
         failures: What gave no result.
-        out: The run's folder, where the overlays for the thumbnails are.
+        out: The run's folder, where the pictures for the thumbnails are.
 
     Returns:
         The HTML. It loads nothing from anywhere and its policy forbids scripts.
@@ -157,19 +157,19 @@ def _entry(rank: int, row: SummaryRow, out: Path) -> str:
 
 
 def _thumbnail(row: SummaryRow, out: Path) -> str:
-    if "overlay" not in row.outputs:
+    if row.picture is None:
         return ""
     try:
-        with Image.open(out / row.folder / row.outputs["overlay"]) as overlay:
-            small = overlay.convert("RGB")
+        with Image.open(out / row.folder / row.picture) as picture:
+            small = picture.convert("RGB")
     except (OSError, ValueError):
-        return '<span class="muted">The overlay is missing.</span>'
+        return '<span class="muted">The picture is missing.</span>'
     small.thumbnail(THUMBNAIL_PX, Image.Resampling.LANCZOS)
     content = io.BytesIO()
     small.save(content, format="JPEG", quality=82)
     data = base64.b64encode(content.getvalue()).decode()
     return (
-        f'<a href="{_href(row, "overlay")}"><img alt="The most suspicious slices" '
+        f'<a href="{_href(row, "overlay")}"><img alt="The most suspicious slice" '
         f'width="{small.width}" height="{small.height}" src="data:image/jpeg;base64,{data}"></a>'
     )
 

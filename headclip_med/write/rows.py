@@ -44,6 +44,7 @@ class SummaryRow:
         has_patient_geometry: False where lengths are in pixels.
         model: Name and method of the model.
         outputs: Paths relative to ``folder``, by name.
+        picture: Path of the picture of the most suspicious slice, relative to ``folder``.
         notes: Sentences on how it was read and written.
     """
 
@@ -62,6 +63,7 @@ class SummaryRow:
     has_patient_geometry: bool
     model: str
     outputs: Mapping[str, str]
+    picture: str | None
     notes: tuple[str, ...]
 
     @classmethod
@@ -89,6 +91,7 @@ class SummaryRow:
             has_patient_geometry=given["has_patient_geometry"],
             model=" / ".join(str(model[key]) for key in ("name", "method") if key in model),
             outputs=dict(result["outputs"]),
+            picture=max(result["slices"], key=lambda one: one["score"])["picture"],
             notes=tuple(result["notes"]),
         )
 

@@ -1,0 +1,231 @@
+"""The folder of a screening: names, contents, and the same bytes for the same input."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from headclip_med import __version__
+from headclip_med.findings import Lesion, Screening, WindowUsed
+from headclip_med.geometry import Grid
+from headclip_med.volume import Heatmap, SliceSource, Volume
+from headclip_med.write import folder_of, write_screening
+from headclip_med.write.result import result_schema
+from headclip_med.write.screening import MOST_PICTURES, is_uid
+
+
+def stack(slices: int = 6, *, gap: bool = False) -> Grid:
+    positions = np.arange(slices, dtype=float) * 3
+    positions[slices // 2 :] += 3 * gap
+    origins = np.zeros((slices, 3))
+    origins[:, 2] = positions
+    return Grid(origins, np.array([0, 0.9, 0.0]), np.array([0.7, 0, 0.0]), 12, 15)
+
+
+def screening_of(grid: Grid, *, lesion: bool = True, colour: bool = False) -> Screening:
+    slices = len(grid.origins_lps_mm)
+    labels = np.zeros(grid.shape, dtype=np.int32)
+    labels[0, 2:5, 3:9] = lesion
+    heat = np.where(labels > 0, 0.8, 0.125).astype(np.float32)
+    scores = np.linspace(0.6, 0.1, slices)
+    sources = tuple(SliceSource(Path("in.nii.gz")) for _ in range(slices))
+    voxels = np.full((*grid.shape, 3) if colour else grid.shape, 40, dtype=np.float32)
+    return Screening(
+        Volume(voxels, grid, sources, "nifti" if grid.is_patient else "image", name="Doe.nii"),
+        Heatmap(heat, grid),
+        scores,
+        float(scores[:3].mean()),
+        0.5,
+        labels,
+        (Lesion(1, 34.02, (3.5, 2.7, 0.0), 0.8, (0, 0)),) if lesion else (),
+        WindowUsed("brain", 0.0, 80.0, "a CT of the head"),
+        {"name": "headclip-mini", "method": "headclip", "calibrated": True},
+        {"window": "auto", "threshold": None},
+        {"read": 0.25, "model": 1.5},
+    )
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_volume_without_dicom_gets_a_heatmap_pictures_and_a_result(tmp_path: Path) -> None:
+    screening = screening_of(stack())
+    written = write_screening(screening, tmp_path)
+    digest = screening.volume.content_digest[:16]
+    assert written.folder == tmp_path / digest / digest
+    assert written.outputs == {
+        "result": "result.json",
+        "heatmap": "heatmap.nii.gz",
+        "overlay": "overlay.png",
+        "slices": "slices",
+    }
+    assert names_in(written.folder) == {
+        "result.json",
+        "heatmap.nii.gz",
+        "overlay.png",
+        "slices/001.png",
+        "slices/002.png",
+        "slices/003.png",
+    }
+
+
+def test_the_result_holds_what_was_found(tmp_path: Path) -> None:
+    written = write_screening(screening_of(stack()), tmp_path)
+    result: dict[str, Any] = json.loads((written.folder / "result.json").read_text())
+    assert result == written.result
+    assert result["schema_version"] == "1.0"
+    assert result["version"] == __version__
+    assert result["research_use_only"] is True
+    assert result["calibrated"] is True
+    assert result["score"] == 0.5
+    assert result["study_instance_uid"] is None
+    assert result["slices"][1] == {
+        "index": 1,
+        "sop_instance_uid": None,
+        "frame": None,
+        "score": 0.5,
+        "origin_lps_mm": [0.0, 0.0, 3.0],
+        "picture": "slices/002.png",
+    }
+    assert result["slices"][4]["picture"] is None
+    assert result["lesions"] == [
+        {
+            "id": 1,
+            "volume_mm3": 34.02,
+            "centre_lps_mm": [3.5, 2.7, 0.0],
+            "max_score": 0.8,
+            "slices": [0, 0],
+            "segment": None,
+        }
+    ]
+    assert result["input"]["name"] == "Doe.nii"
+    assert result["input"]["pixel_spacing_mm"] == [0.9, 0.7]
+    assert result["input"]["window"]["reason"] == "a CT of the head"
+    assert result["timings_s"].keys() == {"read", "model", "write"}
+    assert result["notes"] == []
+
+
+INPUTS = {
+    "volume": lambda: screening_of(stack()),
+    "nothing found": lambda: screening_of(stack(), lesion=False),
+    "gapped": lambda: screening_of(stack(gap=True)),
+    "photograph": lambda: screening_of(Grid.of_pixels(slices=1, rows=12, columns=15), colour=True),
+    "single slice": lambda: screening_of(stack(1)),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_the_result_of_every_kind_of_input_follows_the_schema(name: str, tmp_path: Path) -> None:
+    jsonschema.validate(write_screening(INPUTS[name](), tmp_path).result, result_schema())
+
+
+def test_the_schema_is_one_and_refuses_unknown_and_missing_keys(tmp_path: Path) -> None:
+    schema = result_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    result = write_screening(screening_of(stack()), tmp_path).result
+    for broken in (
+        {**result, "patient": "Doe"},
+        {key: value for key, value in result.items() if key != "score"},
+        {**result, "score": 1.5},
+        {**result, "research_use_only": False},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, schema)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_two_runs_write_the_same_bytes_except_for_timings(name: str, tmp_path: Path) -> None:
+    one = write_screening(INPUTS[name](), tmp_path / "one").folder
+    screening = replace(INPUTS[name](), timings_s={"read": 9.0})
+    other = write_screening(screening, tmp_path / "other").folder
+    assert names_in(one) == names_in(other)
+    for file in names_in(one) - {"result.json"}:
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
+    first, second = (json.loads((folder / "result.json").read_text()) for folder in (one, other))
+    assert first.pop("timings_s") != second.pop("timings_s")
+    assert first == second
+
+
+def test_an_earlier_result_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    first = write_screening(screening_of(stack()), tmp_path)
+    (first.folder / "seg.dcm").write_text("of an earlier version")
+    again = write_screening(screening_of(stack(), lesion=False), tmp_path)
+    assert again.folder == first.folder
+    assert "seg.dcm" not in names_in(again.folder)
+    assert len(list(again.folder.parent.iterdir())) == 1
+
+
+def test_a_failure_while_writing_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("headclip_med.write.screening.to_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_screening(screening_of(stack()), tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_folders_are_named_after_uids_only_where_those_are_harmless() -> None:
+    volume = screening_of(stack()).volume
+    digest = volume.content_digest[:16]
+    good = replace(volume, study_instance_uid="1.2.840.1", series_instance_uid="1.2.840.2", part=2)
+    assert folder_of(good).as_posix() == "1.2.840.1/1.2.840.2-part2"
+    bad = replace(volume, study_instance_uid="../../etc", series_instance_uid="Doe^Jane")
+    assert folder_of(bad).as_posix() == f"{digest}/{digest}"
+
+
+@pytest.mark.parametrize("text", ["1.2.3", "2.25.123", "1.02.3", "1." + "2" * 62])
+def test_a_uid_is_a_uid(text: str) -> None:
+    assert is_uid(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "", ".", "..", "1", "1..2", ".1.2", "1.2.", "1/2", "1.2\n", "1.2 ", "1." + "2" * 63],
+)
+def test_what_is_no_uid_names_no_folder(text: str | None) -> None:
+    assert not is_uid(text)
+
+
+def test_a_gapped_stack_says_that_no_affine_is_exact(tmp_path: Path) -> None:
+    (note,) = write_screening(screening_of(stack(gap=True)), tmp_path).notes
+    assert "unevenly spaced" in note
+    assert "1.20 mm" in note  # at 0, 3, 6, 12, 15, 18 mm; evenly 0, 3.6, 7.2, 10.8, ...
+
+
+def test_notes_of_the_reader_come_first_in_the_result(tmp_path: Path) -> None:
+    screening = screening_of(stack(gap=True))
+    noted = replace(screening.volume, notes=("A slice is missing after slice 3.",))
+    result = write_screening(replace(screening, volume=noted), tmp_path).result
+    notes = result["notes"]
+    assert isinstance(notes, list)
+    assert notes[0] == "A slice is missing after slice 3."
+    assert len(notes) == 2
+
+
+def test_every_slice_with_a_candidate_gets_a_picture_up_to_a_limit(tmp_path: Path) -> None:
+    screening = screening_of(stack(70))
+    labels = np.zeros_like(screening.labels)
+    labels[3:, 2, 2] = 1
+    many = write_screening(replace(screening, labels=labels), tmp_path)
+    assert len(list((many.folder / "slices").iterdir())) == MOST_PICTURES
+    assert "67 slices hold candidates" in many.notes[0]
+    labels[10:] = 0
+    few = write_screening(replace(screening, labels=labels), tmp_path)
+    drawn = {path.stem for path in (few.folder / "slices").iterdir()}
+    assert drawn == {f"{number:03d}" for number in range(1, 11)}
+    assert few.notes == ()
+
+
+def test_a_number_that_is_none_is_refused_rather_than_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_screening(replace(screening_of(stack()), score=float("nan")), tmp_path)
