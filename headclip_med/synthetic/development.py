@@ -1,0 +1,172 @@
+"""Development phantoms: head volumes drawn apart from the corpus, for learning curves only.
+
+The training corpus draws slices in the image plane. These volumes are solids in millimetres, cut
+into slices, with Hounsfield units and lesions of their own. Choices during training may look at
+them; no claim rests on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from scipy import ndimage
+
+SLICES = 16
+"""Slices per volume."""
+
+ROWS = 112
+"""Rows and columns per slice."""
+
+_FIELD_MM = 230.0
+_THICKNESS_MM = 9.0
+
+KINDS = ("bleeding", "infarct", "collection", "mass", "many")
+"""Kinds of lesion."""
+
+
+@dataclass(frozen=True)
+class DevelopmentVolume:
+    """A head with at most one kind of lesion."""
+
+    voxels_hu: Float[np.ndarray, "slices rows columns"]
+    lesion: Bool[np.ndarray, "slices rows columns"]
+    brain: Bool[np.ndarray, "slices rows columns"]
+    kind: str
+    """One of ``KINDS``, or ``healthy``."""
+
+    def windowed(
+        self, centre_hu: float = 40, width_hu: float = 80
+    ) -> UInt8[np.ndarray, "slices rows columns"]:
+        """Grey values of a window, 0 to 255."""
+        grey = (self.voxels_hu - centre_hu) / width_hu + 0.5
+        return (grey.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Solid:
+    """Millimetres from the middle of the head: x right, y down, z up."""
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    draw: np.random.Generator
+
+    def ball(
+        self, centre: tuple[float, float, float], radii: tuple[float, float, float]
+    ) -> np.ndarray:
+        """Relative distance: below 1 inside an ellipsoid."""
+        parts = zip((self.x, self.y, self.z), centre, radii, strict=True)
+        return np.sqrt(sum(((axis - at) / radius) ** 2 for axis, at, radius in parts))
+
+    def wobble(self, size_mm: float) -> np.ndarray:
+        """Smooth noise with unit standard deviation that varies over ``size_mm``."""
+        in_plane = size_mm / (_FIELD_MM / ROWS)
+        noise = ndimage.gaussian_filter(
+            self.draw.standard_normal(self.x.shape), (size_mm / _THICKNESS_MM, in_plane, in_plane)
+        )
+        return np.asarray(noise / noise.std())
+
+
+def _solid(draw: np.random.Generator) -> _Solid:
+    in_plane = (np.arange(ROWS) - (ROWS - 1) / 2) * _FIELD_MM / ROWS
+    axial = (np.arange(SLICES) - (SLICES - 1) / 2) * _THICKNESS_MM
+    z, y, x = np.meshgrid(axial, in_plane, in_plane, indexing="ij")
+    tilt = draw.uniform(-0.2, 0.2)
+    x, y = x - draw.uniform(-8, 8), y - draw.uniform(-8, 8)
+    turned = (np.cos(tilt) * x + np.sin(tilt) * y, np.cos(tilt) * y - np.sin(tilt) * x)
+    return _Solid(*turned, z, draw)
+
+
+def _healthy(solid: _Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A head without lesion: its Hounsfield units, the brain, and the depth below the skull."""
+    draw = solid.draw
+    radii = (draw.uniform(66, 78), draw.uniform(80, 96), draw.uniform(74, 84))
+    shell = solid.ball((0, 0, -6), radii) + 0.008 * solid.wobble(30)
+    thickness = draw.uniform(0.08, 0.13)
+    voxels = np.full(solid.x.shape, -1000.0)
+    voxels[shell < 1 + draw.uniform(0.04, 0.1)] = draw.uniform(-40, 50)
+    voxels[shell < 1] = draw.uniform(600, 1300)
+    brain = shell < 1 - thickness
+    voxels[brain] = draw.uniform(26, 32)
+    depth = (1 - thickness - shell) / thickness
+    voxels[brain & (depth < draw.uniform(0.4, 1.2) + 0.5 * solid.wobble(7))] = draw.uniform(34, 40)
+    voxels[brain & (depth < draw.uniform(-0.1, 0.35))] = draw.uniform(4, 14)
+    size = draw.uniform(0.3, 1.2)
+    for side in (-1, 1):
+        own = size * draw.uniform(0.75, 1.25)
+        horn = solid.ball((side * (9 + 5 * size), draw.uniform(-8, 2), 10), (6 * own, 30 * own, 14))
+        voxels[brain & (horn < 1)] = draw.uniform(4, 12)
+    if draw.random() < 0.8:
+        falx = (np.abs(solid.x) < draw.uniform(0.8, 2)) & (solid.z > 0) & (np.abs(solid.y) > 25)
+        voxels[brain & falx] = draw.uniform(40, 65)
+    if draw.random() < 0.5:
+        voxels[brain & (solid.ball((0, draw.uniform(5, 15), 2), (3, 3, 6)) < 1)] = 150.0
+    for side in (-1, 1):
+        ridge = np.abs(solid.y - 12 - 0.5 * side * solid.x) < draw.uniform(3, 8)
+        voxels[brain & ridge & (side * solid.x > 18) & (solid.z < -45)] = draw.uniform(300, 900)
+        eye = solid.ball((side * 32, -62, -52), (17, 17, 14))
+        voxels[eye < 1] = -80.0
+        voxels[eye < 0.7] = 20.0
+    return voxels, brain & (voxels < 200), depth
+
+
+def _lesion(
+    solid: _Solid, brain: np.ndarray, depth: np.ndarray, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much each voxel changes in HU, and where that is a lesion."""
+    draw = solid.draw
+    inner = brain & (np.abs(solid.z) < 45) & (depth > (0.0 if kind == "collection" else 1.5))
+    at = np.argwhere(inner)[draw.integers(inner.sum())]
+    centre = (solid.x[tuple(at)], solid.y[tuple(at)], solid.z[tuple(at)])
+    size = draw.uniform(9, 26)
+    stretched = (
+        size * draw.uniform(0.7, 1.4),
+        size * draw.uniform(0.7, 1.4),
+        size * draw.uniform(0.8, 1.4),
+    )
+    ball = solid.ball(centre, stretched) + 0.15 * solid.wobble(8)
+    change = np.zeros_like(ball)
+    if kind == "bleeding":
+        change[ball < 1] = draw.uniform(22, 40)
+    elif kind == "infarct":
+        change = -draw.uniform(10, 18) / (1 + np.exp(8 * (ball - 1)))
+    elif kind == "collection":
+        near = solid.ball(centre, (2.5 * size, 2.5 * size, 2 * size))
+        reach = draw.uniform(0.8, 1.8) * np.sqrt((1 - near**2).clip(0))
+        change[(depth > 0) & (depth < reach)] = draw.choice([-20.0, 30.0, 35.0])
+    elif kind == "mass":
+        change[ball < 1.7] = -draw.uniform(8, 14)
+        change[ball < 1] = draw.uniform(8, 25)
+    else:
+        spots = (solid.wobble(4) > draw.uniform(1.9, 2.3)) & (solid.ball(centre, (40, 40, 30)) < 1)
+        change[spots] = draw.uniform(25, 40)
+    change = np.where(brain, change, 0)
+    return change, np.abs(change) > 4
+
+
+def development_volume(seed: int, kind: str) -> DevelopmentVolume:
+    """Draw one head.
+
+    Args:
+        seed: Fixes everything about it.
+        kind: One of ``KINDS``, or ``healthy``.
+    """
+    draw = np.random.default_rng((seed, 20_431))
+    solid = _solid(draw)
+    voxels, brain, depth = _healthy(solid)
+    lesion = np.zeros(brain.shape, bool)
+    if kind != "healthy":
+        change, lesion = _lesion(solid, brain, depth, kind)
+        voxels = voxels + change
+    blurred = ndimage.gaussian_filter(voxels, (0, 0.6, 0.6))
+    grain = ndimage.gaussian_filter(draw.standard_normal(voxels.shape), (0, 0.5, 0.5))
+    noisy = blurred + draw.uniform(2, 7) * grain / grain.std()
+    return DevelopmentVolume(noisy, lesion, brain, kind)
+
+
+def development_volumes(seed: int, count: int) -> list[DevelopmentVolume]:
+    """Draw volumes, healthy and lesioned in turn, the kinds of lesion one after another."""
+    kinds = [KINDS[index // 2 % len(KINDS)] if index % 2 else "healthy" for index in range(count)]
+    return [development_volume(seed + index, kind) for index, kind in enumerate(kinds)]

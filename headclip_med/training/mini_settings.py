@@ -1,0 +1,169 @@
+"""Every number of the embedded backbone's pretraining."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from headclip_med.errors import InvalidSettings
+
+
+@dataclass(frozen=True)
+class MiniLosses:
+    """Weights of the loss terms; those of the local map have weight one unless listed."""
+
+    global_score: float = 0.8
+    """Cross-entropy of the class token's score."""
+    auxiliary: float = 0.5
+    """Two linear heads on the last and on the value-value tokens; thrown away afterwards. Without
+    them the map sits at its base rate for the first minutes."""
+    top: float = 0.8
+    """Cross-entropy of the mean of the map's highest pixels: the score that users get."""
+    caption: float = 0.15
+    """Contrast between pictures and their captions."""
+    margin: float = 0.5
+    """Keeps the texts of normal and abnormal apart; see ``text_cosine``."""
+    text_cosine: float = 0.4
+    """Cosine of the two texts above which ``margin`` acts. They start near 0.97."""
+    positives: float = 20.0
+    """Weight of a defective pixel in the map's cross-entropy, times its piece's emphasis."""
+    top_percent: float = 3.0
+    """Percentage of the map's pixels in the ``top`` mean (k of HeadCLIP eq. 7)."""
+
+
+@dataclass(frozen=True)
+class MiniSettings:
+    """The recipe of ``headclip-mini``. Everything that a run does follows from these and a step."""
+
+    seed: int = 20_261
+    """Of the weights, the corpus and the order of training."""
+    width: int = 192
+    """Of the image tower; equals 8 x 8 x 3, so that the patch stem can start as a full DCT."""
+    layers: int = 6
+    """Blocks of the image tower."""
+    head_width: int = 32
+    """Width of an attention head."""
+    patch_px: int = 8
+    """Rows and columns of a patch."""
+    image_px: int = 112
+    """Size that the position table belongs to, and of training after ``small_fraction``."""
+    small_px: int = 80
+    """Size of training before: twice as quick."""
+    small_fraction: float = 0.68
+    """Fraction of the steps at the small size."""
+    joint_width: int = 128
+    """Of the space shared by pictures and text."""
+    text_width: int = 128
+    """Of the text tower."""
+    text_heads: int = 4
+    """Attention heads of the text tower."""
+    text_layers: int = 3
+    """Blocks of the text tower."""
+    context_length: int = 32
+    """Tokens per sentence: 12 learnable ones, a state and a noun fit."""
+    local_layers: tuple[int, ...] = (4, 5, 6)
+    """One-based blocks whose value-value heads make the map."""
+    mean: float = 0.5
+    """Subtracted from every channel."""
+    std: float = 0.25
+    """Divides every channel."""
+    steps: int = 7_500
+    """Batches in all. Constant rate, then ``decay_fraction``: a run may be resumed with another
+    number before the first of its marks (small to full size, start of decay) and is still this
+    recipe with that number."""
+    batch: int = 32
+    """Pictures per step."""
+    rate: float = 1e-3
+    """Learning rate after warm-up."""
+    warmup_steps: int = 200
+    """Linear warm-up."""
+    decay_fraction: float = 0.22
+    """Fraction of the steps, at the end, over which the rate falls linearly to zero."""
+    weight_decay: float = 0.05
+    """AdamW's, on matrices only."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient."""
+    average: float = 0.999
+    """Of the exponential moving average of weights, which is what is kept."""
+    temperature: float = 0.07
+    """Softmax temperature of scores and map, as in HeadCLIP."""
+    map_px: int = 56
+    """Size at which the map is compared with the mask."""
+    pool_images: int = 1024
+    """Pictures per pool of the corpus."""
+    live_pools: int = 4
+    """Pools that batches are drawn from at a time."""
+    steps_per_pool: int = 80
+    """Steps after which the oldest pool is replaced: each picture is seen 2.5 times, never twice
+    alike."""
+    flip: float = 0.6
+    """Probability that a batch is mirrored or transposed (its captions' places are then wrong, and
+    the caption loss counts less)."""
+    workers: int = 1
+    """Processes that draw the corpus in the background; 0 draws it in the foreground."""
+    threads: int = 2
+    """Threads of the training process."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints."""
+    evaluate_every: int = 500
+    """Steps between rows of the learning curve."""
+    log_every: int = 50
+    """Steps between lines of the log."""
+    curve_images: int = 384
+    """Held-out corpus pictures in the learning curve."""
+    curve_volumes: int = 20
+    """Development volumes in the learning curve."""
+    losses: MiniLosses = field(default_factory=MiniLosses)
+    """Weights of the loss terms."""
+
+    def __post_init__(self) -> None:
+        """Check what would fail late or silently."""
+        for size in (self.image_px, self.small_px):
+            if size % self.patch_px:
+                raise InvalidSettings(
+                    f"Size {size} is no multiple of the {self.patch_px} px patch; choose another."
+                )
+        if not set(self.local_layers) <= set(range(1, self.layers + 1)):
+            raise InvalidSettings("local_layers must lie between 1 and layers.")
+        if self.steps < 1 or not 0 < self.decay_fraction <= 1:
+            raise InvalidSettings("steps must be positive, and decay_fraction in (0, 1].")
+
+    def model_config(self) -> dict[str, Any]:
+        """The open_clip configuration of the model."""
+        return {
+            "embed_dim": self.joint_width,
+            "vision_cfg": {
+                "layers": self.layers,
+                "width": self.width,
+                "head_width": self.head_width,
+                "patch_size": self.patch_px,
+                "image_size": self.image_px,
+            },
+            "text_cfg": {
+                "context_length": self.context_length,
+                "vocab_size": 49_408,
+                "width": self.text_width,
+                "heads": self.text_heads,
+                "layers": self.text_layers,
+            },
+        }
+
+    def preprocess(self) -> dict[str, tuple[float, ...]]:
+        """Mean and standard deviation per channel."""
+        return {"mean": (self.mean,) * 3, "std": (self.std,) * 3}
+
+    def learning_rate(self, step: int) -> float:
+        """Warm-up, constant, linear decay to zero: the rate of a zero-based step."""
+        begin = self.steps * (1 - self.decay_fraction)
+        falling = (self.steps - step) / (self.steps - begin)
+        return self.rate * min(1.0, (step + 1) / self.warmup_steps, max(0.0, falling))
+
+    def size_px(self, step: int) -> int:
+        """Size of the pictures of a zero-based step."""
+        return self.small_px if step < self.small_fraction * self.steps else self.image_px
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for a file's header."""
+        return asdict(self)
