@@ -53,10 +53,10 @@ def write_phantom(folder: Path, grid: Grid | None = None, **options: str) -> tup
 
 def edit(paths: Sequence[Path], change: Callable[[Dataset, int], object]) -> None:
     """Change the data set of each file; ``change`` also gets the slice's index."""
-    for index, path in enumerate(paths):
-        dataset = pydicom.dcmread(path)
-        change(dataset, index)
-        with pydicom.config.disable_value_validation():
+    with pydicom.config.disable_value_validation():
+        for index, path in enumerate(paths):
+            dataset = pydicom.dcmread(path)
+            change(dataset, index)
             dataset.save_as(path)
 
 

@@ -11,8 +11,8 @@ import struct
 import zlib
 from collections.abc import Sequence
 from functools import cache
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import pydicom
 from pydicom.datadict import tag_for_keyword
@@ -34,6 +34,8 @@ from headclip_med.read.limits import ReadLimits
 
 SEARCHED_BYTES = 4096
 """The file meta information, which names the transfer syntax, lies well within."""
+
+DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
 BROKEN = (
     "The file is a damaged DICOM object that cannot be read; export it again from its source, or "
@@ -70,18 +72,24 @@ def read_object(
     return dataset, rest
 
 
-def _inflated(file: BinaryIO, size: int, limits: ReadLimits) -> tuple[BinaryIO, int]:
+def _inflated(file: BufferedReader, size: int, limits: ReadLimits) -> tuple[BufferedIOBase, int]:
     """Return a stream that pydicom can read without inflating anything itself."""
     start = file.read(SEARCHED_BYTES)
     file.seek(0)
-    if start[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in start:
+    end = _end_of_meta(start)
+    if end is not None and DEFLATED not in start[:end]:
+        return file, size
+    if start[128:132] != b"DICM":
+        # Without preamble nothing can be deflated by the standard; what claims to be is refused.
+        if DEFLATED in start:
+            raise UnreadableInput(BROKEN, code="broken-dicom")
         return file, size
     meta = read_file_meta_info(file.name)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return file, size
-    # The first element of the file meta information holds the length of the rest.
-    (length,) = struct.unpack_from("<I", start, 140)
-    file.seek(144 + length)
+    if end is None:
+        raise UnreadableInput(BROKEN, code="broken-dicom")
+    file.seek(end)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     body = inflater.decompress(file.read(), limits.inflated_bytes)
     if inflater.unconsumed_tail:
@@ -95,6 +103,15 @@ def _inflated(file: BinaryIO, size: int, limits: ReadLimits) -> tuple[BinaryIO, 
     head.write(b"\0" * 128 + b"DICM")
     write_file_meta_info(DicomFileLike(head), meta, enforce_standard=False)
     return io.BytesIO(head.getvalue() + body), len(head.getvalue()) + len(body)
+
+
+def _end_of_meta(start: bytes) -> int | None:
+    """Find where an orderly file meta information ends (PS3.10 7.1); None where it is not one."""
+    if start[128:140] != b"DICM\x02\0\0\0UL\x04\0":
+        return None
+    end = 144 + int(struct.unpack_from("<I", start.ljust(144, b"\0"), 140)[0])
+    is_inside = end + 2 <= len(start) and start[end : end + 2] != b"\x02\0"
+    return end if is_inside and b"\x02\0\x10\0UI" in start[:end] else None
 
 
 def _set_transfer_syntax(dataset: Dataset) -> None:

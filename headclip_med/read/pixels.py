@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Float32, Shaped
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
@@ -177,7 +177,6 @@ def _to_physical(
     if is_hounsfield and not any(word in dataset for word in RESCALE_KEYWORDS):
         decoded.notes.append("The CT declares no rescale; stored values are taken as Hounsfield.")
     for out, index, frame in zip(decoded.values, indices, stored, strict=True):
-        padded = _find_padding(frame, dataset)
         values = _without_unused_bits(frame, dataset)
         scale = _rescale(dataset, index)
         if scale is None:
@@ -188,7 +187,7 @@ def _to_physical(
             out += np.float32(intercept)
         if flips and not is_hounsfield:
             _invert(out, dataset, scale or (1.0, 0.0))
-        _mark_padding(out, padded, decoded, is_hounsfield=is_hounsfield)
+        _mark_padding(out, frame, dataset, decoded, scale if is_hounsfield else None)
 
 
 def _rescale(dataset: Dataset, index: int) -> tuple[float, float] | None:
@@ -215,27 +214,6 @@ def _rescale(dataset: Dataset, index: int) -> tuple[float, float] | None:
             code="bad-rescale",
         )
     return slope, intercept
-
-
-def _find_padding(
-    frame: Shaped[np.ndarray, "rows columns"], dataset: Dataset
-) -> Bool[np.ndarray, "rows columns"] | None:
-    """Find pixels outside the scanned field (Pixel Padding Value, PS3.3 C.7.5.1.1.2).
-
-    The stored value is compared before unused bits are cleared: scanners write -2000 into words
-    whose upper bits are declared unused.
-    """
-    if frame.dtype.kind == "f":
-        bad = ~np.isfinite(frame)
-        return bad if bad.any() else None
-    first = numbers(dataset, "PixelPaddingValue")
-    if not first:
-        return None
-    last = numbers(dataset, "PixelPaddingRangeLimit") or first
-    low, high = sorted(int(np.int64(value).astype(frame.dtype)) for value in (first[0], last[0]))
-    if low == high:
-        return np.asarray(frame == low)
-    return np.asarray((frame >= low) & (frame <= high))
 
 
 def _without_unused_bits(
@@ -267,18 +245,45 @@ def _invert(
 
 def _mark_padding(
     values: Float32[np.ndarray, "rows columns"],
-    padded: Bool[np.ndarray, "rows columns"] | None,
+    frame: Shaped[np.ndarray, "rows columns"],
+    dataset: Dataset,
     decoded: Decoded,
-    *,
-    is_hounsfield: bool,
+    hounsfield_scale: tuple[float, float] | None,
 ) -> None:
-    if padded is None or not padded.any():
-        return
-    blanked = values[padded]
-    if is_hounsfield and ((blanked > LOWEST_TISSUE_HU) & (blanked < HIGHEST_TISSUE_HU)).any():
-        decoded.notes.append(
-            "The declared padding value lies among tissue values and was not treated as padding."
-        )
-        return
-    values[padded] = PADDING
-    decoded.has_padding = True
+    """Mark pixels outside the scanned field (Pixel Padding Value, PS3.3 C.7.5.1.1.2).
+
+    The stored value is compared before unused bits are cleared: scanners write -2000 into words
+    whose upper bits are declared unused.
+    """
+    if frame.dtype.kind == "f":
+        padded = ~np.isfinite(frame)
+    else:
+        ends = _padding_range(dataset, frame.dtype)
+        if ends is None:
+            return
+        if hounsfield_scale is not None and _holds_tissue(ends, hounsfield_scale):
+            decoded.notes.append(
+                "The declared padding value lies among tissue values and was not treated as "
+                "padding."
+            )
+            return
+        padded = (frame >= ends[0]) & (frame <= ends[1])
+    if padded.any():
+        values[padded] = PADDING
+        decoded.has_padding = True
+
+
+def _padding_range(dataset: Dataset, dtype: np.dtype[np.generic]) -> tuple[int, int] | None:
+    first = numbers(dataset, "PixelPaddingValue")
+    if not first:
+        return None
+    last = numbers(dataset, "PixelPaddingRangeLimit") or first
+    # Through int64, so that -2000 in an unsigned word becomes the 63536 that is stored.
+    low, high = sorted(int(np.int64(value).astype(dtype)) for value in (first[0], last[0]))
+    return low, high
+
+
+def _holds_tissue(ends: tuple[int, int], hounsfield_scale: tuple[float, float]) -> bool:
+    slope, intercept = hounsfield_scale
+    low_hu, high_hu = sorted(slope * end + intercept for end in ends)
+    return low_hu < HIGHEST_TISSUE_HU and high_hu > LOWEST_TISSUE_HU

@@ -10,7 +10,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Integer, Num
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from pydicom.valuerep import format_number_as_ds
@@ -145,7 +145,10 @@ def _common(grid: Grid, study_seed: str, patient_name: str) -> FileDataset:
 
 
 def _write(
-    folder: Path, stored: Int[np.ndarray, "slices rows columns"], grid: Grid, common: FileDataset
+    folder: Path,
+    stored: Integer[np.ndarray, "slices rows columns"],
+    grid: Grid,
+    common: FileDataset,
 ) -> tuple[Path, ...]:
     if stored.shape != grid.shape:
         raise UnusableGeometry(
@@ -172,7 +175,7 @@ def _write(
 def _slice_bytes(
     common: FileDataset,
     index: int,
-    pixels: Int[np.ndarray, "rows columns"],
+    pixels: Integer[np.ndarray, "rows columns"],
     origin_lps_mm: Float[np.ndarray, "3"],
 ) -> bytes:
     common.SOPInstanceUID = _uid("instance", common.SeriesInstanceUID, str(index))
