@@ -359,10 +359,11 @@ def radiograph(path: Path, *, body_part: str = "CHEST") -> Volume:
     header.BodyPartExamined = body_part
     header.Modality, header.ViewPosition, header.PatientOrientation = "CR", "AP", ["L", "F"]
     header.PixelSpacing = ["0", "0"]  # as a real one had
+    header.NumberOfFrames = 1  # no attribute of radiographs, and yet seen on single-frame objects
     header.LossyImageCompression = "01"  # without ratio and method
     save(with_pixels(header, ROWS, COLUMNS), path)
     grid = Grid.of_pixels(slices=1, rows=ROWS, columns=COLUMNS)
-    return volume_of(grid, [SliceSource(path, header.SOPInstanceUID)], "CR")
+    return volume_of(grid, [SliceSource(path, header.SOPInstanceUID, 1)], "CR")
 
 
 def ultrasound(path: Path, frames: int) -> Volume:
@@ -388,6 +389,7 @@ def test_a_radiograph_gets_a_segmentation_without_a_frame_of_reference(tmp_path:
     )
     assert image.ReferencedSOPClassUID == ComputedRadiographyImageStorage
     assert image.SpatialLocationsPreserved == "YES"
+    assert "ReferencedFrameNumber" not in image
 
 
 def test_a_cine_gets_one_segmentation_for_each_frame_with_a_candidate(tmp_path: Path) -> None:
@@ -492,6 +494,14 @@ def test_a_file_that_changed_since_it_was_read_is_not_referred_to(tmp_path: Path
     assert "seg" not in written.outputs
     assert any("not the one that was read" in note for note in written.notes)
     assert (written.folder / "heatmap.nii.gz").exists()
+
+
+def test_a_source_without_a_valid_identifier_is_not_referred_to(tmp_path: Path) -> None:
+    volume = ct_volume(tmp_path / "in", stack())
+    nameless = [replace(source, sop_instance_uid=None) for source in volume.sources]
+    screening = screening_of(replace(volume, sources=tuple(nameless)), two_lesions((8, 12, 15)))
+    with pytest.raises(UnreadableInput, match="no valid SOP instance UID"):
+        write_segmentation(tmp_path, screening, "1")
 
 
 def test_a_library_that_fails_costs_the_segmentation_and_nothing_else(

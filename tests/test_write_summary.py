@@ -212,6 +212,12 @@ def test_the_same_rows_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:
         ("The file is empty; copy it again.", "The file is empty.", "Copy it again."),
         ("It is broken.", "", ""),
         ("A; b; c d.", "A; b.", "C d."),
+        (
+            "It is cut short; pixels are missing. Copy it again.",
+            "It is cut short; pixels are missing.",
+            "Copy it again.",
+        ),
+        ("It is broken. It may lie; look.", "It is broken. It may lie.", "Look."),
     ],
 )
 def test_a_failure_splits_the_reason_from_the_way_out(

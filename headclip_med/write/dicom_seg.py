@@ -213,7 +213,8 @@ class _Maker:
         for item in items.values():
             source = source_of[item.ReferencedSOPInstanceUID]
             self._point(item, source.sop_instance_uid)
-            if source.frame is not None:
+            # Single-frame classes forbid the number, even where the object counts its one frame.
+            if self.sources.objects[str(source.sop_instance_uid)].is_multi_frame:
                 item.ReferencedFrameNumber = source.frame
         objects = []
         for uid in dict.fromkeys(source.sop_instance_uid for source in source_of.values()):
@@ -225,7 +226,7 @@ class _Maker:
 
     def _point(self, item: pydicom.Dataset, uid: str | None) -> None:
         item.ReferencedSOPInstanceUID = uid
-        item.ReferencedSOPClassUID = self.sources.sop_classes[str(uid)]
+        item.ReferencedSOPClassUID = self.sources.objects[str(uid)].sop_class_uid
 
 
 def _measures(lesion: Lesion) -> str:

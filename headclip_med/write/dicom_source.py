@@ -15,9 +15,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 import pydicom
+from pydicom.config import disable_value_validation
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 
 from headclip_med.errors import UnreadableInput
@@ -92,19 +94,26 @@ NO_DATE = ("19000101", "000000")
 _CLOCK = re.compile(r"([01]\d|2[0-3])([0-5]\d){2}")
 
 
+class SourceObject(NamedTuple):
+    """What a reference to an image object needs."""
+
+    sop_class_uid: str
+    is_multi_frame: bool
+
+
 @dataclass(frozen=True, eq=False)
 class SourceImages:
     """What is known of the objects behind a volume.
 
     Attributes:
         header: The header of the first slice's object, without pixels.
-        sop_classes: The SOP class of each object, by SOP instance UID.
+        objects: Each object, by SOP instance UID.
         frame_of_reference_uid: None where the images have no place in the patient.
         notes: Sentences on what had to be derived; no patient values.
     """
 
     header: pydicom.Dataset
-    sop_classes: dict[str, str]
+    objects: dict[str, SourceObject]
     frame_of_reference_uid: str | None
     notes: tuple[str, ...]
 
@@ -124,8 +133,8 @@ class SourceImages:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop warnings: those of the DICOM libraries quote the value they dislike."""
-    with warnings.catch_warnings():
+    """Take values as they are: the DICOM libraries quote those that they dislike in warnings."""
+    with warnings.catch_warnings(), disable_value_validation():
         warnings.simplefilter("ignore")
         yield
 
@@ -166,7 +175,7 @@ def read_sources(volume: Volume) -> SourceImages:
                 "The source has positions but names no frame of reference; the segmentation's is "
                 "derived from the series, so viewers may ask before they overlay the two."
             )
-    return SourceImages(header, _sop_classes(volume), frame_of_reference_uid, tuple(notes))
+    return SourceImages(header, _objects(volume), frame_of_reference_uid, tuple(notes))
 
 
 def stand_ins(
@@ -221,26 +230,33 @@ def copy_patient_and_study(sources: SourceImages, result: pydicom.Dataset) -> No
         result.PatientOrientation = sources.header.get("PatientOrientation") or ["", ""]
 
 
-def _sop_classes(volume: Volume) -> dict[str, str]:
-    classes: dict[str, str] = {}
+def _objects(volume: Volume) -> dict[str, SourceObject]:
+    objects: dict[str, SourceObject] = {}
     for source in volume.sources:
         uid = source.sop_instance_uid
-        if uid in classes:
+        if uid in objects:
             continue
+        if uid is None:
+            raise UnreadableInput(
+                "A source image has no valid SOP instance UID, so no DICOM result can refer to it; "
+                "use the NIfTI heatmap instead.",
+                code="no-instance-uid",
+            )
         header = pydicom.dcmread(
             source.path,
             stop_before_pixels=True,
             force=True,
-            specific_tags=["SOPClassUID", "SOPInstanceUID"],
+            specific_tags=["SOPClassUID", "SOPInstanceUID", "NumberOfFrames"],
         )
-        if not uid or header.get("SOPInstanceUID") != uid or not header.get("SOPClassUID"):
+        if header.get("SOPInstanceUID") != uid or not header.get("SOPClassUID"):
             raise UnreadableInput(
                 "A source file is not the one that was read, so a segmentation could refer to the "
                 "wrong image; screen again while nobody changes the folder.",
                 code="source-changed",
             )
-        classes[uid] = str(header.SOPClassUID)
-    return classes
+        frames = int(header.get("NumberOfFrames") or 1)
+        objects[uid] = SourceObject(str(header.SOPClassUID), frames > 1)
+    return objects
 
 
 def _copy_lossy_flags(source: pydicom.Dataset, header: pydicom.Dataset) -> None:

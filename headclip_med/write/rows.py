@@ -114,11 +114,16 @@ class FailedInput:
 
     @classmethod
     def of(cls, name: str, error: HeadClipError) -> FailedInput:
-        """Take an error apart: its message ends, after a semicolon, with what to do."""
-        reason, _, what_to_do = str(error).rpartition("; ")
-        if not reason:
-            return cls(name, error.code, what_to_do)
-        return cls(name, error.code, f"{reason}.", what_to_do[:1].upper() + what_to_do[1:])
+        """Take an error apart: its message ends, in a clause or a sentence, with what to do."""
+        earlier, stop, last = str(error).rpartition(". ")
+        clause, semicolon, advice = last.rpartition("; ")
+        if semicolon:
+            return cls(
+                name, error.code, f"{earlier}{stop}{clause}.", advice[:1].upper() + advice[1:]
+            )
+        if stop:
+            return cls(name, error.code, f"{earlier}.", last)
+        return cls(name, error.code, last)
 
 
 def read_rows(out: Path) -> list[SummaryRow]:

@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,13 +85,14 @@ def write_screening(screening: Screening, out: Path, *, seg: bool = True) -> Wri
             **{Path(name).stem: name for name in written.files},
         }
         notes = (*_notes(screening, len(pictures)), *written.notes)
+        spent_s = time.perf_counter() - started
         result = build_result(
-            screening, outputs=outputs, pictures=pictures, segments=written.segments, notes=notes
+            replace(screening, timings_s={**screening.timings_s, "write": spent_s}),
+            outputs=outputs,
+            pictures=pictures,
+            segments=written.segments,
+            notes=notes,
         )
-        result["timings_s"] = {
-            **screening.timings_s,
-            "write": round(time.perf_counter() - started, 4),
-        }
         (unfinished / "result.json").write_bytes(to_text(result))
     return WrittenScreening(folder, outputs, notes, result)
 
