@@ -55,9 +55,17 @@ class Ranking:
         _require_finite(scores)
         order = np.argsort(-scores)
         ordered = scores[order]
-        self._ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-        self._labels, self._units = labels[order], units[order]
-        self._shares = None if shares is None else shares[order]
+        ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+        is_hit = labels[order]
+        hits = np.cumsum(is_hit)[ends]
+        # Where no hit is added the curves are level, and no metric has its maximum there: the ends
+        # before and after each rise say it all, and they are few.
+        rises = np.diff(hits, prepend=0) > 0
+        kept = rises | np.append(rises[1:], True)
+        self._ends, self._hits = ends[kept], hits[kept]
+        self._units = units[order]
+        self._hit_units = self._units[is_hit]
+        self._shares = None if shares is None else shares[order][is_hit]
         self._count = int(units.max()) + 1 if len(units) else 0
         total = np.zeros(len(units)) if shares is None else shares
         self._regions = np.bincount(units, total, minlength=self._count)
@@ -72,9 +80,8 @@ class Ranking:
             is_pixel: Whether IoU-max and, where there are shares, AUPRO belong to the level.
         """
         times = np.ones(self._count) if repeats is None else repeats.astype(np.float64)
-        weights = times[self._units]
-        hits = np.cumsum(np.where(self._labels, weights, 0))[self._ends]
-        alarms = np.cumsum(np.where(self._labels, 0, weights))[self._ends]
+        hits = _running(times[self._hit_units])[self._hits]
+        alarms = np.cumsum(times[self._units])[self._ends] - hits
         names = _names(is_pixel=is_pixel)
         if not len(hits) or hits[-1] == 0 or alarms[-1] == 0:
             return dict.fromkeys((*names, "mAD"), float("nan"))
@@ -86,7 +93,8 @@ class Ranking:
         if is_pixel:
             found["IoU-max"] = float(np.max(hits / (alarms + hits[-1])))
         if self._shares is not None:
-            overlap = np.cumsum(weights * self._shares)[self._ends] / (times @ self._regions)
+            covered = _running(times[self._hit_units] * self._shares)[self._hits]
+            overlap = covered / (times @ self._regions)
             found["AUPRO"] = _area(alarms / alarms[-1], overlap, AUPRO_LIMIT) / AUPRO_LIMIT
         found = {name: found[name] for name in names}
         return {**found, "mAD": float(np.mean(list(found.values())))}
@@ -234,6 +242,11 @@ def interval(draws: Float[np.ndarray, "draws"]) -> tuple[float, float]:
 
 def _names(*, is_pixel: bool) -> tuple[str, ...]:
     return ("AUROC", "AUPRO", "AP", "F1-max", "IoU-max") if is_pixel else ("AUROC", "AP", "F1-max")
+
+
+def _running(values: Float[np.ndarray, "hits"]) -> Float[np.ndarray, "sums"]:
+    """Sum of the first 0, 1, 2, ... values."""
+    return np.append(0.0, np.cumsum(values))
 
 
 def _precision(

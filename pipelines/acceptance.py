@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from headclip_med.geometry import Grid
 from headclip_med.models.anomaly import AnomalyModel
@@ -22,8 +21,7 @@ from headclip_med.pipelines.evaluation import (
 )
 from headclip_med.pipelines.screen import screen
 from headclip_med.pipelines.trivial import trivial_maps
-from headclip_med.prediction import Prediction
-from headclip_med.settings import ScoreSettings, ScreenSettings
+from headclip_med.settings import ScreenSettings
 from headclip_med.synthetic.acceptance import Phantom, acceptance_phantoms
 from headclip_med.transforms import apply_window, local_score, pool_slices
 from headclip_med.volume import SliceSource, Volume
@@ -39,32 +37,6 @@ LEAST_LESION_PX = 25
 show; such slices are neither positive nor negative, but stay in every other measure."""
 
 _Maps = Float[np.ndarray, "slices rows columns"]
-
-
-@dataclass(frozen=True)
-class _Reweighted:
-    """A model with another r."""
-
-    model: AnomalyModel
-    joint_weight: float
-
-    @property
-    def image_size(self) -> int:
-        return self.model.image_size
-
-    @property
-    def scores(self) -> ScoreSettings:
-        return replace(self.model.scores, joint_weight=self.joint_weight)
-
-    @property
-    def threshold(self) -> float:
-        return self.model.threshold
-
-    def describe(self) -> Mapping[str, object]:
-        return self.model.describe()
-
-    def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
-        return self.model.predict(images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +132,9 @@ def _judge(
     volume, scores = to_volume(phantom), model.scores
     weights = {"global": 1.0, "local": 0.0, "joint": scores.joint_weight}
     screenings = {
-        kind: screen(volume, _Reweighted(model, weight), settings=settings)
+        kind: screen(
+            volume, model.with_scores(replace(scores, joint_weight=weight)), settings=settings
+        )
         for kind, weight in weights.items()
     }
     joint = screenings["joint"]

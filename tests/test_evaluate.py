@@ -43,6 +43,11 @@ class Bright:
     def describe(self) -> Mapping[str, object]:
         return {"name": "bright"}
 
+    def with_scores(self, scores: ScoreSettings) -> Bright:
+        other = Bright(joint_weight=scores.joint_weight, inverted=self.inverted)
+        other.image_size = self.image_size
+        return other
+
     def predict(self, images: Tensor) -> Prediction:
         self.batches.append(len(images))
         maps = images.mean(dim=1)
