@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headclip_med.datasets import Sample, mvtec, open_dataset, read_image, read_mask
+from headclip_med.datasets import (
+    KNOWN_SETS,
+    Sample,
+    discover,
+    mvtec,
+    open_dataset,
+    read_image,
+    read_mask,
+)
 from headclip_med.errors import InvalidSettings, UnreadableInput
 
 SIZE = (6, 4)  # columns and rows, unequal on purpose
@@ -257,6 +265,30 @@ def test_a_set_s_digest_follows_its_content_and_not_its_place(tmp_path: Path) ->
     assert mvtec(screw(tmp_path / "b" / "screw")).content_digest == first
     picture(tmp_path / "b/screw/test/good/000.png", level=101)
     assert mvtec(tmp_path / "b" / "screw").content_digest != first
+
+
+def test_sets_are_discovered_by_name_and_by_layout(tmp_path: Path) -> None:
+    for name in ("bottle", "screw"):
+        screw(tmp_path / "industrial/mvtec" / name)
+    picture(tmp_path / "medical/brainmri/no/1.png")
+    picture(tmp_path / "medical/other/no/1.png")
+    assert discover(tmp_path) == [
+        f"mvtec:{tmp_path / 'industrial/mvtec'}",
+        f"BrainMRI:{tmp_path / 'medical/brainmri'}",
+    ]
+    one = tmp_path / "industrial/mvtec/screw"
+    assert discover(one) == [f"mvtec:{one}"]
+
+
+def test_a_folder_without_sets_says_what_would_be_one(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(UnreadableInput, match="No known set lies below"):
+            discover(folder)
+
+
+def test_all_the_real_sets_are_discovered(shared_data: Path) -> None:
+    found = {spec.partition(":")[0] for spec in discover(shared_data)}
+    assert found == {*KNOWN_SETS, "mvtec"}
 
 
 @pytest.mark.parametrize(

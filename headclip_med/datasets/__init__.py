@@ -1,5 +1,6 @@
 """Labelled images to evaluate on: industrial and medical sets, read where the user keeps them."""
 
+from headclip_med.datasets.discover import discover
 from headclip_med.datasets.folders import class_folders, paired_folders
 from headclip_med.datasets.known import KNOWN_SETS, open_dataset
 from headclip_med.datasets.mvtec import mvtec
@@ -10,6 +11,7 @@ __all__ = [
     "Dataset",
     "Sample",
     "class_folders",
+    "discover",
     "mvtec",
     "open_dataset",
     "paired_folders",

@@ -1,0 +1,50 @@
+"""Find the sets below a folder, so that all of them can be evaluated in one go."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from headclip_med.datasets.known import KNOWN_SETS
+from headclip_med.errors import UnreadableInput
+
+DEPTH = 4
+"""Sets lie near the top; below this many folders nothing is looked for."""
+
+
+def discover(root: Path) -> list[str]:
+    """List the sets below a folder as ``open_dataset`` takes them.
+
+    A set is known by its folder's name, one of ``KNOWN_SETS`` in any case of letters; a folder of
+    categories in MVTec AD's layout is known by its content.
+
+    Args:
+        root: Where sets are kept, in any arrangement of folders.
+
+    Returns:
+        One ``LAYOUT:FOLDER`` per set, ordered by path.
+
+    Raises:
+        UnreadableInput: There is no such folder, or it holds no known set.
+    """
+    names = {name.lower(): name for name in KNOWN_SETS}
+    found: dict[str, None] = {}
+    for place, folders, _ in os.walk(root):
+        here = Path(place)
+        folders.sort()
+        layout = names.get(here.name.lower())
+        if layout:
+            found[f"{layout}:{here}"] = None
+        elif {"test", "ground_truth"} <= set(folders):
+            # Categories are evaluated together, unless it is one category that was pointed at.
+            found[f"mvtec:{here if here == root else here.parent}"] = None
+            layout = "mvtec"
+        if layout or len(here.relative_to(root).parts) >= DEPTH:
+            folders.clear()  # nothing below belongs to another set
+    if not found:
+        raise UnreadableInput(
+            "No known set lies below the folder given; a set's folder is named "
+            f"{', '.join(KNOWN_SETS)}, or holds test/ and ground_truth/ as in MVTec AD.",
+            code="no-datasets",
+        )
+    return list(found)
