@@ -49,8 +49,11 @@ def translate(code: str, message: str) -> Iterator[None]:
         yield
     except HeadClipError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        # A codec written in Rust panics outside of Exception; interrupts and exits pass.
         name = type(error).__name__
+        if not isinstance(error, Exception) and name != "PanicException":
+            raise
         raise UnreadableInput(f"{message} (The parser says: {name}.)", code=code) from None
 
 

@@ -143,11 +143,14 @@ def _check_kind(dataset: Dataset) -> None:
 def _check_size(dataset: Dataset, limits: ReadLimits) -> tuple[int, int, int]:
     rows, columns = whole(dataset, "Rows", 0), whole(dataset, "Columns", 0)
     if not ("Rows" in dataset and "Columns" in dataset):
-        has_class = uid(dataset, "SOPClassUID") is not None
+        # The meta information comes first, so it survives where a file is cut short.
+        kind = uid(dataset.file_meta, "MediaStorageSOPClassUID") or uid(dataset, "SOPClassUID")
+        is_whole = kind is not None and uid(dataset, "SOPInstanceUID") is not None
+        is_document = is_whole and "Image" not in uids.UID(kind or "").name
         raise UnreadableInput(
             "The DICOM object has no rows and columns, so it holds no image; leave it out, or "
             "export it again if it should.",
-            code="not-an-image" if has_class else "broken-dicom",
+            code="not-an-image" if is_document else "broken-dicom",
         )
     count = whole(dataset, "NumberOfFrames", 1)
     bits = whole(dataset, "BitsAllocated", 16)
@@ -173,7 +176,8 @@ def _impossible(what: str) -> UnreadableInput:
 def _find_problem(dataset: Dataset, rest: int, pixels: int) -> UnreadableInput | None:
     """Compare the bytes behind the header with what uncompressed pixels would need."""
     syntax = uids.UID(str(dataset.file_meta.TransferSyntaxUID))
-    if rest <= 8:
+    rest -= 8 if syntax == uids.ImplicitVRLittleEndian else 12  # the element's own header
+    if rest <= 0:
         return UnreadableInput(
             "The file ends before its pixel data; it was cut short or never held an image. Copy "
             "or export it again.",

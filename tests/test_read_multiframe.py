@@ -1,0 +1,171 @@
+"""Objects of many frames: enhanced CT and MR by their functional groups, cine loops as stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.pixels import set_pixel_data
+from pydicom.uid import EnhancedCTImageStorage, RLELossless, UltrasoundMultiFrameImageStorage
+
+from headclip_med.errors import UnreadableInput
+from headclip_med.geometry import Grid
+from headclip_med.read import find_inputs, read_volume
+from tests.phantoms import edit, make_grid, make_voxels, write_phantom
+
+Change = Callable[[Dataset], object]
+
+
+def item(**elements: object) -> list[Dataset]:
+    """A sequence of one item."""
+    dataset = Dataset()
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return [dataset]
+
+
+def write_enhanced(
+    path: Path, grid: Grid, *, order: Sequence[int] | None = None, phases: int = 1
+) -> Path:
+    """Write an enhanced CT; frame i holds slice ``order[i]``, and its own slope of 1 + phase."""
+    voxels = make_voxels(grid.shape)
+    single = pydicom.dcmread(write_phantom(path.parent / "single", grid)[0])
+    for file in (path.parent / "single").iterdir():
+        file.unlink()
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(single, keyword)
+    slope = single.RescaleSlope
+    del single.RescaleSlope, single.RescaleIntercept
+    frames = [(phase, index) for phase in range(phases) for index in order or range(len(voxels))]
+    set_pixel_data(
+        single, np.stack([voxels[index] + 1024 for _, index in frames]).astype(np.uint16),
+        "MONOCHROME2", 16,
+    )  # fmt: skip
+    single.SOPClassUID = single.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    across = grid.column_step_lps_mm / np.linalg.norm(grid.column_step_lps_mm)
+    down = grid.row_step_lps_mm / np.linalg.norm(grid.row_step_lps_mm)
+    single.SharedFunctionalGroupsSequence = item(
+        PlaneOrientationSequence=item(ImageOrientationPatient=[*across, *down]),
+        PixelMeasuresSequence=item(PixelSpacing=list(grid.pixel_spacing_mm)),
+        FrameVOILUTSequence=item(WindowCenter="50", WindowWidth="350"),
+    )
+    single.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=item(
+                ImagePositionPatient=list(grid.origins_lps_mm[index].astype(float))
+            ),
+            FrameContentSequence=item(TemporalPositionIndex=phase + 1),
+            PixelValueTransformationSequence=item(
+                RescaleSlope=slope * (1 + phase), RescaleIntercept="-1024"
+            ),
+        )[0]
+        for phase, index in frames
+    ]
+    del single.WindowCenter, single.WindowWidth
+    single.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_enhanced_ct_is_one_volume_in_order_of_position(
+    tmp_path: Path, compressed: bool
+) -> None:
+    grid = make_grid(step_lps_mm=(0, 0.5, 2))
+    order = [3, 0, 4, 1, 2]
+    path = write_enhanced(tmp_path / "enhanced", grid, order=order)
+    if compressed:
+        edit([path], lambda dataset, _: dataset.compress(RLELossless, generate_instance_uid=False))
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.voxels, make_voxels())
+    np.testing.assert_allclose(volume.grid.origins_lps_mm, grid.origins_lps_mm)
+    np.testing.assert_allclose(volume.grid.affine_lps, grid.affine_lps, atol=1e-9)
+    assert [source.frame for source in volume.sources] == [2, 4, 5, 1, 3]
+    assert len({source.sop_instance_uid for source in volume.sources}) == 1
+    assert volume.window_hu == (50, 350)
+
+
+def test_the_phases_of_an_enhanced_object_are_parts_with_their_own_rescale(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path / "enhanced", make_grid(), phases=2)
+    first, second = (one.read() for one in find_inputs([path]).readable)
+    np.testing.assert_array_equal(first.voxels, make_voxels())
+    np.testing.assert_array_equal(second.voxels, 2 * (make_voxels() + 1024) - 1024)
+    assert [source.frame for source in second.sources] == [6, 7, 8, 9, 10]
+    assert (first.part, second.part) == (1, 2)
+
+
+def test_frames_of_two_orientations_become_two_volumes(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path / "enhanced", make_grid())
+
+    def turn(dataset: Dataset, _: int) -> None:
+        for group in dataset.PerFrameFunctionalGroupsSequence[3:]:
+            group.PlaneOrientationSequence = item(ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+        for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence[3:]):
+            group.PlanePositionSequence[0].ImagePositionPatient = [number, 0, 0]
+
+    edit([path], turn)
+    large, small = (one.read() for one in find_inputs([path]).readable)
+    assert [source.frame for source in large.sources] == [1, 2, 3]
+    assert [source.frame for source in small.sources] == [5, 4]  # the normal points to the right
+    np.testing.assert_array_equal(small.voxels, make_voxels()[[4, 3]])
+
+
+def test_an_enhanced_object_with_a_frame_out_of_place_is_read_in_pixels(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path / "enhanced", make_grid())
+
+    def drop(dataset: Dataset, _: int) -> None:
+        del dataset.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence
+
+    edit([path], drop)
+    volume = read_volume(path)
+    assert not volume.grid.is_patient
+    np.testing.assert_array_equal(volume.voxels, make_voxels())
+    assert [source.frame for source in volume.sources] == [1, 2, 3, 4, 5]
+
+
+def write_cine(folder: Path, frames: np.ndarray, photometric: str) -> Path:
+    path = write_phantom(folder, make_grid(shape=(1, 2, 2)))[0]
+
+    def change(dataset: Dataset, _: int) -> None:
+        dataset.SOPClassUID = UltrasoundMultiFrameImageStorage
+        dataset.Modality = "US"
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+            delattr(dataset, keyword)
+        del dataset.RescaleSlope, dataset.RescaleIntercept, dataset.FrameOfReferenceUID
+        set_pixel_data(dataset, frames, photometric, 8)
+
+    edit([path], change)
+    return path
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_a_cine_loop_is_one_volume_of_its_frames(tmp_path: Path, colours: int) -> None:
+    shape = (6, 4, 5, 3)[: 3 if colours == 1 else 4]
+    frames = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    write_cine(tmp_path, frames, "MONOCHROME2" if colours == 1 else "RGB")
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.voxels, frames)
+    assert volume.is_colour == (colours == 3)
+    assert not volume.grid.is_patient
+    assert [source.frame for source in volume.sources] == [1, 2, 3, 4, 5, 6]
+    assert volume.modality == "US"
+
+
+def test_fewer_frames_than_announced_is_a_truncated_file(tmp_path: Path) -> None:
+    path = write_cine(tmp_path, np.zeros((6, 4, 5), np.uint8), "MONOCHROME2")
+    edit([path], lambda dataset, _: setattr(dataset, "NumberOfFrames", 60))
+    with pytest.raises(UnreadableInput) as refused:
+        read_volume(path)
+    assert refused.value.code == "truncated-file"
+
+
+def test_fewer_compressed_frames_than_announced_cannot_be_decoded(tmp_path: Path) -> None:
+    path = write_cine(tmp_path, np.zeros((6, 4, 5), np.uint8), "MONOCHROME2")
+    edit([path], lambda dataset, _: dataset.compress(RLELossless))
+    edit([path], lambda dataset, _: setattr(dataset, "NumberOfFrames", 60))
+    with pytest.raises(UnreadableInput) as refused:
+        read_volume(path)
+    assert refused.value.code == "cannot-decode"
