@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if lesion.first_distance_mm is not None:
         print(
-            f"               the first candidate is {lesion.first_distance_mm:.0f} mm off its centre"
+            f"               the first candidate lies {lesion.first_distance_mm:.0f} mm from its "
+            "centre"
         )
     return 0 if not demo.worklist.failures else 3

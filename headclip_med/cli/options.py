@@ -9,6 +9,7 @@ import textwrap
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
+from itertools import pairwise
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -30,13 +31,19 @@ def add_settings(
     group = parser.add_argument_group(settings.__name__.removesuffix("Settings").lower())
     hints, texts = get_type_hints(settings), field_docstrings(settings)
     for one in fields(settings):
-        kind, choices = _kind(hints[one.name])
+        option = f"--{(names or {}).get(one.name, one.name).replace('_', '-')}"
         default = "" if one.default in (None, MISSING) else f" (default: {_shown(one.default)})"
+        text = (texts[one.name] + default).replace("%", "%%").replace("``", "")
+        if hints[one.name] is bool:
+            group.add_argument(
+                option, dest=one.name, action=argparse.BooleanOptionalAction, default=None,
+                help=text,
+            )  # fmt: skip
+            continue
+        kind, choices = _kind(hints[one.name])
         group.add_argument(
-            f"--{(names or {}).get(one.name, one.name).replace('_', '-')}",
-            dest=one.name, type=kind, choices=choices, default=None,
+            option, dest=one.name, type=kind, choices=choices, default=None, help=text,
             metavar=None if choices else getattr(kind, "__name__", "value").strip("_").upper(),
-            help=(texts[one.name] + default).replace("%", "%%").replace("``", ""),
         )  # fmt: skip
 
 
@@ -61,7 +68,7 @@ def field_docstrings(settings: type) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(settings)))
     body = tree.body[0].body  # type: ignore[attr-defined]
     found = {}
-    for field, below in zip(body, body[1:], strict=False):
+    for field, below in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
             text = ast.literal_eval(below.value)
             found[ast.unparse(field.target)] = " ".join(text.split())

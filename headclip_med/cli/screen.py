@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     from headclip_med.pipelines.worklist import screen_inputs
 
-    model = model_from(arguments) if inputs.readable else None
+    model = model_from(arguments)
     slices = sum(one.slices for one in inputs.readable)
     with progress(slices, "slice") as bar:
         worklist = screen_inputs(

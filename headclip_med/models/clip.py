@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -370,8 +370,8 @@ def _refuse_foreign_towers(config: Mapping[str, Any]) -> None:
     for is_foreign, part in foreign:
         if is_foreign:
             raise InvalidSettings(
-                f"The model has a {part} that gives no access to its attention heads; choose a "
-                "native ViT such as ViT-B-16 or ViT-L-14-336.",
+                f"The model's {part} is of another kind, whose attention heads cannot be reached; "
+                "choose a native ViT such as ViT-B-16 or ViT-L-14-336.",
                 code="foreign-tower",
             )
 
@@ -384,7 +384,12 @@ _CUSTOM_BLOCKS = (
 
 def _text_parts(clip: Any) -> tuple[nn.Module, open_clip.SimpleTokenizer]:
     text: Any = getattr(clip, "text", clip)
-    return text, open_clip.SimpleTokenizer(context_length=text.context_length)
+    return text, _tokenizer(int(text.context_length))
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(context_length: int) -> open_clip.SimpleTokenizer:
+    return open_clip.SimpleTokenizer(context_length=context_length)  # unpacks its vocabulary
 
 
 @contextmanager
