@@ -141,12 +141,17 @@ def test_results_about_images_are_no_images_and_no_errors(tmp_path: Path, sop_cl
 )
 def test_documents_without_pixels_are_no_errors(tmp_path: Path, sop_class: str) -> None:
     def change(dataset: Dataset, _: int) -> None:
-        dataset.SOPClassUID = sop_class
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
         del dataset.PixelData, dataset.Rows, dataset.Columns
 
     edit(write_phantom(tmp_path, make_grid(shape=(1, 2, 2))), change)
     (failure,) = find_inputs([tmp_path]).failures
     assert (failure.code, failure.is_error) == ("not-an-image", False)
+
+
+def test_an_image_class_without_rows_is_an_error(tmp_path: Path) -> None:
+    edit(write_phantom(tmp_path), lambda dataset, _: delattr(dataset, "Rows"))
+    assert {failure.is_error for failure in find_inputs([tmp_path]).failures} == {True}
 
 
 def test_our_own_secondary_captures_are_not_screened_again(tmp_path: Path) -> None:

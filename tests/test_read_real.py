@@ -64,10 +64,11 @@ def test_every_codec_gives_the_same_image(shared_data: Path) -> None:
         assert {f"{image}_J2KR", f"{image}_JLSL", f"{image}_JPLL"} <= set(read)
         for name, voxels in read.items():
             lossy = name.endswith(("J2KI", "JLSN"))
-            # Lossy compression blurs the padding value too; below air there is nothing to see.
-            np.testing.assert_allclose(
-                voxels.clip(-1000), reference.clip(-1000), atol=60 if lossy else 0, err_msg=name
-            )
+            if lossy:  # it blurs the padding value too; below air there is nothing to see
+                pair = voxels.clip(-1000).ravel(), reference.clip(-1000).ravel()
+                assert np.corrcoef(*pair)[0, 1] > 0.99, name
+            else:
+                np.testing.assert_array_equal(voxels, reference, err_msg=name)
 
 
 @pytest.mark.parametrize("part", ["pydicom_test_files", "wg04_codecs", "highdicom"])

@@ -17,7 +17,6 @@ from pydicom.valuerep import format_number_as_ds
 
 from headclip_med.errors import UnusableGeometry
 from headclip_med.geometry import Grid
-from headclip_med.write.atomic import write_file
 
 STORED_ZERO_HU = -1024
 """Rescale intercept of the CT: what a stored 0 means."""
@@ -167,7 +166,11 @@ def _write(
     paths = []
     for index, (pixels, origin_lps_mm) in enumerate(zip(stored, grid.origins_lps_mm, strict=True)):
         path = folder / f"{content[:8]}_{index:04d}.dcm"
-        write_file(path, _slice_bytes(common, index, pixels, origin_lps_mm))
+        # Whole or not at all, but not synced to disk: a phantom can be written again, and two syncs
+        # a file would cost more than all the rest.
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_bytes(_slice_bytes(common, index, pixels, origin_lps_mm))
+        unfinished.replace(path)
         paths.append(path)
     return tuple(paths)
 
