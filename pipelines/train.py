@@ -1,4 +1,4 @@
-"""Train HeadCLIP: open the data, load the backbone, learn, set the threshold, write a checkpoint."""
+"""Train HeadCLIP: build the model, learn, set the threshold, write a checkpoint."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ DOORS = {  # library: the modules, or folders of modules, that may import it
     "pydicom": ("read", "write"),
     "highdicom": ("read", "write"),
     "nibabel": ("read.nifti", "write.nifti"),
-    "open_clip": ("models.clip",),
+    "open_clip": ("models.clip", "models.registry"),
     "mlflow": ("tracking",),
     "pynetdicom": ("pipelines.service",),
     "dicomweb_client": ("pipelines.service",),

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models import attention
-from headclip_med.models.clip import Backbone, build_clip, known_models
+from headclip_med.models.clip import Backbone, build_clip
+from headclip_med.models.registry import known_models
 from headclip_med.models.vision import VisionTower
 from tests import tiny
 

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from headclip_med.datasets import open_dataset
 
     dataset = open_dataset(arguments.data)
-    from headclip_med.models.clip import load_backbone
+    from headclip_med.models.backbones import load_backbone
     from headclip_med.models.folded import default_image_size
     from headclip_med.models.loading import choose_device
     from headclip_med.pipelines.examples import Examples

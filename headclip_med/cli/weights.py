@@ -21,22 +21,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List, or fetch."""
-    from headclip_med.models import clip
+    from headclip_med.models import registry
+    from headclip_med.models.backbones import EMBEDDED_NAME
 
     if arguments.action == "fetch":
         if not arguments.name:
             raise InvalidSettings("Name the model to fetch weights for; see 'headclip weights'.")
-        path = clip.fetch_weights(arguments.name, arguments.tag)
+        path = registry.fetch_weights(arguments.name, arguments.tag)
         print(json.dumps({"path": str(path)}) if arguments.json else path)
         return 0
     if arguments.name:
         tags = {
-            tag: clip.cached_weights(arguments.name, tag) for tag in clip.known_tags(arguments.name)
+            tag: registry.cached_weights(arguments.name, tag)
+            for tag in registry.known_tags(arguments.name)
         }
         found = {tag: str(path) if path else None for tag, path in tags.items()}
         lines = [f"{tag}  {path or 'not on this machine'}" for tag, path in found.items()]
         print(json.dumps(found) if arguments.json else "\n".join(lines))
         return 0
-    names = (clip.EMBEDDED_NAME, *clip.known_models())
+    names = (EMBEDDED_NAME, *registry.known_models())
     print(json.dumps(names) if arguments.json else "\n".join(names))
     return 0

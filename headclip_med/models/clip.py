@@ -1,41 +1,22 @@
-"""CLIP backbones from open_clip: one pair of frozen towers that every method is built on."""
+"""CLIP built by open_clip: one pair of frozen towers that every method stands on."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
 import torch
-from huggingface_hub import try_to_load_from_cache
-from jaxtyping import Float, Int
-from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from headclip_med.errors import InvalidSettings, UnusableWeights
+from headclip_med.errors import InvalidSettings
 from headclip_med.models.text import TextTower
-from headclip_med.models.vision import PositionInterpolation, VisionTower
-from headclip_med.models.weights import Activation, fit_weights, read_weights
-
-DEFAULT_TAG = "openai"
-"""The pretrained weights meant by a bare model name: those of the compared publications."""
-
-EMBEDDED_NAME = "headclip-mini"
-"""The demonstration backbone that travels with the package."""
-
-EMBEDDED_PATH = (
-    Path(__file__).parents[1]
-    / "bundles/headclip_lesion_segmentation/models/headclip-mini.safetensors"
-)
-
-_FOLDER_PREFIX = "local-dir:"
+from headclip_med.models.vision import VisionTower
+from headclip_med.models.weights import Activation
 
 
 class Backbone(nn.Module):
@@ -108,7 +89,7 @@ def build_clip(
         InvalidSettings: The configuration is not that of a native ViT with a class token.
     """
     wanted = {key: value for key, value in config.items() if key not in ("custom_text",)}
-    _refuse_foreign_towers(wanted)
+    refuse_foreign_towers(wanted)
     kind = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
     with _seeded(seed):
         clip = kind(**wanted)
@@ -120,242 +101,12 @@ def build_clip(
     return Backbone(clip, name=name, weights=weights, activation=activation, preprocess=stated)
 
 
-def load_backbone(
-    name: str,
-    *,
-    weights: str | Path | None = None,
-    activation: Activation | None = None,
-    position_interpolation: PositionInterpolation = "bilinear",
-    seed: int = 0,
-) -> Backbone:
-    """Load the towers of an open_clip model.
-
-    Args:
-        name: ``headclip-mini``; a name of open_clip's registry (``ViT-L-14-336``); a folder with
-            ``open_clip_config.json`` and weights, with or without ``local-dir:`` before it; or a
-            safetensors file that describes its own model, as headclip-mini's does.
-        weights: A file, a pretrained tag of the registry (``openai``), or ``random``. By default
-            the folder's own file, or ``openai`` where that tag exists. A tag is looked for in
-            open_clip's cache and downloaded only if ``fetch_weights`` was asked to.
-        activation: What the weights were trained with, for files that do not tell.
-        position_interpolation: How positions are stretched to other image sizes.
-        seed: Of random weights.
+def refuse_foreign_towers(config: Mapping[str, Any]) -> None:
+    """Accept native ViTs with a class token and a causal text tower only.
 
     Raises:
-        InvalidSettings: The model is unknown, or not a native ViT.
-        UnusableWeights: There are no weights, or they do not fit, or the activation is wrong.
+        InvalidSettings: The model is of another kind.
     """
-    if name == EMBEDDED_NAME or name.endswith(".safetensors"):
-        return _load_described(EMBEDDED_PATH if name == EMBEDDED_NAME else Path(name), name)
-    folder = _as_folder(name)
-    config, preprocess = _folder_config(folder) if folder else (_registry_config(name), None)
-    _refuse_foreign_towers(config)
-    if weights == "random":
-        backbone = build_clip(config, name=name, preprocess=preprocess, seed=seed)
-        backbone.vision.position_interpolation = position_interpolation
-        return backbone
-    path, source, known = _locate(name, folder, weights)
-    file = read_weights(path)
-    settled = _settle_activation(config, file.activation or known, activation, name)
-    config = {**config, "quick_gelu": settled == "quickgelu"}
-    label = path.name if folder else name
-    backbone = build_clip(config, name=label, weights=source, preprocess=preprocess, seed=seed)
-    fit_weights(backbone.clip, file.state, source=path.name)
-    backbone.vision.position_interpolation = position_interpolation
-    return backbone
-
-
-def _load_described(path: Path, name: str) -> Backbone:
-    """Load a file whose header holds the model's configuration."""
-    file = read_weights(path)
-    try:
-        config = json.loads(file.metadata["config"])
-        preprocess = json.loads(file.metadata["preprocess"])
-        seed = int(file.metadata["token_seed"])
-    except (KeyError, ValueError) as error:
-        raise UnusableWeights(
-            f"The header of {path.name} describes no model; name the model, and pass this file as "
-            "--weights.",
-            code="weights-unreadable",
-        ) from error
-    source = "embedded" if name == EMBEDDED_NAME else "file"
-    label = path.stem
-    backbone = build_clip(config, name=label, weights=source, preprocess=preprocess)
-    state = dict(file.state)
-    rows = state.pop("token_embedding.rows", None)
-    if rows is not None:
-        state["token_embedding.weight"] = refill_token_rows(
-            rows, state["token_embedding.weight"], config["text_cfg"]["vocab_size"], seed
-        )
-    fit_weights(backbone.clip, state, source=path.name)
-    return backbone
-
-
-def refill_token_rows(
-    rows: Int[Tensor, "kept"], kept: Float[Tensor, "kept width"], vocabulary: int, seed: int
-) -> Float[Tensor, "vocabulary width"]:
-    """Complete a table of word embeddings of which only the trained rows were stored.
-
-    Words that no training caption used carry no meaning; they get the seeded N(0, 0.02^2) noise
-    that such tables start from.
-    """
-    noise = np.random.default_rng(seed).standard_normal((vocabulary, kept.shape[1]), np.float32)
-    table = torch.from_numpy(noise * np.float32(0.02))
-    table[rows.long()] = kept.float()
-    return table
-
-
-def known_models() -> tuple[str, ...]:
-    """Name the open_clip models that can be used: native ViTs with a class token."""
-    usable = []
-    for name in open_clip.list_models():
-        try:
-            _refuse_foreign_towers(open_clip.get_model_config(name))
-        except InvalidSettings:
-            continue
-        usable.append(name)
-    return tuple(usable)
-
-
-def known_tags(name: str) -> tuple[str, ...]:
-    """Name the pretrained weights that open_clip knows for a model."""
-    return tuple(open_clip.list_pretrained_tags_by_model(name))
-
-
-def cached_weights(name: str, tag: str) -> Path | None:
-    """Look for pretrained weights in open_clip's caches; nothing is fetched."""
-    entry = open_clip.get_pretrained_cfg(name, tag)
-    repository, _, file = entry.get("hf_hub", "").rpartition("/")
-    if repository:
-        for wanted in (file,) if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME):
-            found = try_to_load_from_cache(repository, wanted)
-            if isinstance(found, str):
-                return Path(found)
-    url = entry.get("url", "")
-    plain = Path("~/.cache/clip").expanduser() / url.rpartition("/")[2]
-    return plain if url and plain.is_file() else None
-
-
-def fetch_weights(name: str, tag: str) -> Path:
-    """Download pretrained weights into open_clip's cache.
-
-    Raises:
-        UnusableWeights: The tag is unknown, or the download failed.
-    """
-    entry = open_clip.get_pretrained_cfg(name, tag)
-    if not entry:
-        raise UnusableWeights(
-            f"open_clip has no weights '{tag}' for {name}; it has "
-            f"{', '.join(known_tags(name)) or 'none'}.",
-            code="unknown-tag",
-        )
-    try:
-        return Path(open_clip.download_pretrained(entry))
-    except Exception as error:  # whatever the network or the hub's client meets
-        raise UnusableWeights(
-            f"The weights '{tag}' of {name} could not be downloaded; check the network, or copy "
-            "the file here by other means and pass it as --weights FILE.",
-            code="download-failed",
-        ) from error
-
-
-def _locate(
-    name: str, folder: Path | None, weights: str | Path | None
-) -> tuple[Path, str, Activation | None]:
-    """Find the file, what to call it, and the activation that open_clip states for it."""
-    if weights is not None and (Path(weights).suffix or Path(weights).is_file()):
-        return Path(weights), "file", None
-    if folder is not None:
-        return _folder_weights(folder), "file", None
-    tag = str(weights or DEFAULT_TAG)
-    entry = open_clip.get_pretrained_cfg(name, tag)
-    path = cached_weights(name, tag) if entry else None
-    if path is None:
-        tags = ", ".join(known_tags(name)) or "none"
-        raise UnusableWeights(
-            f"The weights '{tag}' of {name} are not on this machine (open_clip knows: {tags}). "
-            f"Get them with 'headclip weights fetch {name} --tag {tag}', or copy the file here "
-            "and pass it as --weights FILE.",
-            code="weights-missing",
-        )
-    return path, tag, "quickgelu" if entry.get("quick_gelu") else "gelu"
-
-
-def _settle_activation(
-    config: Mapping[str, Any], stated: Activation | None, asked: Activation | None, name: str
-) -> Activation:
-    """Decide between GELU and QuickGELU; a wrong choice costs accuracy without any sign."""
-    # A plain registry name is silent: ViT-L-14-336 serves weights of both kinds.
-    own: Activation | None = None
-    if config.get("quick_gelu"):
-        own = "quickgelu"
-    elif name.startswith(_FOLDER_PREFIX) or Path(name).is_dir():
-        own = "gelu"
-    opinions = {opinion for opinion in (stated, asked, own) if opinion is not None}
-    if len(opinions) > 1:
-        raise UnusableWeights(
-            f"The weights were trained with {stated or own}, but {name} would run them with "
-            f"{asked or own}, which silently costs accuracy; leave --activation out, or name the "
-            "model that the weights belong to.",
-            code="activation-mismatch",
-        )
-    if not opinions:
-        raise UnusableWeights(
-            "The file does not say which activation its weights were trained with, and a wrong "
-            "one silently costs accuracy; pass --activation quickgelu for OpenAI's weights, "
-            "or --activation gelu.",
-            code="activation-unknown",
-        )
-    return opinions.pop()
-
-
-def _as_folder(name: str) -> Path | None:
-    if name.startswith(_FOLDER_PREFIX):
-        return Path(name.removeprefix(_FOLDER_PREFIX))
-    return Path(name) if Path(name).is_dir() else None
-
-
-def _folder_config(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[float, ...]] | None]:
-    path = folder / HF_CONFIG_NAME
-    try:
-        stated = json.loads(path.read_text())
-        config = stated["model_cfg"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnusableWeights(
-            f"{path} is missing or is no open_clip configuration; a model folder needs it beside "
-            "its weights.",
-            code="config-unreadable",
-        ) from error
-    preprocess = stated.get("preprocess_cfg", {})
-    if "mean" in preprocess and "std" in preprocess:
-        return config, {"mean": tuple(preprocess["mean"]), "std": tuple(preprocess["std"])}
-    return config, None
-
-
-def _folder_weights(folder: Path) -> Path:
-    names = (HF_SAFE_WEIGHTS_NAME, "open_clip_pytorch_model.safetensors", HF_WEIGHTS_NAME)
-    for file in names:
-        if (folder / file).is_file():
-            return folder / file
-    raise UnusableWeights(
-        f"{folder} holds none of {', '.join(names)}; copy the weights there, or pass --weights.",
-        code="weights-missing",
-    )
-
-
-def _registry_config(name: str) -> dict[str, Any]:
-    config = open_clip.get_model_config(name)
-    if config is None:
-        near = difflib.get_close_matches(name, known_models(), n=3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise InvalidSettings(
-            f"There is no model '{name}'; {hint}'headclip weights' lists them.",
-            code="unknown-model",
-        )
-    return dict(config)
-
-
-def _refuse_foreign_towers(config: Mapping[str, Any]) -> None:
     vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
     foreign = (
         ("timm_model_name" in vision or not isinstance(vision.get("layers"), int), "image tower"),

@@ -8,8 +8,8 @@ import torch
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.anomaly import AnomalyModel
+from headclip_med.models.backbones import EMBEDDED_NAME, EMBEDDED_PATH, load_backbone
 from headclip_med.models.checkpoint import read_checkpoint, restore
-from headclip_med.models.clip import EMBEDDED_NAME, EMBEDDED_PATH, load_backbone
 from headclip_med.models.folded import FoldedHeadClip, Precision
 from headclip_med.models.headclip import HeadClip
 from headclip_med.models.weights import Activation

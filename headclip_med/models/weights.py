@@ -62,6 +62,15 @@ def read_weights(path: Path) -> WeightsFile:
     return _clean(_read_pickle(path), None, {})
 
 
+def describes_itself(path: Path) -> bool:
+    """Tell whether a safetensors file's header holds the configuration of its model."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "config" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False  # whoever reads it says what is wrong
+
+
 def fit_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     """Put weights into a model; every tensor must be there, with the model's shape.
 
