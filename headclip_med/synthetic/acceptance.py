@@ -78,13 +78,13 @@ class _Head:
         """Smooth unit noise; flatter between slices, as slices are thick."""
         sigma = (max(0.4, sigma_voxels / 4), sigma_voxels, sigma_voxels)
         field = gaussian_filter(self.random.standard_normal(SHAPE), sigma)
-        return field / field.std()
+        return np.asarray(field / field.std())
 
     def ball(self, centre_mm: tuple[float, ...], radii_mm: tuple[float, ...]) -> Field:
         """Signed distance in millimetres (approximately) to an ellipsoid; centre as z, y, x."""
         axes = zip((self.z, self.y, self.x), centre_mm, radii_mm, strict=True)
         length = np.sqrt(sum(((axis - c) / r) ** 2 for axis, c, r in axes))
-        return (length - 1) * float(np.mean(radii_mm[1:]))
+        return np.asarray((length - 1) * float(np.mean(radii_mm[1:])))
 
     def anatomy(self) -> Field:
         """Draw the healthy head."""
@@ -120,7 +120,7 @@ class _Head:
             )
             parts.append((length - 1) * 4 * own)
         parts.append(self.ball((-2, 2, 0), (9, 12, 1.8 * size)))
-        return np.minimum.reduce(parts)
+        return np.asarray(np.minimum.reduce(parts))
 
     def skull_base(self, hu: Field) -> Field:
         """Petrous ridges, clivus and air cells in the lowest slices."""
