@@ -127,6 +127,19 @@ def test_a_damaged_image_is_refused(tmp_path: Path, ending: str) -> None:
         assert refused.value.code == "broken-image"
 
 
+def test_a_tiff_with_a_broken_second_page_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", GREY)
+    raw = bytearray(path.read_bytes())
+    directory = int.from_bytes(raw[4:8], "little")
+    entries = int.from_bytes(raw[directory : directory + 2], "little")
+    at = directory + 2 + 12 * entries
+    raw[at : at + 4] = len(raw).to_bytes(4, "little")
+    path.write_bytes(raw + bytes(6))  # the next directory has no entries, not even a size
+    with pytest.raises(UnreadableInput) as refused:
+        read_volume(path)
+    assert refused.value.code == "broken-image"
+
+
 def test_text_called_png_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("not a picture")
     with pytest.raises(UnreadableInput) as refused:

@@ -30,7 +30,7 @@ def find_image(path: Path, limits: ReadLimits) -> Input:
     Raises:
         UnreadableInput: It is damaged, or larger than the limits.
     """
-    with silence(), _open(path, limits) as image:
+    with silence(), _open(path, limits) as image, translate("broken-image", BROKEN):
         slices = len(_pages(image)) if image.format == "TIFF" else 1
     return Input(
         kind="image", slices=slices, paths=(path,), reader=partial(read_image, path, limits)

@@ -130,8 +130,11 @@ def _conflict() -> UnreadableInput:
 
 
 def _digest(header: Header) -> tuple[str, str]:
-    with header.path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), str(header.path)
+    try:
+        with header.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest(), str(header.path)
+    except OSError:  # gone since its header was read; another copy may still be there
+        return "unreadable", str(header.path)
 
 
 def _planar(header: Header) -> Stack:
