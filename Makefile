@@ -39,13 +39,14 @@ format: setup  ## write the code the way `check` wants it
 
 # The dependencies are several gigabytes, so the wheel's own venv borrows those of $(VENV) by a path
 # file. The project itself comes from the wheel alone: path files found along a borrowed path are not
-# read, so the editable install stays out. `pip check` holds the wheel's own list of requirements
-# against what is there.
+# read, so the editable install stays out. venv's own old setuptools would hide the borrowed one.
+# `pip check` holds the wheel's own list of requirements against what is there.
 wheel: setup  ## build the wheel and run it in a venv of its own
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(PYTHON) -m venv --clear build/venv
 	build/venv/bin/python -m pip install --quiet --no-deps dist/*.whl
+	build/venv/bin/python -m pip uninstall --quiet --yes setuptools
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	  > "$$(build/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
 	build/venv/bin/python -m pip check
