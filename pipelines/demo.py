@@ -1,4 +1,4 @@
-"""The demonstration: one head with a known lesion, one real CT, through the same code as any study."""
+"""The demonstration: a head with a known lesion and a real CT, treated as any other study."""
 
 from __future__ import annotations
 

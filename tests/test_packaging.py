@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 LINKED = ("transforms", "pipelines")
+LINKED_DATA = ("bundles",)
 
 
 def folders_with_code(top: str) -> set[str]:
@@ -40,13 +41,14 @@ def files_of(*tops: str) -> list[Path]:
 
 def test_every_package_is_listed_for_the_wheel() -> None:
     linked = {f"headclip_med.{name}" for top in LINKED for name in folders_with_code(top)}
-    assert set(SETUPTOOLS["packages"]) == folders_with_code("headclip_med") | linked
+    data = {f"headclip_med.{name}" for name in LINKED_DATA}
+    assert set(SETUPTOOLS["packages"]) == folders_with_code("headclip_med") | linked | data
 
 
 def test_every_data_file_is_listed_for_the_wheel() -> None:
     listed = SETUPTOOLS["package-data"]
     left_out = []
-    for path in files_of("headclip_med", *LINKED):
+    for path in files_of("headclip_med", *LINKED, *LINKED_DATA):
         if path.suffix == ".py":
             continue
         parts = path.parts if path.parts[0] == "headclip_med" else ("headclip_med", *path.parts)
@@ -75,7 +77,7 @@ def test_every_library_that_is_imported_is_declared() -> None:
     declared = {_plain(requirement) for requirement in _requirements()}
     owners = packages_distributions()
     undeclared = set()
-    for path in files_of("headclip_med", *LINKED):
+    for path in files_of("headclip_med", *LINKED, *LINKED_DATA):
         if path.suffix != ".py":
             continue
         for name in _imported(ROOT / path) - sys.stdlib_module_names - {"headclip_med"}:

@@ -80,7 +80,8 @@ def write_checkpoint(
         "training": dict(training),
     }
     state = {key: value.float().cpu().contiguous() for key, value in model.learned_state().items()}
-    metadata = {"format": FORMAT, "header": json.dumps(header, sort_keys=True)}
+    # One key only: the order of several is random, and the same training shall give the same file.
+    metadata = {FORMAT: json.dumps(header, sort_keys=True)}
     partial = path.with_name(f".{path.name}.partial")
     save_file(state, partial, metadata=metadata)
     partial.replace(path)
@@ -108,14 +109,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
             "copy it anew, or give the checkpoint that 'headclip train' wrote.",
             code="weights-unreadable",
         ) from error
-    if metadata.get("format") != FORMAT:
+    if FORMAT not in metadata:
         raise UnusableWeights(
             f"{path} is a safetensors file, but no HeadCLIP checkpoint; give the one that "
             "'headclip train' wrote, and the backbone's weights as --weights.",
             code="not-a-checkpoint",
         )
     try:
-        return _parse(json.loads(metadata["header"]), learned, sha256_of(path))
+        return _parse(json.loads(metadata[FORMAT]), learned, sha256_of(path))
     except (KeyError, TypeError, ValueError, HeadClipError) as error:
         raise UnusableWeights(
             f"The header of {path} is incomplete or from another version; train it anew.",

@@ -135,11 +135,12 @@ _CUSTOM_BLOCKS = (
 
 def _text_parts(clip: Any) -> tuple[nn.Module, open_clip.SimpleTokenizer]:
     text: Any = getattr(clip, "text", clip)
-    return text, _tokenizer(int(text.context_length))
+    return text, tokenizer(int(text.context_length))
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(context_length: int) -> open_clip.SimpleTokenizer:
+def tokenizer(context_length: int) -> open_clip.SimpleTokenizer:
+    """Give CLIP's own tokenizer; rows are padded to the context length."""
     return open_clip.SimpleTokenizer(context_length=context_length)  # unpacks its vocabulary
 
 

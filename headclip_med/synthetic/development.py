@@ -22,6 +22,9 @@ ROWS = 112
 _FIELD_MM = 230.0
 _THICKNESS_MM = 9.0
 
+_LEAST_VOXELS = 30
+"""A lesion with fewer is drawn again."""
+
 KINDS = ("bleeding", "infarct", "collection", "mass", "many")
 """Kinds of lesion."""
 
@@ -37,11 +40,14 @@ class DevelopmentVolume:
     """One of ``KINDS``, or ``healthy``."""
 
     def windowed(
-        self, centre_hu: float = 40, width_hu: float = 80
+        self, centre_hu: float | int = 40, width_hu: float | int = 80
     ) -> UInt8[np.ndarray, "slices rows columns"]:
         """Grey values of a window, 0 to 255."""
         grey = (self.voxels_hu - centre_hu) / width_hu + 0.5
         return (grey.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+_Triple = tuple[float | int, float | int, float | int]
 
 
 @dataclass(frozen=True)
@@ -53,14 +59,12 @@ class _Solid:
     z: np.ndarray
     draw: np.random.Generator
 
-    def ball(
-        self, centre: tuple[float, float, float], radii: tuple[float, float, float]
-    ) -> np.ndarray:
+    def ball(self, centre: _Triple, radii: _Triple) -> np.ndarray:
         """Relative distance: below 1 inside an ellipsoid."""
         parts = zip((self.x, self.y, self.z), centre, radii, strict=True)
         return np.sqrt(sum(((axis - at) / radius) ** 2 for axis, at, radius in parts))
 
-    def wobble(self, size_mm: float) -> np.ndarray:
+    def wobble(self, size_mm: float | int) -> np.ndarray:
         """Smooth noise with unit standard deviation that varies over ``size_mm``."""
         in_plane = size_mm / (_FIELD_MM / ROWS)
         noise = ndimage.gaussian_filter(
@@ -157,8 +161,9 @@ def development_volume(seed: int, kind: str) -> DevelopmentVolume:
     solid = _solid(draw)
     voxels, brain, depth = _healthy(solid)
     lesion = np.zeros(brain.shape, bool)
-    if kind != "healthy":
+    while kind != "healthy" and lesion.sum() < _LEAST_VOXELS:
         change, lesion = _lesion(solid, brain, depth, kind)
+    if kind != "healthy":
         voxels = voxels + change
     blurred = ndimage.gaussian_filter(voxels, (0, 0.6, 0.6))
     grain = ndimage.gaussian_filter(draw.standard_normal(voxels.shape), (0, 0.5, 0.5))

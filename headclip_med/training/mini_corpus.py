@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
-import open_clip
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from headclip_med.models.clip import tokenizer
 from headclip_med.synthetic.corpus import draw_samples
 from headclip_med.synthetic.corpus.samples import EMPHASIS_UNIT
 from headclip_med.training.mini_settings import MiniSettings
 
-_NICENESS = 5
+_NICENESS = 15
 """How much the drawing process steps back behind the training process."""
 
 
@@ -54,7 +54,7 @@ class _Pools(Dataset[Pool]):
 
     def __init__(self, settings: MiniSettings) -> None:
         self.settings = settings
-        self.tokenizer = open_clip.SimpleTokenizer(context_length=settings.context_length)
+        self.tokenizer = tokenizer(settings.context_length)
 
     def __getitem__(self, index: int) -> Pool:
         settings = self.settings

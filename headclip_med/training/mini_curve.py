@@ -71,7 +71,7 @@ class Curve:
         settings = self.settings
         texts = prompt_pair(model, model.normal_tokens, model.abnormal_tokens)
         maps, scores = [], []
-        for part in images.split(32):
+        for part in torch.split(images, 32):
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 seen = model.look(part.float() / 255)
             scores.append((seen.whole @ texts.T / settings.temperature).softmax(-1)[:, 1])
@@ -99,7 +99,7 @@ def _scores(
 
 
 def _auroc(truth: np.ndarray, score: np.ndarray) -> float:
-    """Area under the ROC curve, or NaN where only one class is there."""
-    if truth.min() == truth.max():
+    """Area under the ROC curve, or NaN where not both classes are there."""
+    if len(np.unique(truth)) < 2:
         return float("nan")
     return round(float(roc_auc_score(truth.ravel(), score.ravel())), 4)

@@ -78,8 +78,8 @@ class MiniModel(nn.Module):
 
     def _used_tokens(self) -> Int[Tensor, "rows"]:
         sentences = [*vocabulary(), *state_sentences(True), *state_sentences(False)]
-        tokens = self.backbone.text.tokenize(sentences)
-        return torch.unique(tokens)
+        used: Tensor = torch.unique(self.backbone.text.tokenize(sentences))
+        return used
 
     def _initialise(self, clip: nn.Module, generator: torch.Generator) -> None:
         settings, visual = self.settings, clip.get_submodule("visual")

@@ -68,13 +68,17 @@ class MiniSettings:
     std: float = 0.25
     """Divides every channel."""
     steps: int = 7_500
-    """Batches in all. Constant rate, then ``decay_fraction``: a run may be resumed with another
+    """Batches in all. Steady rates, then ``decay_fraction``: a run may be resumed with another
     number before the first of its marks (small to full size, start of decay) and is still this
     recipe with that number."""
     batch: int = 32
     """Pictures per step."""
     rate: float = 1e-3
-    """Learning rate after warm-up."""
+    """Learning rate after warm-up: hot, to leave the first plateau."""
+    hot_steps: int = 1_500
+    """Steps at ``rate``; gradients of small batches are too noisy for it afterwards."""
+    settled_rate: float = 5e-4
+    """Learning rate after ``hot_steps``."""
     warmup_steps: int = 200
     """Linear warm-up."""
     decay_fraction: float = 0.22
@@ -155,10 +159,11 @@ class MiniSettings:
         return {"mean": (self.mean,) * 3, "std": (self.std,) * 3}
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, constant, linear decay to zero: the rate of a zero-based step."""
+        """Warm-up, hot, settled, linear decay to zero: the rate of a zero-based step."""
         begin = self.steps * (1 - self.decay_fraction)
         falling = (self.steps - step) / (self.steps - begin)
-        return self.rate * min(1.0, (step + 1) / self.warmup_steps, max(0.0, falling))
+        rate = self.rate if step < self.hot_steps else self.settled_rate
+        return rate * min(1.0, (step + 1) / self.warmup_steps, max(0.0, falling))
 
     def size_px(self, step: int) -> int:
         """Size of the pictures of a zero-based step."""

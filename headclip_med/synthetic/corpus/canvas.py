@@ -15,6 +15,9 @@ from torch.nn import functional
 
 Option = TypeVar("Option")
 
+Number = float | int
+"""A plain number; the run-time type check of the tests does not take an int for a float."""
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -58,17 +61,17 @@ class Canvas:
         return smaller
 
     def uniform(
-        self, low: float, high: float, channels: int = 1
+        self, low: Number, high: Number, channels: int = 1
     ) -> Float[Tensor, "batch channels 1 1"]:
         """A number per image in [low, high)."""
         numbers = torch.rand(self.count, channels, 1, 1, generator=self.generator)
         return numbers * (high - low) + low
 
-    def log_uniform(self, low: float, high: float) -> Float[Tensor, "batch 1 1 1"]:
+    def log_uniform(self, low: Number, high: Number) -> Float[Tensor, "batch 1 1 1"]:
         """A number per image whose logarithm is uniform."""
         return self.uniform(math.log(low), math.log(high)).exp()
 
-    def chance(self, probability: float) -> Float[Tensor, "batch 1 1 1"]:
+    def chance(self, probability: Number) -> Float[Tensor, "batch 1 1 1"]:
         """One with the given probability, else zero, per image."""
         return (self.uniform(0, 1) < probability).float()
 
@@ -84,7 +87,7 @@ class Canvas:
         """One option for the whole batch."""
         return options[int(torch.randint(len(options), (1,), generator=self.generator))]
 
-    def happens(self, probability: float) -> bool:
+    def happens(self, probability: Number) -> bool:
         """Whether something happens to the whole batch."""
         return bool(torch.rand(1, generator=self.generator) < probability)
 
@@ -100,7 +103,7 @@ class Canvas:
         return functional.interpolate(coarse, size, mode="bicubic", align_corners=False)
 
     def fractal(
-        self, cells: int, octaves: int, persistence: float = 0.5
+        self, cells: int, octaves: int, persistence: Number = 0.5
     ) -> Float[Tensor, "batch 1 height width"]:
         """Sum of smooth noises of doubling frequency, with unit standard deviation."""
         total = torch.zeros(self.count, 1, self.size_px, self.size_px)
@@ -110,7 +113,7 @@ class Canvas:
         return total / total.flatten(1).std(1).clamp(min=1e-3).view(-1, 1, 1, 1)
 
     def frame(
-        self, turn: float = math.pi, shift: float = 0.0, warp: float = 0.15
+        self, turn: Number = math.pi, shift: Number = 0.0, warp: Number = 0.15
     ) -> tuple[Float[Tensor, "batch 1 height width"], Float[Tensor, "batch 1 height width"]]:
         """Coordinates turned, shifted and gently bent.
 
@@ -126,13 +129,13 @@ class Canvas:
         bend = self.uniform(0, warp) * self.chance(0.6)
         return u + bend * self.noise(3), v + bend * self.noise(3)
 
-    def colour(self, grey: float = 0.5) -> Float[Tensor, "batch 3 1 1"]:
+    def colour(self, grey: Number = 0.5) -> Float[Tensor, "batch 3 1 1"]:
         """A colour per image; grey with the given probability."""
         colour = self.uniform(0, 1, channels=3)
         return torch.where(self.chance(grey) > 0, colour[:, :1].expand(-1, 3, -1, -1), colour)
 
 
-def inside(distance: Tensor, sharpness: float | Tensor = 40.0) -> Tensor:
+def inside(distance: Tensor, sharpness: Number | Tensor = 40.0) -> Tensor:
     """Soft indicator of ``distance < 0``: the sigmoid of ``-sharpness * distance``."""
     return torch.sigmoid(-distance * sharpness)
 
@@ -140,13 +143,13 @@ def inside(distance: Tensor, sharpness: float | Tensor = 40.0) -> Tensor:
 def ellipse(
     x: Tensor,
     y: Tensor,
-    centre: tuple[Tensor | float, Tensor | float],
-    axes: tuple[Tensor | float, Tensor | float],
+    centre: tuple[Tensor | Number, Tensor | Number],
+    axes: tuple[Tensor | Number, Tensor | Number],
 ) -> Tensor:
     """Signed relative distance to an ellipse: -1 at its centre, 0 on its rim."""
     return (((x - centre[0]) / axes[0]) ** 2 + ((y - centre[1]) / axes[1]) ** 2).sqrt() - 1
 
 
-def paint(image: Tensor, mask: Tensor, value: Tensor | float) -> Tensor:
+def paint(image: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     """Cover the image with a value where the mask is one."""
     return image + mask * (value - image)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from headclip_med.synthetic.corpus.canvas import Canvas, paint
+from headclip_med.synthetic.corpus.canvas import Canvas, inside, paint
 from headclip_med.synthetic.corpus.places import (
     Place,
     blob,
@@ -132,9 +132,7 @@ def _scratch(canvas: Canvas, image: Picture, foreground: Plane) -> Defect:
 
 def _crack(canvas: Canvas, image: Picture, foreground: Plane) -> Defect:
     first, second = curve(canvas, foreground), curve(canvas, foreground)
-    near = softly(
-        Place((canvas.x - first.x) ** 2 + (canvas.y - first.y) ** 2 - 0.2, *[first.x] * 3), 30
-    )
+    near = inside((canvas.x - first.x) ** 2 + (canvas.y - first.y) ** 2 - 0.2, 30)
     mask = torch.maximum(softly(first, 3.0), softly(second, 3.0) * near * canvas.chance(0.5))
     return Defect(image - canvas.uniform(0.2, 0.55) * mask, mask, first.x, first.y)
 

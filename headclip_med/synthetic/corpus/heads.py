@@ -239,9 +239,9 @@ _WINDOWS = ((40, 80), (35, 70), (45, 110), (75, 215), (40, 150), (50, 250), (32,
 def draw_computed_head(canvas: Canvas) -> Drawing:
     """A CT-like head in a grey window; the last window shows bone only and is rare."""
     image, brain = _anatomy(canvas, _computed_palette(canvas), 0.12)
-    centre, width = canvas.pick(_WINDOWS[:3] if canvas.happens(0.6) else _WINDOWS[:7])
-    centre = centre + canvas.uniform(-8, 8)
-    width = width * canvas.uniform(0.8, 1.3)
+    stated = canvas.pick(_WINDOWS[:3] if canvas.happens(0.6) else _WINDOWS[:7])
+    centre = stated[0] + canvas.uniform(-8, 8)
+    width = stated[1] * canvas.uniform(0.8, 1.3)
     streaks = torch.sin(canvas.uniform(6, 16) * (canvas.y + 0.3 * canvas.noise(3)))
     image = image + streaks * brain * canvas.uniform(0, 4) * canvas.chance(0.3)
     grey = ((image - centre) / width + 0.5).clamp(0, 1)

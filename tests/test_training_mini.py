@@ -1,0 +1,277 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from headclip_med.errors import InvalidSettings, UnusableWeights
+from headclip_med.models.backbones import load_backbone
+from headclip_med.training.mini import LOG, Run, loss_terms, train_mini, train_step
+from headclip_med.training.mini_corpus import Corpus
+from headclip_med.training.mini_curve import Curve
+from headclip_med.training.mini_files import backbone_tensors
+from headclip_med.training.mini_losses import (
+    caption_loss,
+    dice_loss,
+    focal_loss,
+    pixel_loss,
+    top_loss,
+)
+from headclip_med.training.mini_model import MiniModel, cosine_filters, sine_positions
+from headclip_med.training.mini_settings import MiniSettings
+
+TINY = MiniSettings(
+    seed=3, width=32, layers=2, head_width=16, image_px=32, small_px=16, local_layers=(2,),
+    joint_width=16, text_width=16, text_heads=2, text_layers=1, steps=6, batch=4, warmup_steps=2,
+    map_px=16, pool_images=16, live_pools=2, steps_per_pool=2, workers=0, threads=1,
+    checkpoint_every=3, evaluate_every=6, log_every=2, curve_images=32, curve_volumes=2,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_mini(TINY, tmp_path_factory.mktemp("whole"))
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def test_cosine_filters_are_orthonormal_and_start_with_the_mean() -> None:
+    filters = cosine_filters(8)
+
+    gram = torch.einsum("acuv,bcuv->ab", filters, filters)
+    assert filters.shape == (192, 3, 8, 8)
+    assert torch.allclose(gram, torch.eye(192), atol=1e-5)
+    assert torch.allclose(filters[0], torch.full((3, 8, 8), 192**-0.5))
+
+
+def test_sine_positions_tell_rows_from_columns() -> None:
+    table = sine_positions(5, 32).view(5, 5, 32)
+
+    assert torch.equal(table[2, 0, :16], table[2, 4, :16])
+    assert torch.equal(table[0, 3, 16:], table[4, 3, 16:])
+    assert torch.unique(table.view(25, 32), dim=0).shape[0] == 25
+
+
+def test_the_rate_warms_up_stays_and_falls_to_zero() -> None:
+    recipe = replace(TINY, steps=100, warmup_steps=10, decay_fraction=0.2, rate=1.0)
+
+    rates = [recipe.learning_rate(step) for step in (0, 9, 50, 79, 90, 100)]
+
+    assert rates == pytest.approx([0.1, 1, 1, 1, 0.5, 0])
+
+
+def test_pictures_grow_once_and_by_step() -> None:
+    recipe = replace(TINY, steps=100, small_fraction=0.6)
+
+    assert [recipe.size_px(step) for step in (0, 59, 60, 99)] == [16, 16, 32, 32]
+
+
+@pytest.mark.parametrize("fault", [{"image_px": 30}, {"local_layers": (3,)}, {"steps": 0}])
+def test_settings_that_cannot_work_are_refused(fault: dict[str, object]) -> None:
+    with pytest.raises(InvalidSettings):
+        replace(TINY, **fault)
+
+
+def test_focal_loss_of_a_coin_toss_is_a_quarter_of_its_cross_entropy() -> None:
+    half = torch.full((1, 2, 2), 0.5)
+
+    assert float(focal_loss(half, torch.eye(2)[None])) == pytest.approx(0.25 * 0.6931, abs=1e-4)
+
+
+def test_dice_loss_of_a_hand_worked_map() -> None:
+    mask = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    probability = torch.tensor([[[0.5, 0.5], [0.0, 0.0]]])
+
+    # 1 - (2 * 0.5 + 1) / (1 + 1 + 1)
+    assert float(dice_loss(probability, mask)) == pytest.approx(1 / 3)
+    assert float(dice_loss(mask, mask)) == pytest.approx(0)
+
+
+def test_an_emphasised_pixel_counts_as_many_times_as_it_says() -> None:
+    mask = torch.tensor([[[1.0, 0.0]]])
+    half = torch.full((1, 1, 2), 0.5)
+
+    loss = pixel_loss(half, mask, 2 * mask, positives=5.0)
+
+    assert float(loss) == pytest.approx(0.6931 * (10 + 1) / 2, abs=1e-3)
+
+
+def test_the_top_loss_judges_a_small_defect_by_its_own_area() -> None:
+    # 100 pixels, 6 %: healthy pictures by their 6 and 2 highest, a defect of 3 pixels by 3.
+    probability = torch.zeros(2, 10, 10)
+    probability[:, 0, :3] = 0.6
+    mask = torch.zeros(2, 10, 10)
+    mask[1, 0, :3] = 1
+
+    loss = top_loss(probability, mask, torch.tensor([False, True]), percent=6.0)
+
+    healthy = -(torch.tensor([0.7, 0.4]).log().sum() / 2)
+    abnormal = -torch.tensor(0.6).log()
+    assert float(loss) == pytest.approx(float((healthy + abnormal) / 2), abs=1e-5)
+
+
+def test_pictures_with_equal_captions_share_the_target() -> None:
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+
+    shared = caption_loss(features, features, torch.tensor([[5], [5]]), torch.tensor(10.0))
+    wrong = caption_loss(features, features, torch.tensor([[5], [6]]), torch.tensor(10.0))
+
+    # Both pictures and both texts are alike: one half each is right when captions are equal.
+    assert float(shared) == pytest.approx(0.6931, abs=1e-3)
+    assert float(wrong) == pytest.approx(0.6931, abs=1e-3)
+    apart = torch.eye(2)
+    good = caption_loss(apart, apart, torch.tensor([[5], [6]]), torch.tensor(10.0))
+    assert float(good) < 1e-3
+
+
+def test_every_loss_term_reaches_the_weights() -> None:
+    model = MiniModel(TINY)
+    terms = loss_terms(model, Corpus(TINY, 0).batch(0), 0)
+    parameters = list(model.trained().values())
+
+    for name, term in terms.items():
+        gradients = torch.autograd.grad(term, parameters, allow_unused=True, retain_graph=True)
+        assert any(g is not None and g.abs().sum() > 0 for g in gradients), name
+
+
+def test_a_batch_follows_from_the_step_whatever_came_before() -> None:
+    unbroken = Corpus(TINY, 0)
+    for step in range(4):
+        unbroken.batch(step)
+
+    expected, found = unbroken.batch(4), Corpus(TINY, 4).batch(4)
+
+    assert torch.equal(found.images, expected.images)
+    assert torch.equal(found.masks, expected.masks)
+    assert torch.equal(found.tokens, expected.tokens)
+
+
+def test_masks_and_pictures_are_mirrored_together() -> None:
+    batches = [Corpus(replace(TINY, flip=1.0), 0).batch(step) for step in range(2)]
+
+    assert all(batch.mirrored for batch in batches)
+    for batch in batches:
+        assert torch.equal(batch.masks.flatten(1).any(1), batch.labels)
+        assert torch.equal(batch.emphasis > 0, batch.masks > 0)
+
+
+def test_training_steps_lower_the_loss_on_a_batch_seen_again() -> None:
+    run = Run.start(replace(TINY, steps=500, rate=3e-3))
+    batch = Corpus(TINY, 0).batch(0)
+    first = loss_terms(run.model, batch, 0)["pixel"].item()
+
+    for _ in range(25):
+        train_step(run, batch)
+
+    assert loss_terms(run.model, batch, 0)["pixel"].item() < first
+
+
+def test_a_killed_run_resumes_to_identical_weights(trained: Path, tmp_path: Path) -> None:
+    # Killed between the checkpoint of step 3 and step 6: that half of the run is lost.
+    class Killed(Exception):
+        pass
+
+    def kill(run: Run, batch: object) -> None:
+        if run.step == 5:
+            raise Killed
+        train_step(run, batch)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headclip_med.training.mini.train_step", kill)
+        with pytest.raises(Killed):
+            train_mini(TINY, tmp_path)
+    resumed = train_mini(TINY, tmp_path, resume=True)
+
+    expected, found = _tensors(trained), _tensors(resumed)
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
+
+
+def test_a_run_cannot_resume_from_a_checkpoint_of_another_network(
+    trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(
+        (trained.parent / "checkpoint.safetensors").read_bytes()
+    )
+
+    with pytest.raises(UnusableWeights, match="another network"):
+        train_mini(replace(TINY, joint_width=8), tmp_path, resume=True)
+
+
+def test_a_run_cannot_resume_from_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnusableWeights, match="start without --resume"):
+        train_mini(TINY, tmp_path, resume=True)
+
+
+def test_the_finished_file_loads_and_gives_the_features_it_was_trained_for(trained: Path) -> None:
+    backbone = load_backbone(str(trained))
+    model = MiniModel(TINY)
+    state = _tensors(trained)
+    with torch.no_grad():
+        model.table.copy_(state["token_embedding.weight"].float())
+        model.backbone.clip.load_state_dict(backbone.clip.state_dict())
+    sentences = ["a photo of a damaged head scan.", "a photo of a flawless screw."]
+
+    own = model.read(backbone.text.tokenize(sentences))
+
+    loaded = torch.nn.functional.normalize(backbone.text.encode(sentences), dim=-1)
+    assert torch.allclose(own, loaded, atol=1e-5)
+
+
+def test_the_finished_file_holds_trained_words_only_and_says_what_it_is(trained: Path) -> None:
+    with safe_open(trained, framework="pt") as file:
+        header = file.metadata()
+    state = _tensors(trained)
+
+    assert header["format"] == "headclip-backbone"
+    assert header["activation"] == "gelu"
+    assert json.loads(header["preprocess"]) == {"mean": [0.5] * 3, "std": [0.25] * 3}
+    assert json.loads(header["config"])["embed_dim"] == 16
+    assert json.loads(header["training"])["steps"] == 6
+    assert state["token_embedding.rows"].dtype == torch.int32
+    assert len(state["token_embedding.weight"]) == len(state["token_embedding.rows"]) < 400
+    assert all(value.dtype in (torch.float16, torch.int32) for value in state.values())
+
+
+def test_what_is_kept_is_the_average_and_not_the_last_step() -> None:
+    run = Run.start(TINY)
+    train_step(run, Corpus(TINY, 0).batch(0))
+    for value in run.average.values():
+        value.fill_(0.25)
+
+    kept = backbone_tensors(run.model, run.average)
+
+    assert (kept["visual.conv1.weight"] == 0.25).all()
+    assert (kept["token_embedding.weight"] == 0.25).all()
+
+
+def test_the_log_has_losses_and_one_row_of_the_curve(trained: Path) -> None:
+    rows = [json.loads(line) for line in (trained.parent / LOG).read_text().splitlines()]
+
+    losses = [row for row in rows if "pixel" in row]
+    assert [row["step"] for row in losses] == [2, 4, 6]
+    (curve,) = [row["curve"] for row in rows if "curve" in row]
+    assert {"held pixel", "brain pixel", "slice J", "volume J", "text cosine"} <= curve.keys()
+
+
+def test_measuring_leaves_the_weights_alone() -> None:
+    from headclip_med.training.mini import measure_average
+
+    run = Run.start(TINY)
+    train_step(run, Corpus(TINY, 0).batch(0))
+    before = {name: value.detach().clone() for name, value in run.model.trained().items()}
+
+    measure_average(run, Curve(TINY))
+
+    assert all(torch.equal(value, before[name]) for name, value in run.model.trained().items())
