@@ -48,7 +48,7 @@ class Volume:
             images). It goes into results, never into logs, errors or names of files.
         study_instance_uid: DICOM only.
         series_instance_uid: DICOM only.
-        part: Which stack of its series this is, from 1; a series of two phases reads as two volumes.
+        part: Which stack of its series this is, from 1; two phases of a series are two volumes.
         notes: Sentences on how the stack was read (tilted, gap after slice 9, ...); no patient
             values.
     """
@@ -76,7 +76,7 @@ class Volume:
 
     @cached_property
     def content_digest(self) -> str:
-        """SHA-256 over geometry, voxels and SOP instances: equal for equal content, wherever it lay."""
+        """SHA-256 over geometry, voxels and SOP instances, wherever the files lay."""
         digest = hashlib.sha256(repr((self.voxels.shape, self.voxels.dtype.str)).encode())
         grid = self.grid
         for array in (grid.origins_lps_mm, grid.row_step_lps_mm, grid.column_step_lps_mm):

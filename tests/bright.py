@@ -1,0 +1,36 @@
+"""A model that calls bright pixels abnormal: its answers are known without any weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from headclip_med.prediction import Prediction
+from headclip_med.settings import ScoreSettings
+
+
+@dataclass(frozen=True)
+class BrightModel:
+    """Its map is the image's grey level, its global score the brightest pixel."""
+
+    image_size: int = 16
+    scores: ScoreSettings = field(default_factory=ScoreSettings)
+    threshold: float = 0.9
+    breaks_at: int | None = None
+    """Breaks, with a patient's name in its words, at this call."""
+    calls: list[int] = field(default_factory=list)
+
+    def describe(self) -> Mapping[str, object]:
+        return {"name": "bright", "method": "bright", "calibrated": False}
+
+    def with_scores(self, scores: ScoreSettings) -> BrightModel:
+        return replace(self, scores=scores)
+
+    def predict(self, images: torch.Tensor) -> Prediction:
+        self.calls.append(len(images))
+        if len(self.calls) == self.breaks_at:
+            raise KeyError("Zyxwvut^Qponml")
+        grey = images.mean(dim=1)
+        return Prediction(grey, grey.amax(dim=(1, 2)))

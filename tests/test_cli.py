@@ -1,0 +1,168 @@
+"""The command line: exit codes, what goes to stdout and stderr, and help that tells the truth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headclip_med.cli import main
+from headclip_med.cli.options import add_settings, field_docstrings, layers, settings_from
+from headclip_med.models import loading
+from headclip_med.settings import HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings
+from tests.bright import BrightModel
+from tests.phantoms import write_phantom
+
+COMMANDS = ("demo", "screen", "train", "evaluate", "weights")
+SETTINGS = (HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings)
+
+
+@pytest.fixture
+def bright(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "load_model", lambda name, **options: BrightModel())
+
+
+@pytest.mark.parametrize("command", [(), *((one,) for one in COMMANDS)])
+def test_help_is_there(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage: headclip" in text
+    assert "``" not in text
+
+
+def test_help_starts_quickly() -> None:
+    started = time.process_time()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "headclip_med", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert time.process_time() - started < 1
+    for heavy in ("torch", "monai", "numpy", "pydicom"):
+        assert f" {heavy}\n" not in done.stderr
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_every_setting_is_explained_and_becomes_an_option(settings: type) -> None:
+    texts = field_docstrings(settings)
+    assert set(texts) == {one.name for one in fields(settings)}
+    parser = argparse.ArgumentParser()
+    add_settings(parser, settings)
+    assert settings_from(parser.parse_args([]), settings) == settings()
+
+
+def test_options_become_settings_of_their_type() -> None:
+    parser = argparse.ArgumentParser()
+    for settings in SETTINGS[:3]:
+        add_settings(parser, settings)
+    given = parser.parse_args(
+        ["--local-layers", "5-7", "--no-local-residual", "--sigma-px", "2", "--window", "40,80",
+         "--image-size", "518", "--threshold", "0.25", "--pooling", "max"]
+    )  # fmt: skip
+    assert settings_from(given, HeadClipSettings) == HeadClipSettings(
+        local_layers=(5, 6, 7), local_residual=False, image_size=518
+    )
+    assert settings_from(given, ScoreSettings, ScoreSettings(top_percent=9)) == ScoreSettings(
+        top_percent=9, sigma_px=2.0
+    )
+    assert settings_from(given, ScreenSettings) == ScreenSettings(
+        window="40,80", threshold=0.25, pooling="max"
+    )
+    assert layers("4,6") == (4, 6)
+
+
+def test_screening_prints_results_on_stdout_only(
+    bright: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_phantom(tmp_path / "in")
+    assert main(["screen", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    score, *_ = printed.out.split()
+    assert 0 <= float(score) <= 1
+    assert "index.html" in printed.out
+    assert "headclip:" not in printed.err
+
+
+def test_json_is_for_machines(
+    bright: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_phantom(tmp_path / "in")
+    code = main(["screen", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--json"])
+    assert code == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads((tmp_path / "out/summary.json").read_text())
+
+
+def test_some_failures_are_3_and_all_are_1(
+    bright: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "empty.png").touch()
+    assert main(["screen", str(folder), "--out", str(tmp_path / "a")]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("headclip: empty.png: ")
+    assert (tmp_path / "a/index.html").exists()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "good.png")
+    assert main(["screen", str(folder), "--out", str(tmp_path / "b")]) == 3
+    assert "good.png" in (tmp_path / "b/summary.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["screen", "{empty}", "--out", "{out}"], 1, "No images were found"),
+        (["screen", "{empty}", "--out", "{out}", "--overlap", "1.5"], 2, "overlap must lie"),
+        (["train", "--data", "nonsense:{empty}", "--out", "{out}"], 2, "given as LAYOUT:FOLDER"),
+        (["train", "--data", "mvtec:{empty}/none", "--out", "{out}"], 1, "no folder"),
+        (["evaluate"], 2, "Nothing to evaluate on"),
+        (["weights", "fetch"], 2, "Name the model"),
+    ],
+)
+def test_bad_usage_is_one_line_with_its_code(
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"empty": tmp_path, "out": tmp_path / "out"}
+    assert main([one.format(**places) for one in arguments]) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert message in printed.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_models_and_missing_weights_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_phantom(tmp_path / "in")
+    place = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--json"]
+    assert main(["screen", *place, "--model", "ViT-L-14-999"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "unknown-model"
+    assert main(["screen", *place, "--model", "ViT-L-14-336"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "weights-missing"
+    assert "headclip weights fetch ViT-L-14-336" in error["message"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_lists_models_and_tags(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["weights", "--json"]) == 0
+    names = json.loads(capsys.readouterr().out)
+    assert names[0] == "headclip-mini"
+    assert "ViT-L-14-336" in names
+    assert main(["weights", "list", "ViT-L-14-336"]) == 0
+    assert capsys.readouterr().out.startswith("openai")
