@@ -71,8 +71,8 @@ def test_options_become_settings_of_their_type() -> None:
     assert settings_from(given, HeadClipSettings) == HeadClipSettings(
         local_layers=(5, 6, 7), local_residual=False, image_size=518
     )
-    assert settings_from(given, ScoreSettings, ScoreSettings(top_percent=9)) == ScoreSettings(
-        top_percent=9, sigma_px=2.0
+    assert settings_from(given, ScoreSettings, ScoreSettings(top_percent=9.0)) == ScoreSettings(
+        top_percent=9.0, sigma_px=2.0
     )
     assert settings_from(given, ScreenSettings) == ScreenSettings(
         window="40,80", threshold=0.25, pooling="max"
