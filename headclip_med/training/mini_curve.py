@@ -61,8 +61,9 @@ class Curve:
         return result | _scores("volume", labels, *pooled)
 
     def _top(self, maps: Float[np.ndarray, "images rows columns"]) -> Float[np.ndarray, "images"]:
-        count = round(maps[0].size * self.settings.losses.top_percent / 100)
-        return np.asarray(np.sort(maps.reshape(len(maps), -1))[:, -count:].mean(1))
+        pixels = maps.shape[1] * maps.shape[2]
+        count = round(pixels * self.settings.losses.top_percent / 100)
+        return np.asarray(np.sort(maps.reshape(len(maps), pixels))[:, -count:].mean(1))
 
     @torch.no_grad()
     def _predict(
@@ -76,7 +77,7 @@ class Curve:
                 seen = model.look(part.float() / 255)
             scores.append((seen.whole @ texts.T / settings.temperature).softmax(-1)[:, 1])
             places = (seen.places @ texts.T / settings.temperature).softmax(-1)[..., 1]
-            side = settings.image_px // settings.patch_px
+            side = part.shape[-1] // settings.patch_px
             grid = places.view(-1, 1, side, side)
             maps.append(functional.interpolate(grid, part.shape[-2:], mode="bilinear")[:, 0])
         return torch.cat(maps).numpy(), torch.cat(scores).numpy()
