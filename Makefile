@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo mini test test-all check format wheel lock clean
+.PHONY: help setup demo mini test test-slow test-all check format wheel lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,10 +20,13 @@ demo: setup  ## a synthetic study in, a heatmap, a DICOM-SEG and a score out
 	$(BIN)/headclip demo --out out/demo
 
 mini: setup  ## train headclip-mini anew from procedural images (hours on a CPU)
-	$(BIN)/python -m headclip_med.training.mini --out out/mini
+	$(BIN)/python -m headclip_med.pipelines.mini --out out/mini --resume
 
 test: setup  ## the quick tests
 	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: setup  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
 
 test-all: setup  ## every test, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered

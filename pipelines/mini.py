@@ -21,15 +21,16 @@ from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
 from headclip_med.synthetic.corpus import draw_samples
 from headclip_med.training.headclip import Example, StepReport
 from headclip_med.training.mini import train_mini
+from headclip_med.training.mini_files import CHECKPOINT
 from headclip_med.training.mini_settings import MiniSettings
 
-EXAMPLES = 6_000
+EXAMPLES = 4_000
 """Procedural images that HeadCLIP learns from: textures, objects and organ-like phantoms."""
 
 EXAMPLES_SEED = 90_001
 """Another than the pretraining's, so that the images are new to the backbone."""
 
-LEARNING = TrainSettings(epochs=8, batch_size=32)
+LEARNING = TrainSettings(epochs=4, batch_size=32)
 SCORES = ScoreSettings(sigma_px=6.94)
 """1.5 px at the backbone's 112 px: a patch is 8 px wide."""
 
@@ -86,9 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run both trainings; a stopped run goes on where it was with ``--resume``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="go on where a run was stopped")
     given = parser.parse_args(arguments)
-    backbone_file = train_mini(MiniSettings(), given.out / "backbone", resume=given.resume)
+    folder = given.out / "backbone"
+    resume = given.resume and (folder / CHECKPOINT).exists()
+    backbone_file = train_mini(MiniSettings(), folder, resume=resume)
     checkpoint = learn_headclip(backbone_file, given.out / "headclip")
     copyfile(backbone_file, given.out / "headclip-mini.safetensors")
     copyfile(checkpoint, given.out / f"headclip-mini.checkpoint{checkpoint.suffix}")

@@ -27,6 +27,7 @@ TINY = MiniSettings(
     joint_width=16, text_width=16, text_heads=2, text_layers=1, steps=6, batch=4, warmup_steps=2,
     map_px=16, pool_images=16, live_pools=2, steps_per_pool=2, workers=0, threads=1,
     checkpoint_every=3, evaluate_every=6, log_every=2, curve_images=32, curve_volumes=2,
+    closing_steps=3, closing_warmup_steps=1,
 )  # fmt: skip
 
 
@@ -65,9 +66,26 @@ def test_sine_positions_tell_rows_from_columns() -> None:
 def test_the_rate_warms_up_stays_and_falls_to_zero() -> None:
     recipe = replace(TINY, steps=100, warmup_steps=10, decay_fraction=0.2, rate=1.0)
 
-    rates = [recipe.learning_rate(step) for step in (0, 9, 50, 79, 90, 100)]
+    rates = [recipe.learning_rate(step) for step in (0, 9, 50, 79, 90)]
 
-    assert rates == pytest.approx([0.1, 1, 1, 1, 0.5, 0])
+    assert rates == pytest.approx([0.1, 1, 1, 1, 0.5])
+
+
+def test_the_closing_rate_warms_up_and_falls_to_zero() -> None:
+    recipe = replace(TINY, steps=100, closing_steps=10, closing_warmup_steps=2, closing_rate=1.0)
+
+    rates = [recipe.learning_rate(step) for step in (100, 101, 105, 110)]
+
+    assert rates == pytest.approx([0.5, 0.9, 0.5, 0])
+    assert (recipe.losses_at(99), recipe.losses_at(100)) == (recipe.losses, recipe.closing_losses)
+
+
+def test_the_closing_steps_draw_from_pools_of_their_own() -> None:
+    before, closing = Corpus(TINY, TINY.steps - 1), Corpus(TINY, TINY.steps)
+
+    assert before.batch(TINY.steps - 1).images.shape[-1] == TINY.image_px
+    assert closing.batch(TINY.steps).images.shape == (TINY.batch, 3, TINY.image_px, TINY.image_px)
+    assert not torch.equal(closing.batch(TINY.steps).images, before.batch(TINY.steps - 1).images)
 
 
 def test_pictures_grow_once_and_by_step() -> None:

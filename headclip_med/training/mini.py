@@ -98,21 +98,28 @@ def train_mini(settings: MiniSettings, out: Path, *, resume: bool = False) -> Pa
     run = Run.start(settings)
     if resume:
         load_checkpoint(run, out)
-    corpus, curve = Corpus(settings, run.step), Curve(settings)
+    curve = Curve(settings)
+    for last in (settings.steps, settings.all_steps):
+        if run.step < last:
+            _train_until(run, last, Corpus(settings, run.step), curve, out)
+    save_backbone(run, out)
+    return out / BACKBONE
+
+
+def _train_until(run: Run, last: int, corpus: Corpus, curve: Curve, out: Path) -> None:
+    settings = run.settings
     since, first = time.perf_counter(), run.step
-    while run.step < settings.steps:
+    while run.step < last:
         train_step(run, corpus.batch(run.step))
         if run.step % settings.log_every == 0:
             speed = (run.step - first) * settings.batch / (time.perf_counter() - since)
             _write(out, run, {"images_per_s": round(speed, 1), **_rounded(run.recent)})
             since, first = time.perf_counter(), run.step
-        if run.step % settings.evaluate_every == 0 or run.step == settings.steps:
+        if run.step % settings.evaluate_every == 0 or run.step == last:
             _write(out, run, {"curve": measure_average(run, curve)})
             since, first = time.perf_counter(), run.step
-        if run.step % settings.checkpoint_every == 0 or run.step == settings.steps:
+        if run.step % settings.checkpoint_every == 0 or run.step == last:
             save_checkpoint(run, out)
-    save_backbone(run, out)
-    return out / BACKBONE
 
 
 def train_step(run: Run, batch: Batch) -> None:
@@ -122,7 +129,7 @@ def train_step(run: Run, batch: Batch) -> None:
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     terms = loss_terms(run.model, batch, run.step)
-    weights = settings.losses
+    weights = settings.losses_at(run.step)
     factors = {
         "global": weights.global_score,
         "auxiliary": weights.auxiliary,
@@ -148,7 +155,7 @@ def train_step(run: Run, batch: Batch) -> None:
 
 def loss_terms(model: MiniModel, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
     """Every term of the loss, unweighted, by name."""
-    settings, weights = model.settings, model.settings.losses
+    settings, weights = model.settings, model.settings.losses_at(step)
     normal, abnormal = _some_prompts(model, step)
     count = len(batch.labels)
     with torch.autocast("cpu", dtype=torch.bfloat16):

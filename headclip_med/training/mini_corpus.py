@@ -49,6 +49,10 @@ class Batch:
     """Whether the captions' places are wrong."""
 
 
+CLOSING_POOLS = 1_000_000
+"""Number of the first pool of the closing steps; they have a row of their own."""
+
+
 class _Pools(Dataset[Pool]):
     """The endless row of pools, by number."""
 
@@ -58,7 +62,10 @@ class _Pools(Dataset[Pool]):
 
     def __getitem__(self, index: int) -> Pool:
         settings = self.settings
-        samples = draw_samples(settings.seed, index, settings.pool_images, settings.image_px)
+        family = "mixed" if index < CLOSING_POOLS else "closing"
+        samples = draw_samples(
+            settings.seed, index, settings.pool_images, settings.image_px, family
+        )
         return Pool(
             images=samples.images,
             masks=samples.masks,
@@ -77,15 +84,23 @@ class Corpus:
     """Batches of the corpus.
 
     Step s draws from ``live_pools`` pools, the first of which is s // steps_per_pool; so a resumed
-    run sees what an unbroken one would have seen.
+    run sees what an unbroken one would have seen. A corpus serves one phase: the steps before the
+    closing ones, or these.
     """
 
     def __init__(self, settings: MiniSettings, first_step: int) -> None:
         self.settings = settings
-        self._next = first_step // settings.steps_per_pool
-        last = settings.steps // settings.steps_per_pool + settings.live_pools
+        closing = first_step >= settings.steps
+        self._first = settings.steps if closing else 0
+        self._offset = CLOSING_POOLS if closing else 0
+        self._next = self._pool_of(first_step)
+        end = settings.all_steps if closing else settings.steps
+        last = self._pool_of(end) + settings.live_pools
         self._loader = self._load(range(self._next, last + 1))
         self._live: list[Pool] = []
+
+    def _pool_of(self, step: int) -> int:
+        return self._offset + (step - self._first) // self.settings.steps_per_pool
 
     def _load(self, numbers: range) -> Iterator[Pool]:
         settings = self.settings
@@ -102,7 +117,7 @@ class Corpus:
         return iter(loader)
 
     def _pools(self, step: int) -> list[Pool]:
-        wanted = step // self.settings.steps_per_pool + self.settings.live_pools
+        wanted = self._pool_of(step) + self.settings.live_pools
         while self._next < wanted:
             self._live = [*self._live, next(self._loader)][-self.settings.live_pools :]
             self._next += 1

@@ -121,6 +121,16 @@ class MiniSettings:
     """Development volumes in the learning curve."""
     losses: MiniLosses = field(default_factory=MiniLosses)
     """Weights of the loss terms."""
+    closing_steps: int = 700
+    """Batches after ``steps``, most of them heads, since heads are what the demonstration shows."""
+    closing_rate: float = 4e-4
+    """Learning rate of the closing steps, falling linearly to zero."""
+    closing_warmup_steps: int = 40
+    """Linear warm-up of the closing steps."""
+    closing_losses: MiniLosses = field(
+        default_factory=lambda: MiniLosses(global_score=1.0, top=1.0)
+    )
+    """Weights of the loss terms in the closing steps: the scores count more."""
 
     def __post_init__(self) -> None:
         """Check what would fail late or silently."""
@@ -159,7 +169,11 @@ class MiniSettings:
         return {"mean": (self.mean,) * 3, "std": (self.std,) * 3}
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, hot, settled, linear decay to zero: the rate of a zero-based step."""
+        """Warm-up, hot, settled, linear decay to zero; then the same once more, briefly."""
+        if step >= self.steps:
+            closing = step - self.steps
+            left = (self.closing_steps - closing) / self.closing_steps
+            return self.closing_rate * min(1.0, (closing + 1) / self.closing_warmup_steps) * left
         begin = self.steps * (1 - self.decay_fraction)
         falling = (self.steps - step) / (self.steps - begin)
         rate = self.rate if step < self.hot_steps else self.settled_rate
@@ -168,6 +182,15 @@ class MiniSettings:
     def size_px(self, step: int) -> int:
         """Size of the pictures of a zero-based step."""
         return self.small_px if step < self.small_fraction * self.steps else self.image_px
+
+    @property
+    def all_steps(self) -> int:
+        """Batches of both phases."""
+        return self.steps + self.closing_steps
+
+    def losses_at(self, step: int) -> MiniLosses:
+        """Weights of the loss terms of a zero-based step."""
+        return self.losses if step < self.steps else self.closing_losses
 
     def to_json(self) -> dict[str, object]:
         """Plain values for a file's header."""

@@ -16,6 +16,7 @@ from headclip_med.synthetic.corpus.acquisition import Camera, draw_camera
 from headclip_med.synthetic.corpus.canvas import Canvas, Drawing
 from headclip_med.synthetic.corpus.captions import abnormal_caption, normal_caption
 from headclip_med.synthetic.corpus.defects import Defect, draw_defect
+from headclip_med.synthetic.corpus.heads import draw_computed_head
 from headclip_med.synthetic.corpus.objects import draw_object
 from headclip_med.synthetic.corpus.organs import draw_organ
 from headclip_med.synthetic.corpus.textures import draw_texture
@@ -32,7 +33,10 @@ _VISIBLE = 0.05
 _FAMILIES = {"texture": 30, "object": 20, "organ": 50}
 """Share of each family in the mixed corpus, in percent."""
 
-_CANDIDATES = {"texture": 0.56, "object": 0.56, "organ": 0.45}
+_CLOSING = {"head": 60, "texture": 10, "object": 5, "organ": 25}
+"""The same of the closing corpus: mostly CT-like heads."""
+
+_CANDIDATES = {"texture": 0.56, "object": 0.56, "organ": 0.45, "head": 0.5}
 """Share of pictures that are given a defect. About one in eight turns out too faint to see and is
 taken back: half of the surfaces and objects end up abnormal, and two organs in five, as a false
 alarm on a healthy scan costs most."""
@@ -95,12 +99,17 @@ def _visible(
 
 
 def _draw_family(canvas: Canvas, family: str) -> Drawing:
-    draw = {"texture": draw_texture, "object": draw_object, "organ": draw_organ}[family]
+    draw = {
+        "texture": draw_texture,
+        "object": draw_object,
+        "organ": draw_organ,
+        "head": draw_computed_head,
+    }[family]
     return draw(canvas)
 
 
 def _draw_batch(canvas: Canvas, family: str) -> Samples:
-    organ = family == "organ"
+    organ = family in ("organ", "head")
     drawing = _draw_family(canvas, family)
     camera = draw_camera(canvas, drawing.foreground, organ=organ)
     kinds = [""] * canvas.count
@@ -142,14 +151,17 @@ def draw_samples(seed: int, index: int, count: int, size_px: int, family: str = 
             samples.
         count: How many, rounded up to whole batches of ``BATCH``.
         size_px: Width and height.
-        family: ``texture``, ``object``, ``organ``, ``industrial`` (the first two) or ``mixed``.
+        family: ``texture``, ``object``, ``organ``, ``head``, ``industrial`` (the first two),
+            ``mixed``, or ``closing`` (mostly heads).
 
     Returns:
         The samples, batch after batch; shuffle before training.
     """
-    weights = dict(_FAMILIES) if family in ("mixed", "industrial") else {family: 1}
-    if family == "industrial":
-        del weights["organ"]
+    weights = {
+        "mixed": _FAMILIES,
+        "closing": _CLOSING,
+        "industrial": {name: _FAMILIES[name] for name in ("texture", "object")},
+    }.get(family, {family: 1})
     tickets = tuple(name for name, weight in weights.items() for _ in range(weight))
     parts = []
     for batch in range(-(-count // BATCH)):
