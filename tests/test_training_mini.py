@@ -274,13 +274,15 @@ def test_what_is_kept_is_the_average_and_not_the_last_step() -> None:
     assert (kept["token_embedding.weight"] == 0.25).all()
 
 
-def test_the_log_has_losses_and_one_row_of_the_curve(trained: Path) -> None:
+def test_the_log_has_losses_and_a_row_of_the_curve_for_each_phase(trained: Path) -> None:
     rows = [json.loads(line) for line in (trained.parent / LOG).read_text().splitlines()]
 
     losses = [row for row in rows if "pixel" in row]
-    assert [row["step"] for row in losses] == [2, 4, 6]
-    (curve,) = [row["curve"] for row in rows if "curve" in row]
-    assert {"held pixel", "brain pixel", "slice J", "volume J", "text cosine"} <= curve.keys()
+    assert [row["step"] for row in losses] == [2, 4, 6, 8]
+    curves = {row["step"]: row["curve"] for row in rows if "curve" in row}
+    assert set(curves) == {TINY.steps, TINY.all_steps}
+    for curve in curves.values():
+        assert {"held pixel", "brain pixel", "slice J", "volume J", "text cosine"} <= curve.keys()
 
 
 def test_measuring_leaves_the_weights_alone() -> None:

@@ -1,0 +1,92 @@
+"""From a folder in MVTec AD's layout to a checkpoint that screens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from headclip_med import load_model
+from headclip_med.cli import main
+from headclip_med.datasets import mvtec
+from headclip_med.models.checkpoint import read_checkpoint
+from headclip_med.pipelines.examples import Examples, resize_mask
+
+
+def mvtec_folder(root: Path, *, categories: tuple[str, ...] = ("nut", "tile")) -> Path:
+    """Grey squares; ``scratch`` images have a white bar that the mask marks."""
+    for category in categories:
+        for folder in ("train/good", "test/good", "test/scratch", "ground_truth/scratch"):
+            (root / category / folder).mkdir(parents=True)
+        for number in range(3):
+            grey = np.full((40, 60, 3), 90 + number, dtype=np.uint8)
+            name = f"{number:03d}.png"
+            Image.fromarray(grey).save(root / category / "train/good" / name)
+            Image.fromarray(grey).save(root / category / "test/good" / name)
+            grey[10:20, 30:60] = 255
+            Image.fromarray(grey).save(root / category / "test/scratch" / name)
+            mask = np.zeros((40, 60), dtype=np.uint8)
+            mask[10:20, 30:60] = 255
+            place = root / category / "ground_truth/scratch" / f"{number:03d}_mask.png"
+            Image.fromarray(mask).save(place)
+    return root
+
+
+def test_examples_are_the_test_split_with_masks(tmp_path: Path) -> None:
+    examples = Examples(mvtec(mvtec_folder(tmp_path)), 20)
+    assert len(examples) == 12
+    labels = [example.label for example in examples]  # type: ignore[attr-defined]
+    assert sum(labels) == 6
+    abnormal = examples[labels.index(1)]
+    assert abnormal.image.shape == (3, 20, 20)
+    expected = torch.zeros(20, 20)
+    expected[5:10, 10:] = 1  # halved in height, a third of the width
+    torch.testing.assert_close(abnormal.mask, expected)
+    healthy = examples[labels.index(0)]
+    assert not healthy.mask.any()
+    assert float(healthy.image[0].mean()) == pytest.approx(90 / 255, abs=0.01)
+
+
+def test_masks_are_cut_at_one_half() -> None:
+    left = np.zeros((4, 4), dtype=bool)
+    left[:, :2] = True
+    assert resize_mask(left, 2).tolist() == [[True, False], [True, False]]
+    speck = np.zeros((8, 8), dtype=bool)
+    speck[3, 3] = True
+    assert not resize_mask(speck, 2).any()
+
+
+def test_a_trained_checkpoint_screens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = mvtec_folder(tmp_path / "data"), tmp_path / "run"
+    arguments = ["train", "--data", f"mvtec:{data}", "--out", str(out), "--local-layers", "4-6",
+                 "--epochs", "2", "--batch-size", "4", "--device", "cpu", "--json"]  # fmt: skip
+    assert main(arguments) == 0
+    printed = json.loads(capsys.readouterr().out)
+    checkpoint = read_checkpoint(Path(printed["checkpoint"]))
+    assert checkpoint.threshold == printed["threshold"]
+    assert checkpoint.training["data"]["digest"] == mvtec(data).content_digest
+    assert str(tmp_path) not in json.dumps(dict(checkpoint.training))
+    assert load_model(printed["checkpoint"], device="cpu").image_size == 112
+    screened = ["screen", str(data / "nut/test/scratch"), "--out", str(tmp_path / "results"),
+                "--model", printed["checkpoint"], "--device", "cpu"]  # fmt: skip
+    assert main(screened) == 0
+    assert len(list((tmp_path / "results").glob("*/*/result.json"))) == 3
+
+    assert main(arguments) == 2, "a finished training is never overwritten"
+    capsys.readouterr()
+    longer = [one if one != "2" else "3" for one in arguments]
+    assert main([*longer, "--resume"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["losses"]) == 3
+
+
+def test_a_missing_mask_names_its_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = mvtec_folder(tmp_path / "data", categories=("nut",))
+    (data / "nut/ground_truth/scratch/001_mask.png").unlink()
+    code = main(["train", "--data", f"mvtec:{data}", "--out", str(tmp_path / "run")])
+    assert code == 1
+    assert "001" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
