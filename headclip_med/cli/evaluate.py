@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from headclip_med.pipelines.acceptance import evaluate_acceptance
     from headclip_med.pipelines.evaluate import evaluate_dataset
     from headclip_med.pipelines.evaluation import to_markdown
+    from headclip_med.write.atomic import write_file
 
     specs = list(arguments.data)
     if arguments.data_root:
@@ -63,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     as_json = json.dumps([one.to_json() for one in evaluations], indent=2)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(as_json if arguments.out.suffix == ".json" else table)
+        content = as_json if arguments.out.suffix == ".json" else table
+        write_file(arguments.out, content.encode())
     print(as_json if arguments.json else table)
     if not failed:
         return 0

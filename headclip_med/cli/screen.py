@@ -70,5 +70,6 @@ def show(worklist: Worklist, *, as_json: bool) -> None:
         return
     for row in worklist.rows:
         found = len(row.lesions)
-        print(f"{row.score:.3f}  {found} candidate{'' if found == 1 else 's'}  {row.folder}")
+        counted = f"{found} candidate{'' if found == 1 else 's'}"
+        print(f"{row.score:.3f}  {counted:13}  {row.folder}  {row.name or ''}".rstrip())
     print(f"open {worklist.outputs['page']}")
