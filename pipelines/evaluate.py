@@ -10,9 +10,8 @@ from itertools import chain
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from PIL import Image
 
-from headclip_med.datasets import Dataset, Sample, read_image, read_mask
+from headclip_med.datasets import Dataset, Sample, read_mask
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.pipelines.evaluation import (
@@ -23,9 +22,10 @@ from headclip_med.pipelines.evaluation import (
     sample_images,
     sample_pixels,
 )
+from headclip_med.pipelines.examples import prepare_image, resize_mask
 from headclip_med.pipelines.trivial import trivial_maps
 from headclip_med.settings import ScoreSettings, ScreenSettings
-from headclip_med.transforms import joint_score, local_score, predict_slices, resize_images
+from headclip_med.transforms import joint_score, local_score, predict_slices
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _judge(
     global_scores = np.empty(count, dtype=np.float64)
     for start in range(0, count, settings.batch_size):
         part = slice(start, start + settings.batch_size)
-        images = torch.cat([_prepared(sample, side) for sample in samples[part]])
+        images = torch.stack([prepare_image(sample, side) for sample in samples[part]])
         grey[part] = images.mean(dim=1).numpy()
         maps[part], global_scores[part] = predict_slices(
             model, images, settings=settings, size_px=side
@@ -166,19 +166,13 @@ def _measure(judged: _Judged, scores: ScoreSettings) -> Iterator[tuple[Place, Sa
             yield ("images", judge, kind), sample_images(values, judged.labels, seed=SEED)
 
 
-def _prepared(sample: Sample, side: int) -> Float[torch.Tensor, "1 3 size size"]:
-    pixels = torch.from_numpy(read_image(sample)).permute(2, 0, 1)[None]
-    return resize_images(pixels.float() / 255, side)
-
-
 def _truth(sample: Sample, side: int, *, has_masks: bool) -> _Truth:
     """Read a label, and a mask where there is one, resized as the published methods do."""
     if not has_masks:
         return _Truth(sample.label == 1, np.zeros((side, side), dtype=bool), has_vanished=False)
     mask = read_mask(sample)
     is_abnormal = bool(mask.any()) if sample.label is None else sample.label == 1
-    picture = Image.fromarray(mask.astype(np.uint8) * 255)
-    small = np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR)) > 127
+    small = resize_mask(mask, side)
     return _Truth(is_abnormal, small, has_vanished=bool(mask.any() and not small.any()))
 
 

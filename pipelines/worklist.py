@@ -90,7 +90,7 @@ def _name(path: Path) -> str:
 
 def _unexpected(kind: str) -> HeadClipError:
     return UnreadableInput(
-        f"This input met a fault of this program ({kind}); screen it alone with --debug, and "
-        "report what it prints.",
+        f"This input met a fault of this program ({kind}); report it with the program's version "
+        "and the kind of input.",
         code="unexpected",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,18 @@ def oracles() -> Path:
 def shared_data() -> Path:
     """Real images, DICOM and NIfTI files that may not be committed."""
     return _folder_named_by("HEADCLIP_DATA")
+
+
+@pytest.fixture
+def dciodvfy() -> str:
+    """The independent DICOM validator; CI must have it, other machines may do without."""
+    path = shutil.which("dciodvfy")
+    if path is None:
+        reason = "dciodvfy is missing: apt-get install dicom3tools"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
 
 
 def _folder_named_by(variable: str) -> Path:
