@@ -104,7 +104,7 @@ class HeadClipSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How HeadCLIP is trained; the defaults are AnomalyCLIP's protocol, which the paper follows."""
+    """How a method is trained; the defaults are HeadCLIP's: AnomalyCLIP's protocol, lambda 1."""
 
     epochs: int = 15
     """Passes over the auxiliary data; the last one's weights are kept."""
@@ -116,6 +116,11 @@ class TrainSettings:
     """Of Adam."""
     local_weight: float = 1.0
     """lambda: weight of the local terms. Eq. 11 has none; AnomalyCLIP's later code takes 4."""
+    weight_decay: float = 0.0
+    """Decoupled from the gradient (AdamW); 0 makes it Adam. AdaCLIP takes AdamW's default."""
+    squeezed_dice: bool = False
+    """Whether a batch of one image averages its dice terms over image rows instead of images: the
+    published code of AnomalyCLIP and AdaCLIP squeezes the batch axis of such a mask away."""
     seed: int = 111
     """Of fresh tokens and of the order of images."""
 
@@ -125,6 +130,7 @@ class TrainSettings:
         _require(self.batch_size >= 1, "batch_size must be at least 1")
         _require(self.learning_rate > 0, "learning_rate must be above 0")
         _require(self.local_weight >= 0, "local_weight must not be negative")
+        _require(self.weight_decay >= 0, "weight_decay must not be negative")
 
     def to_json(self) -> dict[str, object]:
         """Plain values for a checkpoint's header."""

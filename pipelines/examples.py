@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from headclip_med.datasets import Dataset, Sample, read_image, read_mask
-from headclip_med.training.headclip import Example
+from headclip_med.training.loop import Example
 from headclip_med.transforms import resize_images
 
 
@@ -49,4 +49,4 @@ class Examples(TorchDataset[Example]):
         mask = read_mask(sample)
         small = torch.from_numpy(resize_mask(mask, self.size_px)).float()
         label = int(mask.any()) if sample.label is None else int(sample.label)
-        return Example(prepare_image(sample, self.size_px), small, label)
+        return Example(prepare_image(sample, self.size_px), small, label, sample.category)

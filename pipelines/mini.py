@@ -19,7 +19,7 @@ from headclip_med.models.backbones import load_backbone
 from headclip_med.pipelines.train import train
 from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
 from headclip_med.synthetic.corpus import draw_samples
-from headclip_med.training.headclip import Example, StepReport
+from headclip_med.training.loop import Example, StepReport
 from headclip_med.training.mini import train_mini
 from headclip_med.training.mini_files import CHECKPOINT
 from headclip_med.training.mini_settings import MiniSettings

@@ -1,10 +1,11 @@
-"""Train HeadCLIP: build the model, learn, set the threshold, write a checkpoint."""
+"""Train a method: build the model, learn, set the threshold, write a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,18 +13,20 @@ from torch.utils.data import Dataset as TorchDataset
 
 import headclip_med
 from headclip_med.errors import InvalidSettings
+from headclip_med.models.adaclip import AdaClip
+from headclip_med.models.anomaly import AnomalyModel
+from headclip_med.models.anomalyclip import AnomalyClip
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip import Backbone
 from headclip_med.models.headclip import HeadClip
 from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
-from headclip_med.training.headclip import (
-    Example,
-    StepReport,
-    threshold_at_specificity,
-    train_headclip,
-)
+from headclip_med.settings_learned import AnomalyClipSettings, LearnedSettings
+from headclip_med.training.adaclip import train_adaclip
+from headclip_med.training.anomalyclip import train_anomalyclip
+from headclip_med.training.headclip import train_headclip
+from headclip_med.training.loop import Example, StepReport, threshold_at_specificity
 
-CHECKPOINT_FILE = "headclip.safetensors"
+LearnedMethod = HeadClip | AnomalyClip | AdaClip
 
 THRESHOLD_SPECIFICITY = 0.995
 """Share of healthy pixels of the auxiliary data that stay below the threshold."""
@@ -53,18 +56,18 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
     *,
     out: Path,
     data: Mapping[str, object],
-    model_settings: HeadClipSettings,
+    model_settings: LearnedSettings,
     settings: TrainSettings,
     scores: ScoreSettings,
     resume: bool = False,
     report: Callable[[StepReport], None] = lambda step: None,
 ) -> Trained:
-    """Train HeadCLIP on a frozen backbone.
+    """Train a method on a frozen backbone; which one, the type of ``model_settings`` says.
 
     Args:
         examples: The auxiliary images; see ``pipelines.examples.Examples``.
         backbone: Its weights never change.
-        out: Gets the checkpoint, ``log.jsonl`` and the state to resume from.
+        out: Gets the checkpoint (its method's name), ``log.jsonl`` and the state to resume from.
         data: Name and digest of the data, for the checkpoint's header.
         model_settings: What the model is made of.
         settings: Optimiser and schedule.
@@ -79,16 +82,17 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
         InvalidSettings: There is nothing to train on, or a setting does not fit the backbone.
         UnusableWeights: There is no usable state to resume from.
     """
+    model = build(backbone, model_settings, seed=settings.seed)
     out.mkdir(parents=True, exist_ok=True)
-    if (out / CHECKPOINT_FILE).exists() and not resume:
+    path = out / f"{model.method}.safetensors"
+    if path.exists() and not resume:
         raise InvalidSettings(
             f"{out} already holds a checkpoint; choose another folder, or add --resume.",
             code="out-exists",
         )
-    model = HeadClip(backbone, model_settings, seed=settings.seed)
-    losses = train_headclip(model, examples, settings, folder=out, resume=resume, report=report)
-    threshold = _threshold(model, examples, scores)
-    path = out / CHECKPOINT_FILE
+    where = {"folder": out, "resume": resume, "report": report}
+    losses = _learn(model, examples, settings, **where)
+    threshold = _threshold(model.fold(scores=scores), examples)
     training = {
         "data": dict(data),
         "settings": settings.to_json(),
@@ -99,13 +103,41 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
     return Trained(path, tuple(losses), threshold)
 
 
-def _threshold(model: HeadClip, examples: TorchDataset[Example], scores: ScoreSettings) -> float:
-    folded = model.fold(scores=scores)
+def build(backbone: Backbone, settings: LearnedSettings, *, seed: int) -> LearnedMethod:
+    """Build the trainable form that settings describe.
+
+    Args:
+        backbone: The towers.
+        settings: Their type says which method.
+        seed: Of what is learned, at its start.
+
+    Raises:
+        InvalidSettings: A setting does not fit the backbone.
+    """
+    place = backbone.get_buffer("_mean").device
+    if isinstance(settings, HeadClipSettings):
+        return HeadClip(backbone, settings, seed=seed).to(place)
+    if isinstance(settings, AnomalyClipSettings):
+        return AnomalyClip(backbone, settings, seed=seed).to(place)
+    return AdaClip(backbone, settings, seed=seed).to(place)
+
+
+def _learn(
+    model: LearnedMethod, examples: TorchDataset[Example], settings: TrainSettings, **where: Any
+) -> list[float]:
+    if isinstance(model, HeadClip):
+        return train_headclip(model, examples, settings, **where)
+    if isinstance(model, AnomalyClip):
+        return train_anomalyclip(model, examples, settings, **where)
+    return train_adaclip(model, examples, settings, **where)
+
+
+def _threshold(model: AnomalyModel, examples: TorchDataset[Example]) -> float:
     count = len(examples)  # type: ignore[arg-type]
     chosen = np.unique(np.linspace(0, count - 1, min(count, THRESHOLD_IMAGES)).round().astype(int))
     healthy = []
     for number in chosen:
         example = examples[int(number)]
-        found = folded.predict(example.image[None]).map[0].cpu()
+        found = model.predict(example.image[None]).map[0].cpu()
         healthy.append(found[example.mask == 0])
     return threshold_at_specificity(torch.cat(healthy), THRESHOLD_SPECIFICITY)

@@ -24,7 +24,7 @@ LAYERS = (  # top to bottom
         "tracking",
         "synthetic",
     },
-    {"geometry", "volume", "findings", "prediction", "settings"},
+    {"geometry", "volume", "findings", "prediction", "settings", "settings_learned"},
     {"errors"},
 )
 NOUNS = LAYERS[3]  # these may use one another

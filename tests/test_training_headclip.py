@@ -11,13 +11,13 @@ from torch.utils.data import Dataset
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.settings import TrainSettings
-from headclip_med.training.headclip import (
+from headclip_med.training.headclip import train_headclip
+from headclip_med.training.loop import (
     LOG_FILE,
     STATE_FILE,
     Example,
     StepReport,
     threshold_at_specificity,
-    train_headclip,
 )
 from tests import tiny
 

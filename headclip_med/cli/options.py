@@ -12,6 +12,8 @@ from dataclasses import MISSING, fields
 from itertools import pairwise
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from headclip_med.errors import InvalidSettings
+
 T = TypeVar("T")
 
 
@@ -31,20 +33,77 @@ def add_settings(
     group = parser.add_argument_group(settings.__name__.removesuffix("Settings").lower())
     hints, texts = get_type_hints(settings), field_docstrings(settings)
     for one in fields(settings):
-        option = f"--{(names or {}).get(one.name, one.name).replace('_', '-')}"
-        default = "" if one.default in (None, MISSING) else f" (default: {_shown(one.default)})"
-        text = (texts[one.name] + default).replace("%", "%%").replace("``", "")
-        if hints[one.name] is bool:
-            group.add_argument(
-                option, dest=one.name, action=argparse.BooleanOptionalAction, default=None,
-                help=text,
-            )  # fmt: skip
-            continue
-        kind, choices = _kind(hints[one.name])
+        name = (names or {}).get(one.name, one.name)
+        default = "" if one.default in (None, MISSING) else f"default: {_shown(one.default)}"
+        _add_option(group, (one.name, name), hints[one.name], texts[one.name], default)
+
+
+def add_joint_settings(
+    parser: argparse.ArgumentParser, title: str, methods: Mapping[str, object]
+) -> None:
+    """Add the options of several methods' settings, a field that they share once.
+
+    Args:
+        parser: Where to.
+        title: Of the group.
+        methods: The settings each method has by default. Help says to which methods an option
+            belongs, unless to all, and where their defaults differ.
+    """
+    group = parser.add_argument_group(title)
+    owners: dict[str, list[str]] = {}
+    for method, settings in methods.items():
+        for one in fields(settings):  # type: ignore[arg-type]
+            owners.setdefault(one.name, []).append(method)
+    for name, having in owners.items():
+        kind = type(methods[having[0]])
+        values = {method: getattr(methods[method], name) for method in having}
+        shown = {
+            method: _shown(value) for method, value in values.items() if value not in (None, ())
+        }
+        default = ", ".join(f"{value} for {method}" for method, value in shown.items())
+        if len(set(shown.values())) == 1:
+            default = next(iter(shown.values()))
+        belongs = "" if len(having) == len(methods) else f"{' and '.join(having)}; "
+        text = field_docstrings(kind)[name]
+        note = f"{belongs}default: {default}" if default else belongs.removesuffix("; ")
+        _add_option(group, (name, name), get_type_hints(kind)[name], text, note)
+
+
+def refuse_other_methods(
+    arguments: argparse.Namespace, method: str, methods: Mapping[str, object]
+) -> None:
+    """Refuse options that another method has, and this one has not.
+
+    Raises:
+        InvalidSettings: One was given.
+    """
+    own = {one.name for one in fields(methods[method])}  # type: ignore[arg-type]
+    for other, settings in methods.items():
+        for one in fields(settings):  # type: ignore[arg-type]
+            if one.name not in own and getattr(arguments, one.name, None) is not None:
+                raise InvalidSettings(
+                    f"--{one.name.replace('_', '-')} is an option of {other}, and {method} has "
+                    "none like it; leave it out."
+                )
+
+
+def _add_option(
+    group: argparse._ArgumentGroup, names: tuple[str, str], hint: Any, text: str, note: str
+) -> None:
+    """Add one option; ``names`` are the field's and the option's."""
+    dest, name = names
+    option = f"--{name.replace('_', '-')}"
+    text = (f"{text} ({note})" if note else text).replace("%", "%%").replace("``", "")
+    if hint is bool:
         group.add_argument(
-            option, dest=one.name, type=kind, choices=choices, default=None, help=text,
-            metavar=None if choices else getattr(kind, "__name__", "value").strip("_").upper(),
-        )  # fmt: skip
+            option, dest=dest, action=argparse.BooleanOptionalAction, default=None, help=text
+        )
+        return
+    kind, choices = _kind(hint)
+    group.add_argument(
+        option, dest=dest, type=kind, choices=choices, default=None, help=text,
+        metavar=None if choices else getattr(kind, "__name__", "value").strip("_").upper(),
+    )  # fmt: skip
 
 
 def settings_from(arguments: argparse.Namespace, settings: type[T], base: T | None = None) -> T:

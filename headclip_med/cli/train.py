@@ -1,4 +1,4 @@
-"""Train HeadCLIP on a data set of defects, such as MVTec AD.
+"""Train HeadCLIP, AnomalyCLIP or AdaCLIP on a data set of defects, such as MVTec AD.
 
 As in the field's protocol, the images of the set's test split are used, which hold the anomalies
 and their masks. Never evaluate on the set that was trained on.
@@ -11,9 +11,16 @@ import json
 from pathlib import Path
 
 from headclip_med.cli.models import add_weights
-from headclip_med.cli.options import add_settings, settings_from
+from headclip_med.cli.options import (
+    add_joint_settings,
+    add_settings,
+    refuse_other_methods,
+    settings_from,
+)
 from headclip_med.cli.progress import progress
-from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
+from headclip_med.errors import InvalidSettings
+from headclip_med.settings import ScoreSettings, TrainSettings
+from headclip_med.settings_learned import PUBLISHED_MODEL, PUBLISHED_SCORES, PUBLISHED_TRAINING
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", required=True, help="mvtec:DIR for one category or many, or folder:DIR"
     )
+    parser.add_argument(
+        "--method", default="headclip",
+        help=f"{', '.join(PUBLISHED_MODEL)}; others need no training (default: headclip)",
+    )  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, help="folder for the checkpoint")
     parser.add_argument("--resume", action="store_true", help="go on with a stopped training")
     group = parser.add_argument_group("backbone")
@@ -29,16 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="headclip-mini, a name of open_clip's registry, or a folder (default: headclip-mini)",
     )  # fmt: skip
     add_weights(group)
-    add_settings(parser, TrainSettings)
-    add_settings(parser, HeadClipSettings)
+    add_joint_settings(parser, "training", PUBLISHED_TRAINING)
+    add_joint_settings(parser, "method", PUBLISHED_MODEL)
     add_settings(parser, ScoreSettings)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and say where the checkpoint is."""
-    settings = settings_from(arguments, TrainSettings)
-    model_settings = settings_from(arguments, HeadClipSettings)
-    scores = settings_from(arguments, ScoreSettings)
+    method = _method(arguments.method)
+    refuse_other_methods(arguments, method, PUBLISHED_MODEL)
+    settings = settings_from(arguments, TrainSettings, PUBLISHED_TRAINING[method])
+    usual = PUBLISHED_MODEL[method]
+    model_settings = settings_from(arguments, type(usual), usual)
+    scores = settings_from(arguments, ScoreSettings, PUBLISHED_SCORES[method])
     from headclip_med.datasets import open_dataset
 
     dataset = open_dataset(arguments.data)
@@ -72,3 +86,19 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"loss {trained.losses[0]:.4f} -> {trained.losses[-1]:.4f}")
     print(f"use it: headclip screen --model {trained.checkpoint} ...")
     return 0
+
+
+def _method(name: str) -> str:
+    """Accept the methods that are trained."""
+    if name in PUBLISHED_MODEL:
+        return name
+    trained = ", ".join(PUBLISHED_MODEL)
+    if name in ("winclip", "anovl"):
+        raise InvalidSettings(
+            f"{name} needs no training: name it as --method where it is used; {trained} are "
+            "trained.",
+            code="untrainable-method",
+        )
+    raise InvalidSettings(
+        f"There is no method '{name}' to train; choose one of {trained}.", code="unknown-method"
+    )

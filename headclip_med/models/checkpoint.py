@@ -1,7 +1,8 @@
-"""HeadCLIP checkpoints: a safetensors file of what was learned, and a header that says the rest.
+"""Checkpoints: a safetensors file of what was learned, and a header that says the rest.
 
-A checkpoint holds no backbone; it names the one it was trained on and that one's digest, so that
-it can never be run on another.
+One form serves every method that is trained; the header names it (a file without a name is
+HeadCLIP's). A checkpoint holds no backbone; it names the one it was trained on and that one's
+digest, so that it can never be run on another.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,8 +23,31 @@ from headclip_med.errors import HeadClipError, UnusableWeights
 from headclip_med.models.clip import Backbone
 from headclip_med.models.headclip import HeadClip
 from headclip_med.settings import HeadClipSettings, ScoreSettings
+from headclip_med.settings_learned import PUBLISHED_MODEL, LearnedSettings
 
 FORMAT = "headclip-checkpoint-1"
+
+Settings = TypeVar("Settings", bound=LearnedSettings)
+
+
+@runtime_checkable
+class LearnedModel(Protocol):
+    """The trainable form of a method, as far as a checkpoint needs it."""
+
+    @property
+    def method(self) -> str:
+        """What it is called by."""
+
+    @property
+    def settings(self) -> LearnedSettings:
+        """What it is made of."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The towers it stands on."""
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Collect what was learned, by name; everything else belongs to the backbone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +55,8 @@ class Checkpoint:
     """A checkpoint as read: nothing of it has been tried on a backbone yet.
 
     Attributes:
-        learned: ``context``, ``deep`` and ``head_weights``.
+        method: What was trained.
+        learned: Tensors by name, as the method's ``learned_state`` has them.
         settings: What the model is made of.
         scores: How its maps become scores.
         threshold: Map value from which a pixel counts as abnormal.
@@ -40,8 +65,9 @@ class Checkpoint:
         digest: SHA-256 of the file.
     """
 
+    method: str
     learned: Mapping[str, Tensor]
-    settings: HeadClipSettings
+    settings: LearnedSettings
     scores: ScoreSettings
     threshold: float
     backbone: Mapping[str, str]
@@ -51,7 +77,7 @@ class Checkpoint:
 
 def write_checkpoint(
     path: Path,
-    model: HeadClip,
+    model: LearnedModel,
     *,
     scores: ScoreSettings,
     threshold: float,
@@ -68,6 +94,7 @@ def write_checkpoint(
     """
     backbone = model.backbone
     header = {
+        "method": model.method,
         "settings": model.settings.to_json(),
         "scores": scores.to_json(),
         "threshold": threshold,
@@ -125,11 +152,29 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def restore(checkpoint: Checkpoint, backbone: Backbone) -> HeadClip:
-    """Build the model that a checkpoint describes.
+    """Build the HeadCLIP that a checkpoint describes.
 
     Raises:
-        UnusableWeights: The backbone is not the one that it was trained on.
+        UnusableWeights: It is another method's checkpoint, or was trained on another backbone.
     """
+    model = HeadClip(backbone, settings_for(checkpoint, backbone, HeadClipSettings))
+    fit_learned(model, checkpoint)
+    return model
+
+
+def settings_for(checkpoint: Checkpoint, backbone: Backbone, kind: type[Settings]) -> Settings:
+    """Give the settings to build a checkpoint's model with, on this backbone, as this method.
+
+    Raises:
+        UnusableWeights: It is another method's checkpoint, or was trained on another backbone.
+    """
+    if not isinstance(checkpoint.settings, kind):
+        wanted = next(name for name, one in PUBLISHED_MODEL.items() if isinstance(one, kind))
+        raise UnusableWeights(
+            f"This is a checkpoint of {checkpoint.method}, not of {wanted}; name that method, or "
+            "leave the method out.",
+            code="wrong-method",
+        )
     stated = checkpoint.backbone
     if stated["digest"] != backbone.digest:
         raise UnusableWeights(
@@ -139,9 +184,16 @@ def restore(checkpoint: Checkpoint, backbone: Backbone) -> HeadClip:
             "trained on.",
             code="wrong-backbone",
         )
-    model = HeadClip(backbone, checkpoint.settings)
-    own = model.learned_state()
-    given = checkpoint.learned
+    return checkpoint.settings
+
+
+def fit_learned(model: LearnedModel, checkpoint: Checkpoint) -> None:
+    """Put what was learned into a model.
+
+    Raises:
+        UnusableWeights: It is damaged.
+    """
+    own, given = model.learned_state(), checkpoint.learned
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in given.items()}:
         raise UnusableWeights(
             "The checkpoint's tensors do not have the shapes that its own settings ask for; "
@@ -151,7 +203,6 @@ def restore(checkpoint: Checkpoint, backbone: Backbone) -> HeadClip:
     with torch.no_grad():
         for key, value in given.items():
             own[key].copy_(value)
-    return model
 
 
 def sha256_of(path: Path) -> str:
@@ -161,9 +212,11 @@ def sha256_of(path: Path) -> str:
 
 
 def _parse(header: Mapping[str, Any], learned: Mapping[str, Tensor], digest: str) -> Checkpoint:
+    method = str(header.get("method", "headclip"))  # the first files did not name it
     return Checkpoint(
+        method,
         learned,
-        HeadClipSettings.from_json(header["settings"]),
+        type(PUBLISHED_MODEL[method]).from_json(header["settings"]),
         ScoreSettings(**header["scores"]),
         float(header["threshold"]),
         {key: str(header["backbone"][key]) for key in ("name", "weights", "digest", "activation")},

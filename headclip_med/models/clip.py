@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cached_property, lru_cache
 from typing import Any
 
 import open_clip
 import torch
 from jaxtyping import Float
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.text import TextTower
-from headclip_med.models.vision import VisionTower
+from headclip_med.models.vision import PositionInterpolation, VisionTower
 from headclip_med.models.weights import Activation
 
 
@@ -99,6 +101,34 @@ def build_clip(
         "std": open_clip.OPENAI_DATASET_STD,
     }
     return Backbone(clip, name=name, weights=weights, activation=activation, preprocess=stated)
+
+
+def variant(
+    backbone: Backbone,
+    *,
+    activation: Activation,
+    position_interpolation: PositionInterpolation,
+) -> Backbone:
+    """Give the same towers, run otherwise; they share every parameter, and the digest stays.
+
+    Args:
+        backbone: Is left as it is.
+        activation: What the blocks are run with, whatever the weights were trained with.
+        position_interpolation: How positions are stretched to other image sizes.
+    """
+    tensors = (*backbone.clip.parameters(), *backbone.clip.buffers())
+    clip = deepcopy(backbone.clip, {id(tensor): tensor for tensor in tensors})
+    kind = QuickGELU if activation == "quickgelu" else nn.GELU
+    for module in clip.modules():
+        if isinstance(getattr(module, "mlp", None), nn.Sequential):
+            module.mlp.gelu = kind()
+    own = {key: tuple(backbone.get_buffer(f"_{key}").flatten().tolist()) for key in ("mean", "std")}
+    other = Backbone(
+        clip, name=backbone.name, weights=backbone.weights, activation=backbone.activation,
+        preprocess=own,
+    )  # fmt: skip
+    other.vision.position_interpolation = position_interpolation
+    return other.to(backbone.get_buffer("_mean").device)
 
 
 def refuse_foreign_towers(config: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -175,7 +175,16 @@ def project_class_token(
     return vision.project(token) if norm else vision.project_without_norm(token)
 
 
-def default_image_size(settings: HeadClipSettings, vision: VisionTower) -> int:
+@runtime_checkable
+class HasImageSize(Protocol):
+    """The settings of a method that can be run at several sizes."""
+
+    @property
+    def image_size(self) -> int | None:
+        """Rows and columns of the images, in pixels, or None for the default."""
+
+
+def default_image_size(settings: HasImageSize, vision: VisionTower) -> int:
     """Choose the image size that ``HeadClipSettings.image_size`` describes, in pixels."""
     if settings.image_size is not None:
         return settings.image_size

@@ -74,6 +74,8 @@ class HeadClip(nn.Module):
         InvalidSettings: A local layer lies beyond the tower, or the prompts do not fit.
     """
 
+    method = "headclip"
+
     def __init__(
         self, backbone: Backbone, settings: HeadClipSettings | None = None, *, seed: int = 0
     ) -> None:

@@ -10,6 +10,7 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.models.similarity import unit
 from headclip_med.models.text import TextTower, end_indices
 from headclip_med.settings import HeadClipSettings
+from headclip_med.settings_learned import AnomalyClipSettings
 
 INITIAL_STD = 0.02
 """Standard deviation of fresh tokens, as CLIP starts its own word embeddings."""
@@ -31,12 +32,16 @@ class ObjectAgnosticPrompts(nn.Module):
         InvalidSettings: The sentences are longer than the tower's context.
     """
 
-    def __init__(self, text: TextTower, settings: HeadClipSettings, *, seed: int = 0) -> None:
+    def __init__(
+        self, text: TextTower, settings: HeadClipSettings | AnomalyClipSettings, *, seed: int = 0
+    ) -> None:
         super().__init__()
         self.settings = settings
         placeholder = " ".join(["X"] * settings.context_tokens)
-        sentences = [f"{placeholder} {settings.normal}.", f"{placeholder} {settings.abnormal}."]
-        tokens = text.tokenize(sentences)
+        self.sentences = tuple(
+            f"{placeholder} {words}." for words in (settings.normal, settings.abnormal)
+        )
+        tokens = text.tokenize(self.sentences)
         ends = end_indices(tokens)
         full_stop = text.tokenize(["."])[0, 1]
         if bool((tokens[torch.arange(2), ends - 1] != full_stop).any()):

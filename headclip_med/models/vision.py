@@ -50,6 +50,7 @@ class VisionTower(nn.Module):
         super().__init__()
         self.visual: Any = visual  # open_clip's modules are untyped
         self.position_interpolation = position_interpolation
+        self.earlier_grids: tuple[int, ...] = ()
 
     @property
     def blocks(self) -> Any:
@@ -95,13 +96,27 @@ class VisionTower(nn.Module):
             InvalidSettings: The size is no multiple of the patch.
         """
         tokens = self.embed(images)
-        for layer, block in enumerate(self.blocks, start=1):
-            entered = tokens
-            query, key, value = self._split(block, tokens)
-            heads = attend(value, value, value) if layer in local_layers else None
-            tokens = self._add(entered, block, attend(query, key, value))
-            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-            yield BlockOutput(layer, entered, tokens, heads)
+        for layer in range(1, self.depth + 1):
+            output = self.run_block(layer, tokens, local=layer in local_layers)
+            tokens = output.tokens
+            yield output
+
+    def run_block(
+        self, layer: int, tokens: Float[Tensor, "batch tokens channels"], *, local: bool = False
+    ) -> BlockOutput:
+        """Run one block: unchanged CLIP, and its value-value heads where they are wanted.
+
+        Args:
+            layer: One-based.
+            tokens: The stream that enters; it may hold more tokens than the image has.
+            local: Whether the heads are wanted.
+        """
+        block = self.blocks[layer - 1]
+        query, key, value = self._split(block, tokens)
+        heads = attend(value, value, value) if local else None
+        left = self._add(tokens, block, attend(query, key, value))
+        left = left + block.ls_2(block.mlp(block.ln_2(left)))
+        return BlockOutput(layer, tokens, left, heads)
 
     def embed(
         self, images: Float[Tensor, "batch 3 height width"]
@@ -124,17 +139,24 @@ class VisionTower(nn.Module):
         return normed
 
     def positions(self, rows: int, columns: int) -> Float[Tensor, "tokens channels"]:
-        """Stretch the pretrained position table to a grid of patches; always from the original."""
+        """Stretch the pretrained position table to a grid of patches; always from the original.
+
+        Only where ``earlier_grids`` names the sides of other grids is the table stretched to these
+        first, one after the other, as by code that overwrites it whenever a size changes.
+        """
         table: Tensor = self.visual.positional_embedding
-        own_rows, own_columns = self.visual.grid_size
-        if (rows, columns) == (own_rows, own_columns):
-            return table
-        grid = table[1:].T.reshape(1, -1, own_rows, own_columns)
+        own: tuple[int, int] = tuple(self.visual.grid_size)
+        for grid in (*((side, side) for side in self.earlier_grids), (rows, columns)):
+            if grid != own:
+                table, own = self._stretch(table, own, grid), grid
+        return table
+
+    def _stretch(self, table: Tensor, own: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
+        grid = table[1:].T.reshape(1, -1, *own)
         mode, _, antialias = self.position_interpolation.partition("-")
         stretched = functional.interpolate(
-            grid.float(), size=(rows, columns), mode=mode, align_corners=False,
-            antialias=bool(antialias),
-        )  # fmt: skip
+            grid.float(), size=wanted, mode=mode, align_corners=False, antialias=bool(antialias)
+        )
         return torch.cat([table[:1].float(), stretched.flatten(2)[0].T])
 
     def add_heads(

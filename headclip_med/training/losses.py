@@ -78,3 +78,25 @@ def dice_loss(
     both = (probability * target).flatten(1).sum(dim=1)
     either = probability.flatten(1).sum(dim=1) + target.flatten(1).sum(dim=1)
     return (1 - (2 * both + DICE_SMOOTHING) / (either + DICE_SMOOTHING)).mean()
+
+
+def level_terms(
+    maps: Float[Tensor, "batch 2 height width"],
+    masks: Float[Tensor, "batch height width"],
+    *,
+    squeezed: bool = False,
+) -> Float[Tensor, "3"]:
+    """Compute focal, dice of N and dice of A for the map of one feature layer.
+
+    Args:
+        maps: Upsampled probabilities N and A.
+        masks: 1 on abnormal pixels.
+        squeezed: Average the dice terms of a batch of one over image rows, as the published code
+            of AnomalyCLIP and AdaCLIP does, which squeezes the batch axis of its mask away.
+    """
+    rows = squeezed and len(masks) == 1
+    normal, abnormal = (one[0, :, None] if rows else one for one in maps.unbind(1))
+    target = masks[0, :, None] if rows else masks
+    return torch.stack(
+        [focal_loss(maps, masks), dice_loss(normal, 1 - target), dice_loss(abnormal, target)]
+    )

@@ -1,0 +1,346 @@
+"""AdaCLIP: static and dynamic prompts in both towers, and hybrid semantic fusion.
+
+"AdaCLIP: Adapting CLIP with Hybrid Learnable Prompts for Zero-Shot Anomaly Detection" (ECCV 2024),
+as its published code computes it, in two passes of the image tower: the plain one makes the dynamic
+prompts, the prompted one gives the features.
+
+Where the published code has a quirk, it is the default here and its correction is an option of
+``AdaClipSettings``: OpenAI's weights are run with GELU (``mlp_activation``), prompts are rounded to
+fp16 (``prompt_cast``), and dice terms go over image rows (``TrainSettings.squeezed_dice``). The
+static prompts of the first text layer are never put in, so they never learn. Only what cannot be
+relied upon differs: k-means has a seed of its own, images can be batched (the published code needs
+one at a time), and dynamic prompts alone work in the text tower (there they break).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.models.adaclip_prompts import (
+    DynamicPrompts,
+    SentenceEnsemble,
+    StaticPrompts,
+    hybrid_prompts,
+)
+from headclip_med.models.checkpoint import Checkpoint, fit_learned, settings_for
+from headclip_med.models.clip import Backbone, variant
+from headclip_med.models.folded import Use, default_image_size
+from headclip_med.models.fusion import Clustering, fuse, k_means, most_abnormal, semantic_centre
+from headclip_med.models.judging import JudgingModel, quarter_layers
+from headclip_med.models.vision import VisionTower
+from headclip_med.prediction import Prediction
+from headclip_med.settings import ScoreSettings
+from headclip_med.settings_learned import AdaClipSettings
+
+METHOD = "adaclip"
+
+TrunkContext = Callable[[], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True, eq=False)
+class HybridFeatures:
+    """What both prompted towers give, in the joint space and of unit length.
+
+    Attributes:
+        token: The projected class token.
+        patches: The projected patches of each feature layer.
+        text: Of normal and abnormal, per image.
+        grid: Rows and columns of patches.
+    """
+
+    token: Float[Tensor, "batch joint"]
+    patches: Float[Tensor, "levels batch patches joint"]
+    text: Float[Tensor, "batch 2 joint"]
+    grid: tuple[int, int]
+
+
+class AdaClip(nn.Module):
+    """The trainable form; everything but the backbone learns.
+
+    Args:
+        backbone: The towers; the caller's are left as they are.
+        settings: What the model is made of.
+        seed: Of fresh prompts and linear maps.
+
+    Raises:
+        InvalidSettings: A layer lies beyond the tower.
+    """
+
+    method = METHOD
+
+    def __init__(
+        self, backbone: Backbone, settings: AdaClipSettings | None = None, *, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.settings = settings or AdaClipSettings()
+        own = self.settings.mlp_activation == "trained-with"
+        self.backbone = variant(
+            backbone,
+            activation=backbone.activation if own else "gelu",
+            position_interpolation=self.settings.position_interpolation,
+        ).requires_grad_(False)
+        vision, text = self.backbone.vision, self.backbone.text
+        self.feature_layers = chosen_layers(self.settings, vision.depth)
+        joint, channels = vision.visual.proj.shape[1], vision.visual.proj.shape[0]
+        tokens, depth = self.settings.prompt_tokens, self.settings.prompt_depth
+        generator = torch.Generator().manual_seed(seed)
+        self.static_image = StaticPrompts(depth, (tokens, channels), generator)
+        self.static_text = StaticPrompts(depth, (tokens, text.width), generator)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.dynamic_image = DynamicPrompts(tokens, joint, channels)
+            self.dynamic_text = DynamicPrompts(tokens, joint, text.width)
+            self.patch_heads = nn.ModuleList(
+                nn.Linear(channels, joint) for _ in self.feature_layers
+            )
+            self.token_head = nn.Linear(joint, joint)
+        self._sentences = SentenceEnsemble()
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images it is trained and used on, in pixels."""
+        return default_image_size(self.settings, self.backbone.vision)
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        class_names: Sequence[str] | None = None,
+        *,
+        trunk: TrunkContext = nullcontext,
+    ) -> HybridFeatures:
+        """Run both towers, prompted.
+
+        Args:
+            images: Normalised as the backbone wants it.
+            class_names: What each image shows; the settings' ``class_name`` by default.
+            trunk: What the blocks of the image tower are run in, for example an autocast.
+        """
+        names = class_names or [self.settings.class_name] * len(images)
+        image_prompts, text_prompts = self.prompts_for(images, trunk=trunk)
+        vision = self.backbone.vision
+        with trunk():
+            token, levels = prompted_pass(vision, images, image_prompts, self.feature_layers)
+        heads = zip(self.patch_heads, levels, strict=True)
+        patches = [functional.normalize(head(level.float()), dim=-1) for head, level in heads]
+        patch = vision.patch_px
+        return HybridFeatures(
+            functional.normalize(self.token_head(vision.project(token.float())), dim=-1),
+            torch.stack(patches),
+            self.text_features(names, text_prompts),
+            (images.shape[-2] // patch, images.shape[-1] // patch),
+        )
+
+    def prompts_for(
+        self, images: Float[Tensor, "batch 3 height width"], *, trunk: TrunkContext = nullcontext
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Make the prompts of the image tower and of the text tower (rows, depth, tokens, width).
+
+        There is one row per image where prompts are dynamic, else one row for all.
+        """
+        kinds, towers = self.settings.prompts, self.settings.prompted_towers
+        wanted = "dynamic" in kinds and towers != "none"
+        feature = self.plain_feature(images, trunk=trunk) if wanted else None
+        half = self.settings.prompt_cast == "fp16"
+        found: list[Tensor | None] = []
+        for tower, static, dynamic in (
+            ("image", self.static_image, self.dynamic_image),
+            ("text", self.static_text, self.dynamic_text),
+        ):
+            prompted = towers in ("both", tower)
+            fixed = static() if prompted and "static" in kinds else None
+            made = dynamic(feature) if prompted and feature is not None else None
+            prompts = hybrid_prompts(fixed, made, half=half)
+            if prompts is not None:
+                prompts = prompts.expand(-1, self.settings.prompt_depth, -1, -1)
+            found.append(prompts)
+        return found[0], found[1]
+
+    @torch.no_grad()
+    def plain_feature(
+        self, images: Float[Tensor, "batch 3 height width"], *, trunk: TrunkContext = nullcontext
+    ) -> Float[Tensor, "batch joint"]:
+        """Give CLIP's own image feature, not normalised; nothing is learned through it."""
+        vision = self.backbone.vision
+        with trunk():
+            *_, last = vision.walk(images)
+        return vision.project(last.tokens[:, 0].float())
+
+    def text_features(
+        self,
+        class_names: Sequence[str],
+        prompts: Float[Tensor, "rows depth tokens width"] | None,
+    ) -> Float[Tensor, "batch 2 joint"]:
+        """Encode the sentences about each image's class, with its own prompts.
+
+        What two images share is encoded once.
+        """
+        per_image = prompts is not None and len(prompts) > 1
+        known: dict[tuple[str, int], Tensor] = {}
+        pairs = [(name, number if per_image else 0) for number, name in enumerate(class_names)]
+        for name, row in dict.fromkeys(pairs):
+            own = None if prompts is None else prompts[row]
+            known[name, row] = self._sentences.features(self.backbone.text, name, own)
+        return torch.stack([known[pair] for pair in pairs])
+
+    def level_logits(self, features: HybridFeatures) -> Float[Tensor, "levels batch patches 2"]:
+        """Compare every layer's patches with the text, scaled."""
+        return self.settings.logit_scale * (features.patches @ features.text.transpose(-1, -2))
+
+    def image_probabilities(
+        self, features: HybridFeatures, clustering: Clustering | None = None
+    ) -> Float[Tensor, "batch 2"]:
+        """Give the published score of an image: P(normal), P(abnormal) after semantic fusion.
+
+        Args:
+            features: Of ``forward``.
+            clustering: In place of the seeded k-means.
+        """
+        token = features.token
+        if self.settings.fusion:
+            clusters = self.settings.clusters
+            chosen = most_abnormal(self.level_logits(features), clusters)
+            clustering = clustering or k_means(self.settings.cluster_seed)
+            centre = semantic_centre(features.patches, chosen, clusters, clustering)
+            token = fuse(token, centre, self.settings.fusion_weight)
+        cosines = (token[:, None] @ features.text.transpose(-1, -2))[:, 0]
+        return (self.settings.logit_scale * cosines).softmax(dim=-1)
+
+    def level_maps(
+        self, features: HybridFeatures, height: int, width: int
+    ) -> Float[Tensor, "levels batch 2 height width"]:
+        """Stretch every layer's logits to pixels; aligned corners, as published."""
+        logits = self.level_logits(features)
+        levels, batch = logits.shape[:2]
+        grid = logits.transpose(-1, -2).reshape(levels * batch, 2, *features.grid)
+        pixels = functional.interpolate(
+            grid, size=(height, width), mode="bilinear", align_corners=True
+        )
+        return pixels.view(levels, batch, 2, height, width)
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Collect what was learned, by name; everything else belongs to the backbone."""
+        return {
+            name: value.detach()
+            for name, value in self.named_parameters()
+            if not name.startswith("backbone.")
+        }
+
+    @torch.no_grad()
+    def fold(
+        self,
+        *,
+        scores: ScoreSettings | None = None,
+        threshold: float = 0.5,
+        about: Mapping[str, object] | None = None,
+    ) -> FoldedAdaClip:
+        """Give the form that is used; it shares what was learned.
+
+        Args:
+            scores: How maps become scores.
+            threshold: Map value from which a pixel counts as abnormal.
+            about: What ``describe`` shall say of where the model comes from.
+        """
+        use = Use(scores or ScoreSettings(joint_weight=1.0), threshold, dict(about or {}))
+        return FoldedAdaClip(self, use)
+
+
+class FoldedAdaClip(JudgingModel):
+    """The inference form of AdaCLIP; both towers stay, since its sentences follow the image."""
+
+    def __init__(self, model: AdaClip, use: Use) -> None:
+        super().__init__(model.backbone, method=METHOD, settings=model.settings, use=use)
+        self.model = model
+        self.class_name = model.settings.class_name
+        self.eval()
+
+    def with_class_name(self, class_name: str) -> FoldedAdaClip:
+        """Give the same model, its sentences about another class; weights are shared."""
+        other = copy(self)
+        other.class_name = class_name
+        return other
+
+    def describe(self) -> dict[str, object]:
+        """Say what it is, in plain JSON values."""
+        layers = {"feature_layers": list(self.model.feature_layers)}
+        return {**super().describe(), **layers, "class_name": self.class_name}
+
+    def judge(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+        """Judge normalised images; the map is not smoothed yet."""
+        names = [self.class_name] * len(images)
+        features = self.model(images, names, trunk=self._autocast)
+        probability = self.model.image_probabilities(features)
+        maps = mean_map(self.model.level_maps(features, *images.shape[-2:]))
+        return Prediction(maps, probability[:, 1])
+
+
+def mean_map(
+    levels: Float[Tensor, "levels batch 2 height width"],
+) -> Float[Tensor, "batch height width"]:
+    """Average the layers' logits, then (1 - N + A) / 2 of their softmax, in [0, 1]."""
+    normal, abnormal = levels.mean(dim=0).softmax(dim=1).unbind(1)
+    return (1 - normal + abnormal) / 2
+
+
+def prompted_pass(
+    vision: VisionTower,
+    images: Float[Tensor, "batch 3 height width"],
+    prompts: Float[Tensor, "rows depth tokens channels"] | None,
+    feature_layers: tuple[int, ...],
+) -> tuple[Tensor, list[Tensor]]:
+    """Run the image tower with prompt tokens behind the patches.
+
+    They are appended before the first block, replaced before each of the next ones that have
+    prompts of their own, and stay in the sequence to the end.
+
+    Returns:
+        The class token that leaves the last block, and the patches that leave each feature layer.
+    """
+    tokens = vision.embed(images)
+    count = tokens.shape[1]
+    levels = []
+    for layer in range(1, vision.depth + 1):
+        if prompts is not None and layer <= prompts.shape[1]:
+            fresh = prompts[:, layer - 1].to(tokens).expand(len(tokens), -1, -1)
+            tokens = torch.cat([tokens[:, :count], fresh], dim=1)
+        tokens = vision.run_block(layer, tokens).tokens
+        if layer in feature_layers:
+            levels.append(tokens[:, 1:count])
+    return tokens[:, 0], levels
+
+
+def chosen_layers(settings: AdaClipSettings, depth: int) -> tuple[int, ...]:
+    """Choose the feature layers, in ascending order.
+
+    Raises:
+        InvalidSettings: A layer lies beyond the tower.
+    """
+    layers = settings.feature_layers or quarter_layers(depth)
+    if max(layers) > depth:
+        raise InvalidSettings(
+            f"Layer {max(layers)} lies beyond the image tower's {depth} layers; choose layers from "
+            f"1 to {depth}.",
+            code="feature-layers",
+        )
+    return tuple(sorted(set(layers)))
+
+
+def adaclip_from(
+    checkpoint: Checkpoint, backbone: Backbone, *, about: Mapping[str, object] | None = None
+) -> FoldedAdaClip:
+    """Build the model that a checkpoint describes, ready to judge.
+
+    Raises:
+        UnusableWeights: It is another method's checkpoint, or was trained on another backbone.
+    """
+    model = AdaClip(backbone, settings_for(checkpoint, backbone, AdaClipSettings))
+    fit_learned(model, checkpoint)
+    return model.fold(scores=checkpoint.scores, threshold=checkpoint.threshold, about=about)

@@ -1,0 +1,82 @@
+"""Learning AnomalyCLIP's prompts with its published loss; the backbone never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from headclip_med.models.anomalyclip import AnomalyClip
+from headclip_med.models.similarity import upsample
+from headclip_med.settings import TrainSettings
+from headclip_med.training.loop import Batch, Example, StepReport, learn
+from headclip_med.training.losses import LossTerms, level_terms
+
+
+def train_anomalyclip(
+    model: AnomalyClip,
+    examples: Dataset[Example],
+    settings: TrainSettings,
+    *,
+    folder: Path,
+    resume: bool = False,
+    report: Callable[[StepReport], None] = lambda step: None,
+) -> list[float]:
+    """Train AnomalyCLIP; see ``training.loop.learn``.
+
+    ``PUBLISHED_TRAINING["anomalyclip"]`` has the published optimiser and weight of local terms.
+
+    Args:
+        model: Changed in place.
+        examples: The auxiliary images, equally sized.
+        settings: Optimiser and schedule.
+        folder: Gets ``training-state.pt`` and ``log.jsonl``; it must exist.
+        resume: Go on from the state in ``folder``.
+        report: Called after every step.
+
+    Returns:
+        Mean loss of each epoch.
+
+    Raises:
+        InvalidSettings: There is nothing to train on.
+        UnusableWeights: There is no usable state to resume from.
+    """
+
+    def terms_of(batch: Batch) -> LossTerms:
+        logits = model(model.freeze_features(batch.images))
+        size = batch.masks.shape[-2:]
+        maps = [upsample(level.softmax(dim=1), *size) for level in logits.levels]
+        return anomalyclip_loss(
+            logits.image, maps, batch.labels, batch.masks, squeezed=settings.squeezed_dice
+        )
+
+    return learn(
+        model, examples, settings, terms_of, folder=folder, resume=resume, report=report
+    )  # fmt: skip
+
+
+def anomalyclip_loss(
+    image_logits: Float[Tensor, "batch 2"],
+    maps: Sequence[Float[Tensor, "batch 2 height width"]],
+    labels: Int[Tensor, "batch"],
+    masks: Float[Tensor, "batch height width"],
+    *,
+    squeezed: bool = True,
+) -> LossTerms:
+    """Compute cross-entropy of the image, and focal and dice terms summed over feature layers.
+
+    Args:
+        image_logits: Cosine over temperature of the class token; normal, abnormal.
+        maps: Per feature layer, upsampled probabilities N and A.
+        labels: 1 for abnormal images.
+        masks: 1 on abnormal pixels.
+        squeezed: Average the dice terms of a batch of one over image rows, as published.
+    """
+    image = functional.cross_entropy(image_logits, labels)
+    levels = torch.stack([level_terms(one, masks, squeezed=squeezed) for one in maps]).sum(dim=0)
+    return LossTerms(image, *levels.unbind())

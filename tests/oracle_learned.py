@@ -1,0 +1,267 @@
+"""What AnomalyCLIP and AdaCLIP compute here, stage by stage, beside what their own code computed.
+
+``python -m tests.oracle_learned FOLDER`` prints the largest relative error of every stage.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.lib.npyio import NpzFile
+from torch import Tensor
+
+from headclip_med.models.adaclip import AdaClip, HybridFeatures, mean_map, prompted_pass
+from headclip_med.models.anomalyclip import AnomalyClip, image_score
+from headclip_med.models.anomalyclip import mean_map as mean_level_map
+from headclip_med.models.clip import Backbone
+from headclip_med.models.fusion import Clustering, k_means, most_abnormal, semantic_centre
+from headclip_med.models.published import fit_published
+from headclip_med.models.similarity import smooth, unit, upsample
+from headclip_med.settings import ScoreSettings
+from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
+from tests import oracle
+
+FEATURES, PROBABILITIES, LOGITS, MAPS = 1e-5, 5e-6, 2e-4, 1e-5
+SIGMA_PX = 4.0
+
+
+class Stage(NamedTuple):
+    """One quantity: ours, theirs, and the absolute difference that its scale allows."""
+
+    name: str
+    mine: np.ndarray
+    theirs: np.ndarray
+    atol: float
+
+    @property
+    def relative_error(self) -> float:
+        return float(np.abs(self.mine - self.theirs).max() / max(np.abs(self.theirs).max(), 1e-30))
+
+    def check(self) -> None:
+        rtol = 1e-5 if self.atol == FEATURES else 0
+        np.testing.assert_allclose(
+            self.mine, self.theirs, atol=self.atol, rtol=rtol, err_msg=self.name
+        )
+
+
+def stage(name: str, mine: Tensor, theirs: np.ndarray | Tensor, atol: float) -> Stage:
+    theirs = theirs.detach().numpy() if isinstance(theirs, Tensor) else theirs
+    return Stage(name, mine.detach().numpy(), theirs, atol)
+
+
+# --- AnomalyCLIP -----------------------------------------------------------------------------
+
+
+def layers_of(outputs: NpzFile, run: str, what: str) -> tuple[int, ...]:
+    stem = f"{run}/{what}/layer"
+    return tuple(sorted(int(k.removeprefix(stem)) for k in outputs.files if k.startswith(stem)))
+
+
+def anomalyclip(oracles: Path, towers: Backbone, run: str = "native", **more: Any) -> AnomalyClip:
+    """Build the AnomalyCLIP of a run from the published tensors; sizes come from its files."""
+    folder = oracles / "anomalyclip"
+    stated, outputs = oracle.config(folder), oracle.arrays(folder, "outputs")
+    depth = towers.vision.depth
+    local = tuple(range(depth - stated["DPAM_layer"] + 2, depth + 1))
+    if run.endswith("_nodpam"):
+        local = ()
+    elif run.endswith("_all_dpam"):
+        local = tuple(range(1, depth + 1))
+    size = "native" if run.startswith("train") else run
+    settings = {
+        "local_layers": local,
+        "feature_layers": layers_of(outputs, size, "patch_features"),
+        "context_tokens": stated["Prompt_length"],
+        "deep_tokens": stated["t_n_ctx"],
+        "deep_layers": stated["depth"],
+        "temperature": stated["temperature"],
+        "deep_cast": "none",
+        "earlier_sizes": (stated["other"],) if run == "native_after_other" else (),
+    }
+    model = AnomalyClip(towers, AnomalyClipSettings(**{**settings, **more}))
+    fit_published(model, {"prompt_learner": tensors(oracle.arrays(folder, "learned"))})
+    return model
+
+
+def tensors(file: NpzFile) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(file[key]) for key in file.files}
+
+
+def images_of(folder: Path, run: str, count: int) -> Tensor:
+    size = "other" if run.startswith("other") else "native"
+    return oracle.tensor(oracle.arrays(folder, "inputs"), f"images_{size}")[:count]
+
+
+def anomalyclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage]:
+    folder = oracles / "anomalyclip"
+    theirs = oracle.arrays(folder, "outputs")
+    model = anomalyclip(oracles, towers, run)
+    images = images_of(folder, run, len(theirs[f"{run}/image_score"]))
+    side, layers = images.shape[-1], model.feature_layers
+    text = model.prompts(model.backbone.text)
+    for row, name in enumerate(("normal", "abnormal")):
+        yield stage(f"text {name}", text[row], theirs[f"text/{name}"], FEATURES)
+    frozen = model.freeze_features(images)
+    token = unit(oracle.tensor(theirs, f"{run}/global_feature"))
+    yield stage("class token", frozen.global_token, token, FEATURES)
+    for layer, level in zip(layers, frozen.levels, strict=True):
+        features = unit(oracle.tensor(theirs, f"{run}/patch_features/layer{layer}"))
+        yield stage("patch features", level, features[:, 1:], FEATURES)
+    logits = model(frozen)
+    yield stage("image logits", logits.image, theirs[f"{run}/global_logits"], LOGITS)
+    for layer, level in zip(layers, logits.levels, strict=True):
+        patches = level.softmax(dim=1)
+        similarity = theirs[f"{run}/similarity/layer{layer}"][:, 1:]
+        yield stage("similarity", patches.flatten(2).transpose(1, 2), similarity, PROBABILITIES)
+        maps = theirs[f"{run}/similarity_map/layer{layer}"]
+        yield stage("similarity map", upsample(patches, side, side), maps, PROBABILITIES)
+    summed = len(layers) * mean_level_map(logits, side, side)
+    yield stage("map", summed, theirs[f"{run}/anomaly_map_raw"], 2e-5)
+    smoothed = smooth(summed, SIGMA_PX)
+    yield stage("smoothed map", smoothed, theirs[f"{run}/anomaly_map_smoothed"], 2e-5)
+    yield stage("image score", image_score(logits), theirs[f"{run}/image_score"], PROBABILITIES)
+    found = model.fold(scores=scores_at(side)).predict(images)
+    both = theirs[f"{run}/anomaly_map_smoothed"]
+    yield stage("predicted map", len(layers) * found.map, both, 2e-5)
+    score = theirs[f"{run}/image_score"]
+    yield stage("predicted score", found.global_score, score, PROBABILITIES)
+
+
+def scores_at(side: int) -> ScoreSettings:
+    """The published sigma of 4 px, at this size."""
+    return ScoreSettings(sigma_px=SIGMA_PX * 518 / side)
+
+
+# --- AdaCLIP ---------------------------------------------------------------------------------
+
+ADACLIP_RUNS: dict[str, dict[str, Any]] = {
+    "native_quickgelu": {"mlp_activation": "trained-with"},
+    "native_gelu": {},
+    "other_gelu": {},
+    "other_quickgelu": {"mlp_activation": "trained-with"},
+    "native_half": {"mlp_activation": "trained-with", "prompt_cast": "fp16"},
+    "native_S_nohsf": {"mlp_activation": "trained-with", "prompts": "static", "fusion": False},
+    "native_D_visualonly_nohsf": {
+        "mlp_activation": "trained-with", "prompts": "dynamic", "prompted_towers": "image",
+        "fusion": False,
+    },
+    "native_noprompt_nohsf": {
+        "mlp_activation": "trained-with", "prompted_towers": "none", "fusion": False,
+    },
+}  # fmt: skip
+KMEANS_SEED = 1234
+
+
+def adaclip(oracles: Path, towers: Backbone, **more: Any) -> AdaClip:
+    """Build an AdaCLIP from the published tensors; sizes come from its files."""
+    folder = oracles / "adaclip"
+    stated = oracle.config(folder)
+    settings = {
+        "prompt_depth": stated["prompting_depth"],
+        "prompt_tokens": stated["prompting_length"],
+        "feature_layers": tuple(stated["output_layers"]),
+        "clusters": stated["k_clusters"],
+        "cluster_seed": KMEANS_SEED,
+        "prompt_cast": "none",
+    }
+    model = AdaClip(towers, AdaClipSettings(**{**settings, **more}))
+    fit_published(model, tensors(oracle.arrays(folder, "learned")))
+    return model
+
+
+def stored_labels(theirs: NpzFile, key: str) -> Clustering:
+    """Give the clusters that the published code found, image by image."""
+    rows: Iterator[np.ndarray] = iter(np.atleast_2d(theirs[key]))
+    return lambda features, count: torch.from_numpy(next(rows)).long()
+
+
+def adaclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage]:
+    folder = oracles / "adaclip"
+    theirs, stated = oracle.arrays(folder, "outputs"), oracle.config(folder)
+    model = adaclip(oracles, towers, **ADACLIP_RUNS[run])
+    count = len(theirs[f"{run}/image_score"])
+    images, names = images_of(folder, run, count), stated["class_names"][:count]
+    side = images.shape[-1]
+    if f"{run}/plain_clip_image_feature" in theirs.files:
+        plain = model.plain_feature(images)
+        yield stage("plain feature", plain, theirs[f"{run}/plain_clip_image_feature"], FEATURES)
+        for tower, generator in (("visual", model.dynamic_image), ("text", model.dynamic_text)):
+            dynamic = theirs[f"{run}/dynamic_{tower}_prompts"]
+            yield stage(f"dynamic {tower} prompts", generator(plain), dynamic, FEATURES)
+    prompts, _ = model.prompts_for(images)
+    vision = model.backbone.vision
+    token, levels = prompted_pass(vision, images, prompts, model.feature_layers)
+    prompted = theirs[f"{run}/prompted_image_feature"]
+    yield stage("prompted feature", vision.project(token), prompted, FEATURES)
+    for layer, level in zip(model.feature_layers, levels, strict=True):
+        patches = theirs[f"{run}/prompted_patch_tokens/layer{layer}"][:, 1:]
+        yield stage("prompted patches", level, patches, FEATURES)
+    features: HybridFeatures = model(images, names)
+    text = theirs[f"{run}/text_features"].swapaxes(1, 2)
+    yield stage("text", features.text, np.broadcast_to(text, features.text.shape), FEATURES)
+    yield stage("class token", features.token, theirs[f"{run}/proj_cls_token"], FEATURES)
+    logits, maps = model.level_logits(features), model.level_maps(features, side, side)
+    for number, layer in enumerate(model.feature_layers):
+        patches = theirs[f"{run}/proj_patch_tokens/layer{layer}"]
+        yield stage("projected patches", features.patches[number], patches, FEATURES)
+        yield stage("logits", logits[number], theirs[f"{run}/logits/layer{layer}"], LOGITS)
+        trained = theirs[f"{run}/maps_train/layer{layer}"]
+        yield stage("maps of layers", maps[number].softmax(dim=1), trained, MAPS)
+    raw = mean_map(maps)
+    yield stage("map", raw, theirs[f"{run}/anomaly_map_raw"], MAPS)
+    smoothed = theirs[f"{run}/anomaly_map_smoothed"]
+    yield stage("smoothed map", smooth(raw, SIGMA_PX), smoothed, MAPS)
+    yield from _fusion_stages(model, features, theirs, run)
+
+
+def _fusion_stages(
+    model: AdaClip, features: HybridFeatures, theirs: NpzFile, run: str
+) -> Iterator[Stage]:
+    clustering = None
+    if model.settings.fusion:
+        clusters = model.settings.clusters
+        chosen = most_abnormal(model.level_logits(features), clusters)
+        yield stage("chosen patches", chosen, theirs[f"{run}/hsf/topk_indices"], 0)
+        centre = semantic_centre(
+            features.patches, chosen, clusters, stored_labels(theirs, f"{run}/hsf/cluster_labels")
+        )
+        yield stage("fused centre", centre, theirs[f"{run}/hsf/clustered_feature"], FEATURES)
+        # With a start of its own k-means is free to number and to cut clusters otherwise.
+        own = semantic_centre(features.patches, chosen, clusters, k_means(KMEANS_SEED))
+        yield stage("own k-means", own, theirs[f"{run}/hsf/clustered_feature"], FEATURES)
+        clustering = stored_labels(theirs, f"{run}/hsf/cluster_labels")
+    probabilities = model.image_probabilities(features, clustering)
+    yield stage("score", probabilities, theirs[f"{run}/score_probs"], PROBABILITIES)
+    published = theirs[f"{run}/image_score"]
+    yield stage("image score", probabilities[:, 1], published, PROBABILITIES)
+
+
+# --- the table -------------------------------------------------------------------------------
+
+ANOMALYCLIP_RUNS = ("native", "other", "native_after_other", "native_nodpam", "native_all_dpam")
+
+
+@torch.no_grad()
+def worst(
+    stages: Callable[[Path, Backbone, str], Iterator[Stage]], runs: tuple[str, ...], oracles: Path
+) -> dict[str, float]:
+    towers, found = oracle.backbone(oracles), dict[str, float]()
+    for run in runs:
+        for one in stages(oracles, towers, run):
+            found[one.name] = max(found.get(one.name, 0.0), one.relative_error)
+    return found
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    for method, stages, runs in (
+        ("anomalyclip", anomalyclip_stages, ANOMALYCLIP_RUNS),
+        ("adaclip", adaclip_stages, tuple(ADACLIP_RUNS)),
+    ):
+        for name, error in worst(stages, runs, folder).items():
+            print(f"{method:12s} {name:24s} {error:.1e}")  # noqa: T201
