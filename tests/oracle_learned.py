@@ -27,6 +27,7 @@ from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from tests import oracle
 
 FEATURES, PROBABILITIES, LOGITS, MAPS = 1e-5, 5e-6, 2e-4, 1e-5
+HALF_FEATURES = 1e-4
 SIGMA_PX = 4.0
 
 
@@ -193,22 +194,24 @@ def adaclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage]
         for tower, generator in (("visual", model.dynamic_image), ("text", model.dynamic_text)):
             dynamic = theirs[f"{run}/dynamic_{tower}_prompts"]
             yield stage(f"dynamic {tower} prompts", generator(plain), dynamic, FEATURES)
+    # A last digit in float32 can tip a prompt to the next float16, and from there on everything.
+    wide = HALF_FEATURES if model.settings.prompt_cast == "fp16" else FEATURES
     prompts, _ = model.prompts_for(images)
     vision = model.backbone.vision
     token, levels = prompted_pass(vision, images, prompts, model.feature_layers)
     prompted = theirs[f"{run}/prompted_image_feature"]
-    yield stage("prompted feature", vision.project(token), prompted, FEATURES)
+    yield stage("prompted feature", vision.project(token), prompted, wide)
     for layer, level in zip(model.feature_layers, levels, strict=True):
         patches = theirs[f"{run}/prompted_patch_tokens/layer{layer}"][:, 1:]
-        yield stage("prompted patches", level, patches, FEATURES)
+        yield stage("prompted patches", level, patches, wide)
     features: HybridFeatures = model(images, names)
     text = theirs[f"{run}/text_features"].swapaxes(1, 2)
-    yield stage("text", features.text, np.broadcast_to(text, features.text.shape), FEATURES)
-    yield stage("class token", features.token, theirs[f"{run}/proj_cls_token"], FEATURES)
+    yield stage("text", features.text, np.broadcast_to(text, features.text.shape), wide)
+    yield stage("class token", features.token, theirs[f"{run}/proj_cls_token"], wide)
     logits, maps = model.level_logits(features), model.level_maps(features, side, side)
     for number, layer in enumerate(model.feature_layers):
         patches = theirs[f"{run}/proj_patch_tokens/layer{layer}"]
-        yield stage("projected patches", features.patches[number], patches, FEATURES)
+        yield stage("projected patches", features.patches[number], patches, wide)
         yield stage("logits", logits[number], theirs[f"{run}/logits/layer{layer}"], LOGITS)
         trained = theirs[f"{run}/maps_train/layer{layer}"]
         yield stage("maps of layers", maps[number].softmax(dim=1), trained, MAPS)

@@ -145,7 +145,9 @@ def _kind(hint: Any) -> tuple[Callable[[str], object], tuple[str, ...] | None]:
 
 
 def layers(text: str) -> tuple[int, ...]:
-    """Parse ``5-19`` or ``4,5,6``."""
+    """Parse ``5-19``, ``4,5,6`` or ``none``."""
+    if text == "none":
+        return ()
     first, dash, last = text.partition("-")
     if dash:
         return tuple(range(int(first), int(last) + 1))

@@ -2,8 +2,8 @@
 
 Without a name it lists the models that can be used. With one it lists the pretrained weights that
 open_clip knows for it, and which are on this machine. Nothing is downloaded unless 'fetch' says so.
-'import FILE' turns a .pth that the authors of AnomalyCLIP or AdaCLIP published into a checkpoint for
---model; nothing but tensors is read of it.
+'import FILE' turns a .pth that the authors of AnomalyCLIP or AdaCLIP published into a checkpoint
+for --model; nothing but tensors is read of it.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from headclip_med.models.adaclip_prompts import (
     DynamicPrompts,
     SentenceEnsemble,
     StaticPrompts,
+    as_half,
     hybrid_prompts,
 )
 from headclip_med.models.checkpoint import Checkpoint, fit_learned, settings_for
@@ -94,7 +95,7 @@ class AdaClip(nn.Module):
         tokens, depth = self.settings.prompt_tokens, self.settings.prompt_depth
         generator = torch.Generator().manual_seed(seed)
         self.static_image = StaticPrompts(depth, (tokens, channels), generator)
-        self.static_text = StaticPrompts(depth, (tokens, text.width), generator)
+        self.static_text = StaticPrompts(depth, (tokens, text.width), generator, unused=1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.dynamic_image = DynamicPrompts(tokens, joint, channels)
@@ -104,6 +105,7 @@ class AdaClip(nn.Module):
             )
             self.token_head = nn.Linear(joint, joint)
         self._sentences = SentenceEnsemble()
+        self._half = self.settings.prompt_cast == "fp16"
 
     @property
     def image_size(self) -> int:
@@ -144,12 +146,12 @@ class AdaClip(nn.Module):
     ) -> tuple[Tensor | None, Tensor | None]:
         """Make the prompts of the image tower and of the text tower (rows, depth, tokens, width).
 
-        There is one row per image where prompts are dynamic, else one row for all.
+        The image tower's have a row per image. The text tower's have one as well where they are
+        dynamic, else one for all; they are rounded later, as each sentence sees them.
         """
         kinds, towers = self.settings.prompts, self.settings.prompted_towers
         wanted = "dynamic" in kinds and towers != "none"
         feature = self.plain_feature(images, trunk=trunk) if wanted else None
-        half = self.settings.prompt_cast == "fp16"
         found: list[Tensor | None] = []
         for tower, static, dynamic in (
             ("image", self.static_image, self.dynamic_image),
@@ -158,11 +160,15 @@ class AdaClip(nn.Module):
             prompted = towers in ("both", tower)
             fixed = static() if prompted and "static" in kinds else None
             made = dynamic(feature) if prompted and feature is not None else None
-            prompts = hybrid_prompts(fixed, made, half=half)
+            prompts = hybrid_prompts(fixed, made)
             if prompts is not None:
-                prompts = prompts.expand(-1, self.settings.prompt_depth, -1, -1)
+                rows = len(images) if tower == "image" else -1
+                prompts = prompts.expand(rows, self.settings.prompt_depth, -1, -1)
             found.append(prompts)
-        return found[0], found[1]
+        for_images, for_text = found
+        if for_images is not None and self._half:
+            for_images = as_half(for_images)
+        return for_images, for_text
 
     @torch.no_grad()
     def plain_feature(
@@ -188,7 +194,9 @@ class AdaClip(nn.Module):
         pairs = [(name, number if per_image else 0) for number, name in enumerate(class_names)]
         for name, row in dict.fromkeys(pairs):
             own = None if prompts is None else prompts[row]
-            known[name, row] = self._sentences.features(self.backbone.text, name, own)
+            known[name, row] = self._sentences.features(
+                self.backbone.text, name, own, half=self._half
+            )
         return torch.stack([known[pair] for pair in pairs])
 
     def level_logits(self, features: HybridFeatures) -> Float[Tensor, "levels batch patches 2"]:

@@ -41,16 +41,22 @@ class StaticPrompts(nn.Module):
         depth: How many layers see prompts of their own.
         shape: Tokens per layer, and their length.
         generator: Of the fresh tokens.
+        unused: The first this many layers' tokens are there, but are never put in and never learn.
     """
 
-    def __init__(self, depth: int, shape: tuple[int, int], generator: torch.Generator) -> None:
+    def __init__(
+        self, depth: int, shape: tuple[int, int], generator: torch.Generator, *, unused: int = 0
+    ) -> None:
         super().__init__()
+        self.unused = unused
         fresh = (torch.randn(shape, generator=generator) * INITIAL_STD for _ in range(depth))
         self.layers = nn.ParameterList(nn.Parameter(tokens) for tokens in fresh)
 
     def forward(self) -> Float[Tensor, "depth tokens width"]:
         """Stack the layers' tokens."""
-        return torch.stack(list(self.layers))
+        # Without a gradient they are not even decayed by the optimiser.
+        unused = [tokens.detach() for tokens in self.layers[: self.unused]]
+        return torch.stack([*unused, *self.layers[self.unused :]])
 
 
 class DynamicPrompts(nn.Module):
@@ -72,25 +78,23 @@ class DynamicPrompts(nn.Module):
 def hybrid_prompts(
     static: Float[Tensor, "depth tokens width"] | None,
     dynamic: Float[Tensor, "batch tokens width"] | None,
-    *,
-    half: bool,
 ) -> Float[Tensor, "rows depth tokens width"] | None:
     """Add static and dynamic prompts; the first axis is 1 where nothing depends on the image.
 
     Args:
         static: Per layer, or None.
         dynamic: Per image, the same in every layer, or None.
-        half: Round to fp16, and the gradients as well.
     """
     if static is not None and dynamic is not None:
-        prompts = static[None] + dynamic[:, None]
-    elif static is not None:
-        prompts = static[None]
-    elif dynamic is not None:
-        prompts = dynamic[:, None]
-    else:
-        return None
-    return prompts.half().to(prompts) if half else prompts
+        return static[None] + dynamic[:, None]
+    if static is not None:
+        return static[None]
+    return None if dynamic is None else dynamic[:, None]
+
+
+def as_half(prompts: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes width"]:
+    """Round to fp16, and the gradients as well; where copies are rounded, each is."""
+    return prompts.half().to(prompts)
 
 
 class SentenceEnsemble:
@@ -111,6 +115,8 @@ class SentenceEnsemble:
         text: TextTower,
         class_name: str,
         prompts: Float[Tensor, "depth tokens width"] | None,
+        *,
+        half: bool = False,
     ) -> Float[Tensor, "2 joint"]:
         """Encode all sentences and average them: unit, mean, unit.
 
@@ -119,13 +125,17 @@ class SentenceEnsemble:
             class_name: What the sentences are about.
             prompts: From the second layer on, these replace the positions right behind the start
                 token: the first words, not placeholders. The first layer's are not used.
+            half: Whether prompts are rounded, as each sentence sees them.
 
         Returns:
             Of normal and of abnormal.
         """
         tokens, normal = self.tokens(text, class_name)
         tokens = tokens.to(text.text.positional_embedding.device)
-        deep = None if prompts is None or len(prompts) < 2 else prompts[1:]
+        deep = None
+        if prompts is not None and len(prompts) > 1:
+            deep = prompts[1:, None].expand(-1, len(tokens), -1, -1)
+            deep = as_half(deep) if half else deep
         encoded = text(text.embed(tokens), end_indices(tokens), deep, deep_first=2)
         unit = functional.normalize(encoded.float(), dim=-1)
         means = torch.stack([unit[:normal].mean(dim=0), unit[normal:].mean(dim=0)])

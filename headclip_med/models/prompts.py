@@ -72,7 +72,8 @@ class ObjectAgnosticPrompts(nn.Module):
         """
         deep: Tensor = self.deep
         if self.settings.deep_cast == "fp16":
-            deep = deep.half().to(deep)
+            # Each sentence its own copy, so that gradients are rounded before they are summed.
+            deep = deep[:, None].expand(-1, len(self.sentences), -1, -1).half().to(deep)
         features = text(
             self.embeddings(),
             self.get_buffer("_ends"),

@@ -54,7 +54,7 @@ class TextTower(nn.Module):
         self,
         embeddings: Float[Tensor, "prompts tokens width"],
         end_index: Int[Tensor, "prompts"],
-        deep: Float[Tensor, "sets deep_tokens width"] | None = None,
+        deep: Float[Tensor, "sets *prompts deep_tokens width"] | None = None,
         *,
         deep_first: int = 2,
     ) -> Float[Tensor, "prompts joint"]:
@@ -64,7 +64,8 @@ class TextTower(nn.Module):
             embeddings: Word embeddings, without positions.
             end_index: Where each sentence's end token stands.
             deep: Learnable tokens: set i replaces the positions right behind the start token
-                before block ``deep_first + i``, so that each layer sees fresh ones.
+                before block ``deep_first + i``, so that each layer sees fresh ones. They are the
+                same for all sentences, or each has its own.
             deep_first: One-based block before which the first set is put in.
 
         Returns:

@@ -183,6 +183,7 @@ def _save(
         "learned": model.learned_state(),
         "optimiser": optimiser.state_dict(),
         "settings": json.dumps(settings.to_json()),
+        "model": json.dumps(model.settings.to_json()),
         "backbone": model.backbone.digest,
         "losses": losses,
     }
@@ -201,6 +202,8 @@ def _resume(
         # Older states lack what was added since; they were trained with its defaults.
         started = TrainSettings().to_json() | json.loads(state["settings"])
         method = state.get("method", "headclip")
+        made_of = json.dumps(model.settings.to_json())
+        same_model = (method, state.get("model", made_of)) == (model.method, made_of)
     except Exception as error:  # a damaged state can break anywhere in the unpickler
         raise UnusableWeights(
             f"{path} is missing or damaged, so the training cannot be resumed; start it anew "
@@ -208,7 +211,7 @@ def _resume(
             code="state-unreadable",
         ) from error
     same = json.loads(json.dumps(started | {"epochs": settings.epochs}))
-    if method != model.method or same != json.loads(json.dumps(settings.to_json())):
+    if not same_model or same != json.loads(json.dumps(settings.to_json())):
         raise InvalidSettings(
             "The training in this folder was started with other settings; resume it with the same "
             "ones (only --epochs may change), or start anew without --resume.",
