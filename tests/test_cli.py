@@ -18,11 +18,15 @@ from headclip_med.cli import main
 from headclip_med.cli.options import add_settings, field_docstrings, layers, settings_from
 from headclip_med.models import loading
 from headclip_med.settings import HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings
+from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from tests.bright import BrightModel
 from tests.phantoms import write_phantom
 
 COMMANDS = ("demo", "screen", "train", "evaluate", "weights")
-SETTINGS = (HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings)
+SETTINGS = (
+    HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings, AnomalyClipSettings,
+    AdaClipSettings,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -78,6 +82,7 @@ def test_options_become_settings_of_their_type() -> None:
         window="40,80", threshold=0.25, pooling="max"
     )
     assert layers("4,6") == (4, 6)
+    assert layers("none") == ()
 
 
 def test_screening_prints_results_on_stdout_only(

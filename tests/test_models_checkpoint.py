@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import open_clip
@@ -11,10 +12,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.checkpoint import read_checkpoint, restore, write_checkpoint
+from headclip_med.models.adaclip import AdaClip, adaclip_from
+from headclip_med.models.anomalyclip import AnomalyClip, anomalyclip_from
+from headclip_med.models.checkpoint import FORMAT, read_checkpoint, restore, write_checkpoint
 from headclip_med.models.headclip import HeadClip
 from headclip_med.models.loading import choose_device, load_model
 from headclip_med.settings import ScoreSettings
+from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from tests import tiny
 
 
@@ -53,6 +57,45 @@ def test_a_checkpoint_holds_only_what_was_learned(written: tuple[HeadClip, Path]
         assert set(file.keys()) == {"context", "deep", "head_weights"}
     assert path.stat().st_size < 20_000
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_without_a_method_is_headclips(written: tuple[HeadClip, Path]) -> None:
+    model, path = written
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()[FORMAT])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    assert header.pop("method") == "headclip"
+    save_file(tensors, path, metadata={FORMAT: json.dumps(header)})
+    older = read_checkpoint(path)
+    assert (older.method, older.settings) == ("headclip", model.settings)
+    assert torch.equal(restore(older, tiny.backbone()).head_weights, model.head_weights)
+    save_file(tensors, path, metadata={FORMAT: json.dumps({**header, "method": "newer"})})
+    with pytest.raises(UnusableWeights, match="from another version"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        AnomalyClip(tiny.backbone(), AnomalyClipSettings(feature_layers=(2, 4), deep_layers=3)),
+        AdaClip(tiny.backbone(), AdaClipSettings(class_name="brain", prompt_depth=2)),
+    ],
+    ids=["anomalyclip", "adaclip"],
+)
+def test_every_trained_method_has_the_same_form_of_file(
+    model: AnomalyClip | AdaClip, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    write_checkpoint(path, model, scores=ScoreSettings(), threshold=0.25, training={})
+    checkpoint = read_checkpoint(path)
+    assert (checkpoint.method, checkpoint.settings) == (model.method, model.settings)
+    load = anomalyclip_from if model.method == "anomalyclip" else adaclip_from
+    judged, images = load(checkpoint, tiny.backbone()), tiny.images()
+    assert judged.threshold == 0.25
+    expected = model.fold(scores=ScoreSettings()).predict(images)
+    torch.testing.assert_close(judged.predict(images).map, expected.map)
+    with pytest.raises(UnusableWeights, match=f"checkpoint of {model.method}, not of headclip"):
+        restore(checkpoint, tiny.backbone())
 
 
 def test_the_same_training_gives_the_same_bytes(written: tuple[HeadClip, Path]) -> None:

@@ -15,6 +15,7 @@ from headclip_med.cli import main
 from headclip_med.datasets import mvtec
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.pipelines.examples import Examples, resize_mask
+from headclip_med.settings_learned import PUBLISHED_TRAINING
 
 
 def mvtec_folder(root: Path, *, categories: tuple[str, ...] = ("nut", "tile")) -> Path:
@@ -90,3 +91,49 @@ def test_a_missing_mask_names_its_image(tmp_path: Path, capsys: pytest.CaptureFi
     assert code == 1
     assert "001" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("anomalyclip", ["--feature-layers", "3,6"]), ("adaclip", ["--clusters", "4"])],
+)
+def test_the_compared_methods_are_trained_as_well(
+    method: str, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = mvtec_folder(tmp_path / "data", categories=("nut",))
+    arguments = ["train", "--method", method, "--data", f"mvtec:{data}", "--epochs", "1",
+                 "--batch-size", "4", "--device", "cpu", "--json", *options]  # fmt: skip
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert Path(printed["checkpoint"]).name == f"{method}.safetensors"
+    checkpoint = read_checkpoint(Path(printed["checkpoint"]))
+    assert checkpoint.method == method
+    assert checkpoint.scores.joint_weight == 1
+    assert 0 <= checkpoint.threshold <= 1
+    asked = (3, 6) if method == "anomalyclip" else 4
+    assert asked in (getattr(checkpoint.settings, "feature_layers", None),
+                     getattr(checkpoint.settings, "clusters", None))  # fmt: skip
+    published = PUBLISHED_TRAINING[method]
+    assert checkpoint.training["settings"]["learning_rate"] == published.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("options", "saying"),
+    [
+        (["--method", "winclip"], "winclip needs no training"),
+        (["--method", "anovl"], "anovl needs no training"),
+        (["--method", "padim"], "There is no method 'padim' to train"),
+        (["--method", "anomalyclip", "--clusters", "3"], "--clusters is an option of adaclip"),
+        (["--fusion"], "--fusion is an option of adaclip, and headclip has none like it"),
+        (["--method", "adaclip", "--feature-layers", "99"], "Layer 99 lies beyond"),
+    ],
+)
+def test_a_method_asked_for_what_it_lacks_says_so_in_one_line(
+    options: list[str], saying: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = mvtec_folder(tmp_path / "data", categories=("nut",)), tmp_path / "run"
+    assert main(["train", "--data", f"mvtec:{data}", "--out", str(out), *options]) == 2
+    error = capsys.readouterr().err
+    assert saying in error
+    assert len(error.strip().splitlines()) == 1
+    assert not out.exists()
