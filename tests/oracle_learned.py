@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,16 +20,17 @@ from headclip_med.models.adaclip import AdaClip, HybridFeatures, mean_map, promp
 from headclip_med.models.anomalyclip import AnomalyClip, image_score
 from headclip_med.models.anomalyclip import mean_map as mean_level_map
 from headclip_med.models.clip import Backbone
-from headclip_med.models.fusion import Clustering, k_means, most_abnormal, semantic_centre
+from headclip_med.models.fusion import Clustering, most_abnormal, semantic_centre
 from headclip_med.models.published import fit_published
 from headclip_med.models.similarity import smooth, unit, upsample
-from headclip_med.settings import ScoreSettings
+from headclip_med.settings import SIGMA_REFERENCE_PX, ScoreSettings
 from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from tests import oracle
 
 FEATURES, PROBABILITIES, LOGITS, MAPS = 1e-5, 5e-6, 2e-4, 1e-5
 HALF_FEATURES = 1e-4
 SIGMA_PX = 4.0
+"""Where a folder does not state it."""
 
 
 class Stage(NamedTuple):
@@ -123,39 +125,37 @@ def anomalyclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[St
         yield stage("similarity map", upsample(patches, side, side), maps, PROBABILITIES)
     summed = len(layers) * mean_level_map(logits, side, side)
     yield stage("map", summed, theirs[f"{run}/anomaly_map_raw"], 2e-5)
-    smoothed = smooth(summed, SIGMA_PX)
+    sigma_px = float(oracle.config(folder).get("sigma", SIGMA_PX))
+    smoothed = smooth(summed, sigma_px)
     yield stage("smoothed map", smoothed, theirs[f"{run}/anomaly_map_smoothed"], 2e-5)
     yield stage("image score", image_score(logits), theirs[f"{run}/image_score"], PROBABILITIES)
-    found = model.fold(scores=scores_at(side)).predict(images)
+    found = model.fold(scores=scores_at(side, sigma_px)).predict(images)
     both = theirs[f"{run}/anomaly_map_smoothed"]
     yield stage("predicted map", len(layers) * found.map, both, 2e-5)
     score = theirs[f"{run}/image_score"]
     yield stage("predicted score", found.global_score, score, PROBABILITIES)
 
 
-def scores_at(side: int) -> ScoreSettings:
-    """The published sigma of 4 px, at this size."""
-    return ScoreSettings(sigma_px=SIGMA_PX * 518 / side)
+def scores_at(side: int, sigma_px: float = SIGMA_PX) -> ScoreSettings:
+    """A sigma of so many pixels at this size."""
+    return ScoreSettings(sigma_px=sigma_px * SIGMA_REFERENCE_PX / side)
 
 
 # --- AdaCLIP ---------------------------------------------------------------------------------
 
-ADACLIP_RUNS: dict[str, dict[str, Any]] = {
-    "native_quickgelu": {"mlp_activation": "trained-with"},
-    "native_gelu": {},
-    "other_gelu": {},
-    "other_quickgelu": {"mlp_activation": "trained-with"},
-    "native_half": {"mlp_activation": "trained-with", "prompt_cast": "fp16"},
-    "native_S_nohsf": {"mlp_activation": "trained-with", "prompts": "static", "fusion": False},
-    "native_D_visualonly_nohsf": {
-        "mlp_activation": "trained-with", "prompts": "dynamic", "prompted_towers": "image",
-        "fusion": False,
-    },
-    "native_noprompt_nohsf": {
-        "mlp_activation": "trained-with", "prompted_towers": "none", "fusion": False,
-    },
-}  # fmt: skip
-KMEANS_SEED = 1234
+
+def adaclip_settings(run: str) -> dict[str, Any]:
+    """Read off the name of a run how its settings differ from the published ones."""
+    parts = run.split("_")
+    prompts = "static" if "S" in parts else "dynamic" if "D" in parts else "static+dynamic"
+    towers = "image" if "visualonly" in parts else "none" if "noprompt" in parts else "both"
+    return {
+        "mlp_activation": "gelu" if "gelu" in parts else "trained-with",
+        "prompt_cast": "fp16" if "half" in parts else "none",
+        "prompts": prompts,
+        "prompted_towers": towers,
+        "fusion": "nohsf" not in parts,
+    }
 
 
 def adaclip(oracles: Path, towers: Backbone, **more: Any) -> AdaClip:
@@ -167,7 +167,7 @@ def adaclip(oracles: Path, towers: Backbone, **more: Any) -> AdaClip:
         "prompt_tokens": stated["prompting_length"],
         "feature_layers": tuple(stated["output_layers"]),
         "clusters": stated["k_clusters"],
-        "cluster_seed": KMEANS_SEED,
+        "cluster_seed": int(re.search(r"\d+", str(stated["kmeans_seed"])).group()),  # type: ignore[union-attr]
         "prompt_cast": "none",
     }
     model = AdaClip(towers, AdaClipSettings(**{**settings, **more}))
@@ -184,7 +184,7 @@ def stored_labels(theirs: NpzFile, key: str) -> Clustering:
 def adaclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage]:
     folder = oracles / "adaclip"
     theirs, stated = oracle.arrays(folder, "outputs"), oracle.config(folder)
-    model = adaclip(oracles, towers, **ADACLIP_RUNS[run])
+    model = adaclip(oracles, towers, **adaclip_settings(run))
     count = len(theirs[f"{run}/image_score"])
     images, names = images_of(folder, run, count), stated["class_names"][:count]
     side = images.shape[-1]
@@ -234,9 +234,6 @@ def _fusion_stages(
             features.patches, chosen, clusters, stored_labels(theirs, f"{run}/hsf/cluster_labels")
         )
         yield stage("fused centre", centre, theirs[f"{run}/hsf/clustered_feature"], FEATURES)
-        # With a start of its own k-means is free to number and to cut clusters otherwise.
-        own = semantic_centre(features.patches, chosen, clusters, k_means(KMEANS_SEED))
-        yield stage("own k-means", own, theirs[f"{run}/hsf/clustered_feature"], FEATURES)
         clustering = stored_labels(theirs, f"{run}/hsf/cluster_labels")
     probabilities = model.image_probabilities(features, clustering)
     yield stage("score", probabilities, theirs[f"{run}/score_probs"], PROBABILITIES)
@@ -246,25 +243,33 @@ def _fusion_stages(
 
 # --- the table -------------------------------------------------------------------------------
 
-ANOMALYCLIP_RUNS = ("native", "other", "native_after_other", "native_nodpam", "native_all_dpam")
+UNUSED_RUNS = ("native_ffn",)
+"""With MLPs on the local path, which none of AnomalyCLIP's scripts asks for."""
+
+
+def runs_of(folder: Path) -> list[str]:
+    """Name the runs that a folder has predictions of."""
+    files = oracle.arrays(folder, "outputs").files
+    runs = sorted(
+        name.removesuffix("/image_score") for name in files if name.endswith("/image_score")
+    )
+    return [run for run in runs if run not in UNUSED_RUNS]
+
+
+STAGES = {"anomalyclip": anomalyclip_stages, "adaclip": adaclip_stages}
 
 
 @torch.no_grad()
-def worst(
-    stages: Callable[[Path, Backbone, str], Iterator[Stage]], runs: tuple[str, ...], oracles: Path
-) -> dict[str, float]:
+def worst(oracles: Path, method: str) -> dict[str, float]:
+    """Find the largest relative error of every stage over all runs."""
     towers, found = oracle.backbone(oracles), dict[str, float]()
-    for run in runs:
-        for one in stages(oracles, towers, run):
+    for run in runs_of(oracles / method):
+        for one in STAGES[method](oracles, towers, run):
             found[one.name] = max(found.get(one.name, 0.0), one.relative_error)
     return found
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    for method, stages, runs in (
-        ("anomalyclip", anomalyclip_stages, ANOMALYCLIP_RUNS),
-        ("adaclip", adaclip_stages, tuple(ADACLIP_RUNS)),
-    ):
-        for name, error in worst(stages, runs, folder).items():
-            print(f"{method:12s} {name:24s} {error:.1e}")  # noqa: T201
+    for name in STAGES:
+        for what, error in worst(Path(sys.argv[1]), name).items():
+            print(f"{name:12s} {what:24s} {error:.1e}")  # noqa: T201

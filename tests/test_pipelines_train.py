@@ -113,6 +113,12 @@ def test_the_compared_methods_are_trained_as_well(
     asked = (3, 6) if method == "anomalyclip" else 4
     assert asked in (getattr(checkpoint.settings, "feature_layers", None),
                      getattr(checkpoint.settings, "clusters", None))  # fmt: skip
+    loaded = load_model(printed["checkpoint"], device="cpu")
+    assert loaded.describe()["method"] == method
+    image, results = data / "nut/test/scratch/000.png", tmp_path / "results"
+    screened = ["screen", str(image), "--out", str(results),
+                "--model", printed["checkpoint"], "--device", "cpu"]  # fmt: skip
+    assert main(screened) == 0
     published = PUBLISHED_TRAINING[method]
     assert checkpoint.training["settings"]["learning_rate"] == published.learning_rate
 

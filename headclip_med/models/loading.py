@@ -9,9 +9,11 @@ import torch
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.models.backbones import EMBEDDED_NAME, EMBEDDED_PATH, load_backbone
-from headclip_med.models.checkpoint import read_checkpoint, restore
+from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.folded import FoldedHeadClip, Precision
 from headclip_med.models.headclip import HeadClip
+from headclip_med.models.judging import JudgingModel
+from headclip_med.models.trained import model_from
 from headclip_med.models.weights import Activation
 
 EMBEDDED_CHECKPOINT = EMBEDDED_PATH.with_name("headclip-mini.checkpoint.safetensors")
@@ -29,7 +31,7 @@ def load_model(
     """Load a model that judges images.
 
     Args:
-        name: ``headclip-mini``; a HeadCLIP checkpoint, which names its own backbone; or, with
+        name: ``headclip-mini``; a checkpoint, which names its method and backbone; or, with
             ``weights="random"``, a backbone of open_clip's registry, for tests and benchmarks.
         weights: The backbone's weights, where its name alone does not lead to them: a file, a tag
             of open_clip's registry, or ``random``.
@@ -50,7 +52,7 @@ def load_model(
 
 def _load(
     name: str, weights: str | Path | None, activation: Activation | None, seed: int
-) -> FoldedHeadClip:
+) -> FoldedHeadClip | JudgingModel:
     if name == EMBEDDED_NAME:
         return _from_checkpoint(EMBEDDED_CHECKPOINT, None, None, seed)
     if name.endswith(".safetensors"):
@@ -69,7 +71,7 @@ def _load(
 
 def _from_checkpoint(
     path: Path, weights: str | Path | None, activation: Activation | None, seed: int
-) -> FoldedHeadClip:
+) -> FoldedHeadClip | JudgingModel:
     checkpoint = read_checkpoint(path)
     stated = checkpoint.backbone
     if weights is None and stated["weights"] not in ("embedded", "file"):
@@ -84,8 +86,7 @@ def _from_checkpoint(
         "training": dict(checkpoint.training),
         "calibrated": False,
     }
-    model = restore(checkpoint, towers)
-    return model.fold(scores=checkpoint.scores, threshold=checkpoint.threshold, about=about)
+    return model_from(checkpoint, towers, about=about)
 
 
 def choose_device(device: str) -> torch.device:
