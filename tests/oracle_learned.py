@@ -196,7 +196,7 @@ def adaclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage]
             yield stage(f"dynamic {tower} prompts", generator(plain), dynamic, FEATURES)
     # A last digit in float32 can tip a prompt to the next float16, and from there on everything.
     wide = HALF_FEATURES if model.settings.prompt_cast == "fp16" else FEATURES
-    prompts, _ = model.prompts_for(images)
+    prompts, _ = model.prompts_for(count, model.plain_feature(images))
     vision = model.backbone.vision
     token, levels = prompted_pass(vision, images, prompts, model.feature_layers)
     prompted = theirs[f"{run}/prompted_image_feature"]

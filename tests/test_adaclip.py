@@ -170,7 +170,7 @@ def test_a_batch_is_its_images_one_by_one() -> None:
 @pytest.mark.parametrize("towers", ["both", "image", "text", "none"])
 def test_every_combination_of_prompts_runs(prompts: str, towers: str) -> None:
     built = model(prompts=prompts, prompted_towers=towers)
-    found = built.prompts_for(tiny.images(3))
+    found = built.prompts_for(3, built.plain_feature(tiny.images(3)))
     for tower, made in zip(("image", "text"), found, strict=True):
         assert (made is not None) == (towers in ("both", tower))
         per_image = "dynamic" in prompts or tower == "image"

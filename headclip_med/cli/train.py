@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     dataset = open_dataset(arguments.data)
     from headclip_med.models.backbones import load_backbone
-    from headclip_med.models.folded import default_image_size
+    from headclip_med.models.judging import default_image_size
     from headclip_med.models.loading import choose_device
     from headclip_med.pipelines.examples import Examples
     from headclip_med.pipelines.train import train

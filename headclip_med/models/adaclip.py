@@ -34,10 +34,10 @@ from headclip_med.models.adaclip_prompts import (
 )
 from headclip_med.models.checkpoint import Checkpoint, fit_learned, settings_for
 from headclip_med.models.clip import Backbone, variant
-from headclip_med.models.folded import Use, default_image_size
 from headclip_med.models.fusion import Clustering, fuse, k_means, most_abnormal, semantic_centre
-from headclip_med.models.judging import JudgingModel, quarter_layers
-from headclip_med.models.vision import VisionTower
+from headclip_med.models.judging import JudgingModel, Use, default_image_size, quarter_layers
+from headclip_med.models.trunk import TrunkReader
+from headclip_med.models.vision import BlockOutput, VisionTower
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
 from headclip_med.settings_learned import AdaClipSettings
@@ -117,6 +117,7 @@ class AdaClip(nn.Module):
         images: Float[Tensor, "batch 3 height width"],
         class_names: Sequence[str] | None = None,
         *,
+        plain: Float[Tensor, "batch joint"] | None = None,
         trunk: TrunkContext = nullcontext,
     ) -> HybridFeatures:
         """Run both towers, prompted.
@@ -124,10 +125,13 @@ class AdaClip(nn.Module):
         Args:
             images: Normalised as the backbone wants it.
             class_names: What each image shows; the settings' ``class_name`` by default.
+            plain: Their plain features, where they are known already.
             trunk: What the blocks of the image tower are run in, for example an autocast.
         """
         names = class_names or [self.settings.class_name] * len(images)
-        image_prompts, text_prompts = self.prompts_for(images, trunk=trunk)
+        if plain is None and self.needs_plain:
+            plain = self.plain_feature(images)
+        image_prompts, text_prompts = self.prompts_for(len(images), plain)
         vision = self.backbone.vision
         with trunk():
             token, levels = prompted_pass(vision, images, image_prompts, self.feature_layers)
@@ -141,17 +145,24 @@ class AdaClip(nn.Module):
             (images.shape[-2] // patch, images.shape[-1] // patch),
         )
 
+    @property
+    def needs_plain(self) -> bool:
+        """Whether anything is made from CLIP's own image feature."""
+        return "dynamic" in self.settings.prompts and self.settings.prompted_towers != "none"
+
     def prompts_for(
-        self, images: Float[Tensor, "batch 3 height width"], *, trunk: TrunkContext = nullcontext
+        self, count: int, plain: Float[Tensor, "batch joint"] | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """Make the prompts of the image tower and of the text tower (rows, depth, tokens, width).
 
         The image tower's have a row per image. The text tower's have one as well where they are
         dynamic, else one for all; they are rounded later, as each sentence sees them.
+
+        Args:
+            count: Of images.
+            plain: Their plain features; None where nothing is made from them.
         """
         kinds, towers = self.settings.prompts, self.settings.prompted_towers
-        wanted = "dynamic" in kinds and towers != "none"
-        feature = self.plain_feature(images, trunk=trunk) if wanted else None
         found: list[Tensor | None] = []
         for tower, static, dynamic in (
             ("image", self.static_image, self.dynamic_image),
@@ -159,10 +170,10 @@ class AdaClip(nn.Module):
         ):
             prompted = towers in ("both", tower)
             fixed = static() if prompted and "static" in kinds else None
-            made = dynamic(feature) if prompted and feature is not None else None
+            made = dynamic(plain) if prompted and plain is not None and self.needs_plain else None
             prompts = hybrid_prompts(fixed, made)
             if prompts is not None:
-                rows = len(images) if tower == "image" else -1
+                rows = count if tower == "image" else -1
                 prompts = prompts.expand(rows, self.settings.prompt_depth, -1, -1)
             found.append(prompts)
         for_images, for_text = found
@@ -172,13 +183,12 @@ class AdaClip(nn.Module):
 
     @torch.no_grad()
     def plain_feature(
-        self, images: Float[Tensor, "batch 3 height width"], *, trunk: TrunkContext = nullcontext
+        self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch joint"]:
         """Give CLIP's own image feature, not normalised; nothing is learned through it."""
         vision = self.backbone.vision
-        with trunk():
-            *_, last = vision.walk(images)
-        return vision.project(last.tokens[:, 0].float())
+        *_, last = vision.walk(images)
+        return vision.project(last.tokens[:, 0])
 
     def text_features(
         self,
@@ -281,13 +291,49 @@ class FoldedAdaClip(JudgingModel):
         layers = {"feature_layers": list(self.model.feature_layers)}
         return {**super().describe(), **layers, "class_name": self.class_name}
 
-    def judge(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
-        """Judge normalised images; the map is not smoothed yet."""
+    @torch.no_grad()
+    def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+        """Judge a batch of images; without dynamic prompts the plain pass is left out."""
+        if self.model.needs_plain:
+            return super().predict(images)
+        return self.judge(self.prepare(images), None)
+
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+        """Start reading the plain pass over prepared images; the prompted one follows it."""
+        return _PlainReader(self, images)
+
+    def judge(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        plain: Float[Tensor, "batch joint"] | None,
+    ) -> Prediction:
+        """Run the prompted pass over prepared images.
+
+        Args:
+            images: Prepared.
+            plain: Their plain features; None where nothing is made from them.
+        """
         names = [self.class_name] * len(images)
-        features = self.model(images, names, trunk=self._autocast)
+        features = self.model(images, names, plain=plain, trunk=self.trunk_context)
         probability = self.model.image_probabilities(features)
         maps = mean_map(self.model.level_maps(features, *images.shape[-2:]))
-        return Prediction(maps, probability[:, 1])
+        return self.smoothed(maps, probability[:, 1])
+
+
+class _PlainReader:
+    local_layers = ()
+
+    def __init__(self, model: FoldedAdaClip, images: Tensor) -> None:
+        self._model, self._images = model, images
+        self._token: Tensor | None = None
+
+    def read(self, block: BlockOutput) -> None:
+        self._token = block.tokens[:, 0]
+
+    def finish(self) -> Prediction:
+        if self._token is None:
+            raise AssertionError("a tower has blocks")
+        return self._model.judge(self._images, self._model.vision.project(self._token.float()))
 
 
 def mean_map(

@@ -26,11 +26,12 @@ from torch import Tensor, nn
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.checkpoint import Checkpoint, fit_learned, settings_for
 from headclip_med.models.clip import Backbone, variant
-from headclip_med.models.folded import Use, default_image_size, project_class_token
-from headclip_med.models.judging import JudgingModel, quarter_layers
+from headclip_med.models.folded import project_class_token
+from headclip_med.models.judging import JudgingModel, Use, default_image_size, quarter_layers
 from headclip_med.models.prompts import ObjectAgnosticPrompts
 from headclip_med.models.similarity import anomaly_map, similarity_logits, unit
-from headclip_med.models.vision import VisionTower
+from headclip_med.models.trunk import TrunkReader
+from headclip_med.models.vision import BlockOutput, VisionTower
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
 from headclip_med.settings_learned import AnomalyClipSettings
@@ -111,12 +112,11 @@ class AnomalyClip(nn.Module):
         Args:
             images: Values in [0, 1].
         """
-        return freeze_levels(
-            self.backbone.vision,
-            self.backbone.normalise(images),
-            (self.local_layers, self.feature_layers),
-            class_token_norm=self.settings.class_token_norm,
-        )
+        vision, layers = self.backbone.vision, (self.local_layers, self.feature_layers)
+        reader = LevelReader(vision, layers, norm=self.settings.class_token_norm)
+        for block in vision.walk(self.backbone.normalise(images), reader.local_layers):
+            reader.read(block)
+        return reader.features(*images.shape[-2:])
 
     def forward(self, frozen: FrozenLevels) -> LevelLogits:
         """Compare the class token and every layer's patches with the learned sentences."""
@@ -165,13 +165,70 @@ class FoldedAnomalyClip(JudgingModel):
         layers = {"local_layers": list(local), "feature_layers": list(features)}
         return {**super().describe(), **layers}
 
-    def judge(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
-        """Judge normalised images; the map is not smoothed yet."""
-        with self._autocast():
-            frozen = freeze_levels(self.vision, images, self._layers, class_token_norm=self._norm)
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+        """Start reading a pass over prepared images."""
+        return _JudgingReader(self, LevelReader(self.vision, self._layers, norm=self._norm), images)
+
+    def judge(self, frozen: FrozenLevels, height: int, width: int) -> Prediction:
+        """Turn frozen features of images of this size into maps and scores."""
         logits = compare(frozen, self.get_buffer("_text"), self._temperature)
-        height, width = images.shape[-2:]
-        return Prediction(mean_map(logits, height, width), image_score(logits))
+        return self.smoothed(mean_map(logits, height, width), image_score(logits))
+
+
+class LevelReader:
+    """Sums the value-value heads beside the trunk from the first local layer on.
+
+    A feature layer before the first local one gives the trunk's own tokens. The local path has no
+    MLP, and never feeds back.
+
+    Args:
+        vision: The frozen tower.
+        layers: The local layers, and the feature layers.
+        norm: Whether the class token passes the final norm.
+    """
+
+    def __init__(
+        self, vision: VisionTower, layers: tuple[tuple[int, ...], tuple[int, ...]], *, norm: bool
+    ) -> None:
+        local, self.feature_layers = layers
+        last = max(self.feature_layers)
+        self.local_layers = tuple(layer for layer in local if layer <= last)
+        self._vision, self._norm = vision, norm
+        self._stream: Tensor | None = None
+        self._token: Tensor | None = None
+        self._levels: dict[int, Tensor] = {}
+
+    def read(self, block: BlockOutput) -> None:
+        """Take a block's heads and tokens."""
+        stream = self._stream
+        if block.heads is not None and block.layer in self.local_layers:
+            stream = block.tokens_in[:, 1:].float() if stream is None else stream
+            stream = self._vision.add_heads(stream, block.layer, block.heads[:, :, 1:])
+        if block.layer in self.feature_layers:
+            self._levels[block.layer] = block.tokens[:, 1:] if stream is None else stream
+        self._stream, self._token = stream, block.tokens[:, 0]
+
+    def features(self, height: int, width: int) -> FrozenLevels:
+        """Project what was read, of images of this size; float32 from the final norm on."""
+        if self._token is None:
+            raise AssertionError("a tower has blocks")
+        patch = self._vision.patch_px
+        levels = [self._vision.project(self._levels[one].float()) for one in self.feature_layers]
+        return FrozenLevels(
+            unit(project_class_token(self._vision, self._token.float(), norm=self._norm)),
+            tuple(unit(level) for level in levels),
+            (height // patch, width // patch),
+        )
+
+
+class _JudgingReader:
+    def __init__(self, model: FoldedAnomalyClip, levels: LevelReader, images: Tensor) -> None:
+        self._model, self._levels = model, levels
+        self._size: tuple[int, int] = (images.shape[-2], images.shape[-1])
+        self.local_layers, self.read = levels.local_layers, levels.read
+
+    def finish(self) -> Prediction:
+        return self._model.judge(self._levels.features(*self._size), *self._size)
 
 
 def image_score(logits: LevelLogits) -> Float[Tensor, "batch"]:
@@ -200,46 +257,6 @@ def compare(
         similarity_logits(frozen.global_token, text, temperature),
         tuple(level.transpose(1, 2).reshape(-1, 2, rows, columns) for level in levels),
     )
-
-
-def freeze_levels(
-    vision: VisionTower,
-    images: Float[Tensor, "batch 3 height width"],
-    layers: tuple[tuple[int, ...], tuple[int, ...]],
-    *,
-    class_token_norm: bool,
-) -> FrozenLevels:
-    """Run the trunk, and sum the value-value heads beside it from the first local layer on.
-
-    A feature layer before the first local one gives the trunk's own tokens. The local path has no
-    MLP, and never feeds back.
-
-    Args:
-        vision: The frozen tower.
-        images: Normalised.
-        layers: The local layers, and the feature layers.
-        class_token_norm: Whether the class token passes the final norm.
-    """
-    local_layers, feature_layers = layers
-    wanted = [layer for layer in local_layers if layer <= max(feature_layers)]
-    stream, tokens, levels = None, None, {}
-    for block in vision.walk(images, wanted):
-        tokens = block.tokens
-        if block.heads is not None:
-            stream = block.tokens_in[:, 1:].float() if stream is None else stream
-            stream = vision.add_heads(stream, block.layer, block.heads[:, :, 1:])
-        if block.layer in feature_layers:
-            levels[block.layer] = tokens[:, 1:] if stream is None else stream
-    if tokens is None:
-        raise AssertionError("a tower has blocks")
-    patch = vision.patch_px
-    with torch.autocast(images.device.type, enabled=False):  # float32 from the final norm on
-        token = project_class_token(vision, tokens[:, 0].float(), norm=class_token_norm)
-        return FrozenLevels(
-            unit(token),
-            tuple(unit(vision.project(levels[layer].float())) for layer in feature_layers),
-            (images.shape[-2] // patch, images.shape[-1] // patch),
-        )
 
 
 def chosen_layers(

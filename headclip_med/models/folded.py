@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from copy import copy
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,30 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headclip_med.models.clip import Backbone
+from headclip_med.models.judging import JudgingModel, Use
 from headclip_med.models.similarity import anomaly_map, similarity_logits, unit
-from headclip_med.models.vision import VisionTower
+from headclip_med.models.trunk import TrunkReader
+from headclip_med.models.vision import BlockOutput, VisionTower
 from headclip_med.prediction import Prediction
-from headclip_med.settings import HeadClipSettings, ScoreSettings
-
-Precision = Literal["fp32", "bf16"]
+from headclip_med.settings import HeadClipSettings
 
 
-@dataclass(frozen=True)
-class Use:
-    """How a trained model is to be used, and where it comes from.
-
-    Attributes:
-        scores: How maps become scores.
-        threshold: Map value from which a pixel counts as abnormal.
-        about: Plain JSON values that ``describe`` adds.
-    """
-
-    scores: ScoreSettings = field(default_factory=ScoreSettings)
-    threshold: float = 0.5
-    about: Mapping[str, object] = field(default_factory=dict)
-
-
-class FoldedHeadClip(nn.Module):
+class FoldedHeadClip(JudgingModel):
     """The inference form of HeadCLIP, an ``AnomalyModel``.
 
     Args:
@@ -49,6 +30,8 @@ class FoldedHeadClip(nn.Module):
         use: How it is to be used.
     """
 
+    settings: HeadClipSettings
+
     def __init__(
         self,
         backbone: Backbone,
@@ -59,17 +42,7 @@ class FoldedHeadClip(nn.Module):
         settings: HeadClipSettings,
         use: Use,
     ) -> None:
-        super().__init__()
-        self.vision: VisionTower = backbone.vision
-        self.settings = settings
-        self.use = use
-        self.precision: Precision = "fp32"
-        self._backbone = {
-            "name": backbone.name,
-            "weights": backbone.weights,
-            "digest": backbone.digest,
-            "activation": backbone.activation,
-        }
+        super().__init__(backbone, method="headclip", settings=settings, use=use)
         self.local_layers = local_layers
         projections = [
             _fold(self.vision.blocks[layer - 1], weights)
@@ -78,94 +51,68 @@ class FoldedHeadClip(nn.Module):
         self.register_buffer("_weights", torch.stack([weight for weight, _ in projections]))
         self.register_buffer("_bias", torch.stack([bias for _, bias in projections]).sum(dim=0))
         self.register_buffer("_text", text)
-        self.register_buffer("_mean", backbone.get_buffer("_mean"))
-        self.register_buffer("_std", backbone.get_buffer("_std"))
         self.eval().requires_grad_(False)
-
-    @property
-    def image_size(self) -> int:
-        """Rows and columns of the images it was trained on, in pixels."""
-        return default_image_size(self.settings, self.vision)
-
-    @property
-    def scores(self) -> ScoreSettings:
-        """How its maps become scores."""
-        return self.use.scores
-
-    @property
-    def threshold(self) -> float:
-        """Map value from which a pixel counts as abnormal."""
-        return self.use.threshold
-
-    def with_scores(self, scores: ScoreSettings) -> FoldedHeadClip:
-        """Give the same model, its maps smoothed and scored otherwise; weights are shared."""
-        other = copy(self)
-        other.use = replace(self.use, scores=scores)
-        return other
 
     def describe(self) -> dict[str, object]:
         """Say what it is, in plain JSON values."""
-        return {
-            "method": "headclip",
-            "backbone": dict(self._backbone),
-            "precision": self.precision,
-            "image_size": self.image_size,
-            "local_layers": list(self.local_layers),
-            "settings": self.settings.to_json(),
-            "scores": self.scores.to_json(),
-            **self.use.about,
-        }
+        return {**super().describe(), "local_layers": list(self.local_layers)}
 
-    @torch.no_grad()
-    def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
-        """Judge a batch of images.
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+        """Start reading a pass over prepared images."""
+        return _FoldedReader(self, images)
 
-        Args:
-            images: Values in [0, 1]; sides a multiple of the patch. They are moved to the model's
-                device.
+    def weight_of(self, layer: int) -> Float[Tensor, "channels merged"]:
+        """Give a local layer's output projection, its head weights multiplied in."""
+        folded: Tensor = self.get_buffer("_weights")[self.local_layers.index(layer)]
+        return folded
 
-        Returns:
-            Map and global score, float32, on the model's device.
-        """
-        images = images.to(self.get_buffer("_text").device)
-        local, token = self._features(images)
-        text, temperature = self.get_buffer("_text"), self.settings.temperature
-        height, width = images.shape[-2:]
-        patch = self.vision.patch_px
-        patches = similarity_logits(unit(local), text, temperature).softmax(dim=-1)
-        grid = patches.transpose(1, 2).reshape(-1, 2, height // patch, width // patch)
-        sigma_px = self.scores.sigma_at(max(height, width))
-        whole = similarity_logits(unit(token), text, temperature).softmax(dim=-1)
-        return Prediction(anomaly_map(grid, height, width, sigma_px), whole[:, 1])
-
-    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Local and class tokens in the joint space; float32 from the final norm on."""
-        stream, tokens = None, None
-        normalised = (images - self.get_buffer("_mean")) / self.get_buffer("_std")
-        weights = dict(zip(self.local_layers, self.get_buffer("_weights"), strict=True))
-        with self._autocast():
-            for block in self.vision.walk(normalised, self.local_layers):
-                if block.heads is not None:
-                    merged = block.heads[:, :, 1:].transpose(1, 2).flatten(2)
-                    added = functional.linear(merged, weights[block.layer]).float()
-                    if stream is None:
-                        stream = self._start(block.tokens_in[:, 1:].float())
-                    stream = stream + added
-                tokens = block.tokens
-        if stream is None or tokens is None:
-            raise AssertionError("local layers lie inside the tower")  # checked when built
-        local = self.vision.project(stream)
-        norm = self.settings.class_token_norm
-        return local, project_class_token(self.vision, tokens[:, 0].float(), norm=norm)
-
-    def _start(self, entering: Tensor) -> Tensor:
+    def start(
+        self, entering: Float[Tensor, "batch patches channels"]
+    ) -> Float[Tensor, "batch patches channels"]:
+        """Give what the local stream starts from: all biases, and the residual where it is on."""
         bias = self.get_buffer("_bias")
         return entering + bias if self.settings.local_residual else bias.expand_as(entering)
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.get_buffer("_text").device.type, torch.bfloat16)
+    def judge(
+        self,
+        stream: Float[Tensor, "batch patches channels"],
+        token: Float[Tensor, "batch channels"],
+        size: tuple[int, int],
+    ) -> Prediction:
+        """Turn the summed local stream and the class token into maps and scores (eq. 9 and 12)."""
+        height, width = size
+        text, temperature = self.get_buffer("_text"), self.settings.temperature
+        local = unit(self.vision.project(stream))
+        patch = self.vision.patch_px
+        patches = similarity_logits(local, text, temperature).softmax(dim=-1)
+        grid = patches.transpose(1, 2).reshape(-1, 2, height // patch, width // patch)
+        whole = project_class_token(self.vision, token, norm=self.settings.class_token_norm)
+        score = similarity_logits(unit(whole), text, temperature).softmax(dim=-1)[:, 1]
+        return self.smoothed(anomaly_map(grid, height, width, 0.0), score)
+
+
+class _FoldedReader:
+    """Sums the weighted heads of the local layers (eq. 4 to 6)."""
+
+    def __init__(self, model: FoldedHeadClip, images: Tensor) -> None:
+        self._model, self.local_layers = model, model.local_layers
+        self._size: tuple[int, int] = (images.shape[-2], images.shape[-1])
+        self._stream: Tensor | None = None
+        self._token: Tensor | None = None
+
+    def read(self, block: BlockOutput) -> None:
+        if block.heads is not None and block.layer in self.local_layers:
+            merged = block.heads[:, :, 1:].transpose(1, 2).flatten(2)
+            added = functional.linear(merged, self._model.weight_of(block.layer)).float()
+            if self._stream is None:
+                self._stream = self._model.start(block.tokens_in[:, 1:].float())
+            self._stream = self._stream + added
+        self._token = block.tokens[:, 0]
+
+    def finish(self) -> Prediction:
+        if self._stream is None or self._token is None:
+            raise AssertionError("local layers lie inside the tower")  # checked when built
+        return self._model.judge(self._stream, self._token.float(), self._size)
 
 
 def project_class_token(
@@ -173,22 +120,6 @@ def project_class_token(
 ) -> Float[Tensor, "batch joint"]:
     """Take the class token into the joint space, with or without the final norm."""
     return vision.project(token) if norm else vision.project_without_norm(token)
-
-
-@runtime_checkable
-class HasImageSize(Protocol):
-    """The settings of a method that can be run at several sizes."""
-
-    @property
-    def image_size(self) -> int | None:
-        """Rows and columns of the images, in pixels, or None for the default."""
-
-
-def default_image_size(settings: HasImageSize, vision: VisionTower) -> int:
-    """Choose the image size that ``HeadClipSettings.image_size`` describes, in pixels."""
-    if settings.image_size is not None:
-        return settings.image_size
-    return 518 if (vision.image_size, vision.patch_px) == (336, 14) else vision.image_size
 
 
 def _fold(block: Any, weights: Tensor) -> tuple[Tensor, Tensor]:

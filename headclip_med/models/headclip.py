@@ -16,12 +16,8 @@ from torch import Tensor, nn
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip import Backbone
-from headclip_med.models.folded import (
-    FoldedHeadClip,
-    Use,
-    default_image_size,
-    project_class_token,
-)
+from headclip_med.models.folded import FoldedHeadClip, project_class_token
+from headclip_med.models.judging import Use, default_image_size
 from headclip_med.models.prompts import ObjectAgnosticPrompts
 from headclip_med.models.similarity import similarity_logits, unit
 from headclip_med.settings import HeadClipSettings, ScoreSettings

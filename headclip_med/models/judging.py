@@ -1,38 +1,61 @@
-"""What inference forms of learned methods share: all of ``AnomalyModel`` but the judging."""
+"""What inference forms of methods share: all of ``AnomalyModel`` but the reading of the trunk."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from headclip_med.models.clip import Backbone
-from headclip_med.models.folded import Precision, Use, default_image_size
 from headclip_med.models.similarity import smooth
+from headclip_med.models.trunk import TrunkReader, run_trunk
 from headclip_med.models.vision import VisionTower
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
 
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a trained model is to be used, and where it comes from.
+
+    Attributes:
+        scores: How maps become scores.
+        threshold: Map value from which a pixel counts as abnormal.
+        about: Plain JSON values that ``describe`` adds.
+    """
+
+    scores: ScoreSettings = field(default_factory=ScoreSettings)
+    threshold: float = 0.5
+    about: Mapping[str, object] = field(default_factory=dict)
+
 
 @runtime_checkable
-class MethodSettings(Protocol):
-    """What the settings of every method can do."""
+class HasImageSize(Protocol):
+    """The settings of a method that can be run at several sizes."""
 
     @property
     def image_size(self) -> int | None:
         """Rows and columns of the images, in pixels, or None for the default."""
+
+
+@runtime_checkable
+class MethodSettings(HasImageSize, Protocol):
+    """What the settings of every method can do."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values for a checkpoint's header and a result file."""
 
 
 class JudgingModel(nn.Module):
-    """An ``AnomalyModel`` whose subclass says how a batch is judged.
+    """An ``AnomalyModel`` whose subclass says how it reads the trunk.
 
     Args:
         backbone: Only its image tower is kept here.
@@ -92,7 +115,6 @@ class JudgingModel(nn.Module):
             **self.use.about,
         }
 
-    @torch.no_grad()
     def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
         """Judge a batch of images.
 
@@ -103,21 +125,46 @@ class JudgingModel(nn.Module):
         Returns:
             Smoothed map and global score, float32, on the model's device.
         """
-        mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
-        raw = self.judge((images.to(mean.device) - mean) / std)
-        sigma_px = self.scores.sigma_at(max(images.shape[-2:]))
-        return Prediction(smooth(raw.map.float(), sigma_px), raw.global_score.float())
+        return run_trunk([self], images)[0]
 
-    def judge(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
-        """Judge normalised images; the map is not smoothed yet."""
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+        """Start reading a pass over prepared images."""
         raise NotImplementedError
 
-    def _autocast(self) -> AbstractContextManager[object]:
+    def trunk_key(self, height: int, width: int) -> Hashable:
+        """Tell passes apart: models with the same key see the same blocks at this size."""
+        place = self.get_buffer("_mean").device
+        run = self.vision.run_key(height, width)
+        return self._backbone["digest"], self.precision, str(place), *run
+
+    def prepare(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Move images in [0, 1] to the model's device, and normalise them."""
+        mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
+        return (images.to(mean.device) - mean) / std
+
+    def trunk_context(self) -> AbstractContextManager[object]:
+        """Give what the blocks are run in: autocast, or nothing."""
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.get_buffer("_mean").device.type, torch.bfloat16)
+
+    def smoothed(
+        self, raw: Float[Tensor, "batch height width"], score: Float[Tensor, "batch"]
+    ) -> Prediction:
+        """Smooth a map as the model's scores want it."""
+        sigma_px = self.scores.sigma_at(max(raw.shape[-2:]))
+        return Prediction(smooth(raw.float(), sigma_px), score.float())
 
 
 def quarter_layers(depth: int, count: int = 4) -> tuple[int, ...]:
     """Choose layers evenly, the last one included: 6, 12, 18 and 24 of 24."""
     return tuple(dict.fromkeys(max(1, round(depth * one / count)) for one in range(1, count + 1)))
+
+
+def default_image_size(settings: HasImageSize, vision: VisionTower) -> int:
+    """Choose the image size that ``HeadClipSettings.image_size`` describes, in pixels."""
+    if settings.image_size is not None:
+        return settings.image_size
+    return 518 if (vision.image_size, vision.patch_px) == (336, 14) else vision.image_size

@@ -10,9 +10,8 @@ from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.models.backbones import EMBEDDED_NAME, EMBEDDED_PATH, load_backbone
 from headclip_med.models.checkpoint import read_checkpoint
-from headclip_med.models.folded import FoldedHeadClip, Precision
 from headclip_med.models.headclip import HeadClip
-from headclip_med.models.judging import JudgingModel
+from headclip_med.models.judging import JudgingModel, Precision
 from headclip_med.models.trained import model_from
 from headclip_med.models.weights import Activation
 
@@ -52,7 +51,7 @@ def load_model(
 
 def _load(
     name: str, weights: str | Path | None, activation: Activation | None, seed: int
-) -> FoldedHeadClip | JudgingModel:
+) -> JudgingModel:
     if name == EMBEDDED_NAME:
         return _from_checkpoint(EMBEDDED_CHECKPOINT, None, None, seed)
     if name.endswith(".safetensors"):
@@ -71,7 +70,7 @@ def _load(
 
 def _from_checkpoint(
     path: Path, weights: str | Path | None, activation: Activation | None, seed: int
-) -> FoldedHeadClip | JudgingModel:
+) -> JudgingModel:
     checkpoint = read_checkpoint(path)
     stated = checkpoint.backbone
     if weights is None and stated["weights"] not in ("embedded", "file"):

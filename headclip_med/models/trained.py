@@ -22,7 +22,7 @@ class FromCheckpoint(Protocol):
         backbone: Backbone,
         *,
         about: Mapping[str, object] | None = None,
-    ) -> FoldedHeadClip | JudgingModel:
+    ) -> JudgingModel:
         """Build it, on the backbone that it was trained on."""
 
 
@@ -48,7 +48,7 @@ TRAINED: Mapping[str, FromCheckpoint] = {
 
 def model_from(
     checkpoint: Checkpoint, backbone: Backbone, *, about: Mapping[str, object] | None = None
-) -> FoldedHeadClip | JudgingModel:
+) -> JudgingModel:
     """Build the model of whichever method a checkpoint is of.
 
     Args:

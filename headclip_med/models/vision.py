@@ -159,6 +159,14 @@ class VisionTower(nn.Module):
         )
         return torch.cat([table[:1].float(), stretched.flatten(2)[0].T])
 
+    def run_key(self, height: int, width: int) -> tuple[object, ...]:
+        """Tell apart how the same weights can be run at a size: activation, and positions."""
+        activation = type(self.blocks[0].mlp.gelu).__name__
+        grid = (height // self.patch_px, width // self.patch_px)
+        if grid == tuple(self.visual.grid_size) and not self.earlier_grids:
+            return activation, grid
+        return activation, grid, self.position_interpolation, self.earlier_grids
+
     def add_heads(
         self,
         stream: Float[Tensor, "batch tokens channels"],
