@@ -16,7 +16,8 @@ import torch
 from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
-from headclip_med.models.adaclip import AdaClip, HybridFeatures, mean_map, prompted_pass
+from headclip_med.models.adaclip import AdaClip, mean_map
+from headclip_med.models.adaclip_prompts import HybridFeatures, prompted_pass
 from headclip_med.models.anomalyclip import AnomalyClip, image_score
 from headclip_med.models.anomalyclip import mean_map as mean_level_map
 from headclip_med.models.clip import Backbone

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.adaclip import AdaClip, chosen_layers, mean_map, prompted_pass
-from headclip_med.models.adaclip_prompts import as_half, hybrid_prompts, sentences
+from headclip_med.models.adaclip import AdaClip, chosen_layers, mean_map
+from headclip_med.models.adaclip_prompts import as_half, hybrid_prompts, prompted_pass, sentences
 from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.models.clip import Backbone, variant
 from headclip_med.models.fusion import fuse, k_means, most_abnormal, semantic_centre

@@ -17,27 +17,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headclip_med.errors import InvalidSettings
 from headclip_med.models.adaclip_prompts import (
     DynamicPrompts,
+    HybridFeatures,
     SentenceEnsemble,
     StaticPrompts,
     as_half,
     hybrid_prompts,
+    prompted_pass,
 )
 from headclip_med.models.checkpoint import Checkpoint, fit_learned, settings_for
 from headclip_med.models.clip import Backbone, variant
 from headclip_med.models.fusion import Clustering, fuse, k_means, most_abnormal, semantic_centre
-from headclip_med.models.judging import JudgingModel, Use, default_image_size, quarter_layers
+from headclip_med.models.judging import (
+    JudgingModel,
+    Use,
+    default_image_size,
+    layers_within,
+    quarter_layers,
+)
 from headclip_med.models.trunk import TrunkReader
-from headclip_med.models.vision import BlockOutput, VisionTower
+from headclip_med.models.vision import BlockOutput
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
 from headclip_med.settings_learned import AdaClipSettings
@@ -45,23 +51,6 @@ from headclip_med.settings_learned import AdaClipSettings
 METHOD = "adaclip"
 
 TrunkContext = Callable[[], AbstractContextManager[object]]
-
-
-@dataclass(frozen=True, eq=False)
-class HybridFeatures:
-    """What both prompted towers give, in the joint space and of unit length.
-
-    Attributes:
-        token: The projected class token.
-        patches: The projected patches of each feature layer.
-        text: Of normal and abnormal, per image.
-        grid: Rows and columns of patches.
-    """
-
-    token: Float[Tensor, "batch joint"]
-    patches: Float[Tensor, "levels batch patches joint"]
-    text: Float[Tensor, "batch 2 joint"]
-    grid: tuple[int, int]
 
 
 class AdaClip(nn.Module):
@@ -199,15 +188,7 @@ class AdaClip(nn.Module):
 
         What two images share is encoded once.
         """
-        per_image = prompts is not None and len(prompts) > 1
-        known: dict[tuple[str, int], Tensor] = {}
-        pairs = [(name, number if per_image else 0) for number, name in enumerate(class_names)]
-        for name, row in dict.fromkeys(pairs):
-            own = None if prompts is None else prompts[row]
-            known[name, row] = self._sentences.features(
-                self.backbone.text, name, own, half=self._half
-            )
-        return torch.stack([known[pair] for pair in pairs])
+        return self._sentences.batch(self.backbone.text, class_names, prompts, half=self._half)
 
     def level_logits(self, features: HybridFeatures) -> Float[Tensor, "levels batch patches 2"]:
         """Compare every layer's patches with the text, scaled."""
@@ -344,47 +325,13 @@ def mean_map(
     return (1 - normal + abnormal) / 2
 
 
-def prompted_pass(
-    vision: VisionTower,
-    images: Float[Tensor, "batch 3 height width"],
-    prompts: Float[Tensor, "rows depth tokens channels"] | None,
-    feature_layers: tuple[int, ...],
-) -> tuple[Tensor, list[Tensor]]:
-    """Run the image tower with prompt tokens behind the patches.
-
-    They are appended before the first block, replaced before each of the next ones that have
-    prompts of their own, and stay in the sequence to the end.
-
-    Returns:
-        The class token that leaves the last block, and the patches that leave each feature layer.
-    """
-    tokens = vision.embed(images)
-    count = tokens.shape[1]
-    levels = []
-    for layer in range(1, vision.depth + 1):
-        if prompts is not None and layer <= prompts.shape[1]:
-            fresh = prompts[:, layer - 1].to(tokens).expand(len(tokens), -1, -1)
-            tokens = torch.cat([tokens[:, :count], fresh], dim=1)
-        tokens = vision.run_block(layer, tokens).tokens
-        if layer in feature_layers:
-            levels.append(tokens[:, 1:count])
-    return tokens[:, 0], levels
-
-
 def chosen_layers(settings: AdaClipSettings, depth: int) -> tuple[int, ...]:
     """Choose the feature layers, in ascending order.
 
     Raises:
         InvalidSettings: A layer lies beyond the tower.
     """
-    layers = settings.feature_layers or quarter_layers(depth)
-    if max(layers) > depth:
-        raise InvalidSettings(
-            f"Layer {max(layers)} lies beyond the image tower's {depth} layers; choose layers from "
-            f"1 to {depth}.",
-            code="feature-layers",
-        )
-    return tuple(sorted(set(layers)))
+    return layers_within(settings.feature_layers or quarter_layers(depth), depth)
 
 
 def adaclip_from(

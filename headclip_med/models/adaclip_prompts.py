@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -9,6 +12,7 @@ from torch.nn import functional
 
 from headclip_med.models.prompts import INITIAL_STD
 from headclip_med.models.text import TextTower, end_indices
+from headclip_med.models.vision import VisionTower
 
 NORMAL_STATES = (
     "{}", "flawless {}", "perfect {}", "unblemished {}",
@@ -22,6 +26,23 @@ TEMPLATES = (
     "a bad photo of the {}.", "a cropped photo of the {}.",
 )  # fmt: skip
 """Every state is put into every template, as published: 28 and 20 sentences."""
+
+
+@dataclass(frozen=True, eq=False)
+class HybridFeatures:
+    """What both prompted towers give, in the joint space and of unit length.
+
+    Attributes:
+        token: The projected class token.
+        patches: The projected patches of each feature layer.
+        text: Of normal and abnormal, per image.
+        grid: Rows and columns of patches.
+    """
+
+    token: Float[Tensor, "batch joint"]
+    patches: Float[Tensor, "levels batch patches joint"]
+    text: Float[Tensor, "batch 2 joint"]
+    grid: tuple[int, int]
 
 
 def sentences(class_name: str) -> tuple[list[str], list[str]]:
@@ -110,6 +131,30 @@ class SentenceEnsemble:
             self._known[class_name] = text.tokenize([*normal, *abnormal]), len(normal)
         return self._known[class_name]
 
+    def batch(
+        self,
+        text: TextTower,
+        class_names: Sequence[str],
+        prompts: Float[Tensor, "rows depth tokens width"] | None,
+        *,
+        half: bool = False,
+    ) -> Float[Tensor, "batch 2 joint"]:
+        """Encode the sentences about each image's class; what two images share, once.
+
+        Args:
+            text: The tower.
+            class_names: Of each image.
+            prompts: One row per image, or one for all.
+            half: See ``features``.
+        """
+        per_image = prompts is not None and len(prompts) > 1
+        known: dict[tuple[str, int], Tensor] = {}
+        pairs = [(name, number if per_image else 0) for number, name in enumerate(class_names)]
+        for name, row in dict.fromkeys(pairs):
+            own = None if prompts is None else prompts[row]
+            known[name, row] = self.features(text, name, own, half=half)
+        return torch.stack([known[pair] for pair in pairs])
+
     def features(
         self,
         text: TextTower,
@@ -140,3 +185,30 @@ class SentenceEnsemble:
         unit = functional.normalize(encoded.float(), dim=-1)
         means = torch.stack([unit[:normal].mean(dim=0), unit[normal:].mean(dim=0)])
         return functional.normalize(means, dim=-1)
+
+
+def prompted_pass(
+    vision: VisionTower,
+    images: Float[Tensor, "batch 3 height width"],
+    prompts: Float[Tensor, "rows depth tokens channels"] | None,
+    feature_layers: tuple[int, ...],
+) -> tuple[Tensor, list[Tensor]]:
+    """Run the image tower with prompt tokens behind the patches.
+
+    They are appended before the first block, replaced before each of the next ones that have
+    prompts of their own, and stay in the sequence to the end.
+
+    Returns:
+        The class token that leaves the last block, and the patches that leave each feature layer.
+    """
+    tokens = vision.embed(images)
+    count = tokens.shape[1]
+    levels = []
+    for layer in range(1, vision.depth + 1):
+        if prompts is not None and layer <= prompts.shape[1]:
+            fresh = prompts[:, layer - 1].to(tokens).expand(len(tokens), -1, -1)
+            tokens = torch.cat([tokens[:, :count], fresh], dim=1)
+        tokens = vision.run_block(layer, tokens).tokens
+        if layer in feature_layers:
+            levels.append(tokens[:, 1:count])
+    return tokens[:, 0], levels

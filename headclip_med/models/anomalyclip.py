@@ -23,11 +23,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headclip_med.errors import InvalidSettings
 from headclip_med.models.checkpoint import Checkpoint, fit_learned, settings_for
 from headclip_med.models.clip import Backbone, variant
 from headclip_med.models.folded import project_class_token
-from headclip_med.models.judging import JudgingModel, Use, default_image_size, quarter_layers
+from headclip_med.models.judging import (
+    JudgingModel,
+    Use,
+    default_image_size,
+    layers_within,
+    quarter_layers,
+)
 from headclip_med.models.prompts import ObjectAgnosticPrompts
 from headclip_med.models.similarity import anomaly_map, similarity_logits, unit
 from headclip_med.models.trunk import TrunkReader
@@ -271,14 +276,7 @@ def chosen_layers(
     if local is None:
         local = tuple(range(max(1, round(PUBLISHED_FIRST * depth / PUBLISHED_DEPTH)), depth + 1))
     features = quarter_layers(depth) if features is None else features
-    highest = max((*local, *features))
-    if highest > depth:
-        raise InvalidSettings(
-            f"Layer {highest} lies beyond the image tower's {depth} layers; choose "
-            f"layers from 1 to {depth}.",
-            code="local-layers",
-        )
-    return tuple(sorted(set(local))), tuple(sorted(set(features)))
+    return layers_within(local, depth), layers_within(features, depth)
 
 
 def anomalyclip_from(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip import Backbone
 from headclip_med.models.similarity import smooth
 from headclip_med.models.trunk import TrunkReader, run_trunk
@@ -156,6 +157,22 @@ class JudgingModel(nn.Module):
         """Smooth a map as the model's scores want it."""
         sigma_px = self.scores.sigma_at(max(raw.shape[-2:]))
         return Prediction(smooth(raw.float(), sigma_px), score.float())
+
+
+def layers_within(layers: Collection[int], depth: int) -> tuple[int, ...]:
+    """Order layers, each once.
+
+    Raises:
+        InvalidSettings: One lies beyond the tower.
+    """
+    highest = max(layers, default=0)
+    if highest > depth:
+        raise InvalidSettings(
+            f"Layer {highest} lies beyond the image tower's {depth} layers; choose layers from 1 "
+            f"to {depth}.",
+            code="layer-beyond-tower",
+        )
+    return tuple(sorted(set(layers)))
 
 
 def quarter_layers(depth: int, count: int = 4) -> tuple[int, ...]:
