@@ -16,7 +16,11 @@ class Prediction:
 
     Attributes:
         map: float32 in [0, 1]; how abnormal each pixel looks (HeadCLIP eq. 12).
-        global_score: float32 in [0, 1]; how abnormal the image looks as a whole (S_global).
+        global_score: float32 in [0, 1]; how abnormal the image looks as a whole: S_global of eq. 8,
+            and the method's own image score where it publishes another. For HeadCLIP, AnomalyCLIP
+            and WinCLIP it is the class token's probability, for AdaCLIP that after its fusion, for
+            AnoVL the mean over views; WinCLIP's second implementation takes the map's highest
+            pixel. ``ScoreSettings.image_score`` says whether JAS is put on top of it.
     """
 
     map: Float[Tensor, "batch height width"]

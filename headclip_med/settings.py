@@ -16,6 +16,9 @@ SIGMA_REFERENCE_PX = 518
 class ScoreSettings:
     """How maps become scores (HeadCLIP eq. 7, 8 and 12)."""
 
+    image_score: Literal["joint", "global"] = "joint"
+    """How an image is scored. ``joint`` is HeadCLIP's JAS (eq. 8), which any method can have;
+    ``global`` is the method's own image score without it, as the compared methods publish it."""
     joint_weight: float = 0.5
     """r of eq. 8, the class token's weight. The paper only shows a sweep; 0.5 is neutral."""
     top_percent: float = 3.0
@@ -25,11 +28,17 @@ class ScoreSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        _require(self.image_score in ("joint", "global"), "image_score is joint or global")
         _require(0 <= self.joint_weight <= 1, "joint_weight (r) must lie in [0, 1]")
         _require(0 < self.top_percent <= 100, "top_percent (k) must lie in (0, 100]")
         _require(self.sigma_px >= 0, "sigma_px must not be negative")
 
-    def to_json(self) -> dict[str, float]:
+    @property
+    def global_weight(self) -> float:
+        """Weight of S_global in an image's score: r of eq. 8, or 1 without JAS."""
+        return self.joint_weight if self.image_score == "joint" else 1.0
+
+    def to_json(self) -> dict[str, object]:
         """Plain values for a checkpoint's header and a result file."""
         return asdict(self)
 
@@ -143,6 +152,9 @@ class ScreenSettings:
 
     window: str = "auto"
     """``auto``, the name of a preset, or ``centre,width`` in the volume's unit."""
+    crop: Literal["body", "none"] = "body"
+    """``body`` shows the model the square that holds the body, the same of every slice, instead of
+    the air around it; ``none`` shows whole slices. Pictures without patient geometry stay whole."""
     tiling: Literal["whole", "windows"] = "whole"
     """``whole`` resizes a slice to the model's input: one pass, and the class token sees the whole
     organ, which is what it was trained for. ``windows`` slides the model's input over the slice."""
@@ -162,6 +174,7 @@ class ScreenSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        _require(self.crop in ("body", "none"), "crop must be body or none")
         _require(self.tiling in ("whole", "windows"), "tiling must be whole or windows")
         _require(0 <= self.overlap < 1, "overlap must lie in [0, 1)")
         _require(self.batch_size >= 1, "batch_size must be at least 1")

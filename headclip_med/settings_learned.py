@@ -171,7 +171,7 @@ it is tested on, here the last one is kept."""
 
 PUBLISHED_SCORES: Mapping[str, ScoreSettings] = {
     "headclip": ScoreSettings(),
-    "anomalyclip": ScoreSettings(joint_weight=1.0),
-    "adaclip": ScoreSettings(joint_weight=1.0),
+    "anomalyclip": ScoreSettings(image_score="global"),
+    "adaclip": ScoreSettings(image_score="global"),
 }
 """How each scores an image by default: AnomalyCLIP and AdaCLIP do without the map."""

@@ -129,7 +129,7 @@ def _judge(
     phantom: Phantom, model: AnomalyModel, settings: ScreenSettings
 ) -> dict[str, _Judgement]:
     """Screen with r = 1, with r = 0 and with the model's own: the pipeline gives each score."""
-    volume, scores = to_volume(phantom), model.scores
+    volume, scores = to_volume(phantom), replace(model.scores, image_score="joint")
     weights = {"global": 1.0, "local": 0.0, "joint": scores.joint_weight}
     screenings = {
         kind: screen(

@@ -14,6 +14,7 @@ from headclip_med.transforms import (
     apply_window,
     choose_window,
     cut_slices,
+    find_body,
     find_lesions,
     fuse,
     joint_score,
@@ -49,16 +50,18 @@ def screen(
     settings, scores = settings or ScreenSettings(), model.scores
     clock = _Clock()
     window = choose_window(volume, settings.window)
-    images = cut_slices(apply_window(volume.voxels, window))
+    grey = apply_window(volume.voxels, window)
+    judged = find_body(volume, grey) if settings.crop == "body" else whole_slice(volume)
+    images = cut_slices(grey)[(..., *judged.indices)]
     clock.lap("prepare")
     maps, global_scores = predict_slices(model, images, settings=settings, report=report)
     clock.lap("predict")
-    heatmap = fuse(maps, volume.grid)
+    heatmap = fuse(maps, volume.grid, judged)
     threshold = model.threshold if settings.threshold is None else settings.threshold
     labels, lesions = find_lesions(heatmap, threshold, settings.minimum_volume_mm3)
     clock.lap("find")
     local_scores = local_score(maps, scores.top_percent)
-    slice_scores = joint_score(global_scores.astype(np.float64), local_scores, scores.joint_weight)
+    slice_scores = joint_score(global_scores.astype(np.float64), local_scores, scores.global_weight)
     return Screening(
         volume=volume,
         heatmap=heatmap,
@@ -68,6 +71,7 @@ def screen(
         labels=labels,
         lesions=lesions,
         window=window,
+        judged=judged,
         model=model.describe(),
         settings={**settings.to_json(), "scores": scores.to_json()},
         timings_s=clock.laps_s,

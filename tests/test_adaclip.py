@@ -205,7 +205,7 @@ def test_it_is_an_anomaly_model_that_describes_itself() -> None:
     assert json.loads(json.dumps(about)) == about
     assert (about["method"], about["feature_layers"]) == ("adaclip", [1, 2, 3, 4])
     assert (folded.image_size, folded.threshold, about["name"]) == (16, 0.25, "mine")
-    assert folded.scores.joint_weight == 1, "its published image score does without the map"
+    assert folded.scores.global_weight == 1, "its published image score does without the map"
     assert folded.with_scores(ScoreSettings(sigma_px=0.0)).scores.sigma_px == 0
 
 

@@ -117,7 +117,7 @@ def test_it_is_an_anomaly_model_that_describes_itself() -> None:
     assert json.loads(json.dumps(about))["method"] == "anomalyclip"
     assert about["feature_layers"] == [1, 2, 3, 4]
     assert (folded.image_size, folded.threshold, about["name"]) == (16, 0.25, "mine")
-    assert folded.scores.joint_weight == 1, "its published image score does without the map"
+    assert folded.scores.global_weight == 1, "its published image score does without the map"
     softer = folded.with_scores(ScoreSettings(sigma_px=80.0))
     images = tiny.images()
     assert not torch.allclose(softer.predict(images).map, folded.predict(images).map)

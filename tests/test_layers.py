@@ -24,7 +24,15 @@ LAYERS = (  # top to bottom
         "tracking",
         "synthetic",
     },
-    {"geometry", "volume", "findings", "prediction", "settings", "settings_learned"},
+    {
+        "geometry",
+        "volume",
+        "findings",
+        "prediction",
+        "settings",
+        "settings_learned",
+        "settings_training_free",
+    },
     {"errors"},
 )
 NOUNS = LAYERS[3]  # these may use one another

@@ -108,7 +108,7 @@ def test_the_compared_methods_are_trained_as_well(
     assert Path(printed["checkpoint"]).name == f"{method}.safetensors"
     checkpoint = read_checkpoint(Path(printed["checkpoint"]))
     assert checkpoint.method == method
-    assert checkpoint.scores.joint_weight == 1
+    assert checkpoint.scores.global_weight == 1
     assert 0 <= checkpoint.threshold <= 1
     asked = (3, 6) if method == "anomalyclip" else 4
     assert asked in (getattr(checkpoint.settings, "feature_layers", None),

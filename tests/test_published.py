@@ -69,7 +69,7 @@ def test_a_published_file_becomes_a_checkpoint_that_judges_alike(
     import_published(path, method, backbone, out=out)
     checkpoint = read_checkpoint(out)
     assert checkpoint.method == method
-    assert checkpoint.scores.joint_weight == 1
+    assert checkpoint.scores.global_weight == 1
     assert checkpoint.training["published"]["file"] == "epoch.pth"
     judged = LOADERS[method](checkpoint, tiny.backbone(), about={"name": "mine"})
     assert judged.describe()["name"] == "mine"

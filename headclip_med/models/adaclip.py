@@ -248,7 +248,7 @@ class AdaClip(nn.Module):
             threshold: Map value from which a pixel counts as abnormal.
             about: What ``describe`` shall say of where the model comes from.
         """
-        use = Use(scores or ScoreSettings(joint_weight=1.0), threshold, dict(about or {}))
+        use = Use(scores or ScoreSettings(image_score="global"), threshold, dict(about or {}))
         return FoldedAdaClip(self, use)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -36,3 +37,32 @@ class AnomalyModel(Protocol):
 
     def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
         """Judge a batch of images with values in [0, 1]; sides a multiple of the patch."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What images show, as far as it is known.
+
+    Attributes:
+        name: As a sentence would call it, for example ``"brain"``.
+        modality: DICOM modality.
+    """
+
+    name: str | None = None
+    modality: str | None = None
+
+
+@runtime_checkable
+class NamesSubject(Protocol):
+    """A model whose sentences say what is looked at."""
+
+    def with_subject(self, subject: Subject) -> AnomalyModel:
+        """Give the same model, its sentences about a subject; weights are shared.
+
+        A name that the settings have chosen already stays.
+        """
+
+
+def about(model: AnomalyModel, subject: Subject) -> AnomalyModel:
+    """Tell a model what it will see; one without sentences about it stays as it is."""
+    return model.with_subject(subject) if isinstance(model, NamesSubject) else model

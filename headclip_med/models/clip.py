@@ -128,6 +128,7 @@ def variant(
         preprocess=own,
     )  # fmt: skip
     other.vision.position_interpolation = position_interpolation
+    other.digest = backbone.digest  # the same weights: hashed once
     return other.to(backbone.get_buffer("_mean").device)
 
 

@@ -1,0 +1,111 @@
+"""The methods that stand behind ``AnomalyModel``, as one table.
+
+A method that is trained is built from a checkpoint, or fresh on a backbone to be trained or timed;
+one that needs no training is built on a backbone and its settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.models.adaclip import AdaClip
+from headclip_med.models.anomalyclip import AnomalyClip
+from headclip_med.models.anovl import AnoVl
+from headclip_med.models.clip import Backbone
+from headclip_med.models.headclip import HeadClip
+from headclip_med.models.judging import JudgingModel
+from headclip_med.models.winclip import WinClip
+from headclip_med.settings_training_free import (
+    METHOD_NAMES,
+    AnoVlSettings,
+    TrainingFreeSettings,
+    WinClipSettings,
+)
+
+Build = Callable[[Backbone, TrainingFreeSettings | None], JudgingModel]
+BuildFresh = Callable[[Backbone, int], JudgingModel]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method.
+
+    Attributes:
+        title: As publications write it.
+        reference: Where it was published.
+        adapts: What it changes of CLIP, in words.
+        build: Builds it on a backbone; None where a checkpoint is needed.
+        fresh: Builds it on a backbone with nothing learned yet; None where nothing is learned.
+    """
+
+    title: str
+    reference: str
+    adapts: str
+    build: Build | None = None
+    fresh: BuildFresh | None = None
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether a checkpoint must be trained, or imported, before it can be used."""
+        return self.build is None
+
+
+def _winclip(backbone: Backbone, settings: TrainingFreeSettings | None) -> WinClip:
+    return WinClip(backbone, settings if isinstance(settings, WinClipSettings) else None)
+
+
+def _anovl(backbone: Backbone, settings: TrainingFreeSettings | None) -> AnoVl:
+    return AnoVl(backbone, settings if isinstance(settings, AnoVlSettings) else None)
+
+
+METHODS: Mapping[str, Method] = {
+    "headclip": Method(
+        "HeadCLIP",
+        "Domain Adaptation of Attention Heads for Zero-shot Anomaly Detection",
+        "learned sentences and deep text tokens; learned weights of value-value heads",
+        fresh=lambda backbone, seed: HeadClip(backbone, seed=seed).fold(),
+    ),
+    "anomalyclip": Method(
+        "AnomalyCLIP",
+        "AnomalyCLIP: Object-agnostic Prompt Learning for Zero-shot Anomaly Detection, ICLR 2024",
+        "learned sentences and deep text tokens; value-value heads; four feature levels",
+        fresh=lambda backbone, seed: AnomalyClip(backbone, seed=seed).fold(),
+    ),
+    "adaclip": Method(
+        "AdaCLIP",
+        "AdaCLIP: Adapting CLIP with Hybrid Learnable Prompts for Zero-Shot Anomaly Detection, "
+        "ECCV 2024",
+        "static and dynamic prompts in both towers; projections of four feature levels",
+        fresh=lambda backbone, seed: AdaClip(backbone, seed=seed).fold(),
+    ),
+    "winclip": Method(
+        "WinCLIP",
+        "WinCLIP: Zero-/Few-Shot Anomaly Classification and Segmentation, CVPR 2023",
+        "nothing: an ensemble of sentences, and windows of 2 x 2 and 3 x 3 patches",
+        build=_winclip,
+    ),
+    "anovl": Method(
+        "AnoVL",
+        "AnoVL: Adapting Vision-Language Models for Unified Zero-shot Anomaly Localization, 2023",
+        "nothing: an ensemble of sentences, value-value heads, 22 views; optionally an adapter "
+        "fitted to the image at hand",
+        build=_anovl,
+    ),
+}
+"""All methods, in the order of tables."""
+
+
+def method_named(name: str) -> Method:
+    """Look a method up.
+
+    Raises:
+        InvalidSettings: There is none of that name.
+    """
+    if name not in METHODS:
+        raise InvalidSettings(
+            f"There is no method '{name}'; choose one of {', '.join(METHOD_NAMES)}.",
+            code="unknown-method",
+        )
+    return METHODS[name]

@@ -1,0 +1,260 @@
+"""WinCLIP, zero-shot: sentences by the hundred, and CLIP's own view of every small window.
+
+"WinCLIP: Zero-/Few-Shot Anomaly Classification and Segmentation" (CVPR 2023). Nothing is learned.
+Its authors published no code; two implementations are followed, and ``WinClipSettings`` chooses:
+
+- ``anomalib``, which follows the paper: P(abnormal) of each window, their harmonic mean over the
+  windows that cover a patch, then over scales, the whole image being one more. The image score is
+  the whole image's. It has one description twice and lacks another; ``corrected`` puts that right.
+- ``caoyunkang``: the mean of 1 / P(normal) over windows, then over scales, x, gives 1 - 1 / x, so
+  that it is normality that is averaged harmonically. The image score is the map's highest pixel.
+  Its zero-shot map is fused with itself and so comes out at half its value; ``corrected`` leaves
+  that out.
+
+Windows see the positions of the whole image, and go through all blocks with a class token each.
+Few-shot WinCLIP+, which needs normal images of the same kind, is not offered.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.models.anomaly import Subject
+from headclip_med.models.clip import Backbone, variant
+from headclip_med.models.ensembles import Ensemble, encode, mean_direction, winclip_ensemble
+from headclip_med.models.judging import JudgingModel, Use
+from headclip_med.models.similarity import similarity_logits, unit, upsample
+from headclip_med.models.trunk import TrunkReader
+from headclip_med.models.vision import BlockOutput, PositionInterpolation, VisionTower
+from headclip_med.prediction import Prediction
+from headclip_med.settings_training_free import AUTO, TRAINING_FREE_SCORES, WinClipSettings
+
+METHOD = "winclip"
+
+TEMPERATURES = {"anomalib": 0.07, "caoyunkang": 0.01}
+INTERPOLATIONS: dict[str, PositionInterpolation] = {
+    "anomalib": "bicubic-antialias",
+    "caoyunkang": "bicubic",
+}
+
+TOKENS_PER_PASS = 16_384
+"""Windows are run so many tokens at a time, which bounds memory; as fast as all at once."""
+
+
+class WinClip(JudgingModel):
+    """An ``AnomalyModel`` on any backbone.
+
+    Args:
+        backbone: Both towers; the caller's are left as they are.
+        settings: What the model is made of.
+        use: How it is to be used; as published by default.
+    """
+
+    settings: WinClipSettings
+
+    def __init__(
+        self, backbone: Backbone, settings: WinClipSettings | None = None, *, use: Use | None = None
+    ) -> None:
+        settings = settings or WinClipSettings()
+        interpolation = settings.position_interpolation
+        if interpolation == "published":
+            interpolation = INTERPOLATIONS[settings.implementation]
+        towers = variant(
+            backbone, activation=backbone.activation, position_interpolation=interpolation
+        )
+        # Where abnormal sentences fit as well as normal ones; half of that in a halved map.
+        usual = Use(TRAINING_FREE_SCORES, 0.25 if _is_halved(settings) else 0.5)
+        super().__init__(towers, method=METHOD, settings=settings, use=use or usual)
+        self.text = towers.text
+        self.temperature = settings.temperature or TEMPERATURES[settings.implementation]
+        self._named = Subject(None if settings.class_name == AUTO else settings.class_name)
+        self._encoded: dict[Subject, Tensor] = {}
+        self.eval().requires_grad_(False)
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The sentences about the present subject."""
+        chosen = self.settings
+        return winclip_ensemble(
+            chosen.implementation, chosen.wording, self._named, corrected=chosen.corrected
+        )
+
+    def with_subject(self, subject: Subject) -> WinClip:
+        """Give the same model, its sentences about a subject; weights are shared."""
+        own = self.settings.class_name
+        other = copy(self)
+        other._named = subject if own == AUTO else replace(subject, name=own)
+        return other
+
+    def describe(self) -> dict[str, object]:
+        """Say what it is, in plain JSON values."""
+        return {**super().describe(), "prompts": self.ensemble.to_json()}
+
+    def text_features(self) -> Float[Tensor, "2 joint"]:
+        """Give unit features of normal and abnormal; encoded once for each subject."""
+        place = self.get_buffer("_mean").device
+        found = self._encoded.get(self._named)
+        if found is None:
+            ensemble = self.ensemble
+            sides = [encode(self.text, one) for one in (ensemble.normal, ensemble.abnormal)]
+            found = self._encoded[self._named] = mean_direction(*sides)
+        return found.to(place)
+
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+        """Start reading a pass over prepared images; the windows follow it."""
+        return _WindowReader(self, images)
+
+    def judge(
+        self,
+        embedded: Float[Tensor, "batch tokens channels"],
+        token: Float[Tensor, "batch channels"],
+        size: tuple[int, int],
+    ) -> Prediction:
+        """Judge images by their windows.
+
+        Args:
+            embedded: What enters the first block, class token first.
+            token: The class token that leaves the last block.
+            size: Rows and columns of the images, in pixels.
+        """
+        rows, columns = (side // self.vision.patch_px for side in size)
+        scores = []
+        for scale in self.settings.scales:
+            with self.trunk_context():
+                tokens = run_windows(self.vision, embedded, window_index(rows, columns, scale))
+            features = unit(self.vision.project(tokens.float()))
+            windows = self.abnormality(features)
+            scores.append(windows.view(-1, rows - scale + 1, columns - scale + 1))
+        whole = self.abnormality(unit(self.vision.project(token.float())))
+        scales = self.settings.scales
+        if self.settings.implementation == "anomalib":
+            grid = pool_abnormality(whole, scores, scales)
+        else:
+            grid = pool_normality(scores, scales) * (0.5 if _is_halved(self.settings) else 1.0)
+            whole = upsample(grid[:, None], *size).amax(dim=(1, 2, 3))
+        return self.smoothed(upsample(grid[:, None], *size)[:, 0], whole)
+
+    def abnormality(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
+        """Compare unit features with the sentences: P(abnormal)."""
+        logits = similarity_logits(features, self.text_features(), self.temperature)
+        return logits.softmax(dim=-1)[..., 1]
+
+
+class _WindowReader:
+    local_layers = ()
+
+    def __init__(self, model: WinClip, images: Tensor) -> None:
+        self._model = model
+        self._size: tuple[int, int] = (images.shape[-2], images.shape[-1])
+        self._first: Tensor | None = None
+        self._token: Tensor | None = None
+
+    def read(self, block: BlockOutput) -> None:
+        self._first = block.tokens_in if self._first is None else self._first
+        self._token = block.tokens[:, 0]
+
+    def finish(self) -> Prediction:
+        if self._first is None or self._token is None:
+            raise AssertionError("a tower has blocks")
+        return self._model.judge(self._first, self._token, self._size)
+
+
+def window_index(rows: int, columns: int, scale: int) -> Int[Tensor, "windows patches"]:
+    """List the patches of every window of a scale, stride 1, row by row.
+
+    Args:
+        rows: Of the grid of patches.
+        columns: Of it.
+        scale: Side of the windows, in patches.
+
+    Returns:
+        Numbers of patches from 0, row by row.
+
+    Raises:
+        InvalidSettings: The grid is smaller than a window.
+    """
+    if scale > min(rows, columns):
+        raise InvalidSettings(
+            f"Windows of {scale} x {scale} patches do not fit an image of {rows} x {columns} "
+            "patches; choose smaller scales, or a larger image size.",
+            code="window-too-large",
+        )
+    grid = torch.arange(rows * columns).view(rows, columns)
+    return grid.unfold(0, scale, 1).unfold(1, scale, 1).reshape(-1, scale * scale)
+
+
+def run_windows(
+    vision: VisionTower,
+    embedded: Float[Tensor, "batch tokens channels"],
+    index: Int[Tensor, "windows patches"],
+) -> Float[Tensor, "batch windows channels"]:
+    """Run every window through all blocks, with a class token of its own.
+
+    Args:
+        vision: The image tower.
+        embedded: What enters the first block, class token first.
+        index: Of the patches in each window, from 0.
+
+    Returns:
+        The class token that leaves the last block, of each window.
+    """
+    batch, width = len(embedded), index.shape[1] + 1
+    class_tokens, patches = embedded[:, :1], embedded[:, 1:]
+    index = index.to(embedded.device)
+    found = []
+    step = max(1, TOKENS_PER_PASS // (batch * width))
+    for part in index.split(step):
+        first = class_tokens[:, None].expand(-1, len(part), -1, -1)
+        tokens = torch.cat([first, patches[:, part]], dim=2).flatten(0, 1)
+        for layer in range(1, vision.depth + 1):
+            tokens = vision.run_block(layer, tokens).tokens
+        found.append(tokens[:, 0].view(batch, len(part), -1))
+    return torch.cat(found, dim=1)
+
+
+def sum_over_windows(
+    values: Float[Tensor, "batch down across"], scale: int
+) -> Float[Tensor, "batch rows columns"]:
+    """Add up, for every patch, the values of the windows that cover it."""
+    batch, down, across = values.shape
+    spread = values.reshape(batch, 1, -1).expand(-1, scale * scale, -1)
+    grid = (down + scale - 1, across + scale - 1)
+    return functional.fold(spread, output_size=grid, kernel_size=scale)[:, 0]
+
+
+def mean_reciprocal(
+    values: Float[Tensor, "batch down across"], scale: int
+) -> Float[Tensor, "batch rows columns"]:
+    """Average 1 / value over the windows that cover a patch; its inverse is a harmonic mean."""
+    counts = sum_over_windows(torch.ones_like(values[:1]), scale)
+    return sum_over_windows(1 / values, scale) / counts
+
+
+def pool_abnormality(
+    whole: Float[Tensor, "batch"],
+    scores: list[Float[Tensor, "batch down_i across_i"]],
+    scales: tuple[int, ...],
+) -> Float[Tensor, "batch rows columns"]:
+    """Average P(abnormal) harmonically over windows, then over scales and the whole image."""
+    means = [mean_reciprocal(one, scale) for one, scale in zip(scores, scales, strict=True)]
+    reciprocals = [(1 / whole)[:, None, None].expand_as(means[0]), *means]
+    return 1 / torch.stack(reciprocals).mean(dim=0)
+
+
+def pool_normality(
+    scores: list[Float[Tensor, "batch down_i across_i"]], scales: tuple[int, ...]
+) -> Float[Tensor, "batch rows columns"]:
+    """Average 1 / P(normal) over windows, then over scales: x, and give 1 - 1 / x."""
+    means = [mean_reciprocal(1 - one, scale) for one, scale in zip(scores, scales, strict=True)]
+    return 1 - 1 / torch.stack(means).mean(dim=0)
+
+
+def _is_halved(settings: WinClipSettings) -> bool:
+    return settings.implementation == "caoyunkang" and not settings.corrected
