@@ -31,6 +31,21 @@ class Lesion:
 
 
 @dataclass(frozen=True)
+class Box:
+    """Rows and columns of every slice, each from the first to before the end, in pixels."""
+
+    first_row: int
+    end_row: int
+    first_column: int
+    end_column: int
+
+    @property
+    def indices(self) -> tuple[slice, slice]:
+        """For indexing the last two axes of slices or maps."""
+        return slice(self.first_row, self.end_row), slice(self.first_column, self.end_column)
+
+
+@dataclass(frozen=True)
 class WindowUsed:
     """The grey-level mapping that was applied, and why it was chosen.
 
@@ -60,6 +75,7 @@ class Screening:
         labels: 0 for background, else the id of the lesion.
         lesions: Ordered by ``max_score``, highest first.
         window: The grey-level mapping used.
+        judged: The part of every slice that the model saw; the heatmap is 0 around it.
         model: Name, method, backbone, digests and settings, all plain JSON values.
         settings: The screening settings, plain JSON values.
         timings_s: Seconds per step.
@@ -73,6 +89,7 @@ class Screening:
     labels: Int[np.ndarray, "slices rows columns"]
     lesions: tuple[Lesion, ...]
     window: WindowUsed
+    judged: Box
     model: Mapping[str, object]
     settings: Mapping[str, object]
     timings_s: Mapping[str, float] = field(default_factory=dict)

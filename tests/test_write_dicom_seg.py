@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.findings import Lesion, Screening, WindowUsed
+from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write import write_screening
@@ -168,6 +168,7 @@ def screening_of(volume: Volume, labels: np.ndarray, **model: object) -> Screeni
         labels,
         tuple(lesions),
         WINDOW,
+        Box(0, 1, 0, 1),
         {"name": "headclip-mini", "method": "headclip", "backbone_digest": "ab" * 32, **model},
         {"window": "auto", "pooled_slices": 3},
         {"model": 1.5},

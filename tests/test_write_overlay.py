@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headclip_med.findings import Lesion, Screening, WindowUsed
+from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write.montage import draw_montage, most_suspicious
@@ -49,6 +49,7 @@ def screening(
         labels,
         (Lesion(1, 24.0, (22.5, 5.5, 2.0), 0.75, (slices - 1, slices - 1)),),
         WindowUsed("brain", 0.0, 80.0, "a CT of the head"),
+        Box(0, 1, 0, 1),
         {},
         {},
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from headclip_med import __version__
-from headclip_med.findings import Lesion, Screening, WindowUsed
+from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write import folder_of, write_screening
@@ -45,6 +45,7 @@ def screening_of(grid: Grid, *, lesion: bool = True, colour: bool = False) -> Sc
         labels,
         (Lesion(1, 34.02, (3.5, 2.7, 0.0), 0.8, (0, 0)),) if lesion else (),
         WindowUsed("brain", 0.0, 80.0, "a CT of the head"),
+        Box(0, 1, 0, 1),
         {"name": "headclip-mini", "method": "headclip", "calibrated": True},
         {"window": "auto", "threshold": None},
         {"read": 0.25, "model": 1.5},

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from headclip_med.errors import HeadClipError, UnreadableInput
-from headclip_med.findings import Lesion, Screening, WindowUsed
+from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write import (
@@ -242,6 +242,7 @@ def screening_of(name: str) -> Screening:
         labels,
         (Lesion(1, 18.0, (5.5, 3.0, 0.0), 0.8, (0, 0)),),
         WindowUsed("as-is", 0.0, 255.0, "a photograph"),
+        Box(0, 1, 0, 1),
         {"name": "headclip-mini", "method": "headclip"},
         {},
     )

@@ -1,6 +1,7 @@
 """From a volume to the images a model sees, and from its maps to heatmap, lesions and scores."""
 
 from headclip_med.transforms.array import CTWindow, CutSlices, PasteMaps, PercentileWindow
+from headclip_med.transforms.body import find_body, whole_slice
 from headclip_med.transforms.dictionary import CTWindowd, CutSlicesd, PasteMapsd, PercentileWindowd
 from headclip_med.transforms.lesions import find_lesions
 from headclip_med.transforms.scores import joint_score, local_score, pool_slices
@@ -22,6 +23,7 @@ __all__ = [
     "apply_window",
     "choose_window",
     "cut_slices",
+    "find_body",
     "find_lesions",
     "fuse",
     "joint_score",
@@ -30,4 +32,5 @@ __all__ = [
     "predict_slices",
     "resize_images",
     "resize_maps",
+    "whole_slice",
 ]

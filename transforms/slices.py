@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from headclip_med.errors import HeadClipError
+from headclip_med.findings import Box
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap
 
@@ -62,8 +63,15 @@ def resize_maps(
     return resized[:, 0]
 
 
-def fuse(maps: Float[np.ndarray, "slices rows columns"], grid: Grid) -> Heatmap:
+def fuse(
+    maps: Float[np.ndarray, "slices height width"], grid: Grid, judged: Box | None = None
+) -> Heatmap:
     """Put one map per slice onto the volume's grid, clamped to [0, 1].
+
+    Args:
+        maps: Of each slice, or of the part of it that was judged.
+        grid: The volume's.
+        judged: That part; the heatmap is 0 around it. The whole slice by default.
 
     Raises:
         HeadClipError: A map holds values that are not numbers; calling them healthy would hide a
@@ -75,4 +83,6 @@ def fuse(maps: Float[np.ndarray, "slices rows columns"], grid: Grid) -> Heatmap:
             "volume; run it in full precision, and check the weights.",
             code="map-not-finite",
         )
-    return Heatmap(np.clip(maps, 0, 1).astype(np.float32), grid)
+    values = np.zeros(grid.shape, dtype=np.float32)
+    values[(..., *judged.indices) if judged else ...] = np.clip(maps, 0, 1)
+    return Heatmap(values, grid)

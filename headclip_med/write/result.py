@@ -100,6 +100,7 @@ def _lesion(lesion: Lesion, segments: Mapping[int, tuple[str, int]], volume: Vol
 
 def _input(screening: Screening) -> Json:
     volume, grid, window = screening.volume, screening.volume.grid, screening.window
+    judged = screening.judged
     return {
         "origin": volume.origin,
         "modality": volume.modality,
@@ -121,6 +122,8 @@ def _input(screening: Screening) -> Json:
             "high": float(window.high),
             "reason": window.reason,
         },
+        "judged_rows": [judged.first_row, judged.end_row],
+        "judged_columns": [judged.first_column, judged.end_column],
     }
 
 
