@@ -23,6 +23,7 @@ from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
 from headclip_med.settings_learned import AnomalyClipSettings, LearnedSettings
 from headclip_med.training.adaclip import train_adaclip
 from headclip_med.training.anomalyclip import train_anomalyclip
+from headclip_med.training.features import Features, Place
 from headclip_med.training.headclip import train_headclip
 from headclip_med.training.loop import Example, StepReport, threshold_at_specificity
 
@@ -59,6 +60,7 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
     model_settings: LearnedSettings,
     settings: TrainSettings,
     scores: ScoreSettings,
+    cache: Place | None = None,
     resume: bool = False,
     report: Callable[[StepReport], None] = lambda step: None,
 ) -> Trained:
@@ -72,6 +74,8 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
         model_settings: What the model is made of.
         settings: Optimiser and schedule.
         scores: How maps shall become scores.
+        cache: Where the frozen trunk's outputs are kept, so that it runs once per image;
+            HeadCLIP only. It changes nothing about the result.
         resume: Go on with a training that was stopped.
         report: Called after every step.
 
@@ -90,7 +94,9 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
             f"{out} already holds a checkpoint; choose another folder, or add --resume.",
             code="out-exists",
         )
-    where = {"folder": out, "resume": resume, "report": report}
+    where: dict[str, Any] = {"folder": out, "resume": resume, "report": report}
+    if cache:
+        where["features"] = _features(model, examples, cache, str(data.get("digest")))
     losses = _learn(model, examples, settings, **where)
     threshold = _threshold(model.fold(scores=scores), examples)
     training = {
@@ -130,6 +136,17 @@ def _learn(
     if isinstance(model, AnomalyClip):
         return train_anomalyclip(model, examples, settings, **where)
     return train_adaclip(model, examples, settings, **where)
+
+
+def _features(
+    model: LearnedMethod, examples: TorchDataset[Example], cache: Place, data_digest: str
+) -> Features:
+    if not isinstance(model, HeadClip):
+        raise InvalidSettings(
+            f"Features are cached for headclip only, not for {model.method}; leave --cache out.",
+            code="cache-method",
+        )
+    return Features(model, len(examples), cache, data_digest=data_digest)  # type: ignore[arg-type]
 
 
 def _threshold(model: AnomalyModel, examples: TorchDataset[Example]) -> float:

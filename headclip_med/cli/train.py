@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from headclip_med.cli.models import add_weights
 from headclip_med.cli.options import (
@@ -19,8 +21,16 @@ from headclip_med.cli.options import (
 )
 from headclip_med.cli.progress import progress
 from headclip_med.errors import InvalidSettings
-from headclip_med.settings import ScoreSettings, TrainSettings
-from headclip_med.settings_learned import PUBLISHED_MODEL, PUBLISHED_SCORES, PUBLISHED_TRAINING
+from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
+from headclip_med.settings_learned import (
+    PUBLISHED_MODEL,
+    PUBLISHED_SCORES,
+    PUBLISHED_TRAINING,
+    LearnedSettings,
+)
+
+if TYPE_CHECKING:
+    from headclip_med.models.clip import Backbone
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(PUBLISHED_MODEL)}; others need no training (default: headclip)",
     )  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, help="folder for the checkpoint")
+    parser.add_argument(
+        "--cache", default="auto",
+        help="what the frozen tower makes of each image is kept: none, ram, or a folder that later "
+        "trainings read too (default: auto, which is ram where --cache-limit-gb allows)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cache-limit-gb", type=float, default=4.0, help="most that it may take (default: 4)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with a stopped training")
     group = parser.add_argument_group("backbone")
     group.add_argument(
@@ -76,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         trained = train(
             examples, backbone, out=arguments.out, resume=arguments.resume,
             data={"name": dataset.name, "digest": dataset.content_digest},
+            cache=_cache(arguments, model_settings, backbone, len(examples)),
             model_settings=model_settings, settings=settings, scores=scores, report=report,
         )  # fmt: skip
     if arguments.json:
@@ -86,6 +105,35 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"loss {trained.losses[0]:.4f} -> {trained.losses[-1]:.4f}")
     print(f"use it: headclip screen --model {trained.checkpoint} ...")
     return 0
+
+
+def _cache(
+    arguments: argparse.Namespace, settings: LearnedSettings, backbone: Backbone, count: int
+) -> Path | Literal["ram"] | None:
+    """Choose where features are kept, and say what they take."""
+    wanted = arguments.cache
+    if wanted == "none" or (wanted == "auto" and not isinstance(settings, HeadClipSettings)):
+        return None
+    if not isinstance(settings, HeadClipSettings):
+        raise InvalidSettings(
+            f"Features are cached for headclip only, not for {arguments.method}; leave --cache "
+            "out.",
+            code="cache-method",
+        )
+    from headclip_med.training.features import features_bytes
+
+    need, limit = features_bytes(settings, backbone.vision, count) / 1e9, arguments.cache_limit_gb
+    print(f"the features of {count} images take {need:.2f} GB", file=sys.stderr)
+    if need <= limit:
+        return "ram" if wanted in ("auto", "ram") else Path(wanted)
+    if wanted == "auto":
+        print(f"that is above {limit:g} GB: the tower runs in every epoch", file=sys.stderr)
+        return None
+    raise InvalidSettings(
+        f"The features would take {need:.1f} GB, above --cache-limit-gb {limit:g}; raise it, or "
+        "choose a smaller --image-size or --cache none.",
+        code="cache-too-large",
+    )
 
 
 def _method(name: str) -> str:

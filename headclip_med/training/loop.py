@@ -26,16 +26,18 @@ class Example(NamedTuple):
     """One image of the auxiliary data.
 
     Attributes:
-        image: Values in [0, 1].
+        image: Values in [0, 1]; without pixels where a cache knows what the trunk makes of it.
         mask: 1 on abnormal pixels.
         label: 1 for an abnormal image.
         category: What is shown, in words; only AdaCLIP's sentences use it.
+        number: Of the image in its data set, where that matters.
     """
 
-    image: Float[Tensor, "3 size size"]
+    image: Float[Tensor, "3 height width"]
     mask: Float[Tensor, "size size"]
     label: int
     category: str = "object"
+    number: int = -1
 
 
 @dataclass(frozen=True)
@@ -70,16 +72,18 @@ class Batch:
     """A batch on the model's device.
 
     Attributes:
-        images: Values in [0, 1].
+        images: Values in [0, 1]; none where what the trunk makes of them is known.
         masks: 1 on abnormal pixels.
         labels: 1 for abnormal images.
         categories: What each shows.
+        numbers: Of each image in its data set.
     """
 
     images: Float[Tensor, "batch 3 height width"]
-    masks: Float[Tensor, "batch height width"]
+    masks: Float[Tensor, "batch rows columns"]
     labels: Tensor
     categories: tuple[str, ...]
+    numbers: Tensor
 
 
 def learn(  # noqa: PLR0913 - what learns, from what, how and where, each by its name
@@ -168,7 +172,9 @@ def threshold_at_specificity(healthy: Float[Tensor, "pixels"], specificity: floa
 def _placed(batch: Example, device: torch.device) -> Batch:
     """Move a collated batch, an ``Example`` of stacked values."""
     labels = torch.as_tensor(batch.label, device=device)
-    return Batch(batch.image.to(device), batch.mask.to(device), labels, tuple(batch.category))
+    numbers = torch.as_tensor(batch.number)
+    image, mask = batch.image.to(device), batch.mask.to(device)
+    return Batch(image, mask, labels, tuple(batch.category), numbers)
 
 
 def _save(
