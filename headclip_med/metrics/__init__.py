@@ -1,0 +1,33 @@
+"""How well scores tell abnormal from normal, by two protocols that are always named.
+
+``exact``: every distinct score is a threshold, equal scores form one, and a pixel or an image is
+called abnormal at or above it. ``paper``: the threshold grids of the field's published code, whose
+values depend on the scale of the scores; see ``paper.py``. What needs an absent class is NaN.
+"""
+
+from headclip_med.metrics.bootstrap import bootstrap_draws, bootstrap_intervals, interval
+from headclip_med.metrics.curves import Curves, image_curves
+from headclip_med.metrics.exact import AUPRO_LIMIT
+from headclip_med.metrics.levels import Protocol, image_metrics, pixel_metrics
+from headclip_med.metrics.pooled import Pooled, pool_images, pool_pixels
+from headclip_med.metrics.ranking import Ranking, rank_images, rank_pixels
+from headclip_med.metrics.streaming import PixelMetrics
+
+__all__ = [
+    "AUPRO_LIMIT",
+    "Curves",
+    "PixelMetrics",
+    "Pooled",
+    "Protocol",
+    "Ranking",
+    "bootstrap_draws",
+    "bootstrap_intervals",
+    "image_curves",
+    "image_metrics",
+    "interval",
+    "pixel_metrics",
+    "pool_images",
+    "pool_pixels",
+    "rank_images",
+    "rank_pixels",
+]

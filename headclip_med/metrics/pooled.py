@@ -1,0 +1,121 @@
+"""All scores of a class in one pool, sorted once, from which every metric and curve follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.metrics.exact import ExactSums, with_mean
+from headclip_med.metrics.groups import count_groups
+from headclip_med.metrics.paper import paper_metrics
+from headclip_med.metrics.regions import region_shares
+from headclip_med.metrics.scores import SortedScores, require_finite, require_full_precision
+
+Protocol = Literal["exact", "paper"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """Pixels, or images, of one class.
+
+    Attributes:
+        everything: Their scores, in any number of sorted parts.
+        abnormal: The scores of the abnormal ones.
+        regions: How many regions abnormal pixels form; None for images.
+    """
+
+    everything: Sequence[SortedScores]
+    abnormal: Sequence[SortedScores]
+    regions: int | None = None
+
+    def positives(self) -> int:
+        """How many are abnormal."""
+        return sum(part.total() for part in self.abnormal)
+
+    def negatives(self) -> int:
+        """How many are normal."""
+        return sum(part.total() for part in self.everything) - self.positives()
+
+    def metrics(self, protocol: Protocol = "exact") -> dict[str, float]:
+        """Compute a level's metrics; see ``pixel_metrics`` and ``image_metrics``.
+
+        Raises:
+            InvalidSettings: The protocol is unknown.
+        """
+        require_protocol(protocol)
+        regions = None if self.regions is None else float(self.regions)
+        sums = ExactSums(float(self.positives()), float(self.negatives()), regions)
+        for groups in count_groups(self.everything, self.abnormal, self.regions):
+            sums.add(groups)
+        found = sums.metrics(is_pixel=self.regions is not None)
+        if protocol == "exact" or self.regions is None or np.isnan(found["AUROC"]):
+            return found  # the published code is exact for images
+        found.update(paper_metrics(self.everything, self.abnormal, self.regions))
+        del found["mAD"]
+        return with_mean(found)
+
+
+def pool_images(
+    scores: Float[np.ndarray, "images"], labels: Shaped[np.ndarray, "images"]
+) -> Pooled:
+    """Sort image scores; see ``image_metrics``."""
+    require_labels(labels)
+    require_full_precision(scores)
+    ordered = np.sort(scores)
+    require_finite(ordered, is_sorted=True)
+    return Pooled([SortedScores(ordered)], [SortedScores(np.sort(scores[labels == 1]))])
+
+
+def pool_pixels(
+    maps: Float[np.ndarray, "images rows columns"],
+    masks: Bool[np.ndarray, "images rows columns"],
+    *,
+    inside: Bool[np.ndarray, "images rows columns"] | None = None,
+) -> Pooled:
+    """Sort the pixels of all images; see ``pixel_metrics``.
+
+    All are sorted by value alone, several times faster than with their labels; only abnormal ones,
+    which are few, are sorted a second time with their shares.
+    """
+    require_full_precision(maps)
+    ordered = np.sort(maps if inside is None else maps[inside], axis=None)
+    require_finite(ordered, is_sorted=True)
+    abnormal, regions = sort_abnormal(maps, masks if inside is None else masks & inside)
+    return Pooled([SortedScores(ordered)], [abnormal], regions)
+
+
+def sort_abnormal(
+    maps: Float[np.ndarray, "images rows columns"],
+    masks: Bool[np.ndarray, "images rows columns"],
+) -> tuple[SortedScores, int]:
+    """Sort the abnormal pixels with their shares, and count their regions."""
+    values = maps.reshape(-1)[np.flatnonzero(masks)]
+    shares, regions = region_shares(masks)
+    order = np.argsort(values)
+    return SortedScores(values[order], shares=shares[order]), regions
+
+
+def require_protocol(protocol: str) -> None:
+    """Refuse a protocol that has no definition here.
+
+    Raises:
+        InvalidSettings: It is unknown.
+    """
+    known = get_args(Protocol)
+    if protocol not in known:
+        raise InvalidSettings(f"The protocol {protocol} is unknown; known: {', '.join(known)}.")
+
+
+def require_labels(labels: Shaped[np.ndarray, "images"]) -> None:
+    """Refuse labels other than 0 and 1.
+
+    Raises:
+        ValueError: There are others.
+    """
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("labels must be 0 (normal) or 1 (abnormal)")

@@ -1,0 +1,77 @@
+"""Scores as metrics need them: checked, and in ascending order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Int, Shaped, UInt32
+
+from headclip_med.errors import HeadClipError, InvalidSettings
+
+
+@dataclass(frozen=True, eq=False)
+class SortedScores:
+    """Scores from the lowest to the highest, in memory or mapped from a file.
+
+    Attributes:
+        values: Ascending; equal ones may repeat.
+        counts: How many pixels have each value; one each by default.
+        shares: Of each value's pixels in the areas of their regions, added up; for AUPRO.
+    """
+
+    values: Float[np.ndarray, "entries"]
+    counts: UInt32[np.ndarray, "entries"] | None = None
+    shares: Float64[np.ndarray, "entries"] | None = None
+
+    def total(self) -> int:
+        """How many pixels there are."""
+        return len(self.values) if self.counts is None else int(self.counts.sum(dtype=np.int64))
+
+    def counted(
+        self, start: int, stop: int, *, of: Int[np.ndarray, "places"]
+    ) -> Int[np.ndarray, "places"]:
+        """Count the pixels of entries from ``start`` up to each place, itself left out.
+
+        Args:
+            start: First entry counted.
+            stop: No place lies beyond this entry.
+            of: Places, counted from ``start``.
+        """
+        if self.counts is None:
+            return of
+        running = np.cumsum(self.counts[start:stop], dtype=np.int64)
+        return np.asarray(np.concatenate([np.zeros(1, dtype=np.int64), running])[of])
+
+
+def require_full_precision(scores: Shaped[np.ndarray, "..."]) -> None:
+    """Refuse half precision: it has rounded close scores to equal ones before they came here.
+
+    Raises:
+        InvalidSettings: The scores have 16 bits.
+    """
+    if scores.dtype == np.float16:
+        raise InvalidSettings(
+            "Scores in half precision (float16) have lost the order of close values, so metrics "
+            "would be those of other scores; keep float32 from the model on.",
+            code="half-precision-scores",
+        )
+
+
+def require_finite(scores: Float[np.ndarray, "..."], *, is_sorted: bool = False) -> None:
+    """Refuse scores that have no order.
+
+    Args:
+        scores: To be looked at.
+        is_sorted: Whether they ascend as numpy sorts, so that looking at the ends is enough.
+
+    Raises:
+        HeadClipError: A score is infinite or not a number.
+    """
+    looked_at = scores[[0, -1]] if is_sorted and len(scores) else scores
+    if not np.isfinite(looked_at).all():
+        raise HeadClipError(
+            "Some scores are not numbers, so they have no order; run the model in full precision, "
+            "and check its weights.",
+            code="scores-not-finite",
+        )
