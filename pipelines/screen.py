@@ -8,7 +8,8 @@ from time import perf_counter
 import numpy as np
 
 from headclip_med.findings import Screening
-from headclip_med.models.anomaly import AnomalyModel
+from headclip_med.models.anomaly import AnomalyModel, name_subject
+from headclip_med.pipelines.subjects import subject_of_volume
 from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import (
     apply_window,
@@ -21,6 +22,7 @@ from headclip_med.transforms import (
     local_score,
     pool_slices,
     predict_slices,
+    whole_slice,
 )
 from headclip_med.volume import Volume
 
@@ -36,7 +38,8 @@ def screen(
 
     Args:
         volume: As ``read_volume`` gives it.
-        model: As ``load_model`` gives it; its ``scores`` say how maps become scores.
+        model: As ``load_model`` gives it; its ``scores`` say how maps become scores. One whose
+            sentences name what is looked at is told the organ and the modality, where known.
         settings: Window, tiling, threshold, pooling; the defaults serve an unknown volume.
         report: Called with the number of slices judged since the last call.
 
@@ -47,6 +50,7 @@ def screen(
         InvalidSettings: The window is unknown.
         OutOfMemory: A batch does not fit the device.
     """
+    model = name_subject(model, subject_of_volume(volume))
     settings, scores = settings or ScreenSettings(), model.scores
     clock = _Clock()
     window = choose_window(volume, settings.window)

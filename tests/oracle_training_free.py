@@ -267,7 +267,9 @@ def adaptation_stages(oracles: Path, towers: Backbone) -> Iterator[Stage]:
     adapter = PatchAdapter(known.prompts, known.text, temperature=1.0, rate=stated["lr"])
     for number, tokens in enumerate(patches):
         key = f"tta/image{number}"
-        start = [oracle.tensor(learned, f"image{number}/ad.{one}_init") for one in ("weight", "bias")]
+        start = [
+            oracle.tensor(learned, f"image{number}/ad.{one}_init") for one in ("weight", "bias")
+        ]
         adapter.restart(*start)
         noise = noises[number].flatten(1, 3)
         both = adapter.probabilities(torch.stack([tokens, tokens + noise[0]]))

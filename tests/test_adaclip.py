@@ -14,7 +14,7 @@ from torch import Tensor
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.adaclip import AdaClip, chosen_layers, mean_map
 from headclip_med.models.adaclip_prompts import as_half, hybrid_prompts, prompted_pass, sentences
-from headclip_med.models.anomaly import AnomalyModel
+from headclip_med.models.anomaly import AnomalyModel, Subject
 from headclip_med.models.clip import Backbone, variant
 from headclip_med.models.fusion import fuse, k_means, most_abnormal, semantic_centre
 from headclip_med.settings import ScoreSettings
@@ -211,7 +211,7 @@ def test_it_is_an_anomaly_model_that_describes_itself() -> None:
 
 def test_what_is_looked_at_has_a_name() -> None:
     folded, images = model().fold(), tiny.images()
-    brain = folded.with_class_name("brain")
+    brain = folded.with_subject(Subject("brain"))
     assert (folded.class_name, brain.describe()["class_name"]) == ("object", "brain")
     assert not torch.allclose(folded.predict(images).map, brain.predict(images).map)
 
@@ -298,7 +298,7 @@ def test_predictions_are_the_published_ones(oracles: Path, towers: Backbone) -> 
     images = oracle_learned.images_of(folder, "other", 3)
     folded = built.fold(scores=oracle_learned.scores_at(images.shape[-1]))
     for number, name in enumerate(stated["class_names"]):
-        found = folded.with_class_name(name).predict(images[number : number + 1])
+        found = folded.with_subject(Subject(name)).predict(images[number : number + 1])
         expected = theirs["other_gelu/anomaly_map_smoothed"][number : number + 1]
         oracle_learned.stage("map", found.map, expected, 1e-5).check()
         score = theirs["other_gelu/image_score"][number : number + 1]

@@ -67,7 +67,7 @@ def predict_slices(
     scores = np.empty(len(images), dtype=np.float32)
     for start in range(0, len(images), settings.batch_size):
         part = slice(start, start + settings.batch_size)
-        with _memory_advice(settings.batch_size, side), torch.no_grad():
+        with memory_advice(settings.batch_size, side), torch.no_grad():
             if slide:
                 found = _predict_windows(model, images[part], settings, side)
             else:
@@ -110,7 +110,12 @@ def _predict_windows(
 
 
 @contextmanager
-def _memory_advice(batch_size: int, side: int) -> Iterator[None]:
+def memory_advice(batch_size: int, side: int) -> Iterator[None]:
+    """Turn a failed allocation into a sentence that says what to change.
+
+    Raises:
+        OutOfMemory: A batch does not fit the device.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -1,7 +1,8 @@
-"""Measure a model on labelled images, beside baselines that have learnt nothing.
+"""Measure a model, or all methods, on labelled images, beside baselines that have learnt nothing.
 
 Sets are named as LAYOUT:FOLDER (mvtec:DIR, folder:DIR, BrainMRI:DIR ...), found below --data-root,
 or are the synthetic head volumes of --acceptance. Intervals are 95 % bootstrap intervals.
+--method all puts every method that can be had on the model's backbone into one table.
 """
 
 from __future__ import annotations
@@ -10,9 +11,17 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from headclip_med.cli.models import add_model, model_from
+from headclip_med.cli.models import ALL, add_model, methods_from, model_from
 from headclip_med.errors import HeadClipError, InvalidSettings
+
+if TYPE_CHECKING:
+    from headclip_med.models.method_set import LoadedMethods
+    from headclip_med.pipelines.evaluation import Evaluation
+
+OWN = ("image_size",)
+"""Settings of methods that this command has options of its own for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,37 +35,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="images per pass (default: 8)")
     parser.add_argument("--image-size", type=int, help="rows and columns of the model's input")
     parser.add_argument("--out", type=Path, help="write the table there: .md or .json")
-    add_model(parser)
+    parser.add_argument(
+        "--checkpoint", type=Path, action="append", default=[],
+        help="with --method all: a trained method's checkpoint on the same backbone; may be "
+        "repeated",
+    )  # fmt: skip
+    add_model(parser, without=OWN)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate everything that was named, and print one table."""
     if not (arguments.data or arguments.data_root or arguments.acceptance):
         raise InvalidSettings("Nothing to evaluate on: name a set, --data-root or --acceptance.")
-    from headclip_med.datasets import open_dataset
+    if arguments.checkpoint and arguments.method != ALL:
+        raise InvalidSettings("--checkpoint goes with --method all; name one as --model instead.")
     from headclip_med.datasets.discover import discover
-    from headclip_med.pipelines.acceptance import evaluate_acceptance
-    from headclip_med.pipelines.evaluate import evaluate_dataset
     from headclip_med.pipelines.evaluation import to_markdown
     from headclip_med.write.atomic import write_file
 
     specs = list(arguments.data)
     if arguments.data_root:
         specs += discover(arguments.data_root)
-    model = model_from(arguments)
+    loaded = _load(arguments)
+    for method, reason in loaded.missing.items():
+        print(f"headclip: without {method}: {reason}", file=sys.stderr)
     evaluations, failed = [], 0
     if arguments.acceptance:
-        evaluations.append(evaluate_acceptance(model))
+        evaluations.append(_on_phantoms(loaded))
     for spec in specs:
         print(f"evaluating {spec.partition(':')[0]} ...", file=sys.stderr)
         try:
-            dataset = open_dataset(spec)
-            evaluations.append(
-                evaluate_dataset(
-                    dataset, model, batch_size=arguments.batch_size, limit=arguments.limit,
-                    image_size=arguments.image_size,
-                )
-            )  # fmt: skip
+            evaluations.append(_on_set(spec, loaded, arguments))
         except HeadClipError as error:
             failed += 1
             print(f"headclip: {error}", file=sys.stderr)
@@ -70,3 +79,37 @@ def run(arguments: argparse.Namespace) -> int:
     if not failed:
         return 0
     return 3 if evaluations else 1
+
+
+def _load(arguments: argparse.Namespace) -> LoadedMethods:
+    """Load one model, under no method's name, or all methods."""
+    if arguments.method == ALL:
+        return methods_from(arguments, without=OWN)
+    from headclip_med.models.method_set import LoadedMethods
+
+    return LoadedMethods({"": model_from(arguments, without=OWN)}, {})
+
+
+def _on_set(spec: str, loaded: LoadedMethods, arguments: argparse.Namespace) -> Evaluation:
+    from headclip_med.datasets import open_dataset
+    from headclip_med.pipelines.evaluate import evaluate_models
+
+    found = evaluate_models(
+        open_dataset(spec), list(loaded.models.values()), batch_size=arguments.batch_size,
+        image_size=arguments.image_size, limit=arguments.limit,
+    )  # fmt: skip
+    return _joined(loaded, found)
+
+
+def _on_phantoms(loaded: LoadedMethods) -> Evaluation:
+    from headclip_med.pipelines.acceptance import evaluate_acceptance
+
+    return _joined(loaded, [evaluate_acceptance(model) for model in loaded.models.values()])
+
+
+def _joined(loaded: LoadedMethods, found: list[Evaluation]) -> Evaluation:
+    if "" in loaded.models:
+        return found[0]
+    from headclip_med.pipelines.comparison import side_by_side
+
+    return side_by_side(dict(zip(loaded.models, found, strict=True)), loaded.missing)

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from headclip_med.cli.options import add_settings, settings_from, was_given
+from headclip_med.cli.options import (
+    add_joint_settings,
+    add_settings,
+    settings_from,
+    was_given,
+)
+from headclip_med.errors import InvalidSettings
 from headclip_med.settings import ScoreSettings
+from headclip_med.settings_training_free import (
+    METHOD_NAMES,
+    TRAINING_FREE_MODEL,
+    TrainingFreeSettings,
+)
 
 if TYPE_CHECKING:
     from headclip_med.models.anomaly import AnomalyModel
+    from headclip_med.models.method_set import LoadedMethods
+
+ALL = "all"
+"""Every method that can be had, side by side."""
 
 
 def add_weights(parser: argparse._ArgumentGroup) -> None:
@@ -25,29 +42,96 @@ def add_weights(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``load_model``."""
+def add_model(parser: argparse.ArgumentParser, *, without: Collection[str] = ()) -> None:
+    """Add the options of ``load_model``.
+
+    Args:
+        parser: Where to.
+        without: Settings of methods that the command has an option of its own for.
+    """
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model", default="headclip-mini",
-        help="headclip-mini, or a checkpoint that 'headclip train' wrote (default: headclip-mini)",
+        help="headclip-mini, a checkpoint that 'headclip train' wrote, or for a method that needs "
+        "no training a backbone such as ViT-L-14-336 (default: headclip-mini)",
     )  # fmt: skip
+    group.add_argument(
+        "--method",
+        help=f"{', '.join(METHOD_NAMES)}; {' and '.join(TRAINING_FREE_MODEL)} need no training "
+        "(default: the checkpoint's)",
+    )
     add_weights(group)
     group.add_argument(
         "--precision", choices=("fp32", "bf16"), default="fp32",
         help="bf16 is faster where the hardware has it (default: fp32)",
     )  # fmt: skip
     add_settings(parser, ScoreSettings)
+    title = " and ".join(TRAINING_FREE_MODEL)
+    add_joint_settings(parser, title, TRAINING_FREE_MODEL, without=without)
 
 
-def model_from(arguments: argparse.Namespace) -> AnomalyModel:
-    """Load the model that was asked for."""
+def model_from(arguments: argparse.Namespace, *, without: Collection[str] = ()) -> AnomalyModel:
+    """Load the model that was asked for.
+
+    Args:
+        arguments: Of the command.
+        without: As for ``add_model``.
+
+    Raises:
+        InvalidSettings: An option of another method was given, or the method is unknown.
+    """
+    method = arguments.method
+    _refuse_other_options(arguments, method, without)
     from headclip_med.models.loading import load_model
 
     model = load_model(
-        arguments.model, weights=arguments.weights, activation=arguments.activation,
+        arguments.model, method=method,
+        settings=_settings(arguments, without).get(method or ""), weights=arguments.weights,
+        activation=arguments.activation, device=arguments.device, precision=arguments.precision,
+    )  # fmt: skip
+    return _scored(arguments, model)
+
+
+def methods_from(arguments: argparse.Namespace, *, without: Collection[str] = ()) -> LoadedMethods:
+    """Load all methods that can be had on the model's backbone."""
+    from headclip_med.models.method_set import LoadedMethods, load_methods
+    from headclip_med.models.sources import Source
+
+    loaded = load_methods(
+        Source(arguments.model, arguments.weights, arguments.activation),
+        checkpoints=arguments.checkpoint, settings=_settings(arguments, without),
         device=arguments.device, precision=arguments.precision,
     )  # fmt: skip
-    if was_given(arguments, ScoreSettings):
-        model = model.with_scores(settings_from(arguments, ScoreSettings, model.scores))
-    return model
+    models = {name: _scored(arguments, model) for name, model in loaded.models.items()}
+    return LoadedMethods(models, loaded.missing)
+
+
+def _scored(arguments: argparse.Namespace, model: AnomalyModel) -> AnomalyModel:
+    if not was_given(arguments, ScoreSettings):
+        return model
+    return model.with_scores(settings_from(arguments, ScoreSettings, model.scores))
+
+
+def _settings(
+    arguments: argparse.Namespace, without: Collection[str]
+) -> dict[str, TrainingFreeSettings]:
+    """Build the settings of the methods that need no training from their options."""
+    own = argparse.Namespace(**{k: v for k, v in vars(arguments).items() if k not in without})
+    return {
+        name: settings_from(own, type(usual), usual) for name, usual in TRAINING_FREE_MODEL.items()
+    }
+
+
+def _refuse_other_options(
+    arguments: argparse.Namespace, method: str | None, without: Collection[str]
+) -> None:
+    usual = TRAINING_FREE_MODEL.get(method or "")
+    own = {one.name for one in fields(usual)} if usual else set()
+    for other, settings in TRAINING_FREE_MODEL.items():
+        for one in fields(settings):
+            is_given = one.name not in without and getattr(arguments, one.name, None) is not None
+            if is_given and one.name not in own:
+                raise InvalidSettings(
+                    f"--{one.name.replace('_', '-')} is an option of {other}; name a method that "
+                    "has it, or leave it out."
+                )

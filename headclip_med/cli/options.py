@@ -7,7 +7,7 @@ import ast
 import inspect
 import textwrap
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
 from itertools import pairwise
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -39,7 +39,11 @@ def add_settings(
 
 
 def add_joint_settings(
-    parser: argparse.ArgumentParser, title: str, methods: Mapping[str, object]
+    parser: argparse.ArgumentParser,
+    title: str,
+    methods: Mapping[str, object],
+    *,
+    without: Collection[str] = (),
 ) -> None:
     """Add the options of several methods' settings, a field that they share once.
 
@@ -48,12 +52,14 @@ def add_joint_settings(
         title: Of the group.
         methods: The settings each method has by default. Help says to which methods an option
             belongs, unless to all, and where their defaults differ.
+        without: Fields that are no options here.
     """
     group = parser.add_argument_group(title)
     owners: dict[str, list[str]] = {}
     for method, settings in methods.items():
         for one in fields(settings):  # type: ignore[arg-type]
-            owners.setdefault(one.name, []).append(method)
+            if one.name not in without:
+                owners.setdefault(one.name, []).append(method)
     for name, having in owners.items():
         kind = type(methods[having[0]])
         values = {method: getattr(methods[method], name) for method in having}

@@ -32,6 +32,7 @@ from headclip_med.models.adaclip_prompts import (
     hybrid_prompts,
     prompted_pass,
 )
+from headclip_med.models.anomaly import Subject
 from headclip_med.models.checkpoint import Checkpoint, fit_learned, settings_for
 from headclip_med.models.clip import Backbone, variant
 from headclip_med.models.fusion import Clustering, fuse, k_means, most_abnormal, semantic_centre
@@ -261,10 +262,11 @@ class FoldedAdaClip(JudgingModel):
         self.class_name = model.settings.class_name
         self.eval()
 
-    def with_class_name(self, class_name: str) -> FoldedAdaClip:
-        """Give the same model, its sentences about another class; weights are shared."""
+    def with_subject(self, subject: Subject) -> FoldedAdaClip:
+        """Name what is looked at, as published, unless the settings have named it already."""
         other = copy(self)
-        other.class_name = class_name
+        if self.model.settings.class_name == AdaClipSettings.class_name:
+            other.class_name = subject.name or self.class_name
         return other
 
     def describe(self) -> dict[str, object]:

@@ -63,6 +63,6 @@ class NamesSubject(Protocol):
         """
 
 
-def about(model: AnomalyModel, subject: Subject) -> AnomalyModel:
+def name_subject(model: AnomalyModel, subject: Subject) -> AnomalyModel:
     """Tell a model what it will see; one without sentences about it stays as it is."""
     return model.with_subject(subject) if isinstance(model, NamesSubject) else model

@@ -8,19 +8,27 @@ import torch
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.anomaly import AnomalyModel
-from headclip_med.models.backbones import EMBEDDED_NAME, EMBEDDED_PATH, load_backbone
+from headclip_med.models.backbones import EMBEDDED_NAME
 from headclip_med.models.checkpoint import read_checkpoint
-from headclip_med.models.headclip import HeadClip
 from headclip_med.models.judging import JudgingModel, Precision
-from headclip_med.models.trained import model_from
+from headclip_med.models.methods import method_named
+from headclip_med.models.sources import (
+    Source,
+    embedded_checkpoint,
+    fresh_model,
+    learned_model,
+    on_backbone,
+    untrained,
+)
 from headclip_med.models.weights import Activation
+from headclip_med.settings_training_free import TrainingFreeSettings
 
-EMBEDDED_CHECKPOINT = EMBEDDED_PATH.with_name("headclip-mini.checkpoint.safetensors")
 
-
-def load_model(
+def load_model(  # noqa: PLR0913 - everything but the name is optional, and named
     name: str | Path = EMBEDDED_NAME,
     *,
+    method: str | None = None,
+    settings: TrainingFreeSettings | None = None,
     weights: str | Path | None = None,
     activation: Activation | None = None,
     device: str = "auto",
@@ -30,8 +38,11 @@ def load_model(
     """Load a model that judges images.
 
     Args:
-        name: ``headclip-mini``; a checkpoint, which names its method and backbone; or, with
-            ``weights="random"``, a backbone of open_clip's registry, for tests and benchmarks.
+        name: ``headclip-mini``; a checkpoint, which names its method and backbone; for a method
+            that needs no training any backbone; or, with ``weights="random"``, a backbone of
+            open_clip's registry with nothing learned, for tests and benchmarks.
+        method: One of ``METHODS``; by default the checkpoint's.
+        settings: Of ``winclip`` or ``anovl``; as published by default. Checkpoints have their own.
         weights: The backbone's weights, where its name alone does not lead to them: a file, a tag
             of open_clip's registry, or ``random``.
         activation: What the backbone's weights were trained with, for files that do not tell.
@@ -40,52 +51,51 @@ def load_model(
         seed: Of random weights.
 
     Raises:
-        InvalidSettings: The model or the device is unknown.
-        UnusableWeights: There are no weights, or they do not fit.
+        InvalidSettings: The model, the method or the device is unknown.
+        UnusableWeights: There are no weights, or they do not fit, or are another method's.
     """
     place = choose_device(device)
-    model = _load(str(name), weights, activation, seed)
+    source = Source(str(name), weights, activation, seed)
+    if method is None or method_named(method).needs_training:
+        model = _load_trained(source, method)
+    else:
+        model = _load_training_free(source, method, settings)
     model.precision = precision
     return model.to(place)
 
 
-def _load(
-    name: str, weights: str | Path | None, activation: Activation | None, seed: int
-) -> JudgingModel:
-    if name == EMBEDDED_NAME:
-        return _from_checkpoint(EMBEDDED_CHECKPOINT, None, None, seed)
-    if name.endswith(".safetensors"):
-        return _from_checkpoint(Path(name), weights, activation, seed)
-    if weights == "random":
-        backbone = load_backbone(name, weights="random", seed=seed)
-        about = {"name": f"{name} with random weights", "calibrated": False}
-        return HeadClip(backbone, seed=seed).fold(about=about)
-    load_backbone(name, weights=weights, activation=activation)  # says first what else is wrong
-    raise UnusableWeights(
-        f"{name} is a backbone: HeadCLIP's prompts and head weights must be learned on it first. "
-        "Train them with 'headclip train', and name the checkpoint that it writes.",
-        code="checkpoint-missing",
-    )
+def _load_trained(source: Source, method: str | None) -> JudgingModel:
+    if source.name == EMBEDDED_NAME:
+        path = embedded_checkpoint(method or "headclip")
+        if not path.is_file():
+            raise UnusableWeights(untrained(method or "", EMBEDDED_NAME), code="checkpoint-missing")
+        source = Source(str(path))
+    if source.name.endswith(".safetensors"):
+        checkpoint = read_checkpoint(Path(source.name))
+        if method not in (None, checkpoint.method):
+            raise UnusableWeights(
+                f"{source.name} is a checkpoint of {checkpoint.method}, not of {method}; name that "
+                "method's, or leave --method out.",
+                code="wrong-method",
+            )
+        return learned_model(Path(source.name), checkpoint, source.backbone_of(checkpoint))
+    backbone = source.backbone()  # says first what else is wrong
+    if source.weights == "random":
+        return fresh_model(method or "headclip", source, backbone)
+    raise UnusableWeights(untrained(method or "headclip", source.name), code="checkpoint-missing")
 
 
-def _from_checkpoint(
-    path: Path, weights: str | Path | None, activation: Activation | None, seed: int
+def _load_training_free(
+    source: Source, method: str, settings: TrainingFreeSettings | None
 ) -> JudgingModel:
-    checkpoint = read_checkpoint(path)
-    stated = checkpoint.backbone
-    if weights is None and stated["weights"] not in ("embedded", "file"):
-        weights = stated["weights"]
-    trained_with: Activation = "quickgelu" if stated["activation"] == "quickgelu" else "gelu"
-    towers = load_backbone(
-        stated["name"], weights=weights, activation=activation or trained_with, seed=seed
-    )
-    about = {
-        "name": path.name.removesuffix(".safetensors").removesuffix(".checkpoint"),
-        "checkpoint_digest": checkpoint.digest,
-        "training": dict(checkpoint.training),
-        "calibrated": False,
-    }
-    return model_from(checkpoint, towers, about=about)
+    checkpoint = source.checkpoint()
+    if checkpoint is not None:
+        raise UnusableWeights(
+            f"{source.name} is a checkpoint of {checkpoint.method}, and {method} needs none; name "
+            f"the backbone instead, here {checkpoint.backbone['name']}.",
+            code="wrong-method",
+        )
+    return on_backbone(method, source.backbone(), settings)
 
 
 def choose_device(device: str) -> torch.device:

@@ -40,7 +40,7 @@ def other_views(
         turned = torch.tensor(angle)  # its sine in single precision as well
         yield _sampled(images, _turn(float(turned.cos()), float(turned.sin())))
     for across, down in _SHIFTS:
-        yield _sampled(images, [[1, 0, across], [0, 1, down]])
+        yield _sampled(images, [[1.0, 0.0, across], [0.0, 1.0, down]])
     yield images.flip(-1)
     luma = torch.tensor(_LUMA).to(images).view(1, 3, 1, 1)
     yield (images * luma).sum(dim=1, keepdim=True).expand_as(images)

@@ -239,7 +239,7 @@ def mean_reciprocal(
 
 def pool_abnormality(
     whole: Float[Tensor, "batch"],
-    scores: list[Float[Tensor, "batch down_i across_i"]],
+    scores: list[Float[Tensor, "batch _ _"]],
     scales: tuple[int, ...],
 ) -> Float[Tensor, "batch rows columns"]:
     """Average P(abnormal) harmonically over windows, then over scales and the whole image."""
@@ -249,7 +249,7 @@ def pool_abnormality(
 
 
 def pool_normality(
-    scores: list[Float[Tensor, "batch down_i across_i"]], scales: tuple[int, ...]
+    scores: list[Float[Tensor, "batch _ _"]], scales: tuple[int, ...]
 ) -> Float[Tensor, "batch rows columns"]:
     """Average 1 / P(normal) over windows, then over scales: x, and give 1 - 1 / x."""
     means = [mean_reciprocal(1 - one, scale) for one, scale in zip(scores, scales, strict=True)]

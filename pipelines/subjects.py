@@ -1,0 +1,58 @@
+"""What is looked at, as far as the data say: for methods whose sentences name it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headclip_med.models.anomaly import Subject
+from headclip_med.volume import Volume
+
+ORGANS: Mapping[str, str] = {
+    "ABDOMENPELVIS": "abdomen and pelvis",
+    "CTSPINE": "cervical and thoracic spine",
+    "CSPINE": "cervical spine",
+    "CHESTABDOMEN": "chest and abdomen",
+    "CHESTABDPELVIS": "chest, abdomen and pelvis",
+    "CIRCLEOFWILLIS": "circle of Willis",
+    "CORONARYARTERY": "coronary artery",
+    "HEADNECK": "head and neck",
+    "IAC": "internal auditory canal",
+    "LSPINE": "lumbar spine",
+    "LSSPINE": "lumbar and sacral spine",
+    "NECKCHEST": "neck and chest",
+    "NECKCHESTABDOMEN": "neck, chest and abdomen",
+    "NECKCHESTABDPELV": "neck, chest, abdomen and pelvis",
+    "SSPINE": "sacral spine",
+    "SUBMANDIBULAR": "submandibular gland",
+    "PAROTID": "parotid gland",
+    "THORAX": "chest",
+    "TLSPINE": "thoracic and lumbar spine",
+    "TMJ": "jaw joint",
+    "TSPINE": "thoracic spine",
+    "WHOLEBODY": "whole body",
+}
+"""DICOM body parts (PS3.16 annex L) whose terms are no words; others are said as they are."""
+
+KNOWN_SUBJECTS: Mapping[str, Subject] = {
+    "BrainMRI": Subject("brain", "MR"),
+    "HeadCT": Subject("brain", "CT"),
+    "COVID": Subject("chest", "DX"),
+    "BUSI": Subject("breast", "US"),
+    "KvasirSEG": Subject("colon", "ES"),
+    "ISIC2017": Subject("skin", "XC"),
+    "DDTI_thyroid": Subject("thyroid", "US"),
+    "magnetic_tile": Subject("magnetic tile"),
+}
+"""What sets show that are known by name, as AnomalyCLIP's paper calls it where it used them."""
+
+
+def subject_of_volume(volume: Volume) -> Subject:
+    """Name the organ of a volume by its body part, which is a defined term or nothing."""
+    part = volume.body_part
+    name = None if part is None else ORGANS.get(part, part.lower())
+    return Subject(name, volume.modality)
+
+
+def subject_of_category(dataset: str, category: str) -> Subject:
+    """Name what a category of a set shows; of sets not known, the category's own name."""
+    return KNOWN_SUBJECTS.get(dataset, Subject(category))

@@ -1,0 +1,87 @@
+"""Small reference values of WinCLIP and AnoVL, from weights that a seed makes anywhere.
+
+They were written when both agreed with published code on ``HEADCLIP_ORACLES``, and hold that
+agreement on machines without it. ``python -m tests.golden_training_free`` writes them anew.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headclip_med.models.anomaly import Subject
+from headclip_med.models.anovl import AnoVl
+from headclip_med.models.clip import Backbone
+from headclip_med.models.judging import JudgingModel
+from headclip_med.models.similarity import unit
+from headclip_med.models.trunk import TrunkReader
+from headclip_med.models.winclip import WinClip, run_windows, window_index
+from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
+from tests.golden_learned import FOLDER, SIZES, pictures, towers
+
+IMPLEMENTATIONS = ("anomalib", "caoyunkang")
+
+
+def winclip(backbone: Backbone, implementation: str) -> WinClip:
+    settings = WinClipSettings(implementation=implementation)  # type: ignore[arg-type]
+    return WinClip(backbone, settings).with_subject(Subject("brain"))
+
+
+def anovl(backbone: Backbone, **settings: object) -> AnoVl:
+    built = AnoVl(backbone, AnoVlSettings(local_layers=(2, 3, 4), **settings))  # type: ignore[arg-type]
+    return built.with_subject(Subject("carpet"))
+
+
+def winclip_values(size: str) -> dict[str, Tensor]:
+    images, found = pictures(SIZES[size])[0], {}
+    for implementation in IMPLEMENTATIONS:
+        model = winclip(towers(), implementation)
+        with torch.no_grad():
+            first = next(model.vision.walk(model.prepare(images))).tokens_in
+            rows = SIZES[size] // model.vision.patch_px
+            windows = run_windows(model.vision, first, window_index(rows, rows, 2))
+        prediction = model.predict(images)
+        found |= {
+            f"{implementation}/text": model.text_features(),
+            f"{implementation}/windows": unit(model.vision.project(windows))[1, :4],
+            f"{implementation}/map": prediction.map[1],
+            f"{implementation}/score": prediction.global_score,
+        }
+    return found
+
+
+def anovl_values(size: str) -> dict[str, Tensor]:
+    images = pictures(SIZES[size])[0]
+    model = anovl(towers())
+    prediction = model.predict(images)
+    adapted = anovl(towers(), adaptation="published", views=False, adaptation_rate=0.05)
+    return {
+        "text": model.sentences().text,
+        "sentences": model.sentences().prompts[::77],
+        "patches": read(model, images)[0][1, :4],
+        "map": prediction.map[1],
+        "score": prediction.global_score,
+        "adapted map": adapted.predict(images).map[1],
+        "plain score": adapted.predict(images).global_score,
+    }
+
+
+@torch.no_grad()
+def read(model: JudgingModel, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Read the trunk as the model does, up to the projected tokens."""
+    prepared = model.prepare(images)
+    reader: TrunkReader = model.reader(prepared)
+    for block in model.vision.walk(prepared, reader.local_layers):
+        reader.read(block)
+    return reader.projected()  # type: ignore[attr-defined, no-any-return]
+
+
+VALUES = {"winclip": winclip_values, "anovl": anovl_values}
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for method, values in VALUES.items():
+        found = {f"{s}/{k}": v.detach().numpy() for s in SIZES for k, v in values(s).items()}
+        np.savez_compressed(FOLDER / f"{method}.npz", **found)
