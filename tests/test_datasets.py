@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from headclip_med.datasets import (
-    KNOWN_SETS,
     Sample,
     discover,
     mvtec,
@@ -187,7 +186,7 @@ def test_a_missing_class_of_a_known_set_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["BrainMRI", "BrainMRI:", "brain:here", "/here"])
 def test_an_unknown_layout_lists_the_known_ones(spec: str) -> None:
-    with pytest.raises(InvalidSettings, match=r"mvtec, folder, BrainMRI, HeadCT.*magnetic_tile"):
+    with pytest.raises(InvalidSettings, match=r"mvtec, folder, nifti, MVTecAD, VisA.*BUSI"):
         open_dataset(spec)
 
 
@@ -270,13 +269,15 @@ def test_a_set_s_digest_follows_its_content_and_not_its_place(tmp_path: Path) ->
 def test_sets_are_discovered_by_name_and_by_layout(tmp_path: Path) -> None:
     for name in ("bottle", "screw"):
         screw(tmp_path / "industrial/mvtec" / name)
-    picture(tmp_path / "medical/brainmri/no/1.png")
+        screw(tmp_path / "own" / name)
+    picture(tmp_path / "medical/brain mri/no/1.png")
     picture(tmp_path / "medical/other/no/1.png")
     assert discover(tmp_path) == [
-        f"mvtec:{tmp_path / 'industrial/mvtec'}",
-        f"BrainMRI:{tmp_path / 'medical/brainmri'}",
+        f"MVTecAD:{tmp_path / 'industrial/mvtec'}",
+        f"BrainMRI:{tmp_path / 'medical/brain mri'}",
+        f"mvtec:{tmp_path / 'own'}",
     ]
-    one = tmp_path / "industrial/mvtec/screw"
+    one = tmp_path / "own/screw"
     assert discover(one) == [f"mvtec:{one}"]
 
 
@@ -288,7 +289,10 @@ def test_a_folder_without_sets_says_what_would_be_one(tmp_path: Path) -> None:
 
 def test_all_the_real_sets_are_discovered(shared_data: Path) -> None:
     found = {spec.partition(":")[0] for spec in discover(shared_data)}
-    assert found == {*KNOWN_SETS, "mvtec"}
+    assert found == {
+        "BUSI", "BrainMRI", "COVID", "DDTI", "HeadCT", "ISIC2017", "Kvasir", "MVTecAD",
+        "Magnetic-Tile",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -302,7 +306,7 @@ def test_all_the_real_sets_are_discovered(shared_data: Path) -> None:
         ("ISIC2017:medical/ISIC2017", 0, 600, (0.01, 0.99)),
         ("DDTI_thyroid:medical/DDTI_thyroid", 0, 250, (0.01, 0.9)),
         ("mvtec:industrial/mvtec/screw", 21, 61, (0.0001, 0.2)),
-        ("mvtec:industrial/mvtec", 21, 61, (0.0001, 0.2)),
+        ("MVTecAD:industrial/mvtec", 21, 61, (0.0001, 0.2)),
         ("magnetic_tile:industrial/magnetic_tile", 180, 199, (0.0001, 0.95)),
     ],
 )

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 
 import headclip_med
-from headclip_med.cli import demo, evaluate, screen, train, weights
+from headclip_med.cli import datasets, demo, evaluate, screen, train, weights
 from headclip_med.errors import HeadClipError, InvalidSettings
 
-COMMANDS = (demo, screen, train, evaluate, weights)
+COMMANDS = (demo, screen, train, evaluate, datasets, weights)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,20 +1,47 @@
 """Labelled images to evaluate on: industrial and medical sets, read where the user keeps them."""
 
-from headclip_med.datasets.discover import discover
-from headclip_med.datasets.folders import class_folders, paired_folders
-from headclip_med.datasets.known import KNOWN_SETS, open_dataset
-from headclip_med.datasets.mvtec import mvtec
-from headclip_med.datasets.samples import Dataset, Sample, read_image, read_mask
+from headclip_med.datasets.check import Finding, Report, check_set
+from headclip_med.datasets.discover import discover, find_sets
+from headclip_med.datasets.known import KNOWN_SETS, find_set, mvtec, open_dataset
+from headclip_med.datasets.layouts import KnownSet, Layout, Table
+from headclip_med.datasets.protocols import (
+    PROTOCOLS,
+    Protocol,
+    ResolvedProtocol,
+    find_protocol,
+    resolve_protocol,
+)
+from headclip_med.datasets.samples import (
+    Dataset,
+    Sample,
+    SliceReader,
+    join_datasets,
+    read_image,
+    read_mask,
+)
 
 __all__ = [
     "KNOWN_SETS",
+    "PROTOCOLS",
     "Dataset",
+    "Finding",
+    "KnownSet",
+    "Layout",
+    "Protocol",
+    "Report",
+    "ResolvedProtocol",
     "Sample",
-    "class_folders",
+    "SliceReader",
+    "Table",
+    "check_set",
     "discover",
+    "find_protocol",
+    "find_set",
+    "find_sets",
+    "join_datasets",
     "mvtec",
     "open_dataset",
-    "paired_folders",
     "read_image",
     "read_mask",
+    "resolve_protocol",
 ]

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from headclip_med.errors import UnreadableInput
+from headclip_med.errors import InvalidSettings, UnreadableInput
 
 Split = Literal["train", "test"]
+Level = Literal["pixel", "image"]
 
 # What Pillow raises on a file that is broken, cut short or absurdly large.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+@runtime_checkable
+class SliceReader(Protocol):
+    """What reads the slices of volumes; whoever opens a set of volumes provides it."""
+
+    def count(self, image_path: Path, mask_path: Path) -> int:
+        """Count the slices of a volume.
+
+        Raises:
+            UnreadableInput: A file cannot be read, or the mask lies on another grid.
+        """
+
+    def image(self, path: Path, index: int) -> UInt8[np.ndarray, "rows columns 3"]:
+        """Read one slice, from 0, as red, green, blue in [0, 255]."""
+
+    def mask(self, path: Path, index: int) -> Bool[np.ndarray, "rows columns"]:
+        """Read which pixels of one slice, from 0, are abnormal."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,9 @@ class Sample:
         split: Sets without a split are all ``test``: nothing is ever trained on them.
         mask_above: A mask's pixel is abnormal where its grey level (0 to 255) is above this: 0 for
             clean masks, whose values may be codes; 127 where compression blurred the edges.
+        more_mask_paths: Further masks of the same image; what any of them marks is abnormal.
+        slice_index: Which slice of a volume this is, from 0; None for a picture.
+        slices: What reads it then.
     """
 
     image_path: Path
@@ -42,6 +64,14 @@ class Sample:
     category: str
     split: Split = "test"
     mask_above: int = 0
+    more_mask_paths: tuple[Path, ...] = ()
+    slice_index: int | None = None
+    slices: SliceReader | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """All masks of this image."""
+        return (self.mask_path, *self.more_mask_paths) if self.mask_path else ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +86,7 @@ class Dataset:
 
     name: str
     samples: tuple[Sample, ...]
-    level: Literal["pixel", "image"]
+    level: Level
 
     def __post_init__(self) -> None:
         """Refuse a set without images."""
@@ -83,12 +113,49 @@ class Dataset:
     def content_digest(self) -> str:
         """SHA-256 over labels and the bytes of images and masks: equal wherever the set lies."""
         digest = hashlib.sha256(self.level.encode())
+        files: dict[Path, bytes] = {}  # every slice of a volume has the same one
         for sample in self.samples:
             facts = (sample.category, sample.split, sample.label, sample.mask_above)
-            digest.update(repr((facts, sample.image_path.name)).encode())
-            for path in (sample.image_path, sample.mask_path):
-                digest.update(_file_digest(path) if path else b"-")
+            slices = () if sample.slice_index is None else (sample.slice_index,)
+            digest.update(repr((facts, sample.image_path.name, *slices)).encode())
+            for path in (sample.image_path, sample.mask_path, *sample.more_mask_paths):
+                if path and path not in files:
+                    files[path] = file_digest(path)
+                digest.update(files[path] if path else b"-")
         return digest.hexdigest()
+
+
+def join_datasets(datasets: Sequence[Dataset]) -> Dataset:
+    """Put several sets together, for training on all of them.
+
+    Categories are called ``SET/CATEGORY``, so that two sets may have categories of one name.
+
+    Args:
+        datasets: At least one; a single one is returned as it is.
+
+    Raises:
+        InvalidSettings: There is none, one is given twice, or some have masks and others do not.
+    """
+    names = [dataset.name for dataset in datasets]
+    levels = {dataset.level for dataset in datasets}
+    paths = [path for dataset in datasets for path in {s.image_path for s in dataset.samples}]
+    if not paths or len(set(paths)) < len(paths):
+        raise InvalidSettings("Name at least one set, and each of them once.", code="no-datasets")
+    if len(levels) > 1:
+        plain = ", ".join(dataset.name for dataset in datasets if dataset.level == "image")
+        raise InvalidSettings(
+            f"Sets with masks cannot be joined with sets without ({plain}): what is learned from "
+            "masks would be learned from some images only. Leave those out, or use them alone.",
+            code="mixed-levels",
+        )
+    if len(datasets) == 1:
+        return datasets[0]
+    samples = (
+        replace(sample, category=f"{dataset.name}/{sample.category}")
+        for dataset in datasets
+        for sample in dataset.samples
+    )
+    return Dataset("+".join(names), tuple(samples), datasets[0].level)
 
 
 def read_image(sample: Sample) -> UInt8[np.ndarray, "rows columns 3"]:
@@ -99,6 +166,8 @@ def read_image(sample: Sample) -> UInt8[np.ndarray, "rows columns 3"]:
     Raises:
         UnreadableInput: The file is missing, broken, or holds several pictures.
     """
+    if sample.slices is not None and sample.slice_index is not None:
+        return sample.slices.image(sample.image_path, sample.slice_index)
     with _opened(sample.image_path) as picture:
         if picture.mode == "F":
             raise UnreadableInput(
@@ -122,9 +191,11 @@ def read_mask(sample: Sample) -> Bool[np.ndarray, "rows columns"]:
         UnreadableInput: The mask is missing or broken, of another size than its image, or the
             sample is abnormal and has none.
     """
+    if sample.slices is not None and sample.slice_index is not None and sample.mask_path:
+        return sample.slices.mask(sample.mask_path, sample.slice_index)
     with _opened(sample.image_path) as picture:
         size = picture.size
-    if sample.mask_path is None:
+    if not sample.mask_paths:
         if sample.label == 0:
             return np.zeros(size[::-1], dtype=bool)
         raise UnreadableInput(
@@ -132,15 +203,34 @@ def read_mask(sample: Sample) -> Bool[np.ndarray, "rows columns"]:
             "image level.",
             code="no-mask",
         )
-    with _opened(sample.mask_path) as mask:
+    marked = np.zeros(size[::-1], dtype=bool)
+    for path in sample.mask_paths:
+        marked |= read_mask_levels(path, sample.image_path, size) > sample.mask_above
+    return marked
+
+
+def read_mask_levels(
+    path: Path, image_path: Path, size: tuple[int, int]
+) -> UInt8[np.ndarray, "rows columns"]:
+    """Read the grey levels of a mask, before any threshold.
+
+    Args:
+        path: The mask.
+        image_path: The image it belongs to, to be named in an error.
+        size: Columns and rows of that image.
+
+    Raises:
+        UnreadableInput: The mask is missing, broken, or of another size.
+    """
+    with _opened(path) as mask:
         if mask.size != size:
             raise UnreadableInput(
-                f"The mask {sample.mask_path.name} has {mask.size[0]} x {mask.size[1]} px, but its "
-                f"image {sample.image_path.name} has {size[0]} x {size[1]}; find the mask that was "
-                "drawn on this image.",
+                f"The mask {path.name} has {mask.size[0]} x {mask.size[1]} px, but its image "
+                f"{image_path.name} has {size[0]} x {size[1]}; find the mask that was drawn on "
+                "this image.",
                 code="mask-size",
             )
-        return np.asarray(mask.convert("L")) > sample.mask_above
+        return np.asarray(mask.convert("L"))
 
 
 @contextmanager
@@ -168,7 +258,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def _file_digest(path: Path) -> bytes:
+def file_digest(path: Path) -> bytes:
+    """SHA-256 over a file.
+
+    Raises:
+        UnreadableInput: It cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()

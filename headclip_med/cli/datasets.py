@@ -1,0 +1,125 @@
+"""List the data sets that are known, or check a copy of one before it is used.
+
+'headclip datasets' lists them with licence, source, expected counts and level (pixel: masks, image:
+labels only). 'headclip datasets check NAME DIR' opens every image and mask and says what is wrong;
+it exits with 1 where something must be repaired first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headclip_med.cli.progress import progress
+from headclip_med.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from headclip_med.datasets import KnownSet, Report
+
+SHOWN_OF_A_KIND = 10
+"""Findings of one kind that are printed; --all prints the rest, --json has them in any case."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("action", nargs="?", choices=("list", "check"), default="list")
+    parser.add_argument("name", nargs="?", help="a set, or mvtec, folder or nifti for any set")
+    parser.add_argument("folder", nargs="?", type=Path, help="where the set is kept")
+    parser.add_argument(
+        "--all", action="store_true",
+        help=f"print more than {SHOWN_OF_A_KIND} findings of one kind",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List, or check."""
+    if arguments.action == "list":
+        return _list(as_json=arguments.json)
+    if not arguments.name or not arguments.folder:
+        raise InvalidSettings("Say what to check and where: headclip datasets check NAME DIR.")
+    from headclip_med.datasets import check_set, find_set
+
+    known = find_set(arguments.name)
+    slices = None
+    if known.name == "nifti":  # torch, and all that windows volumes, for volumes only
+        from headclip_med.pipelines.open_datasets import VolumeSlices
+
+        slices = VolumeSlices()
+    with progress(None, "image") as bar:
+
+        def advance(_done: int, total: int) -> None:
+            bar.total = total
+            bar.update(1)
+
+        report = check_set(known, arguments.folder, slices=slices, progress=advance)
+    if arguments.json:
+        print(json.dumps(report.to_json()))
+    else:
+        print("\n".join(_lines(report, known.note, everything=arguments.all)))
+    return 0 if report.is_usable else 1
+
+
+def _list(*, as_json: bool) -> int:
+    from headclip_med.datasets import KNOWN_SETS
+
+    rows = [_row(known) for known in KNOWN_SETS.values()]
+    if as_json:
+        print(json.dumps(rows))
+        return 0
+    for row in rows:
+        counts = row["test"] and f"{row['test']['normal']} + {row['test']['abnormal']}"
+        print(f"{row['name']:14} {row['domain']:10} {row['level']:6} {counts or 'not known':>12}")
+        print(f"{'':14} {row['title']}; licence: {row['licence']}")
+        print(f"{'':14} {row['source']}")
+    print("\nTest images are given as normal + abnormal. None is fetched: see the source pages.")
+    return 0
+
+
+def _row(known: KnownSet) -> dict[str, Any]:
+    return {
+        "name": known.name,
+        "title": known.title,
+        "domain": known.domain,
+        "level": known.level,
+        "licence": known.licence,
+        "source": known.source,
+        "train": _counts(known.train),
+        "test": _counts(known.test),
+        "categories": list(known.categories) or [known.category],
+        "layouts": [layout.describe() for layout in known.layouts],
+        "also_called": list(known.aliases),
+        "note": known.note,
+    }
+
+
+def _counts(counts: tuple[int, int] | None) -> dict[str, int] | None:
+    return counts and {"normal": counts[0], "abnormal": counts[1]}
+
+
+def _lines(report: Report, note: str, *, everything: bool) -> Iterator[str]:
+    where = f" in {report.folder}" if report.folder else ""
+    yield f"{report.name}{where}"
+    if report.layout:
+        yield f"  layout: {report.layout}"
+    for split, (normal, abnormal) in report.counts.items():
+        published = report.expected.get(split)
+        beside = f" (published: {published[0]} and {published[1]})" if published else ""
+        yield f"  {split}: {normal} normal and {abnormal} abnormal images{beside}"
+    yield f"  masks: {report.masks}; categories: {len(report.categories)}"
+    for category, (normal, abnormal) in report.categories.items():
+        yield f"    {category}: {normal} normal and {abnormal} abnormal"
+    if note:
+        yield f"  {note}"
+    seen: dict[tuple[str, str], int] = {}
+    for one in report.findings:
+        kind = one.severity, one.code
+        seen[kind] = seen.get(kind, 0) + 1
+        if everything or seen[kind] <= SHOWN_OF_A_KIND:
+            yield f"{one.severity}: {one.message}"
+    for (severity, code), count in seen.items():
+        if not everything and count > SHOWN_OF_A_KIND:
+            yield f"{severity}: {count - SHOWN_OF_A_KIND} more of the kind {code}; --all shows them"
+    yield "usable" if report.is_usable else "not usable until the errors above are repaired"

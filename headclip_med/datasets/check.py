@@ -1,0 +1,322 @@
+"""Check a copy of a set before it is used: every file opened, everything wrong said in words."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from headclip_med.datasets.known import scan_set
+from headclip_med.datasets.layouts import PICTURE_SUFFIXES, KnownSet
+from headclip_med.datasets.samples import (
+    Sample,
+    SliceReader,
+    Split,
+    file_digest,
+    read_image,
+    read_mask,
+    read_mask_levels,
+)
+from headclip_med.datasets.scan import Scan
+from headclip_med.errors import UnreadableInput
+
+CODES_AT_MOST = 16
+"""A mask of more grey levels than this is a blurred one, not one of codes."""
+
+UNSURE_LEVELS = (64, 191)
+"""Between these, a mask cut at 127 does not say clearly what it means."""
+
+UNSURE_SHARE = 0.5
+"""Of what a blurred mask marks; the edges of small regions stay below."""
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was noticed.
+
+    Attributes:
+        severity: ``error``: the set cannot be used as it is; ``warning``: results would not be
+            what they seem; ``note``: good to know.
+        code: A short stable name.
+        message: What it is, in words, with the files' names.
+    """
+
+    severity: Severity
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        name: Of the set.
+        folder: Where its layout starts; None where no layout fitted.
+        layout: The arrangement that fitted, in words.
+        counts: Normal and abnormal images of each split.
+        categories: The same of each category, in all splits.
+        masks: How many mask files belong to images.
+        expected: Normal and abnormal images of each split as published, where known.
+        findings: Errors first, then warnings, then notes.
+    """
+
+    name: str
+    folder: Path | None
+    layout: str
+    counts: dict[Split, tuple[int, int]]
+    categories: dict[str, tuple[int, int]]
+    masks: int
+    expected: dict[Split, tuple[int, int]]
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether nothing was found that keeps the set from being used."""
+        return not any(one.severity == "error" for one in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the report as plain values."""
+        return {
+            "name": self.name,
+            "folder": str(self.folder) if self.folder else None,
+            "layout": self.layout,
+            "counts": _named(self.counts),
+            "categories": _named(self.categories),
+            "masks": self.masks,
+            "expected": _named(self.expected),
+            "usable": self.is_usable,
+            "findings": [vars(one) for one in self.findings],
+        }
+
+
+def check_set(
+    known: KnownSet,
+    folder: Path,
+    *,
+    slices: SliceReader | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Open every image and mask of a set and report what is wrong.
+
+    Args:
+        known: The set.
+        folder: Where it is kept.
+        slices: Reads volumes; needed for sets of them.
+        progress: Called with images done and images in all.
+
+    Raises:
+        InvalidSettings: The set is one of volumes, and there is no reader.
+    """
+    try:
+        scanned = scan_set(known, folder, slices)
+    except UnreadableInput as problem:
+        return Report(known.name, None, "", {}, {}, 0, {}, (_error(problem),))
+    seen = _Seen()
+    seen.findings += [_error(problem) for problem in scanned.problems]
+    for number, sample in enumerate(scanned.samples, start=1):
+        seen.look_at(sample)
+        if progress:
+            progress(number, len(scanned.samples))
+    expected = known.expected(scanned.layout)
+    counts = {split: seen.count(split=split) for split in seen.splits()}
+    findings = (
+        *seen.findings,
+        *seen.duplicates(),
+        *_differences(known, counts, expected, set(seen.labels_of_categories())),
+        *_unused(scanned),
+    )
+    order = ("error", "warning", "note")
+    return Report(
+        known.name,
+        scanned.root,
+        scanned.layout.describe(),
+        counts,
+        {category: seen.count(category=category) for category in seen.labels_of_categories()},
+        len({path for sample in scanned.samples for path in sample.mask_paths}),
+        expected,
+        tuple(sorted(findings, key=lambda one: order.index(one.severity))),
+    )
+
+
+@dataclass
+class _Seen:
+    """What was seen of the images so far."""
+
+    findings: list[Finding] = field(default_factory=list)
+    labels: list[tuple[Split, str, int]] = field(default_factory=list)
+    files: dict[bytes, list[Sample]] = field(default_factory=dict)
+    pixels: dict[bytes, list[Sample]] = field(default_factory=dict)
+    volumes: set[Path] = field(default_factory=set)
+
+    def look_at(self, sample: Sample) -> None:
+        label: int | None = sample.label
+        try:
+            image = read_image(sample)
+            self._remember(sample, image)
+            if sample.mask_paths:
+                label = self._look_at_mask(sample, (image.shape[1], image.shape[0]))
+        except UnreadableInput as problem:
+            self.findings.append(_error(problem))
+        self.labels.append((sample.split, sample.category, int(label or 0)))
+
+    def splits(self) -> tuple[Split, ...]:
+        return tuple(dict.fromkeys(split for split, _, _ in self.labels))
+
+    def labels_of_categories(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(category for _, category, _ in self.labels))
+
+    def count(self, *, split: str | None = None, category: str | None = None) -> tuple[int, int]:
+        found = [
+            label
+            for its_split, its_category, label in self.labels
+            if split in (None, its_split) and category in (None, its_category)
+        ]
+        return found.count(0), found.count(1)
+
+    def duplicates(self) -> Iterator[Finding]:
+        """Yield a warning for each group of equal files, then of equal pixels in unequal files."""
+        for code, what, groups in (
+            ("equal-files", "are the same file", self.files),
+            ("equal-pixels", "show the same pixels", self.pixels),
+        ):
+            for group in groups.values():
+                if len(group) > 1:
+                    yield Finding("warning", code, _same(group, what))
+
+    def _remember(self, sample: Sample, image: UInt8[np.ndarray, "rows columns 3"]) -> None:
+        path = sample.image_path
+        if sample.slice_index is not None and path in self.volumes:
+            return  # empty slices of a volume are alike, and that is no duplicate
+        self.volumes.add(path)
+        same = self.files.setdefault(file_digest(path), [])
+        same.append(sample)
+        if sample.slice_index is None and len(same) == 1:
+            digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+            self.pixels.setdefault(digest, []).append(sample)
+
+    def _look_at_mask(self, sample: Sample, size: tuple[int, int]) -> int:
+        """Check a mask, and return whether it marks anything, or what else the label says."""
+        if sample.slices is None:
+            for path in sample.mask_paths:
+                levels = read_mask_levels(path, sample.image_path, size)
+                self.findings += _grey_levels(path, levels, sample.mask_above)
+        mask = read_mask(sample)
+        name = sample.mask_path.name if sample.mask_path else ""
+        if sample.label == 1 and not mask.any():
+            self.findings.append(
+                Finding(
+                    "error",
+                    "empty-mask",
+                    f"The mask {name} marks nothing, but its image {sample.image_path.name} is "
+                    "abnormal; find the right mask, or label the image as normal.",
+                )
+            )
+        if mask.all():
+            self.findings.append(
+                Finding(
+                    "warning",
+                    "full-mask",
+                    f"The mask {name} marks the whole image {sample.image_path.name}; is it "
+                    "inverted?",
+                )
+            )
+        return int(mask.any()) if sample.label is None else sample.label
+
+
+def _grey_levels(
+    path: Path, levels: UInt8[np.ndarray, "rows columns"], above: int
+) -> Iterator[Finding]:
+    """Yield a warning where a threshold does not part a mask's levels cleanly."""
+    counts = np.bincount(levels.ravel(), minlength=256)
+    if above == 0 and np.count_nonzero(counts) > CODES_AT_MOST:
+        yield Finding(
+            "warning",
+            "grey-mask",
+            f"The mask {path.name} has {np.count_nonzero(counts)} grey levels, so it was blurred "
+            "or compressed, and all but black counts as abnormal; find the original.",
+        )
+    unsure, marked = (
+        counts[UNSURE_LEVELS[0] : UNSURE_LEVELS[1] + 1].sum(),
+        counts[above + 1 :].sum(),
+    )
+    if above > 0 and unsure > UNSURE_SHARE * max(marked, 1):
+        yield Finding(
+            "warning",
+            "grey-mask",
+            f"The mask {path.name} has {unsure} pixels between grey levels {UNSURE_LEVELS[0]} and "
+            f"{UNSURE_LEVELS[1]}, beside {marked} above {above}: the threshold decides much of it.",
+        )
+
+
+def _same(group: list[Sample], what: str) -> str:
+    names = ", ".join(_shown(sample) for sample in group[:4])
+    more = f" and {len(group) - 4} more" if len(group) > 4 else ""
+    text = f"The images {names}{more} {what}; they count several times."
+    if len({sample.label for sample in group}) > 1:
+        text += " One is labelled normal and another abnormal: one label is wrong."
+    if len({sample.split for sample in group}) > 1:
+        text += " They are in train and in test: a method that trains on train has seen the test."
+    return text
+
+
+def _shown(sample: Sample) -> str:
+    return "/".join(sample.image_path.parts[-2:])
+
+
+def _differences(
+    known: KnownSet,
+    counts: dict[Split, tuple[int, int]],
+    expected: dict[Split, tuple[int, int]],
+    categories: set[str],
+) -> Iterator[Finding]:
+    for split, (normal, abnormal) in expected.items():
+        found = counts.get(split, (0, 0))
+        if found == (normal, abnormal) or (split == "train" and split not in counts):
+            continue
+        yield Finding(
+            "warning",
+            "counts",
+            f"{split}: {found[0]} normal and {found[1]} abnormal images, but {known.name} has "
+            f"{normal} and {abnormal}; results are not comparable with published ones.",
+        )
+    absent = [name for name in known.categories if name not in categories]
+    if absent and categories & set(known.categories):
+        yield Finding(
+            "warning",
+            "absent-categories",
+            f"{len(absent)} of {len(known.categories)} categories are absent: {', '.join(absent)}.",
+        )
+
+
+def _unused(scanned: Scan) -> Iterator[Finding]:
+    """Yield a note for each folder with pictures that belong to no image of the set."""
+    used = {p for s in scanned.samples for p in (s.image_path, *s.mask_paths)}
+    left: Counter[Path] = Counter()
+    for place, folders, files in os.walk(scanned.root):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        paths = (Path(place) / name for name in files if not name.startswith("."))
+        left[Path(place)] = sum(
+            path.suffix.lower() in PICTURE_SUFFIXES and path not in used for path in paths
+        )
+    for folder, count in left.items():
+        if count:
+            where = folder.relative_to(scanned.root)
+            yield Finding("note", "unused", f"{count} pictures in {where}/ are not used.")
+
+
+def _error(problem: UnreadableInput) -> Finding:
+    return Finding("error", problem.code, str(problem))
+
+
+def _named(counts: dict[Any, tuple[int, int]]) -> dict[str, dict[str, int]]:
+    return {str(name): {"normal": n, "abnormal": a} for name, (n, a) in counts.items()}

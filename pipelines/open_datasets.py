@@ -1,0 +1,116 @@
+"""Open sets as the command line names them; volumes are read and windowed as when screening."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from headclip_med.datasets import Dataset, join_datasets, open_dataset
+from headclip_med.errors import HeadClipError, UnreadableInput
+from headclip_med.geometry import STRAIGHT_TOLERANCE_MM, Grid
+from headclip_med.read import read_volume
+from headclip_med.transforms import apply_window, choose_window
+from headclip_med.volume import Volume
+
+VOLUMES_KEPT = 4
+"""As images, and as many as masks; training that shuffles slices over more reads them again."""
+
+
+@dataclass(frozen=True)
+class VolumeSlices:
+    """Reads slices of NIfTI volumes for ``open_dataset``, through the library's one reader.
+
+    Attributes:
+        window: How values become grey levels; see ``choose_window``.
+    """
+
+    window: str = "auto"
+
+    def count(self, image_path: Path, mask_path: Path) -> int:
+        """Count the slices of a volume whose mask lies on the same grid.
+
+        Raises:
+            UnreadableInput: A file cannot be read, or the mask lies on another grid.
+        """
+        image, mask = _volume(image_path).grid, _volume(mask_path).grid
+        if image.shape != mask.shape:
+            raise UnreadableInput(
+                f"The mask {mask_path.name} has {_size(mask)} voxels, but its image "
+                f"{image_path.name} has {_size(image)}; find the mask that was drawn on this "
+                "volume.",
+                code="mask-size",
+            )
+        if not _lie_alike(image, mask):
+            raise UnreadableInput(
+                f"The mask {mask_path.name} lies elsewhere than its image {image_path.name}: their "
+                "affines differ. Resample the mask onto the image.",
+                code="mask-grid",
+            )
+        return image.shape[0]
+
+    def image(self, path: Path, index: int) -> UInt8[np.ndarray, "rows columns 3"]:
+        """Read one slice, from 0, as red, green, blue in [0, 255]."""
+        grey = _grey(path, self.window)[index]
+        return grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, axis=2)
+
+    def mask(self, path: Path, index: int) -> Bool[np.ndarray, "rows columns"]:
+        """Read which pixels of one slice, from 0, are abnormal: those above 0."""
+        marked: Bool[np.ndarray, "rows columns"] = _marked(path)[index]
+        return marked
+
+
+def open_datasets(specs: Sequence[str], *, window: str = "auto") -> Dataset:
+    """Open one set or several as one, each given as ``LAYOUT:FOLDER``.
+
+    Args:
+        specs: See ``open_dataset``; ``nifti:FOLDER`` is understood as well.
+        window: How values of volumes become grey levels.
+
+    Raises:
+        InvalidSettings: A layout is unknown, or the sets do not go together.
+        UnreadableInput: A folder does not have its layout, or a file is missing.
+    """
+    reader = VolumeSlices(window)
+    return join_datasets([open_dataset(spec, reader) for spec in specs])
+
+
+def _volume(path: Path) -> Volume:
+    try:
+        volume = read_volume(path)
+    except HeadClipError as error:
+        raise UnreadableInput(f"The file {path.name}: {error}", code=error.code) from error
+    if volume.voxels.shape[0] < 1:
+        raise UnreadableInput(f"The file {path.name} holds no slice.", code="empty-volume")
+    return volume
+
+
+@lru_cache(maxsize=VOLUMES_KEPT)
+def _grey(path: Path, window: str) -> UInt8[np.ndarray, "slices rows columns *colour"]:
+    volume = _volume(path)
+    grey = apply_window(volume.voxels, choose_window(volume, window))
+    return np.asarray(np.round(grey * 255), dtype=np.uint8)
+
+
+@lru_cache(maxsize=VOLUMES_KEPT)
+def _marked(path: Path) -> Bool[np.ndarray, "slices rows columns"]:
+    return np.asarray(_volume(path).voxels > 0)
+
+
+def _lie_alike(one: Grid, other: Grid) -> bool:
+    return all(
+        np.allclose(mine, its, rtol=0, atol=STRAIGHT_TOLERANCE_MM)
+        for mine, its in (
+            (one.origins_lps_mm, other.origins_lps_mm),
+            (one.row_step_lps_mm, other.row_step_lps_mm),
+            (one.column_step_lps_mm, other.column_step_lps_mm),
+        )
+    )
+
+
+def _size(grid: Grid) -> str:
+    return " x ".join(str(length) for length in grid.shape)
