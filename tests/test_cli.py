@@ -19,13 +19,14 @@ from headclip_med.cli.options import add_settings, field_docstrings, layers, set
 from headclip_med.models import loading
 from headclip_med.settings import HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings
 from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
+from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
 from tests.bright import BrightModel
 from tests.phantoms import write_phantom
 
 COMMANDS = ("demo", "screen", "train", "evaluate", "weights")
 SETTINGS = (
     HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings, AnomalyClipSettings,
-    AdaClipSettings,
+    AdaClipSettings, WinClipSettings, AnoVlSettings
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from headclip_med.models.sources import (
     untrained,
 )
 from headclip_med.models.weights import Activation
-from headclip_med.settings_training_free import TrainingFreeSettings
+from headclip_med.settings_training_free import TRAINING_FREE_MODEL, TrainingFreeSettings
 
 
 def load_model(  # noqa: PLR0913 - everything but the name is optional, and named
@@ -55,6 +55,11 @@ def load_model(  # noqa: PLR0913 - everything but the name is optional, and name
         UnusableWeights: There are no weights, or they do not fit, or are another method's.
     """
     place = choose_device(device)
+    if settings is not None and type(settings) is not type(TRAINING_FREE_MODEL.get(method or "")):
+        raise InvalidSettings(
+            f"The settings given are not those of {method or 'a checkpoint, which has its own'}; "
+            "leave them out, or name their method."
+        )
     source = Source(str(name), weights, activation, seed)
     if method is None or method_named(method).needs_training:
         model = _load_trained(source, method)
@@ -65,10 +70,11 @@ def load_model(  # noqa: PLR0913 - everything but the name is optional, and name
 
 
 def _load_trained(source: Source, method: str | None) -> JudgingModel:
+    wanted = method or "headclip"
     if source.name == EMBEDDED_NAME:
-        path = embedded_checkpoint(method or "headclip")
+        path = embedded_checkpoint(wanted)
         if not path.is_file():
-            raise UnusableWeights(untrained(method or "", EMBEDDED_NAME), code="checkpoint-missing")
+            raise UnusableWeights(untrained(wanted, EMBEDDED_NAME), code="checkpoint-missing")
         source = Source(str(path))
     if source.name.endswith(".safetensors"):
         checkpoint = read_checkpoint(Path(source.name))
@@ -81,8 +87,8 @@ def _load_trained(source: Source, method: str | None) -> JudgingModel:
         return learned_model(Path(source.name), checkpoint, source.backbone_of(checkpoint))
     backbone = source.backbone()  # says first what else is wrong
     if source.weights == "random":
-        return fresh_model(method or "headclip", source, backbone)
-    raise UnusableWeights(untrained(method or "headclip", source.name), code="checkpoint-missing")
+        return fresh_model(wanted, source, backbone)
+    raise UnusableWeights(untrained(wanted, source.name), code="checkpoint-missing")
 
 
 def _load_training_free(

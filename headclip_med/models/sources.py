@@ -101,8 +101,8 @@ def untrained(method: str, backbone: str) -> str:
     free = " or ".join(name for name, one in METHODS.items() if not one.needs_training)
     return (
         f"{METHODS[method].title} must be trained on {backbone} first: 'headclip train --method "
-        f"{method} --backbone {backbone}' writes a checkpoint to name instead; --method {free} "
-        "needs none."
+        f"{method} --backbone {backbone}' writes a checkpoint to name as --model, or beside others "
+        f"as --checkpoint; --method {free} needs none."
     )
 
 

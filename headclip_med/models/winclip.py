@@ -210,7 +210,8 @@ def run_windows(
     index = index.to(embedded.device)
     found = []
     step = max(1, TOKENS_PER_PASS // (batch * width))
-    for part in index.split(step):
+    for at in range(0, len(index), step):
+        part = index[at : at + step]
         first = class_tokens[:, None].expand(-1, len(part), -1, -1)
         tokens = torch.cat([first, patches[:, part]], dim=2).flatten(0, 1)
         for layer in range(1, vision.depth + 1):
