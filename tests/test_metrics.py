@@ -19,6 +19,8 @@ from headclip_med.metrics import (
     rank_images,
     rank_pixels,
 )
+from headclip_med.metrics.groups import BLOCK
+from tests.per_threshold import exact_by_loops
 
 NAMES = {"auroc": "AUROC", "aupro": "AUPRO", "ap": "AP", "f1max": "F1-max", "ioumax": "IoU-max"}
 
@@ -136,6 +138,61 @@ def test_only_the_order_of_scores_counts(seed: int, gain: float, offset: float) 
     before, after = pixel_metrics(maps, masks), pixel_metrics(maps * gain + offset, masks)
     assert after == pytest.approx(before, nan_ok=True)
     assert before["IoU-max"] == pytest.approx(before["F1-max"] / (2 - before["F1-max"]))
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, None]))
+def test_pixels_agree_with_loops_over_every_threshold(seed: int, decimals: int | None) -> None:
+    random = np.random.default_rng(seed)
+    masks = random.random((3, 8, 9)) < random.uniform(0.02, 0.5)
+    maps = (random.normal(0, 1, masks.shape) + masks).astype(np.float32)
+    maps = maps if decimals is None else maps.round(decimals)
+    if not masks.any():
+        return
+    found = pixel_metrics(maps, masks)
+    for name, expected in exact_by_loops(maps, masks).items():
+        assert found[name] == pytest.approx(expected, abs=1e-9), name
+    labels, scores = masks.ravel(), maps.ravel()
+    assert found["AUROC"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
+    assert found["AP"] == pytest.approx(average_precision_score(labels, scores), abs=1e-9)
+
+
+@given(st.integers(0, 10_000))
+def test_neither_the_order_of_images_nor_a_mirror_counts(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    masks = random.random((4, 6, 7)) < 0.2
+    maps = random.integers(0, 20, masks.shape).astype(np.float32)
+    order = random.permutation(4)
+    for protocol in ("exact", "paper"):
+        before = pixel_metrics(maps, masks, protocol)
+        assert pixel_metrics(maps[order], masks[order], protocol) == pytest.approx(
+            before, nan_ok=True
+        )
+        mirrored = pixel_metrics(maps[:, ::-1, ::-1], masks[:, ::-1, ::-1], protocol)
+        assert mirrored == pytest.approx(before, nan_ok=True)
+
+
+def test_more_scores_than_one_block_are_counted_alike() -> None:
+    random = np.random.default_rng(2)
+    masks = random.random((2, 300, 200)) < 0.4
+    maps = (random.normal(0, 1, masks.shape) + masks).astype(np.float32).round(4)
+    assert masks.sum() > 2 * BLOCK
+    expected = rank_pixels(maps, masks).metrics(is_pixel=True)
+    assert pixel_metrics(maps, masks) == pytest.approx(expected, abs=1e-12)
+
+
+def test_minus_zero_is_zero_and_float64_keeps_its_order() -> None:
+    mask = np.array([[[True, False]]])
+    assert pixel_metrics(np.array([[[-0.0, 0.0]]], dtype=np.float32), mask)["AUROC"] == 0.5
+    assert pixel_metrics(np.array([[[1 + 1e-12, 1]]]), mask)["AUROC"] == 1
+
+
+def test_half_precision_is_refused() -> None:
+    maps, masks = np.zeros((1, 2, 2), dtype=np.float16), np.eye(2, dtype=bool)[None]
+    for judge in (pixel_metrics, rank_pixels):
+        with pytest.raises(InvalidSettings, match="keep float32"):
+            judge(maps, masks)
+    with pytest.raises(InvalidSettings, match="keep float32"):
+        image_metrics(np.zeros(2, dtype=np.float16), np.array([0, 1]))
 
 
 def test_counting_an_image_twice_is_the_same_as_having_it_twice() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Shaped
 
 from headclip_med.metrics.scores import SortedScores
 
@@ -151,5 +151,5 @@ def _distinct_blocks(
 
 def _joined(
     parts: Sequence[SortedScores], slices: Sequence[slice], name: str
-) -> Float[np.ndarray, "entries"] | Int[np.ndarray, "entries"]:
+) -> Shaped[np.ndarray, "entries"]:
     return np.concatenate([getattr(part, name)[at] for part, at in zip(parts, slices, strict=True)])
