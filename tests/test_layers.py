@@ -20,6 +20,7 @@ LAYERS = (  # top to bottom
         "models",
         "datasets",
         "metrics",
+        "paper",
         "training",
         "tracking",
         "synthetic",

@@ -143,3 +143,62 @@ def test_a_method_asked_for_what_it_lacks_says_so_in_one_line(
     assert saying in error
     assert len(error.strip().splitlines()) == 1
     assert not out.exists()
+
+
+def test_kept_features_change_nothing_and_several_sets_are_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = []
+    for cache in ("none", "ram", str(tmp_path / "kept")):
+        folder = tmp_path / f"run{len(losses)}"
+        arguments = ["train", "--epochs", "2", "--batch-size", "4", "--device", "cpu", "--json",
+                     "--cache", cache, "--out", str(folder)]  # fmt: skip
+        for category in ("nut", "plate"):
+            data = tmp_path / category
+            if not data.exists():
+                mvtec_folder(data, categories=(category,))
+            arguments += ["--data", f"mvtec:{data}"]
+        assert main(arguments) == 0
+        losses.append(json.loads(capsys.readouterr().out)["losses"])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
+    assert losses[2] == pytest.approx(losses[0], abs=1e-6)
+    assert list((tmp_path / "kept").glob("features-*/streams"))
+
+
+@pytest.mark.parametrize(
+    ("options", "saying"),
+    [
+        ([], "Nothing to train on"),
+        (["--protocol", "visa-to-mvtec"], "--protocol needs --data-root"),
+        (["--protocol", "all-to-all", "--data-root", "."], "There is no protocol all-to-all"),
+        (["--protocol", "visa-to-mvtec", "--data-root", "."], "it needs VisA"),
+    ],
+)
+def test_what_is_trained_on_must_be_there(
+    options: list[str],
+    saying: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *options, "--out", "run"]) == 2
+    printed = capsys.readouterr().err
+    assert saying in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "saying"),
+    [
+        (["--cache", "ram", "--cache-limit-gb", "0"], "above --cache-limit-gb 0"),
+        (["--method", "adaclip", "--cache", "ram"], "cached for headclip only"),
+    ],
+)
+def test_a_cache_that_cannot_be_had_is_refused(
+    options: list[str], saying: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = mvtec_folder(tmp_path / "data", categories=("nut",))
+    assert main(["train", "--data", f"mvtec:{data}", "--out", str(tmp_path / "run"), *options]) == 2
+    assert saying in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

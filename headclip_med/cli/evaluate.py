@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headclip_med.cli.models import ALL, add_model, methods_from, model_from
+from headclip_med.cli.protocols import add_protocol, protocol_sets
 from headclip_med.errors import HeadClipError, InvalidSettings
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("data", nargs="*", help="sets, as LAYOUT:FOLDER")
     parser.add_argument("--data-root", type=Path, help="evaluate every known set below this folder")
+    add_protocol(parser, "evaluate on")
     parser.add_argument(
         "--acceptance", action="store_true", help="evaluate the synthetic acceptance phantoms"
     )
@@ -49,13 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise InvalidSettings("Nothing to evaluate on: name a set, --data-root or --acceptance.")
     if arguments.checkpoint and arguments.method != ALL:
         raise InvalidSettings("--checkpoint goes with --method all; name one as --model instead.")
-    from headclip_med.datasets.discover import discover
     from headclip_med.pipelines.evaluation import to_markdown
     from headclip_med.write.atomic import write_file
 
-    specs = list(arguments.data)
-    if arguments.data_root:
-        specs += discover(arguments.data_root)
+    specs = _sets(arguments)
     loaded = _load(arguments)
     for method, reason in loaded.missing.items():
         print(f"headclip: without {method}: {reason}", file=sys.stderr)
@@ -90,12 +89,21 @@ def _load(arguments: argparse.Namespace) -> LoadedMethods:
     return LoadedMethods({"": model_from(arguments, without=OWN)}, {})
 
 
+def _sets(arguments: argparse.Namespace) -> list[str]:
+    """Name every set: those given, and the protocol's or all known ones below --data-root."""
+    from headclip_med.datasets.discover import discover
+
+    if arguments.protocol:
+        return [*arguments.data, *protocol_sets(arguments, "test")]
+    return [*arguments.data, *(discover(arguments.data_root) if arguments.data_root else ())]
+
+
 def _on_set(spec: str, loaded: LoadedMethods, arguments: argparse.Namespace) -> Evaluation:
-    from headclip_med.datasets import open_dataset
     from headclip_med.pipelines.evaluate import evaluate_models
+    from headclip_med.pipelines.open_datasets import open_datasets
 
     found = evaluate_models(
-        open_dataset(spec), list(loaded.models.values()), batch_size=arguments.batch_size,
+        open_datasets([spec]), list(loaded.models.values()), batch_size=arguments.batch_size,
         image_size=arguments.image_size, limit=arguments.limit,
     )  # fmt: skip
     return _joined(loaded, found)

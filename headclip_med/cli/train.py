@@ -20,6 +20,7 @@ from headclip_med.cli.options import (
     settings_from,
 )
 from headclip_med.cli.progress import progress
+from headclip_med.cli.protocols import add_protocol, protocol_sets
 from headclip_med.errors import InvalidSettings
 from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
 from headclip_med.settings_learned import (
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
-        "--data", required=True, help="mvtec:DIR for one category or many, or folder:DIR"
-    )
+        "--data", action="append", default=[], metavar="LAYOUT:DIR",
+        help="mvtec:DIR for one category or many, folder:DIR, or a set that 'headclip datasets' "
+        "lists; may be given several times",
+    )  # fmt: skip
+    add_protocol(parser, "train on")
     parser.add_argument(
         "--method", default="headclip",
         help=f"{', '.join(PUBLISHED_MODEL)}; others need no training (default: headclip)",
@@ -71,9 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
     usual = PUBLISHED_MODEL[method]
     model_settings = settings_from(arguments, type(usual), usual)
     scores = settings_from(arguments, ScoreSettings, PUBLISHED_SCORES[method])
-    from headclip_med.datasets import open_dataset
+    specs = [*arguments.data, *protocol_sets(arguments, "train")]
+    if not specs:
+        raise InvalidSettings("Nothing to train on: name a set with --data, or a --protocol.")
+    from headclip_med.pipelines.open_datasets import open_datasets
 
-    dataset = open_dataset(arguments.data)
+    dataset = open_datasets(specs)
     from headclip_med.models.backbones import load_backbone
     from headclip_med.models.judging import default_image_size
     from headclip_med.models.loading import choose_device
