@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from headclip_med.metrics import Ranking, bootstrap_draws, interval, rank_images, rank_pixels
+from headclip_med.metrics import (
+    Protocol,
+    Ranking,
+    bootstrap_draws,
+    interval,
+    rank_images,
+    rank_pixels,
+)
 
 IMAGE_REPEATS = 1000
 PIXEL_REPEATS = 200
@@ -36,12 +43,14 @@ class Row:
         judge: The model, or the trivial baseline.
         score: ``map``, ``global``, ``local`` or ``joint``.
         metrics: By name.
+        protocol: By which they were computed; see ``headclip_med.metrics``.
     """
 
     level: str
     judge: str
     score: str
     metrics: Mapping[str, Estimate]
+    protocol: Protocol = "exact"
 
 
 @dataclass(frozen=True)
@@ -90,12 +99,13 @@ class Evaluation:
             "",
             f"{counts}; images of {self.image_size} x {self.image_size} px.",
             "",
-            f"| level | judge | score | {' | '.join(used)} |",
-            f"|---|---|---|{'---|' * len(used)}",
+            f"| level | judge | score | protocol | {' | '.join(used)} |",
+            f"|---|---|---|---|{'---|' * len(used)}",
         ]
         for row in self.rows:
             cells = [_percent(row.metrics.get(name)) for name in used]
-            lines.append(f"| {row.level} | {row.judge} | {row.score} | {' | '.join(cells)} |")
+            place = f"{row.level} | {row.judge} | {row.score} | {row.protocol}"
+            lines.append(f"| {place} | {' | '.join(cells)} |")
         return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
 
 
@@ -157,7 +167,7 @@ def average(samples: Sequence[Sampled]) -> dict[str, Estimate]:
 def to_markdown(evaluations: Iterable[Evaluation]) -> str:
     """Join the tables of several sets, with what all of them have in common said once."""
     legend = (
-        "Percent, with 95 % bootstrap intervals. Exact metrics over all thresholds, averaged "
+        "Percent, with 95 % bootstrap intervals. Protocol exact: over all thresholds. Averaged "
         "over categories. Trivial baselines stand beside the model: where they are as good, the "
         "model has shown nothing. Research use only.\n"
     )
@@ -180,7 +190,13 @@ def _row_json(row: Row) -> dict[str, object]:
         }
         for name, found in row.metrics.items()
     }
-    return {"level": row.level, "judge": row.judge, "score": row.score, "metrics": metrics}
+    return {
+        "level": row.level,
+        "judge": row.judge,
+        "score": row.score,
+        "protocol": row.protocol,
+        "metrics": metrics,
+    }
 
 
 def _plain(value: float) -> float | None:
@@ -188,6 +204,8 @@ def _plain(value: float) -> float | None:
 
 
 def _percent(found: Estimate | None) -> str:
-    if found is None or not math.isfinite(found.value):
+    if found is None:
         return "n/a"
+    if not math.isfinite(found.value):
+        return "undefined"
     return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"

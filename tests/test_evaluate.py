@@ -230,11 +230,12 @@ def test_the_table_shows_percent_and_the_json_full_precision() -> None:
     rows = (Row("pixels", "model", "map", metrics),)
     found = Evaluation("set", {"normal": 1}, 112, None, {}, {}, rows, ("A note.",))
     text = evaluation.to_markdown([found])
-    assert "| pixels | model | map | 91.2 [80.0, 95.0] | n/a |" in text
+    assert "| pixels | model | map | exact | 91.2 [80.0, 95.0] | undefined |" in text
     assert "A note." in text
     back = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert back["rows"][0]["metrics"]["AUROC"]["value"] == 0.91234
     assert back["rows"][0]["metrics"]["AP"]["low"] is None
+    assert back["rows"][0]["protocol"] == "exact"
 
 
 def phantom(number: int, *, lesion_px: tuple[int, ...] = ()) -> Phantom:
