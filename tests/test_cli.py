@@ -172,3 +172,14 @@ def test_weights_lists_models_and_tags(capsys: pytest.CaptureFixture[str]) -> No
     assert "ViT-L-14-336" in names
     assert main(["weights", "list", "ViT-L-14-336"]) == 0
     assert capsys.readouterr().out.startswith("openai")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "headclip_med", "datasets"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
+        assert listing.stdout is not None
+        listing.stdout.close()
+        listing.stdout = None
+        _, said = listing.communicate(timeout=60)
+    assert b"Traceback" not in said
+    assert listing.returncode == 1

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from headclip_med import load_model
 from headclip_med.cli import main
 from headclip_med.models.backbones import EMBEDDED_PATH
-from headclip_med.models.loading import EMBEDDED_CHECKPOINT
+from headclip_med.models.sources import EMBEDDED_CHECKPOINT
 from headclip_med.pipelines import demo
 from headclip_med.pipelines.demo import Demonstration, demonstrate, phantom_grid
 from headclip_med.pipelines.mini import ProceduralExamples, learn_headclip
