@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
 
@@ -18,6 +19,12 @@ from torch.utils.data import Dataset
 from headclip_med.models.backbones import load_backbone
 from headclip_med.pipelines.train import train
 from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
+from headclip_med.settings_learned import (
+    PUBLISHED_MODEL,
+    PUBLISHED_SCORES,
+    PUBLISHED_TRAINING,
+    LearnedSettings,
+)
 from headclip_med.synthetic.corpus import draw_samples
 from headclip_med.training.loop import Example, StepReport
 from headclip_med.training.mini import train_mini
@@ -29,6 +36,10 @@ EXAMPLES = 4_000
 
 EXAMPLES_SEED = 90_001
 """Another than the pretraining's, so that the images are new to the backbone."""
+
+COMPARED_EXAMPLES = 1_000
+"""The compared methods have no kept features, and AdaCLIP learns through the whole tower."""
+COMPARED_EPOCHS = 3
 
 LEARNING = TrainSettings(epochs=4, batch_size=32)
 SCORES = ScoreSettings(joint_weight=0.25, top_percent=1.0, sigma_px=6.94)
@@ -68,14 +79,39 @@ def learn_headclip(
     Returns:
         The checkpoint.
     """
+    recipe = MiniSettings()
+    made_of = HeadClipSettings(local_layers=recipe.local_layers, class_token_norm=True)
+    return _learn(backbone_file, out, made_of, settings, SCORES, count)
+
+
+def learn_compared(
+    backbone_file: Path, out: Path, method: str, *, count: int = COMPARED_EXAMPLES
+) -> Path:
+    """Learn AnomalyCLIP or AdaCLIP on the same backbone, with their published settings.
+
+    Returns:
+        The checkpoint.
+    """
+    settings = replace(PUBLISHED_TRAINING[method], epochs=COMPARED_EPOCHS)
+    scores = replace(PUBLISHED_SCORES[method], sigma_px=SCORES.sigma_px)
+    return _learn(backbone_file, out, PUBLISHED_MODEL[method], settings, scores, count)
+
+
+def _learn(
+    backbone_file: Path,
+    out: Path,
+    made_of: LearnedSettings,
+    settings: TrainSettings,
+    scores: ScoreSettings,
+    count: int,
+) -> Path:
     backbone = load_backbone(str(backbone_file))
     examples = ProceduralExamples(EXAMPLES_SEED, count, backbone.vision.image_size)
-    recipe = MiniSettings()
     trained = train(
-        examples, backbone, out=out, settings=settings, scores=SCORES, report=_report,
+        examples, backbone, out=out, settings=settings, scores=scores, report=_report,
         data={"name": "procedural textures, objects and phantoms", "seed": EXAMPLES_SEED,
               "images": count},
-        model_settings=HeadClipSettings(local_layers=recipe.local_layers, class_token_norm=True),
+        model_settings=made_of,
     )  # fmt: skip
     return trained.checkpoint
 
@@ -95,6 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resume = given.resume and (folder / CHECKPOINT).exists()
     backbone_file = train_mini(MiniSettings(), folder, resume=resume)
     checkpoint = learn_headclip(backbone_file, given.out / "headclip")
+    for method in ("anomalyclip", "adaclip"):
+        learned = learn_compared(backbone_file, given.out / method, method)
+        copyfile(learned, given.out / f"headclip-mini.{method}.checkpoint{learned.suffix}")
     copyfile(backbone_file, given.out / "headclip-mini.safetensors")
     copyfile(checkpoint, given.out / f"headclip-mini.checkpoint{checkpoint.suffix}")
     return 0
