@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def winclip(
     if run.endswith("fullscale"):
         side = winclip_images(oracles, run).shape[-1] // towers.vision.patch_px
         scales = (*scales, side)
-    temperature = {"anomalib": stated["temperature_anomalib"], "caoyunkang": None}[implementation]
+    temperature = float(Fraction(stated[f"temperature_{implementation}"]))  # "1/100" or 0.07
     settings = {"implementation": implementation, "scales": scales, "temperature": temperature}
     model = WinClip(towers, WinClipSettings(**{**settings, **more}))  # type: ignore[arg-type]
     return model.with_subject(Subject(winclip_class(oracles, run)))
@@ -234,9 +235,9 @@ def anovl_stages(oracles: Path, towers: Backbone, size: str) -> Iterator[Stage]:
 def layer_stages(
     theirs: NpzFile, size: str, model: AnoVl, blocks: list[BlockOutput]
 ) -> Iterator[Stage]:
-    """Hold what the published code lists: the last local stream every time, and its own stream.
+    """Hold what the published code lists: whatever the layer, the local stream is the last one.
 
-    That stream has already gone through the attention of the block behind, except the last.
+    The plain streams that it lists beside are spoilt in place by the next block, and never used.
     """
     listed, vision = theirs[f"{size}/layer_tokens_raw"], model.vision
     projected = theirs[f"{size}/patch_tokens_ln"]
@@ -245,7 +246,8 @@ def layer_stages(
         reader.read(block)
     stream = reader.stream.detach()
     for number in range(0, listed.shape[1], 2):
-        yield stage("listed local tokens", stream, listed[:, number, 1:], 2e-5)
+        atol = 1e-5 * float(np.abs(listed).max())
+        yield stage("listed local tokens", stream, listed[:, number, 1:], atol)
         local = vision.project(stream).detach()
         yield stage("listed local features", local, projected[:, number], FEATURES)
 

@@ -113,6 +113,19 @@ def test_every_method_is_loaded_on_any_backbone_for_tests(method: str) -> None:
     assert model.predict(tiny.images()).map.shape == (2, 16, 16)
 
 
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_half_precision_is_close(method: str) -> None:
+    full, half = (
+        load_model("tiny", method=method, weights="random", device="cpu", precision=precision)
+        for precision in ("fp32", "bf16")
+    )
+    images = tiny.images()
+    mine, theirs = half.predict(images), full.predict(images)
+    assert mine.map.dtype == mine.global_score.dtype == torch.float32
+    torch.testing.assert_close(mine.map, theirs.map, atol=0.05, rtol=0)
+    torch.testing.assert_close(mine.global_score, theirs.global_score, atol=0.05, rtol=0)
+
+
 @pytest.mark.parametrize("method", TRAINING_FREE_MODEL)
 def test_the_embedded_backbone_serves_methods_without_training(method: str) -> None:
     model = load_model(method=method, device="cpu")

@@ -95,6 +95,12 @@ def test_many_sentences_are_encoded_as_one_by_one() -> None:
         torch.testing.assert_close(together[number], text.encode([said[number]])[0])
 
 
+def test_a_sentence_that_would_be_cut_off_is_refused() -> None:
+    long = model(class_name="posterior cranial fossa of the skull of a very small animal")
+    with pytest.raises(InvalidSettings, match="does not fit the text tower"):
+        long.predict(tiny.images())
+
+
 # --- windows, by hand ------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headclip_med.errors import InvalidSettings
 from headclip_med.models.anomaly import Subject
 from headclip_med.models.similarity import unit
 from headclip_med.models.text import TextTower
@@ -178,7 +179,19 @@ def anovl_ensemble(wording: Wording, subject: Subject) -> Ensemble:
 
 @torch.no_grad()
 def encode(text: TextTower, sentences: Sequence[str]) -> Float[Tensor, "prompts joint"]:
-    """Encode many sentences, some at a time; not normalised."""
+    """Encode many sentences, some at a time; not normalised.
+
+    Raises:
+        InvalidSettings: One fills the tower's context, so that its end may have been cut off.
+    """
+    longest = max(sentences, key=len)
+    # Long words can be few tokens: look at all of them, whose lookup costs nothing.
+    if text.tokenize(sentences).shape[1] >= len(text.text.positional_embedding):
+        raise InvalidSettings(
+            f"A sentence as long as '{longest}' does not fit the text tower; choose a shorter "
+            "class name.",
+            code="prompt-too-long",
+        )
     starts = range(0, len(sentences), SENTENCES_PER_PASS)
     return torch.cat([text.encode(sentences[at : at + SENTENCES_PER_PASS]) for at in starts])
 
