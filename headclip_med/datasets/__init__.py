@@ -1,6 +1,6 @@
 """Labelled images to evaluate on: industrial and medical sets, read where the user keeps them."""
 
-from headclip_med.datasets.check import Finding, Report, check_set
+from headclip_med.datasets.check import check_set
 from headclip_med.datasets.discover import discover, find_sets
 from headclip_med.datasets.known import KNOWN_SETS, find_set, mvtec, open_dataset
 from headclip_med.datasets.layouts import KnownSet, Layout, Table
@@ -11,6 +11,7 @@ from headclip_med.datasets.protocols import (
     find_protocol,
     resolve_protocol,
 )
+from headclip_med.datasets.report import Finding, Report
 from headclip_med.datasets.samples import (
     Dataset,
     Sample,

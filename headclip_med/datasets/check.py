@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
 from headclip_med.datasets.known import scan_set
 from headclip_med.datasets.layouts import PICTURE_SUFFIXES, KnownSet
+from headclip_med.datasets.report import Finding, Report
 from headclip_med.datasets.samples import (
     Sample,
     SliceReader,
@@ -35,68 +35,6 @@ UNSURE_LEVELS = (64, 191)
 
 UNSURE_SHARE = 0.5
 """Of what a blurred mask marks; the edges of small regions stay below."""
-
-Severity = Literal["error", "warning", "note"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was noticed.
-
-    Attributes:
-        severity: ``error``: the set cannot be used as it is; ``warning``: results would not be
-            what they seem; ``note``: good to know.
-        code: A short stable name.
-        message: What it is, in words, with the files' names.
-    """
-
-    severity: Severity
-    code: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a check found.
-
-    Attributes:
-        name: Of the set.
-        folder: Where its layout starts; None where no layout fitted.
-        layout: The arrangement that fitted, in words.
-        counts: Normal and abnormal images of each split.
-        categories: The same of each category, in all splits.
-        masks: How many mask files belong to images.
-        expected: Normal and abnormal images of each split as published, where known.
-        findings: Errors first, then warnings, then notes.
-    """
-
-    name: str
-    folder: Path | None
-    layout: str
-    counts: dict[Split, tuple[int, int]]
-    categories: dict[str, tuple[int, int]]
-    masks: int
-    expected: dict[Split, tuple[int, int]]
-    findings: tuple[Finding, ...]
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether nothing was found that keeps the set from being used."""
-        return not any(one.severity == "error" for one in self.findings)
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the report as plain values."""
-        return {
-            "name": self.name,
-            "folder": str(self.folder) if self.folder else None,
-            "layout": self.layout,
-            "counts": _named(self.counts),
-            "categories": _named(self.categories),
-            "masks": self.masks,
-            "expected": _named(self.expected),
-            "usable": self.is_usable,
-            "findings": [vars(one) for one in self.findings],
-        }
 
 
 def check_set(
@@ -316,7 +254,3 @@ def _unused(scanned: Scan) -> Iterator[Finding]:
 
 def _error(problem: UnreadableInput) -> Finding:
     return Finding("error", problem.code, str(problem))
-
-
-def _named(counts: dict[Any, tuple[int, int]]) -> dict[str, dict[str, int]]:
-    return {str(name): {"normal": n, "abnormal": a} for name, (n, a) in counts.items()}

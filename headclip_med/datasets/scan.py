@@ -100,7 +100,7 @@ class _Reader:
         classes = {
             self._is_normal(fields)
             for folder, fields in self._places()
-            if self._images(folder) and (self._table is None or self._table.exists(fields))
+            if self._has_some(folder, fields) and (not self._table or self._table.exists(fields))
         }
         return len(classes) > (1 if self.layout.guesses_classes else 0)
 
@@ -139,6 +139,10 @@ class _Reader:
             if path.name.lower().endswith(suffix)
             and not any(matched(mask, self._listing.stem(path)) for mask in masks)
         ]
+
+    def _has_some(self, folder: Path, fields: Fields) -> bool:
+        file = filled(cut_suffix(self.layout.file)[0], fields)
+        return any(matched(file, self._listing.stem(path)) for path in self._images(folder))
 
     def _class(self, folder: Path, fields: Fields) -> Iterator[Found]:
         images = self._images(folder)

@@ -1,0 +1,110 @@
+"""The published protocols by name, and several sets as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headclip_med.datasets import (
+    KNOWN_SETS,
+    PROTOCOLS,
+    Protocol,
+    find_protocol,
+    find_sets,
+    join_datasets,
+    open_dataset,
+    resolve_protocol,
+)
+from headclip_med.errors import InvalidSettings
+from tests.set_copies import (
+    BRAIN_MRI,
+    BTAD,
+    COLON_DB,
+    KVASIR,
+    MPDD,
+    MVTEC_AD,
+    SEVENTEEN,
+    VISA,
+    Copy,
+)
+
+
+def written(copy: Copy, root: Path, folder: str) -> str:
+    return f"{copy.name}:{copy.write(root / folder)}"
+
+
+def test_the_protocols_are_those_of_the_paper() -> None:
+    assert PROTOCOLS["visa-to-mvtec"].train == ("VisA",)
+    assert PROTOCOLS["visa-to-mvtec"].test == ("MVTecAD",)
+    rest = PROTOCOLS["mvtec-to-all"]
+    assert rest.train == ("MVTecAD",)
+    assert {*rest.train, *rest.test} == {copy.name for copy in SEVENTEEN}
+    assert len(rest.test) == 16
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+def test_no_protocol_tests_what_it_trained_on(protocol: Protocol) -> None:
+    assert not set(protocol.train) & set(protocol.test)
+    assert {*protocol.train, *protocol.test} <= set(KNOWN_SETS)
+
+
+def test_a_protocol_is_resolved_and_what_is_absent_is_told(tmp_path: Path) -> None:
+    mvtec = written(MVTEC_AD, tmp_path, "mvtec_anomaly_detection")
+    btad = written(BTAD, tmp_path, "industrial/BTech_Dataset_transformed")
+    kvasir = written(KVASIR, tmp_path, "medical/Kvasir-SEG")
+    found = resolve_protocol(find_protocol("mvtec-to-all"), tmp_path)
+    assert found.train == (mvtec,)
+    assert found.test == (btad, kvasir)
+    assert len(found.absent) == 14
+    assert "VisA" in found.absent
+    assert [open_dataset(spec).name for spec in found.test] == ["BTAD", "Kvasir"]
+
+
+def test_nothing_at_all_is_absent_and_no_error(tmp_path: Path) -> None:
+    found = resolve_protocol(find_protocol("visa-to-mvtec"), tmp_path)
+    assert (found.train, found.test, found.absent) == ((), (), ("VisA", "MVTecAD"))
+
+
+def test_an_unknown_protocol_lists_the_known_ones() -> None:
+    with pytest.raises(InvalidSettings, match="visa-to-mvtec, mvtec-to-all"):
+        find_protocol("all-to-all")
+
+
+def test_of_two_copies_the_first_by_path_is_taken(tmp_path: Path) -> None:
+    for folder in ("b/BrainMRI", "a/BrainMRI"):
+        written(BRAIN_MRI, tmp_path, folder)
+    assert find_sets(tmp_path) == {"BrainMRI": tmp_path / "a/BrainMRI"}
+
+
+def test_several_sets_become_one_whose_categories_stay_apart(tmp_path: Path) -> None:
+    specs = [written(VISA, tmp_path, "VisA"), written(MPDD, tmp_path, "MPDD")]
+    visa, mpdd = (open_dataset(spec) for spec in specs)
+    both = join_datasets([visa, mpdd])
+    assert both.name == "VisA+MPDD"
+    assert both.level == "pixel"
+    assert both.categories == (
+        "VisA/candle", "VisA/pipe_fryum", "MPDD/bracket_black", "MPDD/tubes",
+    )  # fmt: skip
+    assert [s.image_path for s in both.samples] == [
+        s.image_path for one in (visa, mpdd) for s in one.samples
+    ]
+    assert len(both.split("test").samples) == len(visa.split("test").samples) + len(
+        mpdd.split("test").samples
+    )
+
+
+def test_a_single_set_stays_as_it_is(tmp_path: Path) -> None:
+    one = open_dataset(written(KVASIR, tmp_path, "Kvasir"))
+    assert join_datasets([one]) is one
+
+
+def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
+    masks = open_dataset(written(COLON_DB, tmp_path, "ColonDB"))
+    labels = open_dataset(written(BRAIN_MRI, tmp_path, "BrainMRI"))
+    with pytest.raises(InvalidSettings, match=r"sets without \(BrainMRI\)"):
+        join_datasets([masks, labels])
+    with pytest.raises(InvalidSettings, match="each of them once"):
+        join_datasets([masks, masks])
+    with pytest.raises(InvalidSettings, match="at least one"):
+        join_datasets([])
