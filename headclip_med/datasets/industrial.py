@@ -1,7 +1,7 @@
 """The industrial sets: the seven of HeadCLIP's evaluation (section 4.1), and one more.
 
-Counts of the test images are those that the evaluation used. What a set's page does not say about
-its terms is called "not stated".
+Counts of the test images are those that the evaluation used. Licences are given as far as they are
+known, "not stated" where none is; the source page decides.
 """
 
 from __future__ import annotations
