@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +174,27 @@ def test_a_disk_without_room_is_an_error_that_says_what_to_do(tmp_path: Path) ->
 def test_memory_of_no_size_is_refused(protocol: Protocol) -> None:
     with pytest.raises(InvalidSettings, match="at least 1"):
         PixelMetrics(protocol, memory_mb=0)
+
+
+STREAM = """
+import resource, sys
+import numpy as np
+from headclip_med.metrics import PixelMetrics
+random = np.random.default_rng(0)
+masks = np.zeros((1, 512, 512), dtype=bool)
+masks[0, :80, :80] = True
+with PixelMetrics(memory_mb=64) as pixels:
+    for _ in range(int(sys.argv[1])):
+        pixels.update(random.normal(size=masks.shape).astype(np.float32), masks)
+    pixels.compute()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_maps() -> None:
+    few, many = (
+        float(subprocess.check_output([sys.executable, "-c", STREAM, str(count)]))
+        for count in (100, 400)  # 105 and 420 MB of maps, all scores distinct
+    )
+    assert many < few + 64

@@ -53,8 +53,8 @@ def count_groups(
     Yields:
         Groups of about ``BLOCK`` scores for each part of ``abnormal``.
     """
-    pixels = sum(part.total() for part in everything)
-    hits_left = sum(part.total() for part in abnormal)
+    pixels = sum(part.total for part in everything)
+    hits_left = sum(part.total for part in abnormal)
     shares_left = None if regions is None else float(regions)
     lookups = [_Lookup(part) for part in everything]
     for scores, hits, shares in _distinct_blocks(abnormal):
@@ -100,6 +100,7 @@ class _Lookup:
         below, upto = counts[: len(scores)], counts[len(scores) :]
         result = self._counted + below, upto - below
         self._start, self._counted = stop, self._counted + int(upto[-1])
+        self._part.release()
         return result
 
 
@@ -133,6 +134,8 @@ def _distinct_blocks(
     if not filled:
         return
     firsts = np.unique(np.concatenate([part.values[::BLOCK] for part in filled]))
+    for part in filled:
+        part.release()
     cuts = [np.append(np.searchsorted(part.values, firsts), len(part.values)) for part in filled]
     for block in range(len(firsts)):
         slices = [slice(cut[block], cut[block + 1]) for cut in cuts]
@@ -147,6 +150,8 @@ def _distinct_blocks(
         if filled[0].shares is not None:
             shares = np.add.reduceat(_joined(filled, slices, "shares")[order], starts)
         yield values[starts], hits, shares
+        for part in filled:
+            part.release()
 
 
 def _joined(

@@ -61,11 +61,14 @@ def _stretched_pro(
     )
     places = [np.searchsorted(part.values, thresholds, "right") for part in abnormal]
     alarms = called - _count(abnormal, places)
-    overlap = sum(_suffix_sums(_shares(p), at) for p, at in zip(abnormal, places, strict=True))
+    overlap = np.zeros(len(thresholds))
+    for part, at in zip(abnormal, places, strict=True):
+        overlap += _suffix_sums(_shares(part), at)
+        part.release()
     negatives = _total(everything) - _total(abnormal)
     rates = alarms / negatives
     kept = rates < AUPRO_LIMIT
-    rates, heights = rates[kept], np.asarray(overlap)[kept] / regions
+    rates, heights = rates[kept], overlap[kept] / regions
     if len(rates) < 2 or rates.max() == rates.min():
         return float("nan")
     stretched = (rates - rates.min()) / (rates.max() - rates.min())
@@ -107,6 +110,7 @@ def _count(
             counts += len(part.values) - at
         else:
             counts += _suffix_sums(part.counts, at).astype(np.int64)
+            part.release()
     return counts
 
 
@@ -122,4 +126,4 @@ def _shares(part: SortedScores) -> Float64[np.ndarray, "entries"]:
 
 
 def _total(parts: _Parts) -> int:
-    return sum(part.total() for part in parts)
+    return sum(part.total for part in parts)

@@ -35,11 +35,11 @@ class Pooled:
 
     def positives(self) -> int:
         """How many are abnormal."""
-        return sum(part.total() for part in self.abnormal)
+        return sum(part.total for part in self.abnormal)
 
     def negatives(self) -> int:
         """How many are normal."""
-        return sum(part.total() for part in self.everything) - self.positives()
+        return sum(part.total for part in self.everything) - self.positives()
 
     def metrics(self, protocol: Protocol = "exact") -> dict[str, float]:
         """Compute a level's metrics; see ``pixel_metrics`` and ``image_metrics``.

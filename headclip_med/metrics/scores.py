@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped, UInt32
@@ -24,9 +26,22 @@ class SortedScores:
     counts: UInt32[np.ndarray, "entries"] | None = None
     shares: Float64[np.ndarray, "entries"] | None = None
 
+    @cached_property
     def total(self) -> int:
         """How many pixels there are."""
-        return len(self.values) if self.counts is None else int(self.counts.sum(dtype=np.int64))
+        found = len(self.values) if self.counts is None else int(self.counts.sum(dtype=np.int64))
+        self.release()
+        return found
+
+    def release(self) -> None:
+        """Let go of what was read from mapped files; it is read again when needed.
+
+        The system would do so too, but late, and until then it looks like memory that is used.
+        """
+        for array in (self.values, self.counts, self.shares):
+            mapping = getattr(array, "_mmap", None)
+            if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapping.madvise(mmap.MADV_DONTNEED)
 
     def counted(
         self, start: int, stop: int, *, of: Int[np.ndarray, "places"]
