@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from headclip_med.datasets import KNOWN_SETS
 from headclip_med.models.anomaly import Subject
 from headclip_med.volume import Volume
 
@@ -33,18 +34,6 @@ ORGANS: Mapping[str, str] = {
 }
 """DICOM body parts (PS3.16 annex L) whose terms are no words; others are said as they are."""
 
-KNOWN_SUBJECTS: Mapping[str, Subject] = {
-    "BrainMRI": Subject("brain", "MR"),
-    "HeadCT": Subject("brain", "CT"),
-    "COVID": Subject("chest", "DX"),
-    "BUSI": Subject("breast", "US"),
-    "KvasirSEG": Subject("colon", "ES"),
-    "ISIC2017": Subject("skin", "XC"),
-    "DDTI_thyroid": Subject("thyroid", "US"),
-    "magnetic_tile": Subject("magnetic tile"),
-}
-"""What sets show that are known by name, as AnomalyCLIP's paper calls it where it used them."""
-
 
 def subject_of_volume(volume: Volume) -> Subject:
     """Name the organ of a volume by its body part, which is a defined term or nothing."""
@@ -54,5 +43,6 @@ def subject_of_volume(volume: Volume) -> Subject:
 
 
 def subject_of_category(dataset: str, category: str) -> Subject:
-    """Name what a category of a set shows; of sets not known, the category's own name."""
-    return KNOWN_SUBJECTS.get(dataset, Subject(category))
+    """Name what a category of a set shows; known sets also say by which modality."""
+    known = KNOWN_SETS.get(dataset)
+    return Subject(category, known.modality if known else None)

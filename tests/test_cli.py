@@ -23,7 +23,7 @@ from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
 from tests.bright import BrightModel
 from tests.phantoms import write_phantom
 
-COMMANDS = ("demo", "screen", "train", "evaluate", "weights")
+COMMANDS = ("demo", "screen", "train", "evaluate", "datasets", "weights")
 SETTINGS = (
     HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings, AnomalyClipSettings,
     AdaClipSettings, WinClipSettings, AnoVlSettings

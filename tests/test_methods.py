@@ -324,7 +324,7 @@ def test_sentences_name_the_organ_and_the_scan() -> None:
 
 
 def test_sentences_name_the_category_that_is_evaluated(tmp_path: Path) -> None:
-    assert subject_of_category("BrainMRI", "BrainMRI") == Subject("brain", "MR")
+    assert subject_of_category("BrainMRI", "brain") == Subject("brain", "MR")
     assert subject_of_category("mvtec_ad", "zipper") == Subject("zipper")
     for method in ("winclip", "anovl"):
         model = load_model("tiny", method=method, weights="random", device="cpu")
