@@ -20,6 +20,7 @@ from headclip_med.metrics import (
     rank_pixels,
 )
 from headclip_med.metrics.groups import BLOCK
+from headclip_med.metrics.scores import require_same_shape
 from tests.per_threshold import exact_by_loops
 
 NAMES = {"auroc": "AUROC", "aupro": "AUPRO", "ap": "AP", "f1max": "F1-max", "ioumax": "IoU-max"}
@@ -184,6 +185,14 @@ def test_minus_zero_is_zero_and_float64_keeps_its_order() -> None:
     mask = np.array([[[True, False]]])
     assert pixel_metrics(np.array([[[-0.0, 0.0]]], dtype=np.float32), mask)["AUROC"] == 0.5
     assert pixel_metrics(np.array([[[1 + 1e-12, 1]]]), mask)["AUROC"] == 1
+
+
+def test_masks_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="resize one"):
+        require_same_shape(np.zeros((1, 4, 4)), np.zeros((1, 4, 4)), None, np.zeros((1, 2, 8)))
+    for judge in (pixel_metrics, rank_pixels):
+        with pytest.raises((ValueError, TypeError)):  # the shape checker may be the first to object
+            judge(np.zeros((1, 4, 4)), np.eye(2, dtype=bool)[None])
 
 
 def test_half_precision_is_refused() -> None:

@@ -14,7 +14,12 @@ from headclip_med.metrics.exact import ExactSums, with_mean
 from headclip_med.metrics.groups import count_groups
 from headclip_med.metrics.paper import paper_metrics
 from headclip_med.metrics.regions import region_shares
-from headclip_med.metrics.scores import SortedScores, require_finite, require_full_precision
+from headclip_med.metrics.scores import (
+    SortedScores,
+    require_finite,
+    require_full_precision,
+    require_same_shape,
+)
 
 Protocol = Literal["exact", "paper"]
 
@@ -83,6 +88,7 @@ def pool_pixels(
     which are few, are sorted a second time with their shares.
     """
     require_full_precision(maps)
+    require_same_shape(maps, masks, inside)
     ordered = np.sort(maps if inside is None else maps[inside], axis=None)
     require_finite(ordered, is_sorted=True)
     abnormal, regions = sort_abnormal(maps, masks if inside is None else masks & inside)

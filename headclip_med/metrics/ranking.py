@@ -9,7 +9,11 @@ from headclip_med.metrics.exact import ExactSums
 from headclip_med.metrics.groups import Groups
 from headclip_med.metrics.pooled import require_labels
 from headclip_med.metrics.regions import region_shares
-from headclip_med.metrics.scores import require_finite, require_full_precision
+from headclip_med.metrics.scores import (
+    require_finite,
+    require_full_precision,
+    require_same_shape,
+)
 
 
 class Ranking:
@@ -121,6 +125,7 @@ def rank_pixels(
         HeadClipError: A map's value is not a number.
         InvalidSettings: The maps are in half precision.
     """
+    require_same_shape(maps, masks, inside)
     chosen = np.ones(maps.shape, dtype=bool) if inside is None else inside
     abnormal = masks & chosen
     shares = np.zeros(maps.shape)

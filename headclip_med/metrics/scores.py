@@ -73,6 +73,19 @@ def require_full_precision(scores: Shaped[np.ndarray, "..."]) -> None:
         )
 
 
+def require_same_shape(
+    maps: Shaped[np.ndarray, "..."], *others: Shaped[np.ndarray, "..."] | None
+) -> None:
+    """Refuse masks of another shape than the maps: pixels would be paired wrongly.
+
+    Raises:
+        ValueError: One has another shape.
+    """
+    for other in others:
+        if other is not None and other.shape != maps.shape:
+            raise ValueError(f"maps have the shape {maps.shape}, masks {other.shape}; resize one")
+
+
 def require_finite(scores: Float[np.ndarray, "..."], *, is_sorted: bool = False) -> None:
     """Refuse scores that have no order.
 

@@ -13,7 +13,12 @@ from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.metrics.distinct import DistinctScores
 from headclip_med.metrics.pooled import Pooled, Protocol, require_protocol
 from headclip_med.metrics.regions import region_shares
-from headclip_med.metrics.scores import SortedScores, require_finite, require_full_precision
+from headclip_med.metrics.scores import (
+    SortedScores,
+    require_finite,
+    require_full_precision,
+    require_same_shape,
+)
 
 MEMORY_MB = 1024
 """Default of ``PixelMetrics.memory_mb``; the whole process then stays below 4 GB."""
@@ -101,6 +106,7 @@ class PixelMetrics:
                 f"Streaming counts distinct float32 scores, and these are {maps.dtype}; convert "
                 "them, or use pixel_metrics."
             )
+        require_same_shape(maps, masks, inside)
         require_finite(maps)
         step = max(1, self._most_bytes // 32 // max(1, maps[0].size if len(maps) else 1))
         for start in range(0, len(maps), step):
