@@ -306,3 +306,17 @@ def test_adaptation_goes_the_published_way(oracles: Path, towers: Backbone) -> N
         stage.check()
         if "map" in stage.name or "loss" in stage.name or "probabilities" in stage.name:
             assert stage.relative_error < 1e-4, stage.name
+
+
+def test_adaptation_moves_the_map_and_repeats_itself() -> None:
+    images = golden.pictures(golden.SIZES["native"])[0]
+    plain = golden.anovl(golden.towers(), views=False).predict(images)
+    once, again = (
+        golden.anovl(
+            golden.towers(), adaptation="published", views=False, adaptation_rate=0.05
+        ).predict(images)
+        for _ in range(2)
+    )
+    assert torch.equal(once.map, again.map)
+    assert (once.map - plain.map).abs().max() > 1e-4
+    assert torch.isfinite(once.map).all()

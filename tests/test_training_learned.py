@@ -200,10 +200,14 @@ def loss_of(model: AnomalyClip, folder: Path, size: str, count: int = 3) -> Loss
     return anomalyclip_loss(logits.image, maps, oracle.tensor(inputs, "label")[:count], masks)
 
 
-def near(mine: Tensor, theirs: np.ndarray, share: float = 2e-5) -> None:
-    """Hold to a share of the largest value, and never to less than the published tolerance."""
+def near(mine: Tensor, theirs: np.ndarray, share: float = 2e-5, ulp: float = 0) -> None:
+    """Hold to a share of the largest value, and never to less than the published tolerance.
+
+    Where values were rounded to a short type, one unit of it (``ulp``, relative) is let pass:
+    another order of summation can tip the rounding.
+    """
     scale = float(np.abs(theirs).max())
-    np.testing.assert_allclose(mine.detach().numpy(), theirs, atol=share * scale, rtol=0)
+    np.testing.assert_allclose(mine.detach().numpy(), theirs, atol=share * scale, rtol=ulp)
 
 
 @pytest.mark.parametrize(
@@ -225,8 +229,8 @@ def test_anomalyclips_losses_and_gradients_are_the_published_ones(
     near(terms.total(weight) - terms.image, theirs[f"{run}/loss_local_x4"])
     near(terms.total(weight), theirs[f"{run}/loss_total"])
     terms.total(weight).backward()
-    share = 3e-4 if cast == "fp16" else 2e-5
-    check_gradients(published_gradients(model), theirs, run, share)
+    share, ulp = (3e-4, 2**-10) if cast == "fp16" else (2e-5, 0)
+    check_gradients(published_gradients(model), theirs, run, share, ulp)
 
 
 def test_a_batch_of_one_averages_dice_over_rows_as_published(
@@ -274,12 +278,14 @@ def published_gradients(model: AnomalyClip | AdaClip) -> dict[str, Tensor]:
     return state.get("prompt_learner", state)
 
 
-def check_gradients(mine: dict[str, Tensor], theirs: NpzFile, run: str, share: float) -> None:
+def check_gradients(
+    mine: dict[str, Tensor], theirs: NpzFile, run: str, share: float, ulp: float = 0
+) -> None:
     stored = [key for key in theirs.files if key.startswith(f"{run}/grad_norm/")]
     assert {key.removeprefix(f"{run}/grad_norm/") for key in stored} == set(mine)
     for name, value in mine.items():
         if f"{run}/grad/{name}" in theirs.files:
-            near(value, theirs[f"{run}/grad/{name}"], share)
+            near(value, theirs[f"{run}/grad/{name}"], share, ulp)
         near(value.norm(), theirs[f"{run}/grad_norm/{name}"], max(share, 1e-4))
 
 
