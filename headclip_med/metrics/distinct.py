@@ -39,9 +39,9 @@ class DistinctScores:
         """Whether a count might soon pass 32 bits, all scores being equal; then ``spill``."""
         return self._pixels > MOST_PIXELS
 
-    def bytes(self) -> int:
-        """Memory that is held, in bytes."""
-        return (12 if self._has_shares else 4) * self._raw_pixels + self.settled_bytes()
+    def raw_bytes(self) -> int:
+        """Memory that pixels hold which were not merged yet, in bytes."""
+        return (12 if self._has_shares else 4) * self._raw_pixels
 
     def settled_bytes(self) -> int:
         """Memory that counts of distinct scores hold, in bytes."""
@@ -55,7 +55,9 @@ class DistinctScores:
             if self._has_shares:
                 shares = np.concatenate([shares for _, shares in self._raw if shares is not None])
             self._raw, self._raw_pixels = [], 0
-            self._settled = _merged(self._settled, _counted(values, shares))
+            counted = _counted(values, shares)
+            del values, shares
+            self._settled = _merged(self._settled, counted)
         return self._settled
 
     def spill(self, folder: Path, name: str) -> SortedScores:
