@@ -87,6 +87,9 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
         UnusableWeights: There is no usable state to resume from.
     """
     model = build(backbone, model_settings, seed=settings.seed)
+    where: dict[str, Any] = {"folder": out, "resume": resume, "report": report}
+    if cache:
+        where["features"] = _features(model, examples, cache, str(data.get("digest")))
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{model.method}.safetensors"
     if path.exists() and not resume:
@@ -94,9 +97,6 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
             f"{out} already holds a checkpoint; choose another folder, or add --resume.",
             code="out-exists",
         )
-    where: dict[str, Any] = {"folder": out, "resume": resume, "report": report}
-    if cache:
-        where["features"] = _features(model, examples, cache, str(data.get("digest")))
     losses = _learn(model, examples, settings, **where)
     threshold = _threshold(model.fold(scores=scores), examples)
     training = {

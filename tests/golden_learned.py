@@ -7,7 +7,6 @@ agreement on machines without it. ``python -m tests.golden_learned`` writes them
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,9 +20,8 @@ from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from headclip_med.training.adaclip import adaclip_loss
 from headclip_med.training.anomalyclip import anomalyclip_loss
 from headclip_med.training.losses import LossTerms
-from tests import tiny
+from tests import stored, tiny
 
-FOLDER = Path(__file__).parent / "golden"
 SIZES = {"native": 16, "other": 24}
 
 
@@ -123,7 +121,4 @@ VALUES = {"anomalyclip": anomalyclip_values, "adaclip": adaclip_values}
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for method, values in VALUES.items():
-        found = {f"{s}/{k}": v.detach().numpy() for s in SIZES for k, v in values(s).items()}
-        np.savez_compressed(FOLDER / f"{method}.npz", **found)
+    stored.write(VALUES, SIZES)

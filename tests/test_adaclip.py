@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.adaclip import AdaClip, chosen_layers, mean_map
@@ -19,7 +18,7 @@ from headclip_med.models.clip import Backbone, variant
 from headclip_med.models.fusion import fuse, k_means, most_abnormal, semantic_centre
 from headclip_med.settings import ScoreSettings
 from headclip_med.settings_learned import AdaClipSettings
-from tests import golden_learned, oracle, oracle_learned, tiny
+from tests import golden_learned, oracle, oracle_learned, stored, tiny
 
 SMALL = {"prompt_depth": 2, "prompt_tokens": 2, "clusters": 2}
 
@@ -254,14 +253,7 @@ def test_gradients_reach_all_that_learns_but_the_prompts_that_are_never_put_in()
 
 @pytest.mark.parametrize("size", golden_learned.SIZES)
 def test_every_stage_is_the_stored_one(size: str) -> None:
-    stored = np.load(golden_learned.FOLDER / "adaclip.npz")
-    for name, value in golden_learned.adaclip_values(size).items():
-        near(value, stored[f"{size}/{name}"])
-
-
-def near(mine: Tensor, theirs: np.ndarray) -> None:
-    scale = float(np.abs(theirs).max())
-    np.testing.assert_allclose(mine.detach().numpy(), theirs, atol=1e-4 * scale, rtol=0)
+    stored.check("adaclip", golden_learned.adaclip_values, size, share=1e-4)
 
 
 @pytest.fixture(scope="module")

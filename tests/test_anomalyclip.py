@@ -6,10 +6,8 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.anomaly import AnomalyModel
@@ -25,7 +23,7 @@ from headclip_med.models.headclip import HeadClip
 from headclip_med.models.similarity import unit
 from headclip_med.settings import HeadClipSettings, ScoreSettings
 from headclip_med.settings_learned import AnomalyClipSettings
-from tests import golden_learned, oracle, oracle_learned, tiny
+from tests import golden_learned, oracle, oracle_learned, stored, tiny
 
 
 def model(**settings: object) -> AnomalyClip:
@@ -177,14 +175,7 @@ def test_gradients_reach_the_prompts_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("size", golden_learned.SIZES)
 def test_every_stage_is_the_stored_one(size: str) -> None:
-    stored = np.load(golden_learned.FOLDER / "anomalyclip.npz")
-    for name, value in golden_learned.anomalyclip_values(size).items():
-        near(value, stored[f"{size}/{name}"])
-
-
-def near(mine: Tensor, theirs: np.ndarray) -> None:
-    scale = float(np.abs(theirs).max())
-    np.testing.assert_allclose(mine.detach().numpy(), theirs, atol=1e-4 * scale, rtol=0)
+    stored.check("anomalyclip", golden_learned.anomalyclip_values, size, share=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from headclip_med.cli.main import main
 from headclip_med.datasets import (
     KNOWN_SETS,
     PROTOCOLS,
@@ -108,3 +110,15 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
         join_datasets([masks, masks])
     with pytest.raises(InvalidSettings, match="at least one"):
         join_datasets([])
+
+
+def test_a_protocol_is_evaluated_on_the_sets_that_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(MVTEC_AD, tmp_path, "MVTecAD")
+    written(BRAIN_MRI, tmp_path, "BrainMRI")
+    command = ["evaluate", "--protocol", "mvtec-to-all", "--data-root", str(tmp_path)]
+    assert main([*command, "--device", "cpu", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert [one["dataset"] for one in json.loads(printed.out)] == ["BrainMRI"]
+    assert "absent, and left out: VisA, MPDD" in printed.err

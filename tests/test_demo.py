@@ -13,10 +13,16 @@ from safetensors import safe_open
 from headclip_med import load_model
 from headclip_med.cli import main
 from headclip_med.models.backbones import EMBEDDED_PATH
-from headclip_med.models.sources import EMBEDDED_CHECKPOINT
+from headclip_med.models.checkpoint import read_checkpoint
+from headclip_med.models.sources import EMBEDDED_CHECKPOINT, embedded_checkpoint
 from headclip_med.pipelines import demo
 from headclip_med.pipelines.demo import Demonstration, demonstrate, phantom_grid
-from headclip_med.pipelines.mini import ProceduralExamples, learn_headclip
+from headclip_med.pipelines.mini import (
+    COMPARED_EXAMPLES,
+    ProceduralExamples,
+    learn_compared,
+    learn_headclip,
+)
 from headclip_med.settings import TrainSettings
 from headclip_med.synthetic.development import development_volume
 from tests.bright import BrightModel
@@ -118,3 +124,15 @@ def test_headclip_is_learned_on_the_embedded_backbone(tmp_path: Path) -> None:
     one = ProceduralExamples(1, 8, 112)[0]
     assert one.image.shape == (3, 112, 112)
     assert 0 <= float(one.image.min()) <= float(one.image.max()) <= 1
+
+
+@pytest.mark.parametrize("method", ["anomalyclip", "adaclip"])
+def test_the_compared_methods_are_learned_on_it_as_published(method: str, tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(learn_compared(EMBEDDED_PATH, tmp_path, method, count=2))
+    shipped = read_checkpoint(embedded_checkpoint(method))
+    assert checkpoint.method == shipped.method == method
+    assert checkpoint.backbone == shipped.backbone
+    assert checkpoint.settings == shipped.settings
+    assert checkpoint.scores == shipped.scores
+    assert checkpoint.training["settings"] == shipped.training["settings"]
+    assert shipped.training["data"]["images"] == COMPARED_EXAMPLES

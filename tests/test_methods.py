@@ -201,16 +201,28 @@ def test_all_methods_share_one_backbone_and_judge_as_they_would_alone() -> None:
     assert all(one == parameters[0] for one in parameters), "weights are there once"
 
 
-def test_methods_without_a_checkpoint_are_named_with_a_reason(checkpoint: Path) -> None:
+def test_methods_without_a_checkpoint_are_named_with_a_reason(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = Source(str(checkpoint), "random")
     loaded = load_methods(replace(source), device="cpu")
     # The backbone's weights are random, so that fresh models stand in for what is not trained.
     assert loaded.models["anomalyclip"].describe()["name"] == "mine"
+    monkeypatch.setattr(method_set, "embedded_checkpoints", lambda name: [])
     loaded = load_methods(Source("headclip-mini"), device="cpu")
-    assert {"headclip", "winclip", "anovl"} <= set(loaded.models)
+    assert set(loaded.models) == {"winclip", "anovl"}
+    assert set(loaded.missing) == {"headclip", "anomalyclip", "adaclip"}
     for method, reason in loaded.missing.items():
         assert f"headclip train --method {method} --backbone headclip-mini" in reason
         assert "\n" not in reason
+
+
+def test_the_embedded_backbone_comes_with_all_methods() -> None:
+    loaded = load_methods(Source("headclip-mini"), device="cpu")
+    assert list(loaded.models) == list(METHODS)
+    assert not loaded.missing
+    for method, model in loaded.models.items():
+        assert model.describe()["method"] == method
 
 
 def test_a_checkpoint_of_another_backbone_is_missing_and_two_of_a_kind_are_refused(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.anomaly import AnomalyModel, NamesSubject, Subject
@@ -34,7 +32,7 @@ from headclip_med.models.winclip import (
 from headclip_med.settings import ScoreSettings
 from headclip_med.settings_training_free import WinClipSettings
 from tests import golden_training_free as golden
-from tests import oracle, oracle_training_free, tiny
+from tests import oracle, oracle_training_free, stored, tiny
 
 
 def model(**settings: object) -> WinClip:
@@ -268,14 +266,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("size", golden.SIZES)
 def test_every_stage_is_the_stored_one(size: str) -> None:
-    stored = np.load(golden.FOLDER / "winclip.npz")
-    for name, value in golden.winclip_values(size).items():
-        near(value, stored[f"{size}/{name}"], name)
-
-
-def near(mine: Tensor, theirs: np.ndarray, name: str) -> None:
-    scale = float(np.abs(theirs).max())
-    np.testing.assert_allclose(mine.numpy(), theirs, atol=1e-5 * scale, rtol=0, err_msg=name)
+    stored.check("winclip", golden.winclip_values, size, share=1e-5)
 
 
 @pytest.fixture(scope="module")

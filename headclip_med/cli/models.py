@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from headclip_med.cli.options import (
     add_joint_settings,
     add_settings,
+    refuse_other_methods,
     settings_from,
     was_given,
 )
-from headclip_med.errors import InvalidSettings
 from headclip_med.settings import ScoreSettings
 from headclip_med.settings_training_free import (
     METHOD_NAMES,
@@ -81,7 +80,7 @@ def model_from(arguments: argparse.Namespace, *, without: Collection[str] = ()) 
         InvalidSettings: An option of another method was given, or the method is unknown.
     """
     method = arguments.method
-    _refuse_other_options(arguments, method, without)
+    refuse_other_methods(arguments, method, TRAINING_FREE_MODEL, without=without)
     from headclip_med.models.loading import load_model
 
     model = load_model(
@@ -120,18 +119,3 @@ def _settings(
     return {
         name: settings_from(own, type(usual), usual) for name, usual in TRAINING_FREE_MODEL.items()
     }
-
-
-def _refuse_other_options(
-    arguments: argparse.Namespace, method: str | None, without: Collection[str]
-) -> None:
-    usual = TRAINING_FREE_MODEL.get(method or "")
-    own = {one.name for one in fields(usual)} if usual else set()
-    for other, settings in TRAINING_FREE_MODEL.items():
-        for one in fields(settings):
-            is_given = one.name not in without and getattr(arguments, one.name, None) is not None
-            if is_given and one.name not in own:
-                raise InvalidSettings(
-                    f"--{one.name.replace('_', '-')} is an option of {other}; name a method that "
-                    "has it, or leave it out."
-                )

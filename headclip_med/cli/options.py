@@ -76,20 +76,32 @@ def add_joint_settings(
 
 
 def refuse_other_methods(
-    arguments: argparse.Namespace, method: str, methods: Mapping[str, object]
+    arguments: argparse.Namespace,
+    method: str | None,
+    methods: Mapping[str, object],
+    *,
+    without: Collection[str] = (),
 ) -> None:
     """Refuse options that another method has, and this one has not.
+
+    Args:
+        arguments: Of the command.
+        method: The one that was named; None, or one that is not listed, has no such options.
+        methods: The settings each method has by default.
+        without: Fields that are no options here.
 
     Raises:
         InvalidSettings: One was given.
     """
-    own = {one.name for one in fields(methods[method])}  # type: ignore[arg-type]
+    named = methods.get(method or "")
+    own = {*without, *(one.name for one in fields(named))} if named else {*without}  # type: ignore[arg-type]
     for other, settings in methods.items():
         for one in fields(settings):  # type: ignore[arg-type]
             if one.name not in own and getattr(arguments, one.name, None) is not None:
                 raise InvalidSettings(
-                    f"--{one.name.replace('_', '-')} is an option of {other}, and {method} has "
-                    "none like it; leave it out."
+                    f"--{one.name.replace('_', '-')} is an option of {other}, and "
+                    f"{method or 'what was named'} has none like it; leave it out, or name a "
+                    "--method that has it."
                 )
 
 

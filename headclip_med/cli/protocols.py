@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Literal
 
 from headclip_med.errors import InvalidSettings
 
 
 def add_protocol(parser: argparse.ArgumentParser, use: str) -> None:
-    """Add ``--protocol`` and, unless the command has it already, ``--data-root``."""
+    """Add ``--protocol``; the command has ``--data-root`` of its own."""
     parser.add_argument(
         "--protocol",
         help=f"{use} the sets of a published protocol: visa-to-mvtec or mvtec-to-all",
     )
-    if not any("--data-root" in action.option_strings for action in parser._actions):
-        parser.add_argument("--data-root", type=Path, help="folder that holds the protocol's sets")
 
 
 def protocol_sets(arguments: argparse.Namespace, part: Literal["train", "test"]) -> list[str]:

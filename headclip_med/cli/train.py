@@ -29,6 +29,7 @@ from headclip_med.settings_learned import (
     PUBLISHED_TRAINING,
     LearnedSettings,
 )
+from headclip_med.settings_training_free import TRAINING_FREE_MODEL
 
 if TYPE_CHECKING:
     from headclip_med.models.clip import Backbone
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "lists; may be given several times",
     )  # fmt: skip
     add_protocol(parser, "train on")
+    parser.add_argument("--data-root", type=Path, help="folder that holds the protocol's sets")
     parser.add_argument(
         "--method", default="headclip",
         help=f"{', '.join(PUBLISHED_MODEL)}; others need no training (default: headclip)",
@@ -119,20 +121,17 @@ def _cache(
 ) -> Path | Literal["ram"] | None:
     """Choose where features are kept, and say what they take."""
     wanted = arguments.cache
+    place: Path | Literal["ram"] = "ram" if wanted in ("auto", "ram") else Path(wanted)
     if wanted == "none" or (wanted == "auto" and not isinstance(settings, HeadClipSettings)):
         return None
     if not isinstance(settings, HeadClipSettings):
-        raise InvalidSettings(
-            f"Features are cached for headclip only, not for {arguments.method}; leave --cache "
-            "out.",
-            code="cache-method",
-        )
+        return place  # which is refused where the training begins
     from headclip_med.training.features import features_bytes
 
     need, limit = features_bytes(settings, backbone.vision, count) / 1e9, arguments.cache_limit_gb
     print(f"the features of {count} images take {need:.2f} GB", file=sys.stderr)
     if need <= limit:
-        return "ram" if wanted in ("auto", "ram") else Path(wanted)
+        return place
     if wanted == "auto":
         print(f"that is above {limit:g} GB: the tower runs in every epoch", file=sys.stderr)
         return None
@@ -148,7 +147,7 @@ def _method(name: str) -> str:
     if name in PUBLISHED_MODEL:
         return name
     trained = ", ".join(PUBLISHED_MODEL)
-    if name in ("winclip", "anovl"):
+    if name in TRAINING_FREE_MODEL:
         raise InvalidSettings(
             f"{name} needs no training: name it as --method where it is used; {trained} are "
             "trained.",

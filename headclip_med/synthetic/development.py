@@ -22,6 +22,9 @@ ROWS = 112
 _FIELD_MM = 230.0
 _THICKNESS_MM = 9.0
 
+SPACING_MM = (_THICKNESS_MM, _FIELD_MM / ROWS, _FIELD_MM / ROWS)
+"""Between slices, rows and columns."""
+
 _LEAST_VOXELS = 30
 """A lesion with fewer is drawn again."""
 
