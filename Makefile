@@ -57,10 +57,9 @@ wheel: setup  ## build the wheel and run it in a venv of its own
 	cd build && venv/bin/headclip --version
 	cd build && venv/bin/headclip demo --out demo
 
-# mlflow and pytorch-ignite are pinned for those who add them; constraints restrict, they do not require.
 lock:  ## write constraints.txt anew from pyproject.toml
 	$(PYTHON) -m venv --clear build/lock
-	build/lock/bin/python -m pip install --quiet '.[dev]' mlflow pytorch-ignite
+	build/lock/bin/python -m pip install --quiet '.[dev]'
 	build/lock/bin/python -m pip freeze --exclude headclip-med | sed 's/+cpu$$//' > constraints.txt
 
 clean:  ## everything that can be made again
