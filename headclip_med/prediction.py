@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """An anomaly map and a global score per image, on the model's device.
+    """An anomaly map, its log-odds and a global score per image, on the model's device.
 
     Attributes:
         map: float32 in [0, 1]; how abnormal each pixel looks (HeadCLIP eq. 12).
@@ -21,7 +21,11 @@ class Prediction:
             and WinCLIP it is the class token's probability, for AdaCLIP that after its fusion, for
             AnoVL the mean over views; WinCLIP's second implementation takes the map's highest
             pixel. ``ScoreSettings.image_score`` says whether JAS is put on top of it.
+        margin: float32, finite; the log-odds of the map before it was smoothed, so that
+            map = G(sigmoid(margin)). They keep the order of pixels whose probability float32
+            rounds to 1, and every smoothing follows from them (``models.similarity``).
     """
 
     map: Float[Tensor, "batch height width"]
     global_score: Float[Tensor, "batch"]
+    margin: Float[Tensor, "batch height width"]

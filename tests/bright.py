@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from headclip_med.models.similarity import log_odds
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
 
@@ -33,4 +34,5 @@ class BrightModel:
         if len(self.calls) == self.breaks_at:
             raise KeyError("Zyxwvut^Qponml")
         grey = images.mean(dim=1)
-        return Prediction(grey, grey.amax(dim=(1, 2)))
+        exact = grey.double()
+        return Prediction(grey, grey.amax(dim=(1, 2)), log_odds(exact, 1 - exact))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from headclip_med.models.adaclip import AdaClip
-from headclip_med.models.anomalyclip import AnomalyClip, image_score, mean_map
+from headclip_med.models.anomalyclip import AnomalyClip, image_score, mean_margin
 from headclip_med.models.clip import Backbone
 from headclip_med.models.similarity import upsample
 from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
@@ -83,7 +83,7 @@ def anomalyclip_values(size: str) -> dict[str, Tensor]:
         "text": model.prompts(model.backbone.text),
         "token": frozen.global_token,
         "patches": torch.stack(frozen.levels)[:, 1, :4],
-        "map": mean_map(logits, side, side)[1],
+        "map": mean_margin(logits, side, side)[1].sigmoid(),
         "score": image_score(logits),
         **losses_and_norms(terms, 4.0, dict(model.named_parameters())),
     }

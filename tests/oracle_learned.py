@@ -16,10 +16,10 @@ import torch
 from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
-from headclip_med.models.adaclip import AdaClip, mean_map
+from headclip_med.models.adaclip import AdaClip, mean_margin
 from headclip_med.models.adaclip_prompts import HybridFeatures, prompted_pass
 from headclip_med.models.anomalyclip import AnomalyClip, image_score
-from headclip_med.models.anomalyclip import mean_map as mean_level_map
+from headclip_med.models.anomalyclip import mean_margin as mean_level_margin
 from headclip_med.models.clip import Backbone
 from headclip_med.models.fusion import Clustering, most_abnormal, semantic_centre
 from headclip_med.models.published import fit_published
@@ -124,7 +124,7 @@ def anomalyclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[St
         yield stage("similarity", patches.flatten(2).transpose(1, 2), similarity, PROBABILITIES)
         maps = theirs[f"{run}/similarity_map/layer{layer}"]
         yield stage("similarity map", upsample(patches, side, side), maps, PROBABILITIES)
-    summed = len(layers) * mean_level_map(logits, side, side)
+    summed = len(layers) * mean_level_margin(logits, side, side).sigmoid()
     yield stage("map", summed, theirs[f"{run}/anomaly_map_raw"], 2e-5)
     sigma_px = float(oracle.config(folder).get("sigma", SIGMA_PX))
     smoothed = smooth(summed, sigma_px)
@@ -216,7 +216,7 @@ def adaclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage]
         yield stage("logits", logits[number], theirs[f"{run}/logits/layer{layer}"], LOGITS)
         trained = theirs[f"{run}/maps_train/layer{layer}"]
         yield stage("maps of layers", maps[number].softmax(dim=1), trained, MAPS)
-    raw = mean_map(maps)
+    raw = mean_margin(maps).sigmoid()
     yield stage("map", raw, theirs[f"{run}/anomaly_map_raw"], MAPS)
     smoothed = theirs[f"{run}/anomaly_map_smoothed"]
     yield stage("smoothed map", smooth(raw, SIGMA_PX), smoothed, MAPS)

@@ -101,7 +101,7 @@ def anomalib_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage
     embedded, token = embedded_and_token(model, images)
     whole = model.vision.project(token)
     yield stage("image feature", whole, theirs[f"{run}/image_embeddings"], FEATURES)
-    scores = []
+    odds = []
     for scale in model.settings.scales:
         index = window_index(rows, rows, scale)
         yield stage("windows", index.T, theirs[f"{run}/window_masks/scale{scale}"], 0)
@@ -110,12 +110,13 @@ def anomalib_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage
         yield stage("window features", windows, features, FEATURES)
         one = model.abnormality(unit(windows))
         yield stage("window scores", one, theirs[f"{run}/window_scores/scale{scale}"], SCORES)
-        scores.append(one.view(-1, rows - scale + 1, rows - scale + 1))
-        pooled = 1 / mean_reciprocal(scores[-1], scale)
+        grid = (-1, rows - scale + 1, rows - scale + 1)
+        odds.append(model.margin(unit(windows)).view(grid))
+        pooled = 1 / mean_reciprocal(one.view(grid), scale)
         yield stage("pooled windows", pooled, theirs[f"{run}/harmonic_map/scale{scale}"], SCORES)
     score = model.abnormality(unit(whole))
     yield stage("image score", score, theirs[f"{run}/zero_shot_image_score"], SCORES)
-    grid = pool_abnormality(score, scores, model.settings.scales)
+    grid = pool_abnormality(model.margin(unit(whole)), odds, model.settings.scales).sigmoid()
     yield stage("patch map", grid, theirs[f"{run}/zero_shot_grid"], SCORES)
     yield stage(
         "map", upsample(grid[:, None], side, side)[:, 0], theirs[f"{run}/zero_shot_map"], SCORES
@@ -143,11 +144,11 @@ def caoyunkang_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Sta
     yield stage("windows", torch.from_numpy(starts), theirs[f"{run}/scale_begin_index"], 0)
     joined = torch.cat(features, dim=1)
     yield stage("window features", joined, theirs[f"{run}/window_features_normalised"], FEATURES)
-    scores = [
-        model.abnormality(one).view(-1, rows - scale + 1, rows - scale + 1)
+    odds = [
+        model.margin(one).view(-1, rows - scale + 1, rows - scale + 1)
         for one, scale in zip(features, scales, strict=True)
     ]
-    grid = pool_normality(scores, scales)[:, None]
+    grid = pool_normality(odds, scales).sigmoid()[:, None]
     yield stage("patch map", grid, theirs[f"{run}/textual_map_grid"], MAPS)
     whole = upsample(grid, out, out)[:, 0]
     yield stage("map", whole, theirs[f"{run}/zero_shot_map_textual_only"], MAPS)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.adaclip import AdaClip, chosen_layers, mean_map
+from headclip_med.models.adaclip import AdaClip, chosen_layers, mean_margin
 from headclip_med.models.adaclip_prompts import as_half, hybrid_prompts, prompted_pass, sentences
 from headclip_med.models.anomaly import AnomalyModel, Subject
 from headclip_med.models.clip import Backbone, variant
@@ -102,7 +102,7 @@ def test_k_means_finds_what_lies_apart_and_survives_equal_patches() -> None:
 def test_the_map_averages_logits_before_the_softmax() -> None:
     margins = torch.tensor([0.0, math.log(9)])  # mean ln 3: 3 to 1
     levels = torch.stack([torch.zeros(2), margins], dim=1)[:, None, :, None, None]
-    assert mean_map(levels).item() == pytest.approx(0.75)
+    assert mean_margin(levels).sigmoid().item() == pytest.approx(0.75)
 
 
 # --- the towers ------------------------------------------------------------------------------

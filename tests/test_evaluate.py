@@ -17,6 +17,7 @@ from headclip_med.datasets import Dataset, Sample, open_dataset
 from headclip_med.errors import InvalidSettings
 from headclip_med.geometry import Grid
 from headclip_med.metrics import image_metrics
+from headclip_med.models.similarity import log_odds
 from headclip_med.pipelines import evaluation
 from headclip_med.pipelines.acceptance import LEAST_LESION_PX, evaluate_acceptance, to_volume
 from headclip_med.pipelines.evaluate import evaluate_dataset
@@ -52,7 +53,9 @@ class Bright:
         self.batches.append(len(images))
         maps = images.mean(dim=1)
         mean = maps.mean(dim=(1, 2))
-        return Prediction(maps, 1 - mean if self.inverted else mean)
+        exact = maps.double()
+        score = 1 - mean if self.inverted else mean
+        return Prediction(maps, score, log_odds(exact, 1 - exact))
 
 
 @pytest.fixture(autouse=True)

@@ -124,7 +124,8 @@ def test_patches_pool_harmonically_over_the_windows_that_cover_them() -> None:
 
 def test_the_whole_image_is_one_more_scale_of_abnormality() -> None:
     scores = [torch.tensor([[[0.5, 0.25]]]), torch.full((1, 2, 3), 0.2)]
-    pooled = pool_abnormality(torch.tensor([0.1]), scores, (2, 1))
+    odds = [one.logit() for one in scores]
+    pooled = pool_abnormality(torch.tensor([0.1]).logit(), odds, (2, 1)).sigmoid()
     # Left: 3 / (1/0.1 + 1/0.5 + 1/0.2), middle: 3 / (10 + 3 + 5), right: 3 / (10 + 4 + 5).
     expected = torch.tensor([[[3 / 17, 3 / 18, 3 / 19]] * 2])
     torch.testing.assert_close(pooled, expected)
@@ -132,7 +133,7 @@ def test_the_whole_image_is_one_more_scale_of_abnormality() -> None:
 
 def test_caoyunkang_pools_normality_instead() -> None:
     scores = [torch.tensor([[[0.5, 0.75]]]), torch.full((1, 2, 3), 0.2)]
-    pooled = pool_normality(scores, (2, 1))
+    pooled = pool_normality([one.logit() for one in scores], (2, 1)).sigmoid()
     # 1 / normality is 2 and 4, in the middle 3; of the second scale 1.25; their means' inverse.
     means = torch.tensor([(2 + 1.25) / 2, (3 + 1.25) / 2, (4 + 1.25) / 2])
     torch.testing.assert_close(pooled, (1 - 1 / means).expand(1, 2, 3))
@@ -141,8 +142,9 @@ def test_caoyunkang_pools_normality_instead() -> None:
 def test_certain_windows_do_not_break_the_pooling() -> None:
     certain = torch.tensor([[[0.0, 1.0]]])
     assert (1 / mean_reciprocal(certain, 2)).tolist() == [[[0.0, 0.0, 1.0]] * 2]
-    assert pool_normality([certain], (2,)).tolist() == [[[0.0, 1.0, 1.0]] * 2]
-    assert pool_abnormality(torch.zeros(1), [certain], (2,)).tolist() == [[[0.0] * 3] * 2]
+    odds, never = certain.logit(), torch.zeros(1).logit()
+    assert pool_normality([odds], (2,)).sigmoid().tolist() == [[[0.0, 1.0, 1.0]] * 2]
+    assert pool_abnormality(never, [odds], (2,)).sigmoid().tolist() == [[[0.0] * 3] * 2]
 
 
 @given(st.integers(1, 3), st.integers(0, 4), st.integers(0, 4), st.integers(0, 99))

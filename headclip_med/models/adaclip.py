@@ -299,8 +299,8 @@ class FoldedAdaClip(JudgingModel):
         names = [self.class_name] * len(images)
         features = self.model(images, names, plain=plain, trunk=self.trunk_context)
         probability = self.model.image_probabilities(features)
-        maps = mean_map(self.model.level_maps(features, *images.shape[-2:]))
-        return self.smoothed(maps, probability[:, 1])
+        margin = mean_margin(self.model.level_maps(features, *images.shape[-2:]))
+        return self.smoothed(margin, probability[:, 1])
 
 
 class _PlainReader:
@@ -319,12 +319,12 @@ class _PlainReader:
         return self._model.judge(self._images, self._model.vision.project(self._token.float()))
 
 
-def mean_map(
+def mean_margin(
     levels: Float[Tensor, "levels batch 2 height width"],
 ) -> Float[Tensor, "batch height width"]:
-    """Average the layers' logits, then (1 - N + A) / 2 of their softmax, in [0, 1]."""
-    normal, abnormal = levels.mean(dim=0).softmax(dim=1).unbind(1)
-    return (1 - normal + abnormal) / 2
+    """Average the layers' logits; (1 - N + A) / 2 of their softmax is this one's sigmoid."""
+    normal, abnormal = levels.mean(dim=0).unbind(1)
+    return abnormal - normal
 
 
 def chosen_layers(settings: AdaClipSettings, depth: int) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ from headclip_med.models.judging import (
     quarter_layers,
 )
 from headclip_med.models.prompts import ObjectAgnosticPrompts
-from headclip_med.models.similarity import anomaly_map, similarity_logits, unit
+from headclip_med.models.similarity import in_double, similarity_logits, stretched_margin, unit
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.models.vision import BlockOutput, VisionTower
 from headclip_med.prediction import Prediction
@@ -177,7 +177,7 @@ class FoldedAnomalyClip(JudgingModel):
     def judge(self, frozen: FrozenLevels, height: int, width: int) -> Prediction:
         """Turn frozen features of images of this size into maps and scores."""
         logits = compare(frozen, self.get_buffer("_text"), self._temperature)
-        return self.smoothed(mean_map(logits, height, width), image_score(logits))
+        return self.smoothed(mean_margin(logits, height, width), image_score(logits))
 
 
 class LevelReader:
@@ -241,15 +241,15 @@ def image_score(logits: LevelLogits) -> Float[Tensor, "batch"]:
     return logits.image.softmax(dim=-1)[:, 1]
 
 
-def mean_map(
-    logits: LevelLogits, height: int, width: int, sigma_px: float = 0.0
+def mean_margin(
+    logits: LevelLogits, height: int, width: int
 ) -> Float[Tensor, "batch height width"]:
-    """Average (1 - N + A) / 2 over feature layers, in [0, 1].
+    """Average (1 - N + A) / 2 over feature layers, in log-odds.
 
     The published code sums: its maps are these times the number of layers.
     """
-    levels = torch.stack([level.float().softmax(dim=1) for level in logits.levels])
-    return anomaly_map(levels.mean(dim=0), height, width, sigma_px)
+    levels = torch.stack([in_double(level).softmax(dim=1) for level in logits.levels])
+    return stretched_margin(levels.mean(dim=0), height, width)
 
 
 def compare(

@@ -35,7 +35,7 @@ from headclip_med.models.anomaly import Subject
 from headclip_med.models.clip import Backbone, variant
 from headclip_med.models.ensembles import Ensemble, anovl_ensemble, encode, mean_direction
 from headclip_med.models.judging import JudgingModel, Use, layers_within
-from headclip_med.models.similarity import similarity_logits, unit
+from headclip_med.models.similarity import in_double, log_odds, similarity_logits, unit
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.models.views import other_views
 from headclip_med.models.vision import BlockOutput, VisionTower
@@ -143,17 +143,24 @@ class AnoVl(JudgingModel):
         if self.settings.adaptation != "none":
             patches = torch.stack([self.adapt(one) for one in patches])
         side = self.vision.patch_px
-        grid = self.abnormality(patches).view(-1, height // side, width // side)
+        both = in_double(self.logits(patches)).softmax(dim=-1)
+        normal, abnormal = (
+            stretch(average_neighbours(one.view(-1, height // side, width // side)), height, width)
+            for one in both.unbind(-1)
+        )
         score = self.abnormality(token)
         if self.settings.views:
             others = [self.abnormality(self.class_token(view)) for view in other_views(images)]
             score = torch.stack([score, *others]).mean(dim=0)
-        return self.smoothed(stretch(average_neighbours(grid), height, width), score)
+        return self.smoothed(log_odds(abnormal, normal), score)
 
     def abnormality(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
         """Compare features with the sentences: P(abnormal)."""
-        logits = similarity_logits(unit(features), self.sentences().text, self.settings.temperature)
-        return logits.softmax(dim=-1)[..., 1]
+        return self.logits(features).softmax(dim=-1)[..., 1]
+
+    def logits(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch 2"]:
+        """Compare features with the sentences: cosine over temperature, normal and abnormal."""
+        return similarity_logits(unit(features), self.sentences().text, self.settings.temperature)
 
     def class_token(
         self, images: Float[Tensor, "batch 3 height width"]

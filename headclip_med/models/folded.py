@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from headclip_med.models.clip import Backbone
 from headclip_med.models.judging import JudgingModel, Use
-from headclip_med.models.similarity import anomaly_map, similarity_logits, unit
+from headclip_med.models.similarity import patch_margin, similarity_logits, unit
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.models.vision import BlockOutput, VisionTower
 from headclip_med.prediction import Prediction
@@ -84,11 +84,11 @@ class FoldedHeadClip(JudgingModel):
         text, temperature = self.get_buffer("_text"), self.settings.temperature
         local = unit(self.vision.project(stream))
         patch = self.vision.patch_px
-        patches = similarity_logits(local, text, temperature).softmax(dim=-1)
+        patches = similarity_logits(local, text, temperature)
         grid = patches.transpose(1, 2).reshape(-1, 2, height // patch, width // patch)
         whole = project_class_token(self.vision, token, norm=self.settings.class_token_norm)
         score = similarity_logits(unit(whole), text, temperature).softmax(dim=-1)[:, 1]
-        return self.smoothed(anomaly_map(grid, height, width, 0.0), score)
+        return self.smoothed(patch_margin(grid, height, width), score)
 
 
 class _FoldedReader:

@@ -152,11 +152,11 @@ class JudgingModel(nn.Module):
         return torch.autocast(self.get_buffer("_mean").device.type, torch.bfloat16)
 
     def smoothed(
-        self, raw: Float[Tensor, "batch height width"], score: Float[Tensor, "batch"]
+        self, margin: Float[Tensor, "batch height width"], score: Float[Tensor, "batch"]
     ) -> Prediction:
-        """Smooth a map as the model's scores want it."""
-        sigma_px = self.scores.sigma_at(max(raw.shape[-2:]))
-        return Prediction(smooth(raw.float(), sigma_px), score.float())
+        """Turn log-odds into a map, smoothed as the model's scores want it."""
+        margin, sigma_px = margin.float(), self.scores.sigma_at(max(margin.shape[-2:]))
+        return Prediction(smooth(margin.sigmoid(), sigma_px), score.float(), margin)
 
 
 def layers_within(layers: Collection[int], depth: int) -> tuple[int, ...]:

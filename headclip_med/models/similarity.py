@@ -1,4 +1,4 @@
-"""From features to probabilities and maps: HeadCLIP eq. 9 and 12."""
+"""From features to probabilities, their log-odds and maps: HeadCLIP eq. 9 and 12."""
 
 from __future__ import annotations
 
@@ -58,18 +58,80 @@ def anomaly_map(
     return smooth((1 - normal + abnormal) / 2, sigma_px)
 
 
+def in_double(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """Take values to float64, or to float32 on devices that have no better."""
+    return values.float() if values.device.type == "mps" else values.double()
+
+
+def log_odds(
+    abnormal: Float[Tensor, "*any"], normal: Float[Tensor, "*any"]
+) -> Float[Tensor, "*any"]:
+    """Compare two complementary probabilities: log A - log N, in float32.
+
+    Both are wanted because each is accurate near its own zero only: 1 - A is 0 long before N is.
+
+    Args:
+        abnormal: A, in [0, 1].
+        normal: N = 1 - A.
+
+    Returns:
+        Finite values, whose sigmoid is A.
+    """
+    least = torch.finfo(abnormal.dtype).tiny
+    return (abnormal.clamp_min(least).log() - normal.clamp_min(least).log()).float()
+
+
+def patch_margin(
+    logits: Float[Tensor, "batch 2 rows columns"], height: int, width: int
+) -> Float[Tensor, "batch height width"]:
+    """Turn the logits of patches into the log-odds of Up((1 - N + A) / 2) (eq. 12).
+
+    N + A is 1 for every patch, and stays so between patches: the bracket is A.
+
+    Args:
+        logits: Of normal and abnormal.
+        height: Rows of the image.
+        width: Columns of the image.
+    """
+    return stretched_margin(in_double(logits).softmax(dim=1), height, width)
+
+
+def stretched_margin(
+    probabilities: Float[Tensor, "batch 2 rows columns"], height: int, width: int
+) -> Float[Tensor, "batch height width"]:
+    """Stretch P(normal) and P(abnormal) of patches to pixels, and give their log-odds."""
+    normal, abnormal = upsample(probabilities, height, width).unbind(1)
+    return log_odds(abnormal, normal)
+
+
+def smooth_margin(
+    margin: Float[Tensor, "batch height width"], sigma_px: float
+) -> Float[Tensor, "batch height width"]:
+    """Smooth a map in its log-odds: log G(sigmoid(m)) - log G(sigmoid(-m)).
+
+    It orders pixels as the smoothed map G(sigmoid(m)) does, also where float32 rounds that to 1.
+
+    Args:
+        margin: Log-odds of a map.
+        sigma_px: As for ``smooth``.
+    """
+    exact = in_double(margin)
+    return log_odds(smooth(exact.sigmoid(), sigma_px), smooth((-exact).sigmoid(), sigma_px))
+
+
 def smooth(
     maps: Float[Tensor, "batch height width"], sigma_px: float
 ) -> Float[Tensor, "batch height width"]:
     """Blur with a Gaussian as ``scipy.ndimage.gaussian_filter`` does: reflected, cut at 4 sigma."""
     if sigma_px == 0:
         return maps
-    down = _blur_matrix(maps.shape[-2], sigma_px).to(maps)
-    across = _blur_matrix(maps.shape[-1], sigma_px).to(maps)
+    down, across = (
+        _blur_matrix(size, sigma_px).to(maps.dtype).to(maps.device) for size in maps.shape[-2:]
+    )
     return down @ maps @ across.T
 
 
 @lru_cache(maxsize=16)
 def _blur_matrix(size: int, sigma_px: float) -> Tensor:
     """The filter along one axis as a matrix: any border rule is exact, on any device."""
-    return torch.from_numpy(gaussian_filter1d(np.eye(size), sigma_px, axis=0)).float()
+    return torch.from_numpy(gaussian_filter1d(np.eye(size), sigma_px, axis=0))

@@ -30,7 +30,7 @@ from headclip_med.models.anomaly import Subject
 from headclip_med.models.clip import Backbone, variant
 from headclip_med.models.ensembles import Ensemble, encode, mean_direction, winclip_ensemble
 from headclip_med.models.judging import JudgingModel, Use
-from headclip_med.models.similarity import similarity_logits, unit, upsample
+from headclip_med.models.similarity import in_double, log_odds, similarity_logits, unit, upsample
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.models.vision import BlockOutput, PositionInterpolation, VisionTower
 from headclip_med.prediction import Prediction
@@ -125,26 +125,35 @@ class WinClip(JudgingModel):
             size: Rows and columns of the images, in pixels.
         """
         rows, columns = (side // self.vision.patch_px for side in size)
-        scores = []
+        windows = []
         for scale in self.settings.scales:
             with self.trunk_context():
                 tokens = run_windows(self.vision, embedded, window_index(rows, columns, scale))
             features = unit(self.vision.project(tokens.float()))
-            windows = self.abnormality(features)
-            scores.append(windows.view(-1, rows - scale + 1, columns - scale + 1))
-        whole = self.abnormality(unit(self.vision.project(token.float())))
-        scales = self.settings.scales
-        if self.settings.implementation == "anomalib":
-            grid = pool_abnormality(whole, scores, scales)
+            grid = (rows - scale + 1, columns - scale + 1)
+            windows.append(self.margin(features).view(-1, *grid))
+        whole = self.margin(unit(self.vision.project(token.float())))
+        follows_paper = self.settings.implementation == "anomalib"
+        if follows_paper:
+            pooled = pool_abnormality(whole, windows, self.settings.scales)
         else:
-            grid = pool_normality(scores, scales) * (0.5 if _is_halved(self.settings) else 1.0)
-            whole = upsample(grid[:, None], *size).amax(dim=(1, 2, 3))
-        return self.smoothed(upsample(grid[:, None], *size)[:, 0], whole)
+            pooled = pool_normality(windows, self.settings.scales)
+        both = torch.stack([(-pooled).sigmoid(), pooled.sigmoid()], dim=1)
+        normal, abnormal = upsample(both, *size).unbind(1)
+        if _is_halved(self.settings):
+            normal, abnormal = (1 + normal) / 2, abnormal / 2
+        score = whole.sigmoid() if follows_paper else abnormal.amax(dim=(1, 2))
+        return self.smoothed(log_odds(abnormal, normal), score)
 
     def abnormality(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
         """Compare unit features with the sentences: P(abnormal)."""
+        return self.margin(features).sigmoid().float()
+
+    def margin(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
+        """Compare unit features with the sentences: the log-odds of P(abnormal)."""
         logits = similarity_logits(features, self.text_features(), self.temperature)
-        return logits.softmax(dim=-1)[..., 1]
+        normal, abnormal = in_double(logits).unbind(-1)
+        return abnormal - normal
 
 
 class _WindowReader:
@@ -240,21 +249,31 @@ def mean_reciprocal(
 
 def pool_abnormality(
     whole: Float[Tensor, "batch"],
-    scores: list[Float[Tensor, "batch _ _"]],
+    windows: list[Float[Tensor, "batch _ _"]],
     scales: tuple[int, ...],
 ) -> Float[Tensor, "batch rows columns"]:
-    """Average P(abnormal) harmonically over windows, then over scales and the whole image."""
-    means = [mean_reciprocal(one, scale) for one, scale in zip(scores, scales, strict=True)]
-    reciprocals = [(1 / whole)[:, None, None].expand_as(means[0]), *means]
-    return 1 / torch.stack(reciprocals).mean(dim=0)
+    """Average P(abnormal) harmonically over windows, then over scales and the whole image.
+
+    All in log-odds: 1 / P is 1 + 1 / odds, so that the odds of a harmonic mean of probabilities
+    are the harmonic mean of their odds, and nothing is lost near 0 or 1.
+
+    Args:
+        whole: Log-odds of the whole image.
+        windows: Log-odds of the windows of each scale.
+        scales: Sides of the windows, in patches.
+    """
+    means = [mean_reciprocal(one.exp(), scale) for one, scale in zip(windows, scales, strict=True)]
+    reciprocals = [(-whole).exp()[:, None, None].expand_as(means[0]), *means]
+    return -torch.stack(reciprocals).mean(dim=0).log()
 
 
 def pool_normality(
-    scores: list[Float[Tensor, "batch _ _"]], scales: tuple[int, ...]
+    windows: list[Float[Tensor, "batch _ _"]], scales: tuple[int, ...]
 ) -> Float[Tensor, "batch rows columns"]:
-    """Average 1 / P(normal) over windows, then over scales: x, and give 1 - 1 / x."""
-    means = [mean_reciprocal(1 - one, scale) for one, scale in zip(scores, scales, strict=True)]
-    return 1 - 1 / torch.stack(means).mean(dim=0)
+    """Average 1 / P(normal) over windows, then over scales: x, and give 1 - 1 / x, in log-odds."""
+    pairs = zip(windows, scales, strict=True)
+    means = [mean_reciprocal((-one).exp(), scale) for one, scale in pairs]
+    return torch.stack(means).mean(dim=0).log()
 
 
 def _is_halved(settings: WinClipSettings) -> bool:
