@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
-from headclip_med.findings import Screening
+from headclip_med.findings import Box, Screening, WindowUsed
 from headclip_med.models.anomaly import AnomalyModel, name_subject
 from headclip_med.pipelines.subjects import subject_of_volume
 from headclip_med.settings import ScreenSettings
@@ -25,6 +28,36 @@ from headclip_med.transforms import (
     whole_slice,
 )
 from headclip_med.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A volume as a model is about to see it.
+
+    Attributes:
+        volume: What will be judged.
+        window: The grey-level mapping that was chosen for it.
+        judged: The part of every slice that the model sees.
+    """
+
+    volume: Volume
+    window: WindowUsed
+    judged: Box
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a model said of every slice.
+
+    Attributes:
+        maps: Of the part of the slices that it saw, at the slices' own resolution.
+        global_scores: Of each slice, in [0, 1].
+        timings_s: Seconds per step so far.
+    """
+
+    maps: Float[np.ndarray, "slices rows columns"]
+    global_scores: Float[np.ndarray, "slices"]
+    timings_s: dict[str, float]
 
 
 def screen(
@@ -51,43 +84,84 @@ def screen(
         OutOfMemory: A batch does not fit the device.
     """
     model = name_subject(model, subject_of_volume(volume))
-    settings, scores = settings or ScreenSettings(), model.scores
-    clock = _Clock()
-    window = choose_window(volume, settings.window)
-    grey = apply_window(volume.voxels, window)
-    judged = find_body(volume, grey) if settings.crop == "body" else whole_slice(volume)
-    images = cut_slices(grey)[(..., *judged.indices)]
+    settings = settings or ScreenSettings()
+    clock = Clock()
+    prepared, images = prepare(volume, settings)
     clock.lap("prepare")
     maps, global_scores = predict_slices(model, images, settings=settings, report=report)
     clock.lap("predict")
-    heatmap = fuse(maps, volume.grid, judged)
+    return conclude(prepared, Judged(maps, global_scores, clock.laps_s), model, settings)
+
+
+def prepare(
+    volume: Volume, settings: ScreenSettings
+) -> tuple[Prepared, Float[Tensor, "slices 3 rows columns"]]:
+    """Choose the grey levels and the part of the slices to show, and cut the images.
+
+    Raises:
+        InvalidSettings: The window is unknown.
+    """
+    window = choose_window(volume, settings.window)
+    grey = apply_window(volume.voxels, window)
+    judged = find_judged(volume, grey, settings)
+    return Prepared(volume, window, judged), cut_slices(grey)[(..., *judged.indices)]
+
+
+def find_judged(
+    volume: Volume, grey: Float[np.ndarray, "slices rows columns *colour"], settings: ScreenSettings
+) -> Box:
+    """Find the part of every slice that a model is shown, as ``settings.crop`` says."""
+    return find_body(volume, grey) if settings.crop == "body" else whole_slice(volume)
+
+
+def conclude(
+    prepared: Prepared, found: Judged, model: AnomalyModel, settings: ScreenSettings
+) -> Screening:
+    """Turn maps and scores of slices into a heatmap, lesion candidates and the volume's score.
+
+    Args:
+        prepared: What was judged.
+        found: What the model said.
+        model: What said it.
+        settings: Of the screening.
+
+    Raises:
+        HeadClipError: A map holds values that are not numbers.
+    """
+    scores = model.scores
+    clock = Clock(found.timings_s)
+    heatmap = fuse(found.maps, prepared.volume.grid, prepared.judged)
     threshold = model.threshold if settings.threshold is None else settings.threshold
     labels, lesions = find_lesions(heatmap, threshold, settings.minimum_volume_mm3)
     clock.lap("find")
-    local_scores = local_score(maps, scores.top_percent)
-    slice_scores = joint_score(global_scores.astype(np.float64), local_scores, scores.global_weight)
+    local_scores = local_score(found.maps, scores.top_percent)
+    global_scores = found.global_scores.astype(np.float64)
+    slice_scores = joint_score(global_scores, local_scores, scores.global_weight)
     return Screening(
-        volume=volume,
+        volume=prepared.volume,
         heatmap=heatmap,
         slice_scores=slice_scores,
         score=pool_slices(slice_scores, settings),
         threshold=threshold,
         labels=labels,
         lesions=lesions,
-        window=window,
-        judged=judged,
+        window=prepared.window,
+        judged=prepared.judged,
         model=model.describe(),
         settings={**settings.to_json(), "scores": scores.to_json()},
         timings_s=clock.laps_s,
     )
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.laps_s: dict[str, float] = {}
+class Clock:
+    """Measures the steps of a screening, in seconds."""
+
+    def __init__(self, laps_s: dict[str, float] | None = None) -> None:
+        self.laps_s = dict(laps_s or {})
         self._last = perf_counter()
 
     def lap(self, step: str) -> None:
+        """Note how long the step that ends here took."""
         now = perf_counter()
         self.laps_s[step] = now - self._last
         self._last = now

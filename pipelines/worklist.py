@@ -68,29 +68,31 @@ def screen_inputs(
         try:
             screening = screen(one.read(), model, settings=settings, report=report)
             rows.append(SummaryRow.of(screening, write_screening(screening, out, seg=seg), out))
-        except HeadClipError as error:
-            failures.append(FailedInput.of(_title(one), error))
         except Exception as error:  # a fault of ours must not cost the others their results
-            # Its text may quote a file; only its kind is told.
-            kind = type(error).__name__
-            _log.debug("unexpected %s", kind)
-            failures.append(FailedInput.of(_title(one), _unexpected(kind)))
+            failures.append(FailedInput.of(title_of(one), own_error(error)))
     rows.sort(key=lambda row: (-row.score, row.folder))
     outputs = write_summary(rows, failures, out)
     return Worklist(tuple(rows), tuple(failures), outputs)
 
 
-def _title(one: Input) -> str:
+def title_of(one: Input) -> str:
+    """Say what an input is called in a summary: its series, or its file."""
     return one.series_instance_uid or _name(one.paths[0])
 
 
-def _name(path: Path) -> str:
-    return path.name or str(path)
-
-
-def _unexpected(kind: str) -> HeadClipError:
+def own_error(error: Exception) -> HeadClipError:
+    """Give the error to report: ours as it is, of others the kind only."""
+    if isinstance(error, HeadClipError):
+        return error
+    # Its text may quote a file.
+    kind = type(error).__name__
+    _log.debug("unexpected %s", kind)
     return UnreadableInput(
         f"This input met a fault of this program ({kind}); report it with the program's version "
         "and the kind of input.",
         code="unexpected",
     )
+
+
+def _name(path: Path) -> str:
+    return path.name or str(path)

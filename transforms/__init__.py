@@ -6,8 +6,19 @@ from headclip_med.transforms.dictionary import CTWindowd, CutSlicesd, PasteMapsd
 from headclip_med.transforms.lesions import find_lesions
 from headclip_med.transforms.scores import joint_score, local_score, pool_slices
 from headclip_med.transforms.slices import cut_slices, fuse, resize_images, resize_maps
-from headclip_med.transforms.tiles import SliceModel, predict_slices
-from headclip_med.transforms.window import CT_WINDOWS_HU, apply_window, choose_window
+from headclip_med.transforms.tiles import (
+    SliceModel,
+    map_and_score,
+    memory_advice,
+    predict_slices,
+    split_blended,
+)
+from headclip_med.transforms.window import (
+    CT_WINDOWS_HU,
+    apply_window,
+    check_window,
+    choose_window,
+)
 
 __all__ = [
     "CT_WINDOWS_HU",
@@ -21,6 +32,7 @@ __all__ = [
     "PercentileWindowd",
     "SliceModel",
     "apply_window",
+    "check_window",
     "choose_window",
     "cut_slices",
     "find_body",
@@ -28,9 +40,12 @@ __all__ = [
     "fuse",
     "joint_score",
     "local_score",
+    "map_and_score",
+    "memory_advice",
     "pool_slices",
     "predict_slices",
     "resize_images",
     "resize_maps",
+    "split_blended",
     "whole_slice",
 ]

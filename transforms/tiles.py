@@ -77,27 +77,48 @@ def predict_slices(
     return maps, scores
 
 
+def map_and_score(
+    model: SliceModel, images: Float[Tensor, "batch 3 rows columns"], size_px: int
+) -> Float[Tensor, "batch 2 rows columns"]:
+    """Judge images of any size: resized to the model's input, the maps resized back.
+
+    Args:
+        model: What judges them.
+        images: Values in [0, 1].
+        size_px: Rows and columns of the model's input.
+
+    Returns:
+        The map, and as a constant second channel the global score: inferers blend images only. On
+        the model's device.
+    """
+    rows, columns = images.shape[-2:]
+    prediction = model.predict(resize_images(images, size_px))
+    found = resize_maps(prediction.map.float(), rows, columns)
+    return torch.stack([found, prediction.global_score[:, None, None].expand_as(found)], dim=1)
+
+
+def split_blended(
+    blended: Float[Tensor, "batch 2 rows columns"],
+) -> tuple[Float[Tensor, "batch rows columns"], Float[Tensor, "batch"]]:
+    """Take apart what windows were blended to: maps, and the highest score on each slice."""
+    return blended[:, 0], blended[:, 1].amax(dim=(1, 2)).clamp(0, 1)
+
+
 def _predict_whole(
     model: SliceModel, images: Tensor, side: int
 ) -> tuple[Float[Tensor, "batch rows columns"], Float[Tensor, "batch"]]:
-    rows, columns = images.shape[-2:]
-    prediction = model.predict(resize_images(images, side))
-    return resize_maps(prediction.map.float(), rows, columns).cpu(), prediction.global_score.cpu()
+    found = map_and_score(model, images, side).cpu()
+    return found[:, 0], found[:, 1, 0, 0]
 
 
 def _predict_windows(
     model: SliceModel, images: Tensor, settings: ScreenSettings, side: int
 ) -> tuple[Float[Tensor, "batch rows columns"], Float[Tensor, "batch"]]:
-    def map_and_score(windows: Tensor) -> Tensor:
-        # The inferer blends images only, so the score travels as a constant second channel.
-        found = _predict_whole(model, windows, side)
-        return torch.stack([found[0], found[1][:, None, None].expand_as(found[0])], dim=1)
-
     blended = sliding_window_inference(
         images,
         roi_size=(side, side),
         sw_batch_size=settings.batch_size,
-        predictor=map_and_score,
+        predictor=lambda windows: map_and_score(model, windows, side).cpu(),
         overlap=settings.overlap,
         mode="gaussian",
         padding_mode="replicate",  # a black border would be an edge that the patient does not have
@@ -106,7 +127,7 @@ def _predict_windows(
     )
     if not isinstance(blended, Tensor):  # it mirrors the predictor's type
         raise TypeError("the inferer must return one tensor")
-    return blended[:, 0], blended[:, 1].amax(dim=(1, 2)).clamp(0, 1)
+    return split_blended(blended)
 
 
 @contextmanager

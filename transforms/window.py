@@ -81,11 +81,29 @@ def choose_window(volume: Volume, window: str = "auto") -> WindowUsed:
     Raises:
         InvalidSettings: The name is unknown, or the numbers make no window.
     """
-    asked = window.strip().lower()
-    if asked == "auto":
+    named = check_window(window)
+    if named is not None:
+        return named
+    if window.strip().lower() == "auto":
         return _automatic(volume)
-    if asked == "percentile":
-        return _by_percentiles(volume, "asked for")
+    return _by_percentiles(volume, "asked for")
+
+
+def check_window(window: str) -> WindowUsed | None:
+    """Find the mapping that a name or numbers stand for, whatever the volume.
+
+    Args:
+        window: As for ``choose_window``.
+
+    Returns:
+        The mapping; None for ``auto`` and ``percentile``, which depend on the volume.
+
+    Raises:
+        InvalidSettings: The name is unknown, or the numbers make no window.
+    """
+    asked = window.strip().lower()
+    if asked in ("auto", "percentile"):
+        return None
     if asked in CT_WINDOWS_HU:
         return _preset(asked, "asked for")
     if "," in asked:
