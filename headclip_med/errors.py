@@ -8,6 +8,7 @@ read from a patient's file.
     ├── UnusableGeometry    slices that form no stack
     ├── UnusableWeights     a missing, truncated or mismatched model file
     ├── InvalidSettings     an option outside its range, an unknown name
+    ├── UnusableTracker     a tracker of runs that cannot be reached, or refuses
     └── OutOfMemory         a batch too large for the device
 """
 
@@ -48,6 +49,12 @@ class InvalidSettings(HeadClipError):
     """An option that is unknown or outside its range."""
 
     default_code = "invalid-settings"
+
+
+class UnusableTracker(HeadClipError):
+    """A tracker of runs, or a registry of models, that cannot be reached or refuses."""
+
+    default_code = "unusable-tracker"
 
 
 class OutOfMemory(HeadClipError):

@@ -1,0 +1,95 @@
+"""A client of MLflow that keeps quiet, calls nobody but its tracker, and fails in a sentence."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from headclip_med.errors import UnusableTracker
+from headclip_med.tracking.options import database_of
+
+# Read when MLflow is imported: it would report its use to its makers, and try for minutes to reach
+# a server that is not there. A checkpoint is copied before its bar could be read.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+__all__ = ["MlflowClient", "MlflowException", "connect", "quietly", "saying"]
+
+
+def connect(uri: str) -> MlflowClient:
+    """Open a tracker; an SQLite file that is not there yet is made.
+
+    Raises:
+        UnusableTracker: It cannot be reached.
+    """
+    database = database_of(uri)
+    if database is not None:
+        _prepare(database.parent)
+    for chatty in ("mlflow", "alembic"):  # "Creating initial MLflow database tables..."
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    # Everything goes through this client: MLflow's global address is never set, which would
+    # change where the user's own runs go.
+    with quietly(), saying("cannot be opened"):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep warnings away that MLflow causes in libraries below it, or that ask for examples."""
+    with warnings.catch_warnings():
+        for message in (
+            "The ``noload`` loader strategy",  # its own tables, under SQLAlchemy 2.1
+            r".*Any type hint is inferred",  # importing its pyfunc
+            r".*An input example was not provided",  # it would be a picture of somebody
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+@contextmanager
+def saying(what: str) -> Iterator[None]:
+    """Turn MLflow's errors into one of ours.
+
+    Args:
+        what: Is wrong with the tracker, as "cannot be opened".
+
+    Raises:
+        UnusableTracker: MLflow raised.
+    """
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise UnusableTracker(
+            f"The tracker {what} ({_short(error)}); name another with --tracking-uri, or record "
+            "nothing with --no-tracking."
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    """Name an error; MLflow's messages quote addresses, which may hold passwords."""
+    code = getattr(error, "error_code", None)
+    return str(code) if code else type(error).__name__
+
+
+def _prepare(folder: Path) -> None:
+    """Make sure of the folder first: MLflow would try a dozen times before it gives up."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnusableTracker(
+            "The folder of the tracker's database cannot be made; name another with "
+            "--tracking-uri, or record nothing with --no-tracking."
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise UnusableTracker(
+            "The folder of the tracker's database may not be written to; name another with "
+            "--tracking-uri, or record nothing with --no-tracking."
+        )
