@@ -39,6 +39,7 @@ LAYERS = (  # top to bottom
 NOUNS = LAYERS[3]  # these may use one another
 EXCEPTIONS = {  # (from, to): why these neighbours may meet
     ("training", "models"): "training fits the learnable part of a model",
+    ("models", "tracking"): "load_model takes the names of a registry",
     ("training", "synthetic"): "headclip-mini is trained on procedural pictures",
 }
 DOORS = {  # library: the modules, or folders of modules, that may import it

@@ -42,7 +42,7 @@ def add_weights(parser: argparse._ArgumentGroup) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser, *, without: Collection[str] = ()) -> None:
-    """Add the options of ``load_model``.
+    """Add the options of ``load_model``; ``cli.tracking`` adds where registered models are.
 
     Args:
         parser: Where to.
@@ -51,8 +51,9 @@ def add_model(parser: argparse.ArgumentParser, *, without: Collection[str] = ())
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model", default="headclip-mini",
-        help="headclip-mini, a checkpoint that 'headclip train' wrote, or for a method that needs "
-        "no training a backbone such as ViT-L-14-336 (default: headclip-mini)",
+        help="headclip-mini, a checkpoint that 'headclip train' wrote or registered "
+        "(models:/NAME/VERSION, models:/NAME@ALIAS), or for a method that needs no training a "
+        "backbone such as ViT-L-14-336 (default: headclip-mini)",
     )  # fmt: skip
     group.add_argument(
         "--method",
@@ -87,6 +88,7 @@ def model_from(arguments: argparse.Namespace, *, without: Collection[str] = ()) 
         arguments.model, method=method,
         settings=_settings(arguments, without).get(method or ""), weights=arguments.weights,
         activation=arguments.activation, device=arguments.device, precision=arguments.precision,
+        tracking_uri=getattr(arguments, "tracking_uri", None),  # the demonstration has none
     )  # fmt: skip
     return _scored(arguments, model)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from headclip_med.cli.models import add_model, model_from
 from headclip_med.cli.options import add_settings, settings_from
 from headclip_med.cli.progress import progress
+from headclip_med.cli.tracking import add_tracking_uri
 from headclip_med.errors import UnreadableInput
 from headclip_med.settings import ScreenSettings
 
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="folder for the results")
     parser.add_argument("--no-seg", action="store_true", help="write no DICOM segmentation")
     add_model(parser)
+    add_tracking_uri(parser, "look models:/... up")
     add_settings(parser, ScreenSettings)
 
 

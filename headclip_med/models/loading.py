@@ -22,6 +22,7 @@ from headclip_med.models.sources import (
 )
 from headclip_med.models.weights import Activation
 from headclip_med.settings_training_free import TRAINING_FREE_MODEL, TrainingFreeSettings
+from headclip_med.tracking import REGISTERED, registered_checkpoint
 
 
 def load_model(  # noqa: PLR0913 - everything but the name is optional, and named
@@ -34,12 +35,14 @@ def load_model(  # noqa: PLR0913 - everything but the name is optional, and name
     device: str = "auto",
     precision: Precision = "fp32",
     seed: int = 0,
+    tracking_uri: str | None = None,
 ) -> AnomalyModel:
     """Load a model that judges images.
 
     Args:
-        name: ``headclip-mini``; a checkpoint, which names its method and backbone; for a method
-            that needs no training any backbone; or, with ``weights="random"``, a backbone of
+        name: ``headclip-mini``; a checkpoint, which names its method and backbone, or one that was
+            registered with MLflow, as ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``; for a
+            method that needs no training any backbone; or, with ``weights="random"``, a backbone of
             open_clip's registry with nothing learned, for tests and benchmarks.
         method: One of ``METHODS``; by default the checkpoint's.
         settings: Of ``winclip`` or ``anovl``; as published by default. Checkpoints have their own.
@@ -49,11 +52,20 @@ def load_model(  # noqa: PLR0913 - everything but the name is optional, and name
         device: ``auto`` (an accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``bf16`` runs the trunk in bfloat16: faster where the hardware has it.
         seed: Of random weights.
+        tracking_uri: Where a registered model is looked up; by default what
+            ``MLFLOW_TRACKING_URI`` says, else ``sqlite:///mlflow.db``.
 
     Raises:
         InvalidSettings: The model, the method or the device is unknown.
+        UnusableTracker: A registered model was named, and there is no tracker.
         UnusableWeights: There are no weights, or they do not fit, or are another method's.
     """
+    if str(name).startswith(REGISTERED):
+        with registered_checkpoint(str(name), tracking_uri) as path:
+            return load_model(
+                path, method=method, settings=settings, weights=weights, activation=activation,
+                device=device, precision=precision, seed=seed,
+            )  # fmt: skip
     place = choose_device(device)
     if settings is not None and type(settings) is not type(TRAINING_FREE_MODEL.get(method or "")):
         raise InvalidSettings(
