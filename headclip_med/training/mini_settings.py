@@ -121,16 +121,19 @@ class MiniSettings:
     """Development volumes in the learning curve."""
     losses: MiniLosses = field(default_factory=MiniLosses)
     """Weights of the loss terms."""
-    closing_steps: int = 700
+    closing_steps: int = 1_600
     """Batches after ``steps``, most of them heads, since heads are what the demonstration shows."""
     closing_rate: float = 4e-4
-    """Learning rate of the closing steps, falling linearly to zero."""
+    """Learning rate of the closing steps, falling linearly to zero over the second half."""
     closing_warmup_steps: int = 40
     """Linear warm-up of the closing steps."""
     closing_losses: MiniLosses = field(
-        default_factory=lambda: MiniLosses(global_score=1.0, top=1.0)
+        default_factory=lambda: MiniLosses(
+            global_score=1.0, top=1.0, positives=10.0, top_percent=1.5
+        )
     )
-    """Weights of the loss terms in the closing steps: the scores count more."""
+    """Weights of the loss terms in the closing steps: the scores count more, and so
+    does a false alarm beside what is missed."""
 
     def __post_init__(self) -> None:
         """Check what would fail late or silently."""
@@ -172,7 +175,7 @@ class MiniSettings:
         """Warm-up, hot, settled, linear decay to zero; then the same once more, briefly."""
         if step >= self.steps:
             closing = step - self.steps
-            left = (self.closing_steps - closing) / self.closing_steps
+            left = min(1.0, 2 * (self.closing_steps - closing) / self.closing_steps)
             return self.closing_rate * min(1.0, (closing + 1) / self.closing_warmup_steps) * left
         begin = self.steps * (1 - self.decay_fraction)
         falling = (self.steps - step) / (self.steps - begin)

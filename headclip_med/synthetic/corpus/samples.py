@@ -14,11 +14,12 @@ from torch.nn import functional
 
 from headclip_med.synthetic.corpus.acquisition import Camera, draw_camera
 from headclip_med.synthetic.corpus.canvas import Canvas, Drawing
-from headclip_med.synthetic.corpus.captions import abnormal_caption, normal_caption
+from headclip_med.synthetic.corpus.captions import NOUNS, abnormal_caption, normal_caption
 from headclip_med.synthetic.corpus.defects import Defect, draw_defect
 from headclip_med.synthetic.corpus.heads import draw_computed_head
 from headclip_med.synthetic.corpus.objects import draw_object
 from headclip_med.synthetic.corpus.organs import draw_organ
+from headclip_med.synthetic.corpus.studies import draw_study
 from headclip_med.synthetic.corpus.textures import draw_texture
 
 BATCH = 16
@@ -33,8 +34,8 @@ _VISIBLE = 0.05
 _FAMILIES = {"texture": 30, "object": 20, "organ": 50}
 """Share of each family in the mixed corpus, in percent."""
 
-_CLOSING = {"head": 60, "texture": 10, "object": 5, "organ": 25}
-"""The same of the closing corpus: mostly CT-like heads."""
+_CLOSING = {"study": 45, "head": 15, "texture": 10, "object": 5, "organ": 25}
+"""The same of the closing corpus: mostly CT-like heads, most of these whole studies."""
 
 _CANDIDATES = {"texture": 0.56, "object": 0.56, "organ": 0.45, "head": 0.5}
 """Share of pictures that are given a defect. About one in eight turns out too faint to see and is
@@ -142,6 +143,25 @@ def _draw_batch(canvas: Canvas, family: str) -> Samples:
     return Samples(finished, masks, emphasis, labels, organs, captions)
 
 
+def _draw_study_batch(canvas: Canvas, seed: tuple[int, int, int]) -> Samples:
+    """The slices of one head; a study's own window and grain stand for the camera."""
+    study = draw_study(np.random.default_rng(seed), canvas.count, canvas.size_px)
+    masks = torch.from_numpy(study.masks)
+    labels = masks.flatten(1).any(1)
+    captions = []
+    for mask, label in zip(study.masks, labels, strict=True):
+        noun = canvas.pick(NOUNS["computed head"])
+        if not label:
+            captions.append(normal_caption(canvas, noun))
+            continue
+        y, x = (2 * np.mean(places) / canvas.size_px - 1 for places in np.nonzero(mask))
+        captions.append(abnormal_caption(canvas, noun, study.kind, (float(x), float(y))))
+    grey = torch.from_numpy((study.grey * 255 + 0.5).astype(np.uint8))
+    emphasis = torch.stack([_emphasis(mask) for mask in masks])
+    images = grey[:, None].expand(-1, 3, -1, -1).contiguous()
+    return Samples(images, masks, emphasis, labels, torch.ones_like(labels), tuple(captions))
+
+
 def draw_samples(seed: int, index: int, count: int, size_px: int, family: str = "mixed") -> Samples:
     """Draw finished samples.
 
@@ -151,8 +171,8 @@ def draw_samples(seed: int, index: int, count: int, size_px: int, family: str = 
             samples.
         count: How many, rounded up to whole batches of ``BATCH``.
         size_px: Width and height.
-        family: ``texture``, ``object``, ``organ``, ``head``, ``industrial`` (the first two),
-            ``mixed``, or ``closing`` (mostly heads).
+        family: ``texture``, ``object``, ``organ``, ``head``, ``study`` (slices of one head),
+            ``industrial`` (the first two), ``mixed``, or ``closing`` (mostly heads).
 
     Returns:
         The samples, batch after batch; shuffle before training.
@@ -166,7 +186,11 @@ def draw_samples(seed: int, index: int, count: int, size_px: int, family: str = 
     parts = []
     for batch in range(-(-count // BATCH)):
         canvas = Canvas(BATCH, size_px, (seed, index, batch))
-        parts.append(_draw_batch(canvas, canvas.pick(tickets)))
+        drawn = canvas.pick(tickets)
+        if drawn == "study":
+            parts.append(_draw_study_batch(canvas, (seed, index, batch)))
+        else:
+            parts.append(_draw_batch(canvas, drawn))
     return Samples.join(parts)
 
 
