@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,7 @@ REGISTERED_NAME = "headclip"
 """What trained models are registered as, unless another name is given."""
 
 
+@runtime_checkable
 class Run(Protocol):
     """A run: what was set, what came out, and files, under one name.
 
