@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 
 import headclip_med
-from headclip_med.cli import datasets, demo, evaluate, screen, train, weights
+from headclip_med.cli import datasets, demo, evaluate, experiment, screen, train, weights
 from headclip_med.errors import HeadClipError, InvalidSettings
 
-COMMANDS = (demo, screen, train, evaluate, datasets, weights)
+COMMANDS = (demo, screen, train, evaluate, experiment, datasets, weights)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = _parser().parse_args(argv)
+    arguments.command_line = tuple(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if arguments.debug else logging.WARNING,

@@ -88,13 +88,13 @@ def load_methods(
                 missing[name] = untrained(name, backbone.name)
         except HeadClipError as error:
             missing[name] = str(error)
-    _move(models.values(), place)
+    move_together(models.values(), place)
     for model in models.values():
         model.precision = precision
     return LoadedMethods(models, missing)
 
 
-def _move(models: Iterable[nn.Module], place: torch.device) -> None:
+def move_together(models: Iterable[nn.Module], place: torch.device) -> None:
     """Move models that share parameters so that they still do: ``to`` would copy them for each."""
     moved: dict[nn.Parameter, nn.Parameter] = {}
     for model in models:

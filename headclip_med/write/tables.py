@@ -1,0 +1,245 @@
+"""Tables of our own numbers beside published ones: as Markdown, CSV, a page and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.write.plain_text import csv_cell, visible
+
+UNDEFINED = "undefined"
+
+
+@dataclass(frozen=True)
+class Number:
+    """One value, ours beside the published one; all in percent.
+
+    Attributes:
+        ours: By the protocol of the published tables; NaN where it is undefined.
+        exact: The same over all thresholds; None where both protocols are one.
+        paper: As printed; None where the paper has none.
+        differs: Why the two are not of the same images, if they are not.
+    """
+
+    ours: float
+    exact: float | None = None
+    paper: float | None = None
+    differs: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the paper's, or None where either is missing."""
+        if self.paper is None or not math.isfinite(self.ours):
+            return None
+        return self.ours - self.paper
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row.
+
+    Attributes:
+        heads: What it is about, a text for each of the table's ``heads``.
+        numbers: One for each column; None where there is nothing to show.
+        reason: Why there are no numbers, in place of them.
+    """
+
+    heads: tuple[str, ...]
+    numbers: tuple[Number | None, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in the form of a published one.
+
+    Attributes:
+        key: Short name for files and machines, for example ``table4-pixel``.
+        title: What it shows.
+        heads: What the first columns hold.
+        columns: What the numbers are.
+        lines: Its rows.
+        notes: Sentences that a reader of it must know.
+    """
+
+    key: str
+    title: str
+    heads: tuple[str, ...]
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse rows of another shape: they would shift numbers below other headings."""
+        for line in self.lines:
+            if len(line.heads) != len(self.heads):
+                raise InvalidSettings(f"A row of {self.key} has {len(line.heads)} heads.")
+            if not line.reason and len(line.numbers) != len(self.columns):
+                raise InvalidSettings(f"A row of {self.key} has {len(line.numbers)} numbers.")
+
+    def parts(self, column: int) -> tuple[str, ...]:
+        """Name what is shown of a column: ``exact`` and the paper's only where there is any."""
+        numbers = [line.numbers[column] for line in self.lines if line.numbers]
+        found = ["ours"]
+        if any(one is not None and one.exact is not None for one in numbers):
+            found.append("exact")
+        if any(one is not None and one.paper is not None for one in numbers):
+            found += ["paper", "difference"]
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture of a document.
+
+    Attributes:
+        key: Short name, part of the file's.
+        title: What it shows, for those who cannot see it as well.
+        png: The file's content.
+    """
+
+    key: str
+    title: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Document:
+    """Tables and pictures with what must be known about them.
+
+    Attributes:
+        name: Of the files, without a suffix.
+        title: Above everything.
+        introduction: Paragraphs before the tables.
+        facts: What the numbers rest on: data, weights, settings, the command; by name.
+        tables: In order.
+        drawings: In order.
+        machine: Plain values that the JSON file has as well.
+    """
+
+    name: str
+    title: str
+    introduction: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[Table, ...]
+    drawings: tuple[Drawing, ...] = ()
+    machine: Mapping[str, object] = field(default_factory=dict)
+
+
+def to_markdown(document: Document) -> str:
+    """Show a document as Markdown."""
+    lines = [f"# {document.title}", ""]
+    lines += [paragraph + "\n" for paragraph in document.introduction]
+    for table in document.tables:
+        lines += [f"## {table.title}", "", *_markdown_rows(table), ""]
+        lines += [f"{note}\n" for note in table.notes]
+    for drawing in document.drawings:
+        lines += [f"![{drawing.title}]({document.name}-{drawing.key}.png)", ""]
+    lines += ["## What these numbers rest on", ""]
+    lines += [f"- {name}: {_cell(text)}" for name, text in document.facts]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(tables: Iterable[Table]) -> str:
+    """List every number in a row of its own, at full precision, in percent."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(
+        ("table", "row", "column", "ours", "exact", "paper", "difference", "reason", "differs")
+    )
+    for table in tables:
+        for line in table.lines:
+            about = (table.key, csv_cell(" / ".join(line.heads)))
+            if line.reason:
+                rows.writerow((*about, "", "", "", "", "", csv_cell(line.reason), ""))
+                continue
+            for column, number in zip(table.columns, line.numbers, strict=True):
+                if number is not None:
+                    values = (number.ours, number.exact, number.paper, number.difference)
+                    shown = ("" if _plain(value) is None else repr(value) for value in values)
+                    reason = "" if math.isfinite(number.ours) else UNDEFINED
+                    rows.writerow((*about, column, *shown, reason, number.differs))
+    return text.getvalue()
+
+
+def to_json(document: Document) -> dict[str, object]:
+    """Give everything as plain values, at full precision; what is undefined is null."""
+    return {
+        "name": document.name,
+        "title": document.title,
+        "introduction": list(document.introduction),
+        "facts": dict(document.facts),
+        **document.machine,
+        "tables": [_table_json(table) for table in document.tables],
+    }
+
+
+def shown(number: Number | None, part: str) -> str:
+    """Write one part of a number as tables print it, with one decimal."""
+    if number is None:
+        return "n/a"
+    value = getattr(number, part)
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return UNDEFINED
+    if part != "difference":
+        return f"{value:.1f}"
+    text = f"{value:+.1f}"
+    return f"{text}*" if number.differs else text
+
+
+def _markdown_rows(table: Table) -> Iterator[str]:
+    parts = [table.parts(column) for column in range(len(table.columns))]
+    titles = [
+        title if part == "ours" else f"{title} {part}"
+        for title, used in zip(table.columns, parts, strict=True)
+        for part in used
+    ]
+    yield f"| {' | '.join((*table.heads, *titles))} |"
+    yield f"|{'---|' * len(table.heads)}{'--:|' * len(titles)}"
+    for line in table.lines:
+        cells = [_cell(head) for head in line.heads]
+        if line.reason:
+            cells += [_cell(line.reason), *[""] * (len(titles) - 1)]
+        else:
+            pairs = zip(line.numbers, parts, strict=True)
+            cells += [shown(number, part) for number, used in pairs for part in used]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    return visible(text).replace("|", "\\|")
+
+
+def _table_json(table: Table) -> dict[str, object]:
+    return {
+        "key": table.key,
+        "title": table.title,
+        "heads": list(table.heads),
+        "columns": list(table.columns),
+        "notes": list(table.notes),
+        "rows": [
+            {
+                "heads": list(line.heads),
+                "reason": line.reason or None,
+                "numbers": [_number_json(number) for number in line.numbers],
+            }
+            for line in table.lines
+        ],
+    }
+
+
+def _number_json(number: Number | None) -> dict[str, object] | None:
+    if number is None:
+        return None
+    found: dict[str, object] = {**asdict(number), "difference": number.difference}
+    return {k: _plain(v) if isinstance(v, float) else v for k, v in found.items()}
+
+
+def _plain(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

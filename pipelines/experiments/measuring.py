@@ -1,0 +1,160 @@
+"""What a model reached on a set, measured from its stored answers once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from headclip_med.datasets import Dataset
+from headclip_med.metrics import Protocol, image_metrics
+from headclip_med.models.anomaly import AnomalyModel
+from headclip_med.pipelines.answers import Answers, model_digest
+from headclip_med.pipelines.experiments.results import Place, SetResult, mean_of
+from headclip_med.pipelines.measure import local_scores, measure
+from headclip_med.settings import ScoreSettings
+from headclip_med.transforms import joint_score
+from headclip_med.write.atomic import write_file
+
+MEASURED = "measured"
+FORM = 1
+"""Of what is kept; another number where metrics or files come to mean something else."""
+
+PROTOCOLS: tuple[Protocol, ...] = ("paper", "exact")
+ImageScore = Literal["global", "joint"]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is measured: a model's answers on a set, scored in one way.
+
+    Attributes:
+        model: Who answers, its ``scores`` those that are measured.
+        dataset: Whose ``test`` split is asked about.
+        limit: At most this many images of each category.
+        sweep: Values of r that images are scored with as well.
+    """
+
+    model: AnomalyModel
+    dataset: Dataset
+    limit: int | None = None
+    sweep: tuple[float, ...] = ()
+
+    @cached_property
+    def identity(self) -> dict[str, object]:
+        """Tell it apart by all that the numbers depend on.
+
+        With JAS and without it both are measured at once, so ``image_score`` is not part of it.
+        """
+        scores = replace(self.model.scores, image_score="joint")
+        return {
+            "form": FORM,
+            "model": model_digest(self.model),
+            "dataset": self.dataset.name,
+            "content_digest": self.dataset.content_digest,
+            "image_size": self.model.image_size,
+            "limit": self.limit,
+            "scores": scores.to_json(),
+            "sweep": list(self.sweep),
+        }
+
+    def path(self, out: Path) -> Path:
+        """Say where the numbers are kept."""
+        text = json.dumps(self.identity, sort_keys=True)
+        return out / MEASURED / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+
+    def known(self, out: Path) -> SetResult | None:
+        """Read the numbers; None where they were not measured yet, or are damaged."""
+        try:
+            stored = json.loads(self.path(out).read_text("utf-8"))
+            if stored["identity"] != self.identity:
+                return None
+            return _result(stored, self.model.scores.image_score)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def settle(self, answers: Answers, out: Path) -> SetResult:
+        """Measure, and keep the numbers."""
+        scores = self.model.scores
+        found: dict[str, Any] = {
+            "identity": self.identity,
+            "normal": int((~np.asarray(answers.labels, dtype=bool)).sum()),
+            "abnormal": int(np.asarray(answers.labels, dtype=bool).sum()),
+            "image_size": answers.image_size,
+            "rows": _rows(answers, scores),
+            "sweep": [_plain(value) for value in sweep_joint(answers, scores, self.sweep)],
+        }
+        path = self.path(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, json.dumps(found, allow_nan=False).encode())
+        return _result(found, scores.image_score)
+
+
+def sweep_joint(
+    answers: Answers, scores: ScoreSettings, weights: Sequence[float]
+) -> tuple[float, ...]:
+    """Score images with every r, from what a model said once.
+
+    Returns:
+        mAD of images for each of ``weights``, averaged over categories; NaN where undefined.
+    """
+    if not weights or answers.labels.all() or not answers.labels.any():
+        return (math.nan,) * len(weights)
+    whole = np.asarray(answers.global_scores, dtype=np.float64)
+    local = local_scores(answers, scores)
+    categories = np.array(answers.categories)
+    found = []
+    for weight in weights:
+        joint = joint_score(whole, local, weight)
+        each = [
+            image_metrics(joint[categories == one], answers.labels[categories == one])["mAD"]
+            for one in dict.fromkeys(answers.categories)
+        ]
+        average = mean_of(each)
+        found.append(math.nan if average is None else average)
+    return tuple(found)
+
+
+def _rows(answers: Answers, scores: ScoreSettings) -> list[list[object]]:
+    """List metrics by category (``""`` for their average), level, score and protocol."""
+    measured = measure(answers, scores, protocols=PROTOCOLS, intervals=False)
+    rows: list[list[object]] = []
+    for category in (None, *dict.fromkeys(answers.categories)):
+        for level, score, protocol in measured.keys:
+            metrics = measured.metrics(level, score, protocol, category=category)
+            plain = {name: _plain(value) for name, value in metrics.items()}
+            rows.append([category or "", level, score, protocol, plain])
+    return rows
+
+
+def _result(stored: Mapping[str, Any], image_score: ImageScore) -> SetResult:
+    """Choose the image score that is asked for."""
+    values: dict[Place, dict[Protocol, float]] = {}
+    for category, level, score, protocol, metrics in stored["rows"]:
+        if level == "images" and score != image_score:
+            continue
+        for name, value in metrics.items():
+            place: Place = (category, "image" if level == "images" else "pixel", name)
+            number = math.nan if value is None else float(value)
+            by = values.setdefault(place, {})
+            by[protocol] = number
+            if level == "images":  # one definition only
+                by["paper"] = by["exact"] = number
+    return SetResult(
+        normal=stored["normal"],
+        abnormal=stored["abnormal"],
+        image_size=stored["image_size"],
+        values=values,
+        sweep=tuple(math.nan if one is None else float(one) for one in stored["sweep"]),
+    )
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

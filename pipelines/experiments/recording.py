@@ -1,0 +1,119 @@
+"""An experiment as a tracked run: its tables and pictures, and a run below it for each variant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from headclip_med.pipelines.experiments.definitions import Variant
+from headclip_med.pipelines.experiments.judges import Judges, Who
+from headclip_med.pipelines.experiments.report import figures_of
+from headclip_med.pipelines.experiments.results import Results
+from headclip_med.pipelines.experiments.setup import Setup
+from headclip_med.pipelines.experiments.tables import METRICS
+from headclip_med.tracking import Run
+
+
+def parameters_of(results: Results, setup: Setup) -> dict[str, object]:
+    """Say what an experiment was run with, without any path."""
+    plan, backbone = results.plan, setup.backbone
+    return {
+        "experiment": plan.experiment.name,
+        "backbone": {
+            "name": backbone.name,
+            "weights": backbone.weights,
+            "digest": backbone.digest,
+        },
+        "limit": plan.limit,
+        "changed.training": dict(setup.training),
+        "changed.model": dict(setup.model),
+        "changed.scores": dict(setup.scores),
+    }
+
+
+def record(
+    run: Run, results: Results, judges: Judges, setup: Setup, paths: Mapping[str, Path]
+) -> None:
+    """Record an experiment that has come to its end."""
+    if not run.is_recording:
+        return
+    run.parameters(parameters_of(results, setup))
+    for sets in results.plan.auxiliaries.values():
+        for one in sets:
+            run.dataset(one.name, one.content_digest, use="training")
+    for tested in results.plan.tested:
+        if tested.dataset is not None:
+            run.dataset(tested.name, tested.dataset.content_digest, use="evaluation")
+    for kind in ("md", "csv", "html", "json"):
+        run.artifact(paths[kind], "tables")
+    for key, _, figure in figures_of(results, judges):
+        run.figure(figure, f"{key}.png")
+    for variant in results.plan.variants:
+        whos = [who for who in judges.models if who[0] == variant.name]
+        with run.child(variant.name, _variant_parameters(whos, judges)) as child:
+            _record_variant(child, variant, whos, results, judges, setup)
+
+
+def _variant_parameters(whos: list[Who], judges: Judges) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for who in whos:
+        model = judges.models[who]
+        found |= {
+            "method": model.method,
+            "settings": model.settings.to_json(),
+            "scores": model.scores.to_json(),
+        }
+        training = judges.trainings.get(who)
+        if training is not None:
+            found["training"] = training.settings.to_json()
+            found[f"trained_on.{training.data}"] = training.digest
+    return found
+
+
+def _record_variant(
+    run: Run,
+    variant: Variant,
+    whos: list[Who],
+    results: Results,
+    judges: Judges,
+    setup: Setup,
+) -> None:
+    """Record metrics of every category, set and average, loss curves and checkpoints."""
+    for who in whos:
+        training = judges.trainings.get(who)
+        if training is None:
+            continue
+        losses = judges.checkpoints[training.digest].training["losses"]
+        for epoch, loss in enumerate(losses, start=1):
+            run.metrics({f"{training.data}/epoch_loss": loss}, step=epoch)
+        run.artifact(training.checkpoint(setup.out), f"checkpoints/{training.digest}")
+    run.metrics(_numbers(results, variant))
+    for at, weight in enumerate(results.plan.experiment.sweep):
+        swept = {
+            f"{tested.name}/images/mAD over 100 r": result.sweep[at]
+            for tested in results.plan.tested
+            if (result := results.of(variant, tested.name))
+        }
+        run.metrics(swept, step=round(100 * weight))
+
+
+def _numbers(results: Results, variant: Variant) -> dict[str, float]:
+    """Name every number of a variant, fractions of 1."""
+    found: dict[str, float] = {}
+    for tested in results.plan.tested:
+        result = results.of(variant, tested.name)
+        for (category, level, metric), by in result.values.items() if result else ():
+            place = f"{tested.name}/{category}" if category else tested.name
+            for protocol, value in by.items():
+                if level == "image" and protocol == "paper":
+                    continue  # the same
+                found[f"{place}/{level}s/{metric}/{protocol}"] = value
+    for domain in ("industrial", "medical"):
+        names = [one.name for one in results.plan.tested if one.domain == domain]
+        for level, metrics in METRICS.items():
+            for metric in metrics:
+                value = results.average(variant, names, ("", level, metric), "exact")
+                if value is not None and math.isfinite(value):
+                    found[f"average {domain}/{level}s/{metric}/exact"] = value / 100
+    return found

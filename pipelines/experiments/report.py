@@ -1,0 +1,223 @@
+"""What an experiment's files say: tables, pictures, and all that the numbers rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+import headclip_med
+from headclip_med.datasets import KNOWN_SETS
+from headclip_med.models.headclip import local_layers
+from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, scaled_layers
+from headclip_med.pipelines.experiments.judges import Judges
+from headclip_med.pipelines.experiments.plan import Plan, Tested
+from headclip_med.pipelines.experiments.printed import averaged_sets
+from headclip_med.pipelines.experiments.results import Results
+from headclip_med.pipelines.experiments.setup import Setup
+from headclip_med.pipelines.experiments.tables import sweep_average, tables_of
+from headclip_med.settings import HeadClipSettings
+from headclip_med.write.experiment_plots import (
+    head_weights_figure,
+    joint_weight_figure,
+    to_png,
+)
+from headclip_med.write.tables import Document, Drawing
+
+Heads = tuple[tuple[int, ...], Float[np.ndarray, "layers heads"]]
+"""One-based layers, and the weight of each of their heads."""
+
+LEGEND = (
+    "Percent, averaged over categories and then over sets. Ours is by the protocol of the field's "
+    "published code, as the paper's numbers are; exact is the same over all thresholds. Difference "
+    "is ours less the paper's. Research use only."
+)
+
+
+def describe(results: Results, judges: Judges, setup: Setup, command: str) -> Document:
+    """Put tables, pictures and facts together."""
+    plan = results.plan
+    drawings = tuple(
+        Drawing(key, title, to_png(figure)) for key, title, figure in figures_of(results, judges)
+    )
+    return Document(
+        name=plan.experiment.name,
+        title=plan.experiment.title,
+        introduction=(*plan.experiment.question, *_scaled(plan, setup), LEGEND),
+        facts=tuple(_facts(results, judges, setup, command)),
+        tables=tables_of(results),
+        drawings=drawings,
+        machine={
+            "backbone": _backbone(setup),
+            "sets": {one.name: _set_json(results, one) for one in plan.tested},
+            "trainings": {
+                training.digest: dict(training.about) for training in judges.trainings.values()
+            },
+        },
+    )
+
+
+def figures_of(results: Results, judges: Judges) -> Iterator[tuple[str, str, Figure]]:
+    """Draw the pictures of an experiment: key, title, drawing."""
+    panels = sweep_panels(results)
+    if panels:
+        weights = results.plan.experiment.sweep
+        yield "curve", "Image mAD over r", joint_weight_figure(weights, panels)
+    heads = learned_heads(judges)
+    if heads:
+        yield "heads", "Learned head weights", head_weights_figure(heads)
+
+
+def sweep_panels(results: Results) -> dict[str, dict[str, list[float]]]:
+    """Collect the lines over r: one panel for each domain, or for each set outside the paper's."""
+    panels: dict[str, dict[str, list[float]]] = {}
+    if not results.plan.experiment.sweep:
+        return panels
+    printed = {
+        domain: [n for n in averaged_sets(domain, "image") if _swept(results, n)]
+        for domain in ("industrial", "medical")
+    }
+    groups = {f"{len(n)} {domain} sets": n for domain, n in printed.items() if n}
+    known = {name for names in printed.values() for name in names}
+    groups |= {
+        one.name: [one.name]
+        for one in results.plan.tested
+        if one.name not in known and _swept(results, one.name)
+    }
+    for title, names in groups.items():
+        panels[title] = {
+            variant.name: sweep_average(results, variant, names)
+            for variant in results.plan.variants
+            if any(results.of(variant, name) for name in names)
+        }
+    return panels
+
+
+def learned_heads(judges: Judges) -> dict[str, Heads]:
+    """Read the head weights that trainings learned, by what shall stand above their picture."""
+    found: dict[str, Heads] = {}
+    seen: set[str] = set()
+    for who, model in judges.models.items():
+        training = judges.trainings.get(who)
+        settings = None if training is None else training.model
+        if training is None or not isinstance(settings, HeadClipSettings):
+            continue
+        if settings.head_weights == "ones" or training.digest in seen:
+            continue
+        seen.add(training.digest)
+        weights = judges.checkpoints[training.digest].learned["head_weights"].numpy()
+        layers = local_layers(settings, model.vision.depth)
+        found[f"{who[0]}, trained on {training.data}"] = layers, weights
+    return found
+
+
+def _swept(results: Results, name: str) -> bool:
+    return any(
+        result is not None and bool(np.isfinite(result.sweep).any())
+        for result in (results.of(variant, name) for variant in results.plan.variants)
+    )
+
+
+def _scaled(plan: Plan, setup: Setup) -> Iterator[str]:
+    """Say which layers stand for the paper's on a tower of another depth."""
+    depth = setup.backbone.vision.depth
+    named = dict.fromkeys(
+        variant.model["local_layers"]
+        for variant in plan.variants
+        if "local_layers" in variant.model
+    )
+    if depth == PAPER_DEPTH or not named:
+        return
+    pairs = (
+        f"{', '.join(map(str, layers))} as {', '.join(map(str, scaled_layers(layers, depth)))}"
+        for layers in named
+        if isinstance(layers, tuple)
+    )
+    yield (
+        f"This tower has {depth} layers: those named stand for the ones at the same fractions of "
+        f"its depth ({'; '.join(pairs)})."
+    )
+
+
+def _facts(
+    results: Results, judges: Judges, setup: Setup, command: str
+) -> Iterator[tuple[str, str]]:
+    plan = results.plan
+    if command:
+        yield "Command", command
+    yield "Version", f"headclip_med {headclip_med.__version__}"
+    backbone = setup.backbone
+    yield (
+        "Backbone",
+        f"{backbone.name}, weights {backbone.weights}, {backbone.activation}, "
+        f"{backbone.vision.depth} layers, digest {backbone.digest[:16]}",
+    )
+    for key, sets in plan.auxiliaries.items():
+        tests = [one.name for one in plan.tested if one.auxiliary == key and not one.untrained]
+        for one in sets:
+            count = len(one.split("test").samples)
+            yield (
+                f"Trained on {one.name}",
+                f"{count} images of its test split, digest {one.content_digest[:16]}; to test "
+                f"{', '.join(tests)}",
+            )
+    for one in plan.tested:
+        yield f"Tested on {one.name}", _tested_text(results, one)
+    if plan.limit is not None:
+        yield "Limit", f"at most {plan.limit} images of each category were tested"
+    for name, changes in (
+        ("training", setup.training),
+        ("model", setup.model),
+        ("scores", setup.scores),
+    ):
+        if changes:
+            text = ", ".join(f"{field} {value}" for field, value in sorted(changes.items()))
+            yield f"Changed settings of {name}", text
+    digests = dict.fromkeys(training.digest for training in judges.trainings.values())
+    if digests:
+        yield "Trainings", ", ".join(digests)
+
+
+def _tested_text(results: Results, one: Tested) -> str:
+    if one.dataset is None:
+        return one.reason
+    measured = next(filter(None, (results.of(v, one.name) for v in results.plan.variants)), None)
+    if measured is None:
+        return one.untrained or "no result"
+    known = KNOWN_SETS.get(one.name)
+    published = known.test if known else None
+    here = (measured.normal, measured.abnormal)
+    beside = ""
+    if published and published != here:
+        beside = f" (published: {published[0]} and {published[1]})"
+    marked = f"; {one.untrained}" if one.untrained else ""
+    return (
+        f"{here[0]} normal and {here[1]} abnormal images{beside} of {measured.image_size} px, "
+        f"digest {one.dataset.content_digest[:16]}{marked}"
+    )
+
+
+def _set_json(results: Results, one: Tested) -> Mapping[str, object]:
+    found: dict[str, object] = {"domain": one.domain, "reason": one.reason or one.untrained or None}
+    if one.dataset is not None:
+        found["content_digest"] = one.dataset.content_digest
+        measured: Sequence[object] = [results.of(v, one.name) for v in results.plan.variants]
+        result = next((r for r in measured if r is not None), None)
+        found["counts"] = result and {
+            "normal": getattr(result, "normal", None),
+            "abnormal": getattr(result, "abnormal", None),
+        }
+    return found
+
+
+def _backbone(setup: Setup) -> dict[str, object]:
+    backbone = setup.backbone
+    return {
+        "name": backbone.name,
+        "weights": backbone.weights,
+        "digest": backbone.digest,
+        "activation": backbone.activation,
+        "layers": backbone.vision.depth,
+    }

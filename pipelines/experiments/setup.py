@@ -1,0 +1,112 @@
+"""What an experiment runs on, and with which settings: those of a variant, and the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.models.clip import Backbone
+from headclip_med.models.judging import Precision
+from headclip_med.pipelines.experiments.definitions import Experiment, Variant, scaled_layers
+from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
+from headclip_med.settings_learned import PUBLISHED_MODEL, PUBLISHED_TRAINING, LearnedSettings
+from headclip_med.settings_training_free import TRAINING_FREE_MODEL, TrainingFreeSettings
+from headclip_med.training.handlers import StepReport
+
+T = TypeVar("T")
+
+_MEMORY = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where and how an experiment runs.
+
+    Attributes:
+        backbone: In main memory; what is trained and what judges is moved from there.
+        out: Gets tables, trainings and answers.
+        device: What everything is computed on.
+        training: Fields of ``TrainSettings`` to change, of every method that is trained.
+        model: Fields of ``HeadClipSettings`` to change; ``image_size`` is that of every method.
+        scores: Fields of ``ScoreSettings`` to change, of every method.
+        batch_size: Images per forward pass when judging.
+        precision: Of that pass.
+        cache_limit_gb: Most that the frozen trunk's outputs of training images may take on disk
+            while trainings need them; 0 keeps none, and the trunk runs in every epoch.
+        say: Is told in a sentence what is being done.
+        step: Is told after every step of a training, and how many steps that has.
+    """
+
+    backbone: Backbone
+    out: Path
+    device: torch.device = _MEMORY
+    training: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 8
+    precision: Precision = "fp32"
+    cache_limit_gb: float = 4.0
+    say: Callable[[str], None] = lambda text: None
+    step: Callable[[StepReport, int], None] = lambda report, total: None
+
+    def backbone_to_train(self) -> Backbone:
+        """Give the backbone on the device; the one in main memory stays where it is."""
+        if self.device.type == "cpu":
+            return self.backbone
+        return deepcopy(self.backbone).to(self.device)
+
+    def learned_settings(self, variant: Variant) -> LearnedSettings:
+        """Settle what a method that is trained is made of."""
+        usual = PUBLISHED_MODEL[variant.method]
+        if not isinstance(usual, HeadClipSettings):
+            return changed(usual, self._size())
+        changes = {**self.model, **variant.model}
+        if "local_layers" in variant.model:
+            depth = self.backbone.vision.depth
+            changes["local_layers"] = scaled_layers(changes["local_layers"], depth)
+        return replace(usual, **changes)
+
+    def free_settings(self, method: str) -> TrainingFreeSettings:
+        """Settle what a method that needs no training is made of."""
+        return changed(TRAINING_FREE_MODEL[method], self._size())
+
+    def train_settings(self, method: str) -> TrainSettings:
+        """Settle how a method is trained."""
+        return replace(PUBLISHED_TRAINING[method], **self.training)
+
+    def score_settings(self, variant: Variant, usual: ScoreSettings) -> ScoreSettings:
+        """Settle how maps become scores: what the experiment varies is not the user's to set."""
+        found = replace(usual, **self.scores)
+        return replace(found, image_score=variant.image_score) if variant.image_score else found
+
+    def refuse_varied(self, experiment: Experiment) -> None:
+        """Refuse settings that an experiment varies itself.
+
+        Raises:
+            InvalidSettings: One was given.
+        """
+        varied = {name for name in experiment.varied if name in self.model}
+        if any(variant.image_score for variant in experiment.variants):
+            varied |= {"image_score"} & set(self.scores)
+        if experiment.sweep:
+            varied |= {"joint_weight", "image_score"} & set(self.scores)
+        for name in sorted(varied):
+            raise InvalidSettings(
+                f"The experiment {experiment.name} varies --{name.replace('_', '-')} itself; leave "
+                "it out."
+            )
+
+    def _size(self) -> Mapping[str, Any]:
+        return {"image_size": self.model["image_size"]} if "image_size" in self.model else {}
+
+
+def changed(settings: T, changes: Mapping[str, Any]) -> T:
+    """Change fields of settings; what they do not have is left out."""
+    own = {one.name for one in fields(settings)}  # type: ignore[arg-type]
+    return replace(settings, **{k: v for k, v in changes.items() if k in own})  # type: ignore[type-var]
