@@ -18,9 +18,9 @@ from torch.utils.data import Dataset
 from headclip_med.models.backbones import load_backbone
 from headclip_med.models.headclip import HeadClip
 from headclip_med.settings import HeadClipSettings, TrainSettings
+from headclip_med.training.batches import Example
 from headclip_med.training.features import Features, features_bytes
 from headclip_med.training.headclip import train_headclip
-from headclip_med.training.loop import Example
 
 
 class Noise(Dataset[Example]):

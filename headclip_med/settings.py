@@ -118,7 +118,7 @@ class TrainSettings:
     epochs: int = 15
     """Passes over the auxiliary data; the last one's weights are kept."""
     batch_size: int = 8
-    """Images per step."""
+    """Images per step; processes that torchrun starts share them."""
     learning_rate: float = 1e-3
     """Of Adam, constant, the same for prompts and head weights."""
     betas: tuple[float, float] = (0.5, 0.999)
@@ -132,9 +132,17 @@ class TrainSettings:
     published code of AnomalyCLIP and AdaCLIP squeezes the batch axis of such a mask away."""
     seed: int = 111
     """Of fresh tokens and of the order of images."""
+    patience: int = 0
+    """Stop when the mean loss has not fallen below its lowest for this many epochs, and keep the
+    last one's weights. 0 never stops early, as published."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """``bf16`` runs the towers' products in bfloat16 (autocast), much faster where the hardware has
+    it; comparison, losses and weights stay float32. Published for AdaCLIP alone, in fp16."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        _require(self.patience >= 0, "patience must not be negative")
+        _require(self.precision in ("fp32", "bf16"), "precision is fp32 or bf16")
         _require(self.epochs >= 1, "epochs must be at least 1")
         _require(self.batch_size >= 1, "batch_size must be at least 1")
         _require(self.learning_rate > 0, "learning_rate must be above 0")

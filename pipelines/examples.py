@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from headclip_med.datasets import Dataset, Sample, read_image, read_mask
-from headclip_med.training.loop import Example
+from headclip_med.training.batches import Example
 from headclip_med.transforms import resize_images
 
 

@@ -26,7 +26,8 @@ from headclip_med.settings_learned import (
     LearnedSettings,
 )
 from headclip_med.synthetic.corpus import draw_samples
-from headclip_med.training.loop import Example, StepReport
+from headclip_med.training.batches import Example
+from headclip_med.training.handlers import StepReport
 from headclip_med.training.mini import train_mini
 from headclip_med.training.mini_files import CHECKPOINT
 from headclip_med.training.mini_settings import MiniSettings

@@ -19,13 +19,17 @@ from headclip_med.models.anomalyclip import AnomalyClip
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip import Backbone
 from headclip_med.models.headclip import HeadClip
+from headclip_med.models.judging import Precision
 from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
 from headclip_med.settings_learned import AnomalyClipSettings, LearnedSettings
 from headclip_med.training.adaclip import train_adaclip
 from headclip_med.training.anomalyclip import train_anomalyclip
+from headclip_med.training.batches import Example
 from headclip_med.training.features import Features, Place
+from headclip_med.training.handlers import EpochReport, StepReport
 from headclip_med.training.headclip import train_headclip
-from headclip_med.training.loop import Example, StepReport, threshold_at_specificity
+from headclip_med.training.loop import threshold_at_specificity
+from headclip_med.training.processes import first_goes_first, joined, joined_ranks
 
 LearnedMethod = HeadClip | AnomalyClip | AdaClip
 
@@ -63,8 +67,11 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
     cache: Place | None = None,
     resume: bool = False,
     report: Callable[[StepReport], None] = lambda step: None,
+    report_epoch: Callable[[EpochReport], None] = lambda epoch: None,
 ) -> Trained:
     """Train a method on a frozen backbone; which one, the type of ``model_settings`` says.
+
+    Processes that ``torchrun`` started share every batch; the first one writes.
 
     Args:
         examples: The auxiliary images; see ``pipelines.examples.Examples``.
@@ -77,7 +84,8 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
         cache: Where the frozen trunk's outputs are kept, so that it runs once per image;
             HeadCLIP only. It changes nothing about the result.
         resume: Go on with a training that was stopped.
-        report: Called after every step.
+        report: Called after every step, in every process.
+        report_epoch: Called after every epoch, likewise.
 
     Returns:
         Where the checkpoint is, and how the training went.
@@ -87,25 +95,32 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
         UnusableWeights: There is no usable state to resume from.
     """
     model = build(backbone, model_settings, seed=settings.seed)
-    where: dict[str, Any] = {"folder": out, "resume": resume, "report": report}
-    if cache:
-        where["features"] = _features(model, examples, cache, str(data.get("digest")))
-    out.mkdir(parents=True, exist_ok=True)
     path = out / f"{model.method}.safetensors"
     if path.exists() and not resume:
         raise InvalidSettings(
             f"{out} already holds a checkpoint; choose another folder, or add --resume.",
             code="out-exists",
         )
-    losses = _learn(model, examples, settings, **where)
-    threshold = _threshold(model.fold(scores=scores), examples)
+    where: dict[str, Any] = {
+        "folder": out, "resume": resume, "report": report, "report_epoch": report_epoch,
+    }  # fmt: skip
+    with joined(backbone.get_buffer("_mean").device) as ranks:
+        if cache:
+            with first_goes_first(ranks):
+                where["features"] = _features(
+                    model, examples, cache, (str(data.get("digest")), settings.precision)
+                )
+        out.mkdir(parents=True, exist_ok=True)
+        losses = _learn(model, examples, settings, **where)
+        threshold = _threshold(model.fold(scores=scores), examples)
     training = {
         "data": dict(data),
         "settings": settings.to_json(),
         "losses": losses,
         "versions": {"headclip_med": headclip_med.__version__, "torch": torch.__version__},
     }
-    write_checkpoint(path, model, scores=scores, threshold=threshold, training=training)
+    if ranks.first:
+        write_checkpoint(path, model, scores=scores, threshold=threshold, training=training)
     return Trained(path, tuple(losses), threshold)
 
 
@@ -139,14 +154,22 @@ def _learn(
 
 
 def _features(
-    model: LearnedMethod, examples: TorchDataset[Example], cache: Place, data_digest: str
+    model: LearnedMethod, examples: TorchDataset[Example], cache: Place, of: tuple[str, Precision]
 ) -> Features:
+    """Make room for features; ``of`` is the data's digest, and the trunk's precision."""
     if not isinstance(model, HeadClip):
         raise InvalidSettings(
             f"Features are cached for headclip only, not for {model.method}; leave --cache out.",
             code="cache-method",
         )
-    return Features(model, len(examples), cache, data_digest=data_digest)  # type: ignore[arg-type]
+    if cache == "ram" and joined_ranks().count > 1:
+        raise InvalidSettings(
+            "The memory of one process is not seen by the others; give --cache a folder, which "
+            "all of them read, or none.",
+            code="cache-processes",
+        )
+    count = len(examples)  # type: ignore[arg-type]
+    return Features(model, count, cache, data_digest=of[0], precision=of[1])
 
 
 def _threshold(model: AnomalyModel, examples: TorchDataset[Example]) -> float:

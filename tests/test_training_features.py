@@ -13,9 +13,9 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.models.headclip import HeadClip
 from headclip_med.settings import HeadClipSettings
 from headclip_med.training import features as features_module
+from headclip_med.training.batches import Example
 from headclip_med.training.features import Features, features_bytes
 from headclip_med.training.headclip import train_headclip
-from headclip_med.training.loop import Example
 from tests import tiny
 from tests.test_training_headclip import SETTINGS, Squares
 
@@ -89,14 +89,15 @@ def test_a_stopped_training_goes_on_with_fresh_features(tmp_path: Path) -> None:
     assert_same(unbroken, resumed)
 
 
-def test_other_images_another_size_or_other_layers_are_other_files() -> None:
+def test_other_images_layers_or_numbers_are_other_files() -> None:
     model, other = tiny.model(), tiny.model(HeadClipSettings(local_layers=(1,)))
     names = {
-        features_module._name(model, "one"),
-        features_module._name(model, "two"),
-        features_module._name(other, "one"),
+        features_module._name(model, "one", "fp32"),
+        features_module._name(model, "two", "fp32"),
+        features_module._name(other, "one", "fp32"),
+        features_module._name(model, "one", "bf16"),
     }
-    assert len(names) == 3
+    assert len(names) == 4
 
 
 def test_the_estimate_is_what_the_files_take(tmp_path: Path) -> None:

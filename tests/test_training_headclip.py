@@ -11,14 +11,11 @@ from torch.utils.data import Dataset
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.settings import TrainSettings
+from headclip_med.training.batches import Example
+from headclip_med.training.handlers import LOG_FILE, StepReport
 from headclip_med.training.headclip import train_headclip
-from headclip_med.training.loop import (
-    LOG_FILE,
-    STATE_FILE,
-    Example,
-    StepReport,
-    threshold_at_specificity,
-)
+from headclip_med.training.loop import threshold_at_specificity
+from headclip_med.training.state import STATE_FILE
 from tests import tiny
 
 SETTINGS = TrainSettings(epochs=4, batch_size=3, learning_rate=0.02, seed=1)

@@ -27,7 +27,8 @@ from headclip_med.settings_learned import (
 )
 from headclip_med.training.adaclip import adaclip_loss, train_adaclip
 from headclip_med.training.anomalyclip import anomalyclip_loss, train_anomalyclip
-from headclip_med.training.loop import StepReport, optimiser_of
+from headclip_med.training.handlers import StepReport
+from headclip_med.training.loop import optimiser_of
 from headclip_med.training.losses import LossTerms, dice_loss, level_terms
 from tests import oracle, oracle_learned, tiny
 from tests.test_training_headclip import Squares

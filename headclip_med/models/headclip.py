@@ -104,7 +104,7 @@ class HeadClip(nn.Module):
             if block.layer == self.local_layers[0]:
                 residual = block.tokens_in[:, 1:]
             if block.heads is not None:
-                heads.append(block.heads[:, :, 1:])
+                heads.append(block.heads[:, :, 1:].float())  # under autocast they are shorter
             tokens = block.tokens
         if residual is None or tokens is None:
             raise AssertionError("local layers lie inside the tower")  # checked when built
@@ -129,13 +129,12 @@ class HeadClip(nn.Module):
     def forward(self, frozen: FrozenFeatures) -> Logits:
         """Compare both paths with the learned sentences (eq. 9)."""
         text = self.prompts(self.backbone.text)
-        temperature = self.settings.temperature
-        patches = similarity_logits(self.local_tokens(frozen), text, temperature)
+        local, temperature = self.local_tokens(frozen), self.settings.temperature
+        with torch.autocast(text.device.type, enabled=False):  # logits are always float32
+            patches = similarity_logits(local, text, temperature)
+            image = similarity_logits(frozen.global_token, text, temperature)
         rows, columns = frozen.grid
-        return Logits(
-            similarity_logits(frozen.global_token, text, temperature),
-            patches.transpose(1, 2).reshape(-1, 2, rows, columns),
-        )
+        return Logits(image, patches.transpose(1, 2).reshape(-1, 2, rows, columns))
 
     def learned_state(self) -> dict[str, Tensor]:
         """Collect what was learned, by name; everything else belongs to the backbone."""

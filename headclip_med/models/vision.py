@@ -190,14 +190,16 @@ class VisionTower(nn.Module):
 
     def project(self, tokens: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch joint"]:
         """Take tokens into the space shared with text; the result is not normalised."""
-        projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
+        with torch.autocast(tokens.device.type, enabled=False):  # comparison stays float32
+            projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
         return projected
 
     def project_without_norm(
         self, tokens: Float[Tensor, "*batch channels"]
     ) -> Float[Tensor, "*batch joint"]:
         """Project without the final norm, as AnomalyCLIP does with the class token."""
-        projected: Tensor = tokens @ self.visual.proj
+        with torch.autocast(tokens.device.type, enabled=False):
+            projected: Tensor = tokens @ self.visual.proj
         return projected
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,12 +12,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from headclip_med.models.adaclip import AdaClip
+from headclip_med.models.judging import Precision
 from headclip_med.settings import TrainSettings
-from headclip_med.training.loop import Batch, Example, StepReport, learn
+from headclip_med.training.batches import Batch, Example
+from headclip_med.training.handlers import EpochReport, StepReport
+from headclip_med.training.loop import learn
 from headclip_med.training.losses import LossTerms, focal_loss, level_terms
+from headclip_med.training.network import Judged, LearningNetwork, mixed
 
 
-def train_adaclip(
+def train_adaclip(  # noqa: PLR0913 - as train_* of every method
     model: AdaClip,
     examples: Dataset[Example],
     settings: TrainSettings,
@@ -24,6 +29,7 @@ def train_adaclip(
     folder: Path,
     resume: bool = False,
     report: Callable[[StepReport], None] = lambda step: None,
+    report_epoch: Callable[[EpochReport], None] = lambda epoch: None,
 ) -> list[float]:
     """Train AdaCLIP; see ``training.loop.learn``. Its sentences name each example's category.
 
@@ -38,6 +44,7 @@ def train_adaclip(
         folder: Gets ``training-state.pt`` and ``log.jsonl``; it must exist.
         resume: Go on from the state in ``folder``.
         report: Called after every step.
+        report_epoch: Called after every epoch.
 
     Returns:
         Mean loss of each epoch.
@@ -46,18 +53,35 @@ def train_adaclip(
         InvalidSettings: There is nothing to train on.
         UnusableWeights: There is no usable state to resume from.
     """
+    network = adaclip_network(model, precision=settings.precision)
 
-    def terms_of(batch: Batch) -> LossTerms:
-        features = model(model.backbone.normalise(batch.images), batch.categories)
-        maps = model.level_maps(features, *batch.masks.shape[-2:]).softmax(dim=2)
-        probabilities = model.image_probabilities(features)
-        return adaclip_loss(
-            probabilities, maps, batch.labels, batch.masks, squeezed=settings.squeezed_dice
-        )
+    def terms_of(judged: Judged, batch: Batch) -> LossTerms:
+        squeezed = settings.squeezed_dice and batch.whole == 1
+        return adaclip_loss(judged.image, judged.maps, batch.labels, batch.masks, squeezed=squeezed)
 
     return learn(
-        model, examples, settings, terms_of, folder=folder, resume=resume, report=report
+        network, examples, settings, terms_of,
+        folder=folder, resume=resume, report=report, report_epoch=report_epoch,
     )  # fmt: skip
+
+
+def adaclip_network(model: AdaClip, *, precision: Precision = "fp32") -> LearningNetwork:
+    """Give AdaCLIP as the trainer runs it: image probabilities, and maps N and A per layer.
+
+    Args:
+        model: Changed in place.
+        precision: ``bf16`` runs the image tower's products in bfloat16.
+    """
+
+    def judge(batch: Batch) -> Judged:
+        images, trunk = model.backbone.normalise(batch.images), partial(mixed, precision)
+        with trunk(images.device):
+            plain = model.plain_feature(images) if model.needs_plain else None
+        features = model(images, batch.categories, plain=plain, trunk=lambda: trunk(images.device))
+        maps = model.level_maps(features, *batch.masks.shape[-2:]).softmax(dim=2)
+        return Judged(model.image_probabilities(features), maps)
+
+    return LearningNetwork(model, judge)
 
 
 def adaclip_loss(

@@ -12,13 +12,17 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from headclip_med.models.anomalyclip import AnomalyClip
+from headclip_med.models.judging import Precision
 from headclip_med.models.similarity import upsample
 from headclip_med.settings import TrainSettings
-from headclip_med.training.loop import Batch, Example, StepReport, learn
+from headclip_med.training.batches import Batch, Example
+from headclip_med.training.handlers import EpochReport, StepReport
+from headclip_med.training.loop import learn
 from headclip_med.training.losses import LossTerms, level_terms
+from headclip_med.training.network import Judged, LearningNetwork, mixed
 
 
-def train_anomalyclip(
+def train_anomalyclip(  # noqa: PLR0913 - as train_* of every method
     model: AnomalyClip,
     examples: Dataset[Example],
     settings: TrainSettings,
@@ -26,6 +30,7 @@ def train_anomalyclip(
     folder: Path,
     resume: bool = False,
     report: Callable[[StepReport], None] = lambda step: None,
+    report_epoch: Callable[[EpochReport], None] = lambda epoch: None,
 ) -> list[float]:
     """Train AnomalyCLIP; see ``training.loop.learn``.
 
@@ -38,6 +43,7 @@ def train_anomalyclip(
         folder: Gets ``training-state.pt`` and ``log.jsonl``; it must exist.
         resume: Go on from the state in ``folder``.
         report: Called after every step.
+        report_epoch: Called after every epoch.
 
     Returns:
         Mean loss of each epoch.
@@ -46,18 +52,37 @@ def train_anomalyclip(
         InvalidSettings: There is nothing to train on.
         UnusableWeights: There is no usable state to resume from.
     """
+    network = anomalyclip_network(model, precision=settings.precision)
 
-    def terms_of(batch: Batch) -> LossTerms:
-        logits = model(model.freeze_features(batch.images))
-        size = batch.masks.shape[-2:]
-        maps = [upsample(level.softmax(dim=1), *size) for level in logits.levels]
+    def terms_of(judged: Judged, batch: Batch) -> LossTerms:
+        squeezed = settings.squeezed_dice and batch.whole == 1
         return anomalyclip_loss(
-            logits.image, maps, batch.labels, batch.masks, squeezed=settings.squeezed_dice
+            judged.image, list(judged.maps), batch.labels, batch.masks, squeezed=squeezed
         )
 
     return learn(
-        model, examples, settings, terms_of, folder=folder, resume=resume, report=report
+        network, examples, settings, terms_of,
+        folder=folder, resume=resume, report=report, report_epoch=report_epoch,
     )  # fmt: skip
+
+
+def anomalyclip_network(model: AnomalyClip, *, precision: Precision = "fp32") -> LearningNetwork:
+    """Give AnomalyCLIP as the trainer runs it: image logits, and maps N and A per layer.
+
+    Args:
+        model: Changed in place.
+        precision: ``bf16`` runs the frozen tower's products in bfloat16.
+    """
+
+    def judge(batch: Batch) -> Judged:
+        with mixed(precision, batch.images.device):
+            frozen = model.freeze_features(batch.images)
+        logits = model(frozen)
+        size = batch.masks.shape[-2:]
+        maps = [upsample(level.softmax(dim=1), *size) for level in logits.levels]
+        return Judged(logits.image, torch.stack(maps))
+
+    return LearningNetwork(model, judge)
 
 
 def anomalyclip_loss(

@@ -22,10 +22,10 @@ from torch.utils.data import Dataset
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.headclip import FrozenFeatures, HeadClip, local_layers
-from headclip_med.models.judging import default_image_size
+from headclip_med.models.judging import Precision, default_image_size
 from headclip_med.models.vision import VisionTower
 from headclip_med.settings import HeadClipSettings
-from headclip_med.training.loop import Batch, Example
+from headclip_med.training.batches import Batch, Example
 
 Place = Literal["ram"] | Path
 """Where features are kept: in memory, or in files of a folder that the next training finds."""
@@ -50,12 +50,21 @@ class Features:
         place: Where they are kept.
         data_digest: Of the images; together with the size, the backbone and the layers it names
             the files in a folder, so that features are never read for anything else.
+        precision: That the trunk is run in; kept in float32 all the same.
 
     Raises:
         InvalidSettings: The folder has no room for them.
     """
 
-    def __init__(self, model: HeadClip, count: int, place: Place, *, data_digest: str) -> None:
+    def __init__(
+        self,
+        model: HeadClip,
+        count: int,
+        place: Place,
+        *,
+        data_digest: str,
+        precision: Precision = "fp32",
+    ) -> None:
         self._model = model
         vision = model.backbone.vision
         side = model.image_size // vision.patch_px
@@ -68,7 +77,7 @@ class Features:
         if place == "ram":
             arrays = {name: np.zeros(shape, _type(name)) for name, shape in shapes.items()}
         else:
-            arrays = _map(place / _name(model, data_digest), shapes)
+            arrays = _map(place / _name(model, data_digest, precision), shapes)
         self._tokens, self._streams, self._known = (arrays[name] for name in shapes)
 
     @property
@@ -143,12 +152,14 @@ def _type(name: str) -> type[np.generic]:
     return np.uint8 if name == "known" else np.float32
 
 
-def _name(model: HeadClip, data_digest: str) -> str:
+def _name(model: HeadClip, data_digest: str, precision: Precision) -> str:
     settings = model.settings
-    facts = (
+    facts: tuple[object, ...] = (
         data_digest, model.image_size, model.backbone.digest, model.local_layers,
         settings.class_token_norm, settings.position_interpolation,
     )  # fmt: skip
+    if precision != "fp32":
+        facts += (precision,)
     return "features-" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 

@@ -1,0 +1,97 @@
+"""What a training is resumed from: learned tensors, the optimiser's, settings and losses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headclip_med.errors import InvalidSettings, UnusableWeights
+from headclip_med.settings import TrainSettings
+from headclip_med.training.network import Trainable
+
+STATE_FILE = "training-state.pt"
+
+
+class TrainingState:
+    """The state of a training, in memory and in its file.
+
+    Args:
+        path: Of the file.
+        model: Learns; ``restore`` changes it in place.
+        optimizer: Of what learns; likewise.
+        settings: What the training is run with.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        model: Trainable,
+        optimizer: torch.optim.Optimizer,
+        settings: TrainSettings,
+    ) -> None:
+        self.path = path
+        self.losses: list[float] = []
+        self._model, self._optimizer, self._settings = model, optimizer, settings
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        model = self._model
+        state = {
+            "method": model.method,
+            "learned": model.learned_state(),
+            "optimiser": self._optimizer.state_dict(),
+            "settings": json.dumps(self._settings.to_json()),
+            "model": json.dumps(model.settings.to_json()),
+            "backbone": model.backbone.digest,
+            "losses": self.losses,
+        }
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        torch.save(state, partial)
+        partial.replace(self.path)
+
+    def restore(self) -> None:
+        """Read the file.
+
+        Raises:
+            InvalidSettings: It was written with other settings, or by another method.
+            UnusableWeights: It is missing or damaged, or of another backbone.
+        """
+        state = self._read()
+        if state["backbone"] != self._model.backbone.digest:
+            raise UnusableWeights(
+                "The training in this folder was started on another backbone; name that one.",
+                code="wrong-backbone",
+            )
+        with torch.no_grad():
+            for key, value in self._model.learned_state().items():
+                value.copy_(state["learned"][key])
+        self._optimizer.load_state_dict(state["optimiser"])
+        self.losses[:] = state["losses"]
+
+    def _read(self) -> dict[str, Any]:
+        model, settings = self._model, self._settings
+        try:
+            device = next(model.parameters()).device
+            state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
+            # Older states lack what was added since; they were trained with its defaults.
+            started = TrainSettings().to_json() | json.loads(state["settings"])
+            method = state.get("method", "headclip")
+            made_of = json.dumps(model.settings.to_json())
+            same_model = (method, state.get("model", made_of)) == (model.method, made_of)
+        except Exception as error:  # a damaged state can break anywhere in the unpickler
+            raise UnusableWeights(
+                f"{self.path} is missing or damaged, so the training cannot be resumed; start it "
+                "anew without --resume.",
+                code="state-unreadable",
+            ) from error
+        same = json.loads(json.dumps(started | {"epochs": settings.epochs}))
+        if not same_model or same != json.loads(json.dumps(settings.to_json())):
+            raise InvalidSettings(
+                "The training in this folder was started with other settings; resume it with the "
+                "same ones (only --epochs may change), or start anew without --resume.",
+                code="settings-changed",
+            )
+        return state
