@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -27,11 +27,19 @@ _COLUMNS = ("AUROC", "AUPRO", "AP", "F1-max", "IoU-max", "mAD")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric and its 95 % bootstrap interval, fractions of 1; NaN where it is undefined."""
+    """A metric and its 95 % bootstrap interval, fractions of 1.
+
+    The metric is NaN where it is undefined, and the ends are NaN where nothing was drawn.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there are ends."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ class Evaluation:
         settings: All that was set, plain JSON values.
         rows: The results; the model's first, then those of the trivial baselines.
         notes: Sentences a reader of the table must know.
+        categories: The rows of each category alone, where they were averaged over several.
     """
 
     dataset: str
@@ -76,6 +85,7 @@ class Evaluation:
     settings: Mapping[str, object]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    categories: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Plain values at full precision; undefined ones are null."""
@@ -87,6 +97,9 @@ class Evaluation:
             "model": dict(self.model),
             "settings": dict(self.settings),
             "rows": [_row_json(row) for row in self.rows],
+            "categories": {
+                name: [_row_json(row) for row in rows] for name, rows in self.categories.items()
+            },
             "notes": list(self.notes),
         }
 
@@ -111,7 +124,7 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """Metrics of one group of images, and how they vary over bootstrap draws."""
+    """Metrics of one group of images, and how they vary over bootstrap draws, if any were made."""
 
     values: Mapping[str, float]
     draws: Mapping[str, Float[np.ndarray, "draws"]]
@@ -159,8 +172,9 @@ def average(samples: Sequence[Sampled]) -> dict[str, Estimate]:
     found = {}
     for name in samples[0].values:
         value = _mean(np.array([[sample.values[name]] for sample in samples]))
-        draws = _mean(np.stack([sample.draws[name] for sample in samples]))
-        found[name] = Estimate(float(value[0]), *interval(draws))
+        drawn = [sample.draws[name] for sample in samples if name in sample.draws]
+        ends = interval(_mean(np.stack(drawn))) if drawn else (math.nan, math.nan)
+        found[name] = Estimate(float(value[0]), *ends)
     return found
 
 
@@ -208,4 +222,5 @@ def _percent(found: Estimate | None) -> str:
         return "n/a"
     if not math.isfinite(found.value):
         return "undefined"
-    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    ends = f" [{100 * found.low:.1f}, {100 * found.high:.1f}]" if found.has_interval else ""
+    return f"{100 * found.value:.1f}{ends}"
