@@ -121,7 +121,7 @@ class MiniSettings:
     """Development volumes in the learning curve."""
     losses: MiniLosses = field(default_factory=MiniLosses)
     """Weights of the loss terms."""
-    closing_steps: int = 1_600
+    closing_steps: int = 3_000
     """Batches after ``steps``, most of them heads, since heads are what the demonstration shows."""
     closing_rate: float = 4e-4
     """Learning rate of the closing steps, falling linearly to zero over the second half."""
