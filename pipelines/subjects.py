@@ -37,9 +37,12 @@ ORGANS: Mapping[str, str] = {
 
 def subject_of_volume(volume: Volume) -> Subject:
     """Name the organ of a volume by its body part, which is a defined term or nothing."""
-    part = volume.body_part
-    name = None if part is None else ORGANS.get(part, part.lower())
-    return Subject(name, volume.modality)
+    return subject_of_part(volume.body_part, volume.modality)
+
+
+def subject_of_part(part: str | None, modality: str | None) -> Subject:
+    """Name an organ by its DICOM body part, and the modality that shows it."""
+    return Subject(None if part is None else ORGANS.get(part, part.lower()), modality)
 
 
 def subject_of_category(dataset: str, category: str) -> Subject:
