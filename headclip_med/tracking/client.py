@@ -20,8 +20,12 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
-__all__ = ["MlflowClient", "MlflowException", "connect", "quietly", "saying"]
+__all__ = ["FAILURES", "MlflowClient", "MlflowException", "connect", "quietly", "saying"]
+
+FAILURES = (MlflowException, SQLAlchemyError, OSError)
+"""What a tracker raises; what goes wrong while a database is opened, MLflow passes on as it is."""
 
 
 def connect(uri: str) -> MlflowClient:
@@ -66,7 +70,7 @@ def saying(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except FAILURES as error:
         raise UnusableTracker(
             f"The tracker {what} ({_short(error)}); name another with --tracking-uri, or record "
             "nothing with --no-tracking."

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from headclip_med.errors import HeadClipError, UnusableTracker
-from headclip_med.tracking.client import MlflowException, connect, saying
+from headclip_med.tracking.client import FAILURES, MlflowException, connect, saying
 from headclip_med.tracking.environment import environment, revision
 from headclip_med.tracking.options import database_of
 from headclip_med.tracking.registry import register
@@ -238,7 +238,7 @@ class RecordedRun:
     def _attempt(self, call: Callable[..., object], *values: object, **named: object) -> bool:
         try:
             call(self.id, *values, **named)
-        except (MlflowException, OSError) as error:
+        except FAILURES as error:
             _log.warning("the tracker does not answer (%s); going on", type(error).__name__)
             return False
         return True

@@ -66,7 +66,7 @@ def _save(checkpoint: Path, folder: Path) -> None:
         from mlflow.types import Schema, TensorSpec
 
         real = np.dtype(np.float32)
-        images = TensorSpec(real, (-1, 3, -1, -1), "images")
+        images = TensorSpec(real, (-1, 3, -1, -1))
         maps = TensorSpec(real, (-1, -1, -1), "map")
         scores = TensorSpec(real, (-1,), "global_score")
         pyfunc.save_model(
