@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from headclip_med.errors import HeadClipError
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
@@ -59,7 +58,7 @@ def gather_judges(plan: Plan, setup: Setup) -> Judges:
     errors: list[HeadClipError] = []
     for variant, key in plan.trainings:
         trainings[variant.name, key] = training_of(variant, plan.auxiliaries[key], setup)
-    checkpoints = _train(plan, trainings, setup, errors)
+    checkpoints = _train(plan, trainings, setup)
     built: dict[str, JudgingModel] = {}
     models: dict[Who, JudgingModel] = {}
     for variant in plan.variants:
@@ -82,25 +81,28 @@ def gather_judges(plan: Plan, setup: Setup) -> Judges:
         for who, model in models.items()
     }
     read = {
-        digest: read_checkpoint(path)
-        for digest, path in checkpoints.items()
-        if isinstance(path, Path)
+        digest: checkpoint
+        for digest, checkpoint in checkpoints.items()
+        if isinstance(checkpoint, Checkpoint)
     }
     return Judges(scored, trainings, read, failures)
 
 
 def _train(
-    plan: Plan, trainings: Mapping[Who, Training], setup: Setup, errors: list[HeadClipError]
-) -> dict[str, Path | HeadClipError]:
+    plan: Plan, trainings: Mapping[Who, Training], setup: Setup
+) -> dict[str, Checkpoint | HeadClipError]:
     """Do every training once; one that fails costs its variant alone."""
-    once = {training.digest: (who, training) for who, training in reversed(trainings.items())}
-    checkpoints: dict[str, Path | HeadClipError] = {}
-    for number, (digest, (who, training)) in enumerate(reversed(once.items()), start=1):
+    once: dict[str, tuple[Who, Training]] = {}
+    for who, training in trainings.items():
+        once.setdefault(training.digest, (who, training))
+    checkpoints: dict[str, Checkpoint | HeadClipError] = {}
+    for number, (digest, (who, training)) in enumerate(once.items(), start=1):
         is_there = training.checkpoint(setup.out).is_file()
         what = f"training {number} of {len(once)}: {who[0]} on {training.data}"
         setup.say(f"{what}{' (done before)' if is_there else ''}")
         try:
-            checkpoints[digest] = run_training(training, plan.auxiliaries[who[1]], setup)
+            path = run_training(training, plan.auxiliaries[who[1]], setup)
+            checkpoints[digest] = read_checkpoint(path)
         except HeadClipError as error:
             setup.say(f"without {who[0]}: {error}")
             checkpoints[digest] = error
@@ -111,7 +113,7 @@ def _train(
 def _network(
     variant: Variant,
     training: Training | None,
-    checkpoints: Mapping[str, Path | HeadClipError],
+    checkpoints: Mapping[str, Checkpoint | HeadClipError],
     built: dict[str, JudgingModel],
     setup: Setup,
 ) -> JudgingModel:
@@ -122,10 +124,10 @@ def _network(
             settings = setup.free_settings(variant.method)
             model = on_backbone(variant.method, setup.backbone, settings)
         else:
-            path = checkpoints[key]
-            if isinstance(path, HeadClipError):
-                raise path
-            model = learned_model(path, read_checkpoint(path), setup.backbone)
+            checkpoint = checkpoints[key]
+            if isinstance(checkpoint, HeadClipError):
+                raise checkpoint
+            model = learned_model(training.checkpoint(setup.out), checkpoint, setup.backbone)
         model.precision = setup.precision
         built[key] = model
     return built[key]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -113,7 +112,7 @@ def _numbers(results: Results, variant: Variant) -> dict[str, float]:
         names = [one.name for one in results.plan.tested if one.domain == domain]
         for level, metrics in METRICS.items():
             for metric in metrics:
-                value = results.average(variant, names, ("", level, metric), "exact")
-                if value is not None and math.isfinite(value):
-                    found[f"average {domain}/{level}s/{metric}/exact"] = value / 100
+                average = results.average(variant, names, ("", level, metric), "exact")
+                if average is not None:
+                    found[f"average {domain}/{level}s/{metric}/exact"] = average / 100
     return found

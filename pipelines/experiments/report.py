@@ -163,8 +163,8 @@ def _facts(
                 f"{count} images of its test split, digest {one.content_digest[:16]}; to test "
                 f"{', '.join(tests)}",
             )
-    for one in plan.tested:
-        yield f"Tested on {one.name}", _tested_text(results, one)
+    for tested in plan.tested:
+        yield f"Tested on {tested.name}", _tested_text(results, tested)
     if plan.limit is not None:
         yield "Limit", f"at most {plan.limit} images of each category were tested"
     for name, changes in (

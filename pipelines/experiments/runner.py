@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headclip_med.datasets import Dataset
 from headclip_med.errors import HeadClipError
-from headclip_med.models.judging import JudgingModel
+from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.pipelines.answers import Answers, ask_models
 from headclip_med.pipelines.experiments.judges import Judges, Who, gather_judges
 from headclip_med.pipelines.experiments.measuring import Question
@@ -133,7 +133,7 @@ def _measure(
 
 
 def _ask(
-    dataset: Dataset, models: Mapping[str, JudgingModel], limit: int | None, setup: Setup
+    dataset: Dataset, models: Mapping[str, AnomalyModel], limit: int | None, setup: Setup
 ) -> dict[str, Answers]:
     asked = ask_models(
         dataset,
