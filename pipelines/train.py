@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from headclip_med.models.anomalyclip import AnomalyClip
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip import Backbone
 from headclip_med.models.headclip import HeadClip
-from headclip_med.models.judging import Precision
+from headclip_med.pipelines.examples import Examples, Mosaics
 from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
 from headclip_med.settings_learned import AnomalyClipSettings, LearnedSettings
 from headclip_med.training.adaclip import train_adaclip
@@ -108,20 +108,34 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
         if cache:
             with first_goes_first(ranks):
                 where["features"] = _features(
-                    model, examples, cache, (str(data.get("digest")), settings.precision)
-                )
+                    model, len(examples), cache, settings,  # type: ignore[arg-type]
+                    data_digest=str(data.get("digest")),
+                )  # fmt: skip
         out.mkdir(parents=True, exist_ok=True)
-        losses = _learn(model, examples, settings, **where)
-        threshold = _threshold(model.fold(scores=scores), examples)
-    training = {
-        "data": dict(data),
-        "settings": settings.to_json(),
-        "losses": losses,
-        "versions": {"headclip_med": headclip_med.__version__, "torch": torch.__version__},
-    }
+        losses = _learn(model, _augmented(examples, settings), settings, **where)
+        threshold = healthy_threshold(model.fold(scores=scores), examples)
+    training = training_record(data, settings, losses)
     if ranks.first:
         write_checkpoint(path, model, scores=scores, threshold=threshold, training=training)
     return Trained(path, tuple(losses), threshold)
+
+
+def training_record(
+    data: Mapping[str, object], settings: TrainSettings, losses: Sequence[float]
+) -> dict[str, object]:
+    """Say for a checkpoint's header how it was trained.
+
+    Args:
+        data: Name and digest of the data.
+        settings: Optimiser and schedule.
+        losses: Mean of each epoch.
+    """
+    return {
+        "data": dict(data),
+        "settings": settings.to_json(),
+        "losses": list(losses),
+        "versions": {"headclip_med": headclip_med.__version__, "torch": torch.__version__},
+    }
 
 
 def build(backbone: Backbone, settings: LearnedSettings, *, seed: int) -> LearnedMethod:
@@ -153,14 +167,27 @@ def _learn(
     return train_adaclip(model, examples, settings, **where)
 
 
+def _augmented(examples: TorchDataset[Example], settings: TrainSettings) -> TorchDataset[Example]:
+    if not settings.mosaic:
+        return examples
+    if not isinstance(examples, Examples):
+        raise InvalidSettings("Mosaics are made of a data set's images only; leave mosaic at 0.")
+    return Mosaics(examples, settings.mosaic, settings.seed)
+
+
 def _features(
-    model: LearnedMethod, examples: TorchDataset[Example], cache: Place, of: tuple[str, Precision]
+    model: LearnedMethod, count: int, cache: Place, settings: TrainSettings, *, data_digest: str
 ) -> Features:
-    """Make room for features; ``of`` is the data's digest, and the trunk's precision."""
     if not isinstance(model, HeadClip):
         raise InvalidSettings(
             f"Features are cached for headclip only, not for {model.method}; leave --cache out.",
             code="cache-method",
+        )
+    if settings.mosaic:
+        raise InvalidSettings(
+            "Features of mosaics cannot be kept, since every epoch has others; leave --mosaic at "
+            "0, or name --cache none.",
+            code="cache-mosaic",
         )
     if cache == "ram" and joined_ranks().count > 1:
         raise InvalidSettings(
@@ -168,11 +195,16 @@ def _features(
             "all of them read, or none.",
             code="cache-processes",
         )
-    count = len(examples)  # type: ignore[arg-type]
-    return Features(model, count, cache, data_digest=of[0], precision=of[1])
+    return Features(model, count, cache, data_digest=data_digest, precision=settings.precision)
 
 
-def _threshold(model: AnomalyModel, examples: TorchDataset[Example]) -> float:
+def healthy_threshold(model: AnomalyModel, examples: TorchDataset[Example]) -> float:
+    """Find the map value that ``THRESHOLD_SPECIFICITY`` of the healthy pixels stay below.
+
+    Args:
+        model: In the form that is used.
+        examples: Up to ``THRESHOLD_IMAGES`` of them are looked at.
+    """
     count = len(examples)  # type: ignore[arg-type]
     chosen = np.unique(np.linspace(0, count - 1, min(count, THRESHOLD_IMAGES)).round().astype(int))
     healthy = []
