@@ -24,16 +24,7 @@ def side_by_side(evaluations: Mapping[str, Evaluation], missing: Mapping[str, st
         An evaluation whose judges are the methods.
     """
     first = next(iter(evaluations.values()))
-    rows: list[Row] = []
-    for level in dict.fromkeys(row.level for row in first.rows):
-        for method, evaluation in evaluations.items():
-            title = METHODS[method].title if method in METHODS else method
-            rows += [
-                replace(row, judge=title)
-                for row in evaluation.rows
-                if row.level == level and row.judge == "model" and _is_own(row, evaluation)
-            ]
-        rows += [row for row in first.rows if row.level == level and row.judge != "model"]
+    categories = {name: _merged(evaluations, name) for name in first.categories}
     notes = dict.fromkeys(note for one in evaluations.values() for note in one.notes)
     sizes = {one.image_size for one in evaluations.values()}
     if len(sizes) > 1:
@@ -44,12 +35,32 @@ def side_by_side(evaluations: Mapping[str, Evaluation], missing: Mapping[str, st
         first,
         model={name: dict(one.model) for name, one in evaluations.items()},
         settings={name: dict(one.settings) for name, one in evaluations.items()},
-        rows=tuple(rows),
+        rows=_merged(evaluations, None),
+        categories=categories,
         notes=(*notes, *gone),
     )
 
 
-def _is_own(row: Row, evaluation: Evaluation) -> bool:
+def _merged(evaluations: Mapping[str, Evaluation], category: str | None) -> tuple[Row, ...]:
+    """Put the rows of all methods together, over all categories or of one."""
+    first = _rows_of(next(iter(evaluations.values())), category)
+    rows: list[Row] = []
+    for level in dict.fromkeys(row.level for row in first):
+        for method, evaluation in evaluations.items():
+            title = METHODS[method].title if method in METHODS else method
+            own = own_rows(evaluation, category)
+            rows += [replace(row, judge=title) for row in own if row.level == level]
+        rows += [row for row in first if row.level == level and row.judge != "model"]
+    return tuple(rows)
+
+
+def _rows_of(evaluation: Evaluation, category: str | None) -> tuple[Row, ...]:
+    return evaluation.rows if category is None else evaluation.categories[category]
+
+
+def own_rows(evaluation: Evaluation, category: str | None = None) -> list[Row]:
+    """Choose the rows of the model itself: its map, and the image score that it is used with."""
     scores = evaluation.settings["scores"]
     kind = scores["image_score"] if isinstance(scores, Mapping) else "joint"
-    return row.score in ("map", kind)
+    own = [row for row in _rows_of(evaluation, category) if row.judge == "model"]
+    return [row for row in own if row.score in ("map", kind)]

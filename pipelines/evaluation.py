@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +19,17 @@ from headclip_med.metrics import (
     rank_images,
     rank_pixels,
 )
+from headclip_med.write.plain_text import csv_cell
 
 IMAGE_REPEATS = 1000
 PIXEL_REPEATS = 200
 """Draws of the bootstrap; an end of a 95 % interval then rests on five draws, pixels being many."""
 
+_PROTOCOLS: Mapping[Protocol, str] = {
+    "exact": "Protocol exact: over all thresholds.",
+    "paper": "Protocol paper: pixels at the thresholds of the field's published code, whose AUPRO, "
+    "F1-max and IoU-max follow the scale of the scores.",
+}
 _COLUMNS = ("AUROC", "AUPRO", "AP", "F1-max", "IoU-max", "mAD")
 
 
@@ -103,23 +111,25 @@ class Evaluation:
             "notes": list(self.notes),
         }
 
-    def to_markdown(self) -> str:
-        """One table, in percent with one decimal, 95 % intervals in brackets."""
-        used = [name for name in _COLUMNS if any(name in row.metrics for row in self.rows)]
+    def to_markdown(self, *, per_category: bool = False) -> str:
+        """One table, in percent with one decimal, 95 % intervals in brackets.
+
+        Args:
+            per_category: Whether a table for each category follows.
+        """
         counts = ", ".join(f"{count} {what}" for what, count in self.counts.items())
         lines = [
             f"## {self.dataset}",
             "",
             f"{counts}; images of {self.image_size} x {self.image_size} px.",
             "",
-            f"| level | judge | score | protocol | {' | '.join(used)} |",
-            f"|---|---|---|---|{'---|' * len(used)}",
+            *_markdown_rows(self.rows),
+            *(f"\n{note}" for note in self.notes),
         ]
-        for row in self.rows:
-            cells = [_percent(row.metrics.get(name)) for name in used]
-            place = f"{row.level} | {row.judge} | {row.score} | {row.protocol}"
-            lines.append(f"| {place} | {' | '.join(cells)} |")
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+        if per_category:
+            for name, rows in self.categories.items():
+                lines += ["", f"### {self.dataset}: {name}", "", *_markdown_rows(rows)]
+        return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,14 +188,58 @@ def average(samples: Sequence[Sampled]) -> dict[str, Estimate]:
     return found
 
 
-def to_markdown(evaluations: Iterable[Evaluation]) -> str:
-    """Join the tables of several sets, with what all of them have in common said once."""
-    legend = (
-        "Percent, with 95 % bootstrap intervals. Protocol exact: over all thresholds. Averaged "
-        "over categories. Trivial baselines stand beside the model: where they are as good, the "
-        "model has shown nothing. Research use only.\n"
-    )
-    return "\n".join([legend, *(evaluation.to_markdown() for evaluation in evaluations)])
+def to_markdown(evaluations: Sequence[Evaluation], *, per_category: bool = False) -> str:
+    """Join the tables of several sets, with what all of them have in common said once.
+
+    Args:
+        evaluations: Of each set.
+        per_category: Whether tables of single categories follow each set's.
+    """
+    rows = [row for one in evaluations for row in one.rows]
+    drawn = any(found.has_interval for row in rows for found in row.metrics.values())
+    protocols = {row.protocol for row in rows}
+    said = [
+        "Percent, with 95 % bootstrap intervals in brackets." if drawn else "Percent.",
+        *(sentence for name, sentence in _PROTOCOLS.items() if name in protocols),
+        "Averaged over categories. Trivial baselines stand beside the model: where they are as "
+        "good, the model has shown nothing. Research use only.\n",
+    ]
+    tables = (one.to_markdown(per_category=per_category) for one in evaluations)
+    return "\n".join([" ".join(said), *tables])
+
+
+def to_csv(evaluations: Iterable[Evaluation]) -> str:
+    """List every metric in a line of its own, as a fraction of 1 at full precision.
+
+    The category is empty for the mean over categories, a value or an end that is undefined as well.
+    """
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(
+        ("dataset", "category", "level", "judge", "score", "protocol", "metric", "value", "low",
+         "high")
+    )  # fmt: skip
+    for one in evaluations:
+        for category, rows in {"": one.rows, **one.categories}.items():
+            for row in rows:
+                about = (one.dataset, category, row.level, row.judge, row.score, row.protocol)
+                for name, found in row.metrics.items():
+                    ends = (_plain(value) for value in (found.value, found.low, found.high))
+                    lines.writerow((*map(csv_cell, about), name, *ends))
+    return text.getvalue()
+
+
+def _markdown_rows(rows: Sequence[Row]) -> list[str]:
+    used = [name for name in _COLUMNS if any(name in row.metrics for row in rows)]
+    lines = [
+        f"| level | judge | score | protocol | {' | '.join(used)} |",
+        f"|---|---|---|---|{'---|' * len(used)}",
+    ]
+    for row in rows:
+        cells = [_percent(row.metrics.get(name)) for name in used]
+        place = f"{row.level} | {row.judge} | {row.score} | {row.protocol}"
+        lines.append(f"| {place} | {' | '.join(cells)} |")
+    return lines
 
 
 def _mean(values: Float[np.ndarray, "categories draws"]) -> Float[np.ndarray, "draws"]:

@@ -2,7 +2,8 @@
 
 Sets are named as LAYOUT:FOLDER (mvtec:DIR, folder:DIR, BrainMRI:DIR ...), found below --data-root,
 or are the synthetic head volumes of --acceptance. Intervals are 95 % bootstrap intervals.
---method all puts every method that can be had on the model's backbone into one table.
+--method all puts every method that can be had on the model's backbone into one table; --paper adds
+tables of the differences from what the HeadCLIP paper prints.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ from headclip_med.cli.protocols import add_protocol, protocol_sets
 from headclip_med.errors import HeadClipError, InvalidSettings
 
 if TYPE_CHECKING:
+    from headclip_med.metrics import Protocol
     from headclip_med.models.method_set import LoadedMethods
     from headclip_med.pipelines.evaluation import Evaluation
+
+FORMS = (".md", ".csv", ".json")
+"""How the file of ``--out`` may end."""
 
 OWN = ("image_size",)
 """Settings of methods that this command has options of its own for."""
@@ -36,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="at most this many images per category")
     parser.add_argument("--batch-size", type=int, default=8, help="images per pass (default: 8)")
     parser.add_argument("--image-size", type=int, help="rows and columns of the model's input")
-    parser.add_argument("--out", type=Path, help="write the table there: .md or .json")
+    _add_measures(parser)
+    parser.add_argument("--out", type=Path, help="write the table there: .md, .csv or .json")
     parser.add_argument(
         "--checkpoint", type=Path, action="append", default=[],
         help="with --method all: a trained method's checkpoint on the same backbone; may be "
@@ -45,15 +51,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, without=OWN)
 
 
+def _add_measures(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is measured, and what is kept."""
+    parser.add_argument(
+        "--metrics", choices=("exact", "paper", "both"), default="exact",
+        help="thresholds of the pixel metrics: all, or those of the field's published code, which "
+        "follow the scale of the scores (default: exact)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-intervals", dest="intervals", action="store_false",
+        help="no bootstrap: much less memory and time for large sets",
+    )  # fmt: skip
+    parser.add_argument(
+        "--per-category", action="store_true", help="show a table for each category as well"
+    )
+    parser.add_argument(
+        "--paper", action="store_true",
+        help="show the HeadCLIP paper's numbers and the difference where it has the set and the "
+        "method (measures by both protocols)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR",
+        help="keep there what models say of each image, and look it up: no image is shown to the "
+        "same model twice, and maps are not held in memory",
+    )  # fmt: skip
+    parser.add_argument(
+        "--curves", type=Path, metavar="DIR",
+        help="draw ROC, precision-recall and per-region-overlap curves there",
+    )  # fmt: skip
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate everything that was named, and print one table."""
     if not (arguments.data or arguments.data_root or arguments.acceptance):
         raise InvalidSettings("Nothing to evaluate on: name a set, --data-root or --acceptance.")
     if arguments.checkpoint and arguments.method != ALL:
         raise InvalidSettings("--checkpoint goes with --method all; name one as --model instead.")
-    from headclip_med.pipelines.evaluation import to_markdown
-    from headclip_med.write.atomic import write_file
-
+    if arguments.out and arguments.out.suffix not in FORMS:
+        raise InvalidSettings(f"--out names a file that ends in {', '.join(FORMS)}.")
     specs = _sets(arguments)
     loaded = _load(arguments)
     for method, reason in loaded.missing.items():
@@ -68,16 +103,35 @@ def run(arguments: argparse.Namespace) -> int:
         except HeadClipError as error:
             failed += 1
             print(f"headclip: {error}", file=sys.stderr)
-    table = to_markdown(evaluations)
-    as_json = json.dumps([one.to_json() for one in evaluations], indent=2)
     if arguments.out:
+        from headclip_med.write.atomic import write_file
+
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        content = as_json if arguments.out.suffix == ".json" else table
+        content = _text(evaluations, arguments.out.suffix, arguments)
         write_file(arguments.out, content.encode())
-    print(as_json if arguments.json else table)
+    print(_text(evaluations, ".json" if arguments.json else ".md", arguments))
     if not failed:
         return 0
     return 3 if evaluations else 1
+
+
+def _text(evaluations: list[Evaluation], form: str, arguments: argparse.Namespace) -> str:
+    """Put everything that was found into one of ``FORMS``."""
+    from headclip_med.pipelines.beside_paper import beside_paper
+    from headclip_med.pipelines.evaluation import to_csv, to_markdown
+    from headclip_med.write import tables
+
+    paper = beside_paper(evaluations) if arguments.paper else ()
+    if form == ".csv":
+        return to_csv(evaluations)
+    if form == ".md":
+        text = to_markdown(evaluations, per_category=arguments.per_category)
+        return "\n".join([text, *map(tables.table_to_markdown, paper)])
+    found = [one.to_json() for one in evaluations]
+    if not arguments.paper:
+        return json.dumps(found, indent=2)
+    beside = [tables.table_to_json(table) for table in paper]
+    return json.dumps({"evaluations": found, "beside_paper": beside}, indent=2)
 
 
 def _load(arguments: argparse.Namespace) -> LoadedMethods:
@@ -104,9 +158,16 @@ def _on_set(spec: str, loaded: LoadedMethods, arguments: argparse.Namespace) -> 
 
     found = evaluate_models(
         open_datasets([spec]), list(loaded.models.values()), batch_size=arguments.batch_size,
-        image_size=arguments.image_size, limit=arguments.limit,
+        image_size=arguments.image_size, limit=arguments.limit, store=arguments.store,
+        protocols=_protocols(arguments), intervals=arguments.intervals, curves=arguments.curves,
     )  # fmt: skip
     return _joined(loaded, found)
+
+
+def _protocols(arguments: argparse.Namespace) -> tuple[Protocol, ...]:
+    if arguments.paper or arguments.metrics == "both":
+        return ("exact", "paper")
+    return ("paper",) if arguments.metrics == "paper" else ("exact",)
 
 
 def _on_phantoms(loaded: LoadedMethods) -> Evaluation:

@@ -134,14 +134,18 @@ def to_markdown(document: Document) -> str:
     """Show a document as Markdown."""
     lines = [f"# {document.title}", ""]
     lines += [paragraph + "\n" for paragraph in document.introduction]
-    for table in document.tables:
-        lines += [f"## {table.title}", "", *_markdown_rows(table), ""]
-        lines += [f"{note}\n" for note in table.notes]
+    lines += [table_to_markdown(table) for table in document.tables]
     for drawing in document.drawings:
         lines += [f"![{drawing.title}]({document.name}-{drawing.key}.png)", ""]
     lines += ["## What these numbers rest on", ""]
     lines += [f"- {name}: {_cell(text)}" for name, text in document.facts]
     return "\n".join(lines) + "\n"
+
+
+def table_to_markdown(table: Table) -> str:
+    """Show one table as Markdown, with its title and its notes."""
+    lines = [f"## {table.title}", "", *_markdown_rows(table), ""]
+    return "\n".join([*lines, *(f"{note}\n" for note in table.notes)])
 
 
 def to_csv(tables: Iterable[Table]) -> str:
@@ -174,7 +178,7 @@ def to_json(document: Document) -> dict[str, object]:
         "introduction": list(document.introduction),
         "facts": dict(document.facts),
         **document.machine,
-        "tables": [_table_json(table) for table in document.tables],
+        "tables": [table_to_json(table) for table in document.tables],
     }
 
 
@@ -216,7 +220,8 @@ def _cell(text: str) -> str:
     return visible(text).replace("|", "\\|")
 
 
-def _table_json(table: Table) -> dict[str, object]:
+def table_to_json(table: Table) -> dict[str, object]:
+    """Give one table as plain values; see ``to_json``."""
     return {
         "key": table.key,
         "title": table.title,
