@@ -6,11 +6,11 @@ registered model is asked for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from headclip_med.ranks import torchrun_ranks
 from headclip_med.tracking.options import (
     DEFAULT_URI,
     REGISTERED,
@@ -63,7 +63,7 @@ def track(
         UnusableTracker: The tracker cannot be reached, or refuses.
     """
     options = options or TrackingOptions()
-    if not options.is_on or os.environ.get("RANK", "0") != "0":
+    if not options.is_on or not torchrun_ranks().first:
         yield NullRun()
         return
     from headclip_med.tracking.recorded import Recorder

@@ -1,0 +1,128 @@
+"""What a training leaves at a tracker: its settings, loss curves, checkpoint, heads and samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+from torch.utils.data import Dataset as TorchDataset
+
+from headclip_med.models.anomaly import AnomalyModel
+from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
+from headclip_med.models.clip import Backbone
+from headclip_med.models.folded import FoldedHeadClip
+from headclip_med.models.trained import model_from
+from headclip_med.pipelines.train import Trained
+from headclip_med.settings import ScoreSettings, TrainSettings
+from headclip_med.settings_learned import LearnedSettings
+from headclip_med.tracking import Run
+from headclip_med.training.batches import Example
+from headclip_med.training.handlers import EpochReport, StepReport
+from headclip_med.write.experiment_plots import head_weights_figure
+from headclip_med.write.sample import draw_sample
+
+SAMPLES = 4
+"""Abnormal images that are drawn, evenly spread over the data."""
+
+
+class TrainingRecord:
+    """Records a training as it goes on.
+
+    Args:
+        run: Where.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._epochs: set[int] = set()
+
+    def begin(
+        self,
+        method: str,
+        backbone: Backbone,
+        *,
+        model: LearnedSettings,
+        training: TrainSettings,
+        scores: ScoreSettings,
+    ) -> None:
+        """Record what it is begun with."""
+        self._run.parameters(
+            {
+                "method": method,
+                "backbone": {
+                    "name": backbone.name,
+                    "weights": backbone.weights,
+                    "activation": backbone.activation,
+                    "digest": backbone.digest,
+                },
+                "model": model.to_json(),
+                "training": training.to_json(),
+                "scores": scores.to_json(),
+            }
+        )
+
+    def step(self, report: StepReport) -> None:
+        """Record the losses of a step."""
+        at = (report.epoch - 1) * report.steps + report.step
+        self._run.metrics(_named("step", report.loss, report.terms), step=at)
+
+    def epoch(self, report: EpochReport) -> None:
+        """Record the mean losses of an epoch."""
+        self._epochs.add(report.epoch)
+        self._run.metrics(_named("epoch", report.loss, report.terms), step=report.epoch)
+
+    def end(self, trained: Trained, backbone: Backbone, examples: TorchDataset[Example]) -> None:
+        """Record what came out.
+
+        Args:
+            trained: The training.
+            backbone: On which.
+            examples: Some of these are drawn, with what the model sees in them.
+        """
+        run = self._run
+        if not run.is_recording:
+            return
+        for epoch, loss in enumerate(trained.losses, start=1):
+            if epoch not in self._epochs:  # those before a resumption
+                run.metrics({"epoch/loss": loss}, step=epoch)
+        checkpoint = read_checkpoint(trained.checkpoint)
+        run.metrics({"threshold": trained.threshold})
+        run.tags({"checkpoint.digest": checkpoint.digest})
+        run.artifact(trained.checkpoint, "checkpoint")
+        model = model_from(checkpoint, backbone)
+        if isinstance(model, FoldedHeadClip):
+            weights = checkpoint.learned["head_weights"].cpu().numpy()
+            heads = {"head weights w of eq. 4": (model.local_layers, weights)}
+            run.figure(head_weights_figure(heads), "head_weights.png")
+        _record_samples(run, model, examples)
+
+
+def about(checkpoint: Checkpoint) -> dict[str, object]:
+    """Say what the page of a registered model shall say."""
+    data = checkpoint.training.get("data", {})
+    return {
+        "method": checkpoint.method,
+        "backbone": checkpoint.backbone,
+        "threshold": checkpoint.threshold,
+        "trained_on": dict(data) if isinstance(data, Mapping) else {},
+    }
+
+
+def _named(before: str, loss: float, terms: Mapping[str, float]) -> dict[str, float]:
+    return {f"{before}/{name}": value for name, value in {**terms, "loss": loss}.items()}
+
+
+def _record_samples(run: Run, model: AnomalyModel, examples: TorchDataset[Example]) -> None:
+    """Draw the first abnormal image in each of equal parts of the data."""
+    count = len(examples)  # type: ignore[arg-type]
+    edges = np.linspace(0, count, SAMPLES + 1).round().astype(int)
+    for number, (start, stop) in enumerate(pairwise(edges), start=1):
+        for index in range(int(start), int(stop)):
+            example = examples[index]
+            if example.label == 1:
+                found = model.predict(example.image[None]).map[0].cpu().numpy()
+                picture = example.image.permute(1, 2, 0).numpy()
+                row = draw_sample(picture, found, example.mask.numpy() > 0)
+                run.image(row, f"samples/{number}.png")
+                break
