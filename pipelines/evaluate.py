@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from headclip_med.pipelines.measure import Measured, measure, measure_trivial
 MODEL = "model"
 """What the evaluated model is called among the judges of its own table."""
 
+Look = Callable[[Sequence[Answers]], None]
+"""Sees what models answered."""
+
 
 def evaluate_dataset(  # noqa: PLR0913 - all but the first two are optional and named
     dataset: Dataset,
@@ -29,6 +32,7 @@ def evaluate_dataset(  # noqa: PLR0913 - all but the first two are optional and 
     protocols: Sequence[Protocol] = ("exact",),
     intervals: bool = True,
     curves: Path | None = None,
+    look: Look = lambda answers: None,
 ) -> Evaluation:
     """Judge the test images of a set and compare with the truth.
 
@@ -48,6 +52,7 @@ def evaluate_dataset(  # noqa: PLR0913 - all but the first two are optional and 
         intervals: Whether the exact metrics are bootstrapped, over images, or over volumes where
             images are slices of them; see ``measure`` for what that takes.
         curves: A folder for pictures of ROC, precision-recall and per-region-overlap curves.
+        look: Called with the answers to each part of the set, while they are there.
 
     Returns:
         Pixel metrics of the maps where the set has masks; image metrics of the global, the local
@@ -68,6 +73,7 @@ def evaluate_dataset(  # noqa: PLR0913 - all but the first two are optional and 
         protocols=protocols,
         intervals=intervals,
         curves=curves,
+        look=look,
     )
     return found
 
@@ -83,6 +89,7 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
     protocols: Sequence[Protocol] = ("exact",),
     intervals: bool = True,
     curves: Path | None = None,
+    look: Look = lambda answers: None,
 ) -> list[Evaluation]:
     """Evaluate several models, reading every image once.
 
@@ -98,6 +105,7 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
         protocols: By which pixels are measured.
         intervals: Whether the exact metrics are bootstrapped.
         curves: A folder for pictures of curves, each with a line for each model.
+        look: Called with all models' answers to each part of the set, while they are there.
 
     Returns:
         What ``evaluate_dataset`` gives for each, in their order.
@@ -113,6 +121,7 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
         answers = ask_models(
             part, models, store=store, batch_size=batch_size, image_size=image_size, limit=limit
         )
+        look(answers)
         trivial: dict[tuple[int, float], dict[str, Measured]] = {}
         for model, answer, one in zip(models, answers, found, strict=True):
             top = model.scores.top_percent
@@ -124,7 +133,11 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
             one.add(answer, {MODEL: measured, **trivial[answer.image_size, top]})
         if curves is not None:
             draw_curves(answers, [model.scores for model in models], curves)
-    settings = {"limit": limit, "protocols": list(protocols), "intervals": intervals}
+    settings: dict[str, object] = {
+        "limit": limit,
+        "protocols": list(protocols),
+        "intervals": intervals,
+    }
     return [
         one.evaluation(tested, model, settings) for model, one in zip(models, found, strict=True)
     ]
