@@ -115,10 +115,11 @@ def record_evaluation(run: Run, evaluation: Evaluation) -> None:
         run.metrics(dict(_numbers(f"{name}/{category}", rows)))
 
 
-def record_tables(run: Run, table: str, as_json: str) -> None:
-    """Keep the whole table."""
+def record_tables(run: Run, table: str, as_json: str, *, failed: int) -> None:
+    """Keep the whole table, and how many sets are not in it because they could not be used."""
     run.text(table, "tables/evaluation.md")
     run.text(as_json, "tables/evaluation.json")
+    run.metrics({"failed sets": failed})
 
 
 def _numbers(place: str, rows: Iterable[Row]) -> Iterator[tuple[str, float]]:

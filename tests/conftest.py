@@ -28,6 +28,14 @@ def _this_machine_only() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _leaves_no_runs() -> Iterator[None]:
+    """See to it that no test records runs where tests are started, as commands do by default."""
+    tracks = [Path.cwd() / name for name in ("mlflow.db", "mlruns") if not Path(name).exists()]
+    yield
+    assert [path.name for path in tracks if path.exists()] == []
+
+
 @pytest.fixture(scope="session")
 def oracles() -> Path:
     """Reference values computed with the methods' original code."""

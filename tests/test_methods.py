@@ -377,6 +377,7 @@ def test_all_methods_are_evaluated_into_one_table(
     arguments = [
         "evaluate", f"BrainMRI:{tmp_path / 'BrainMRI'}", "--method", "all", "--model", "tiny",
         "--weights", "random", "--device", "cpu", "--checkpoint", str(checkpoint),
+        "--no-tracking",
     ]  # fmt: skip
     assert main(arguments) == 0
     table = capsys.readouterr().out

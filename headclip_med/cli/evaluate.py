@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from headclip_med.cli.models import ALL, add_model, methods_from, model_from
 from headclip_med.cli.protocols import add_protocol, protocol_sets
+from headclip_med.cli.tracking import add_tracking, show_run, tracking_from
 from headclip_med.errors import HeadClipError, InvalidSettings
+from headclip_med.tracking import Run, track
 
 if TYPE_CHECKING:
     from headclip_med.metrics import Protocol
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "repeated",
     )  # fmt: skip
     add_model(parser, without=OWN)
+    add_tracking(parser)
 
 
 def _add_measures(parser: argparse.ArgumentParser) -> None:
@@ -89,20 +92,20 @@ def run(arguments: argparse.Namespace) -> int:
         raise InvalidSettings("--checkpoint goes with --method all; name one as --model instead.")
     if arguments.out and arguments.out.suffix not in FORMS:
         raise InvalidSettings(f"--out names a file that ends in {', '.join(FORMS)}.")
+    options = tracking_from(arguments)
     specs = _sets(arguments)
     loaded = _load(arguments)
     for method, reason in loaded.missing.items():
         print(f"headclip: without {method}: {reason}", file=sys.stderr)
-    evaluations, failed = [], 0
-    if arguments.acceptance:
-        evaluations.append(_on_phantoms(loaded))
-    for spec in specs:
-        print(f"evaluating {spec.partition(':')[0]} ...", file=sys.stderr)
-        try:
-            evaluations.append(_on_set(spec, loaded, arguments))
-        except HeadClipError as error:
-            failed += 1
-            print(f"headclip: {error}", file=sys.stderr)
+    from headclip_med.pipelines.tracked_evaluation import record_tables, runs_of_methods
+
+    with track("evaluate", options=options, parameters=_parameters(arguments)) as tracked:
+        with runs_of_methods(tracked, loaded.models) as runs:
+            evaluations, failed = _evaluate(specs, loaded, arguments, runs)
+        if tracked.is_recording:
+            table, as_json = (_text(evaluations, form, arguments) for form in (".md", ".json"))
+            record_tables(tracked, table, as_json, failed=failed)
+    show_run(tracked, options)
     if arguments.out:
         from headclip_med.write.atomic import write_file
 
@@ -113,6 +116,31 @@ def run(arguments: argparse.Namespace) -> int:
     if not failed:
         return 0
     return 3 if evaluations else 1
+
+
+def _evaluate(
+    specs: list[str],
+    loaded: LoadedMethods,
+    arguments: argparse.Namespace,
+    runs: dict[str, Run],
+) -> tuple[list[Evaluation], int]:
+    """Evaluate every set, and count those that could not be."""
+    evaluations, failed = [], 0
+    if arguments.acceptance:
+        evaluations.append(_on_phantoms(loaded, runs))
+    for spec in specs:
+        print(f"evaluating {spec.partition(':')[0]} ...", file=sys.stderr)
+        try:
+            evaluations.append(_on_set(spec, loaded, arguments, runs))
+        except HeadClipError as error:
+            failed += 1
+            print(f"headclip: {error}", file=sys.stderr)
+    return evaluations, failed
+
+
+def _parameters(arguments: argparse.Namespace) -> dict[str, object]:
+    names = ("protocol", "limit", "image_size", "metrics", "intervals", "method")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def _text(evaluations: list[Evaluation], form: str, arguments: argparse.Namespace) -> str:
@@ -152,15 +180,21 @@ def _sets(arguments: argparse.Namespace) -> list[str]:
     return [*arguments.data, *(discover(arguments.data_root) if arguments.data_root else ())]
 
 
-def _on_set(spec: str, loaded: LoadedMethods, arguments: argparse.Namespace) -> Evaluation:
+def _on_set(
+    spec: str, loaded: LoadedMethods, arguments: argparse.Namespace, runs: dict[str, Run]
+) -> Evaluation:
     from headclip_med.pipelines.evaluate import evaluate_models
     from headclip_med.pipelines.open_datasets import open_datasets
+    from headclip_med.pipelines.tracked_evaluation import SetRecord
 
+    record = SetRecord(runs, [model.scores for model in loaded.models.values()])
     found = evaluate_models(
         open_datasets([spec]), list(loaded.models.values()), batch_size=arguments.batch_size,
         image_size=arguments.image_size, limit=arguments.limit, store=arguments.store,
         protocols=_protocols(arguments), intervals=arguments.intervals, curves=arguments.curves,
+        look=record.look,
     )  # fmt: skip
+    record.end(dict(zip(loaded.models, found, strict=True)))
     return _joined(loaded, found)
 
 
@@ -170,10 +204,14 @@ def _protocols(arguments: argparse.Namespace) -> tuple[Protocol, ...]:
     return ("paper",) if arguments.metrics == "paper" else ("exact",)
 
 
-def _on_phantoms(loaded: LoadedMethods) -> Evaluation:
+def _on_phantoms(loaded: LoadedMethods, runs: dict[str, Run]) -> Evaluation:
     from headclip_med.pipelines.acceptance import evaluate_acceptance
+    from headclip_med.pipelines.tracked_evaluation import record_evaluation
 
-    return _joined(loaded, [evaluate_acceptance(model) for model in loaded.models.values()])
+    found = [evaluate_acceptance(model) for model in loaded.models.values()]
+    for run, evaluation in zip(runs.values(), found, strict=True):
+        record_evaluation(run, evaluation)
+    return _joined(loaded, found)
 
 
 def _joined(loaded: LoadedMethods, found: list[Evaluation]) -> Evaluation:
