@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
@@ -13,11 +15,13 @@ from headclip_med.datasets import Dataset, Sample, read_image, read_mask
 from headclip_med.training.batches import Example
 from headclip_med.transforms import resize_images
 
+MOSAIC = 4
+"""Images of a mosaic."""
+
 
 def prepare_image(sample: Sample, size_px: int) -> Float[Tensor, "3 size size"]:
     """Read an image and resize it to a square: bicubic, antialiased, values in [0, 1]."""
-    pixels = torch.from_numpy(read_image(sample)).permute(2, 0, 1)[None]
-    return resize_images(pixels.float() / 255, size_px)[0]
+    return _square(read_image(sample), size_px)
 
 
 def resize_mask(mask: Bool[np.ndarray, "rows columns"], size_px: int) -> Bool[np.ndarray, "s s"]:
@@ -50,3 +54,69 @@ class Examples(TorchDataset[Example]):
         small = torch.from_numpy(resize_mask(mask, self.size_px)).float()
         label = int(mask.any()) if sample.label is None else int(sample.label)
         return Example(prepare_image(sample, self.size_px), small, label, sample.category)
+
+
+class Mosaics(TorchDataset[Example]):
+    """Examples, now and then in place of one a mosaic of four different ones of its category.
+
+    AdaCLIP's augmentation of MVTec AD: its pictures show one object each, other sets' many. The
+    label stays that of the example whose place is taken, as published, whatever the four show.
+
+    Args:
+        examples: Where they come from.
+        chance: Probability of a mosaic, each time an example is asked for.
+        seed: With epoch and number it decides: a resumed training sees the same mosaics.
+    """
+
+    def __init__(self, examples: Examples, chance: float, seed: int) -> None:
+        self._examples, self._chance, self._seed = examples, chance, seed
+        self._epoch = 1
+        self._peers: dict[str, list[Sample]] = {}
+        for sample in examples.samples:
+            self._peers.setdefault(sample.category, []).append(sample)
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self._examples)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw the mosaics of this epoch from now on."""
+        self._epoch = epoch
+
+    def __getitem__(self, number: int) -> Example:
+        """Read one image with its mask, or four."""
+        example = self._examples[number]
+        draw = np.random.default_rng((self._seed, self._epoch, number))
+        peers = self._peers[example.category]
+        if draw.random() >= self._chance or len(peers) < MOSAIC:
+            return example
+        chosen = [peers[one] for one in draw.choice(len(peers), MOSAIC, replace=False)]
+        image, mask = mosaic(chosen, self._examples.size_px)
+        return example._replace(image=image, mask=mask)
+
+
+def mosaic(
+    samples: Sequence[Sample], size_px: int
+) -> tuple[Float[Tensor, "3 size size"], Float[Tensor, "size size"]]:
+    """Put four images and their masks together, row by row, and resize the whole to a square.
+
+    All take the first one's size before.
+    """
+    images, masks = [read_image(one) for one in samples], [read_mask(one) for one in samples]
+    rows, columns = masks[0].shape
+    pictures = [Image.fromarray(image).resize((columns, rows)) for image in images]
+    marks = [
+        Image.fromarray(mask).resize((columns, rows), Image.Resampling.NEAREST) for mask in masks
+    ]
+    whole, marked = (
+        np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
+        for tiles in ([np.asarray(one) for one in kind] for kind in (pictures, marks))
+    )
+    return _square(whole, size_px), torch.from_numpy(resize_mask(marked, size_px)).float()
+
+
+def _square(
+    picture: UInt8[np.ndarray, "rows columns 3"], size_px: int
+) -> Float[Tensor, "3 size size"]:
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    return resize_images(pixels.float() / 255, size_px)[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +23,7 @@ from headclip_med.cli.options import (
 from headclip_med.cli.progress import progress
 from headclip_med.cli.protocols import add_protocol, protocol_sets
 from headclip_med.errors import InvalidSettings
+from headclip_med.ranks import torchrun_ranks
 from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
 from headclip_med.settings_learned import (
     PUBLISHED_MODEL,
@@ -33,6 +35,13 @@ from headclip_med.settings_training_free import TRAINING_FREE_MODEL
 
 if TYPE_CHECKING:
     from headclip_med.models.clip import Backbone
+    from headclip_med.training.handlers import StepReport
+
+MOSAICS_OF = ("adaclip", "MVTecAD")
+"""The method and the set that are published with mosaics."""
+
+PUBLISHED_MOSAIC = 0.2
+"""How often."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", default="auto",
         help="what the frozen tower makes of each image is kept: none, ram, or a folder that later "
-        "trainings read too (default: auto, which is ram where --cache-limit-gb allows)",
+        "trainings read too (default: auto, which is ram where --cache-limit-gb allows, or none "
+        "where torchrun started several processes)",
     )  # fmt: skip
     parser.add_argument(
         "--cache-limit-gb", type=float, default=4.0, help="most that it may take (default: 4)"
@@ -88,24 +98,32 @@ def run(arguments: argparse.Namespace) -> int:
     from headclip_med.models.loading import choose_device
     from headclip_med.pipelines.examples import Examples
     from headclip_med.pipelines.train import train
+    from headclip_med.training.processes import own_device
 
+    if arguments.mosaic is None and (method, dataset.name) == MOSAICS_OF:
+        settings = replace(settings, mosaic=PUBLISHED_MOSAIC)
     backbone = load_backbone(
         arguments.backbone, weights=arguments.weights, activation=arguments.activation
-    ).to(choose_device(arguments.device))
+    ).to(own_device(choose_device(arguments.device)))
     examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
     steps = settings.epochs * -(-len(examples) // settings.batch_size)
     with progress(steps, "step") as bar:
 
-        def report(step: object) -> None:
+        def report(step: StepReport) -> None:
+            behind = (step.epoch - 1) * step.steps + step.step - 1
+            if not bar.n:
+                bar.n = bar.initial = behind  # of a resumed training: they tell nothing of time
             bar.update(1)
-            bar.set_postfix(loss=f"{getattr(step, 'loss', 0):.3f}", refresh=False)
+            bar.set_postfix(epoch=step.epoch, loss=f"{step.loss:.3f}", refresh=False)
 
         trained = train(
             examples, backbone, out=arguments.out, resume=arguments.resume,
             data={"name": dataset.name, "digest": dataset.content_digest},
-            cache=_cache(arguments, model_settings, backbone, len(examples)),
+            cache=_cache(arguments, settings, model_settings, backbone, len(examples)),
             model_settings=model_settings, settings=settings, scores=scores, report=report,
         )  # fmt: skip
+    if not torchrun_ranks().first:
+        return 0
     if arguments.json:
         print(json.dumps({"checkpoint": str(trained.checkpoint), "losses": list(trained.losses),
                           "threshold": trained.threshold}))  # fmt: skip
@@ -117,19 +135,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _cache(
-    arguments: argparse.Namespace, settings: LearnedSettings, backbone: Backbone, count: int
+    arguments: argparse.Namespace,
+    training: TrainSettings,
+    settings: LearnedSettings,
+    backbone: Backbone,
+    count: int,
 ) -> Path | Literal["ram"] | None:
     """Choose where features are kept, and say what they take."""
     wanted = arguments.cache
     place: Path | Literal["ram"] = "ram" if wanted in ("auto", "ram") else Path(wanted)
-    if wanted == "none" or (wanted == "auto" and not isinstance(settings, HeadClipSettings)):
+    ranks, keeps = torchrun_ranks(), isinstance(settings, HeadClipSettings) and not training.mosaic
+    if wanted == "none" or (wanted == "auto" and (not keeps or ranks.count > 1)):
         return None
     if not isinstance(settings, HeadClipSettings):
         return place  # which is refused where the training begins
     from headclip_med.training.features import features_bytes
 
     need, limit = features_bytes(settings, backbone.vision, count) / 1e9, arguments.cache_limit_gb
-    print(f"the features of {count} images take {need:.2f} GB", file=sys.stderr)
+    if ranks.first:
+        print(f"the features of {count} images take {need:.2f} GB", file=sys.stderr)
     if need <= limit:
         return place
     if wanted == "auto":

@@ -33,9 +33,8 @@ def train_adaclip(  # noqa: PLR0913 - as train_* of every method
 ) -> list[float]:
     """Train AdaCLIP; see ``training.loop.learn``. Its sentences name each example's category.
 
-    ``PUBLISHED_TRAINING["adaclip"]`` has the published optimiser. Two things of the published
-    protocol are left out: mosaics of four images (a fifth of the time, on MVTec AD only), and
-    choosing the epoch by a score on the set it is tested on.
+    ``PUBLISHED_TRAINING["adaclip"]`` has the published optimiser. One thing of the published
+    protocol is left out: choosing the epoch by a score on the set it is tested on.
 
     Args:
         model: Changed in place.

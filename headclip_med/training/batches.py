@@ -39,7 +39,7 @@ class ChangesByEpoch(Protocol):
     """Examples that are not the same in every epoch."""
 
     def begin_epoch(self, epoch: int) -> None:
-        """Give the examples of an epoch from 1 from now on; 0: as they are outside a training."""
+        """Give the examples of this epoch, from 1, from now on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class Batches(DataLoader[Example]):
         super().__init__(examples, batch_sampler=self._parts)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 1, that is iterated next; 0 ends the training."""
+        """Choose the epoch, from 1, that is iterated next."""
         self._parts.epoch = epoch
         if isinstance(self.dataset, ChangesByEpoch):
             self.dataset.begin_epoch(epoch)

@@ -62,13 +62,9 @@ class ShuffleByEpoch:
     def attach(self, engine: Engine) -> None:
         """Listen to a trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
-        engine.add_event_handler(Events.COMPLETED, self._end)
 
     def _begin(self, engine: Engine) -> None:
         self._batches.begin_epoch(engine.state.epoch)
-
-    def _end(self) -> None:
-        self._batches.begin_epoch(0)
 
 
 class LossHistory:

@@ -37,6 +37,15 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         distributed.destroy_process_group()
 
 
+def own_device(device: torch.device) -> torch.device:
+    """Give each process that ``torchrun`` started an accelerator of its own."""
+    ranks = torchrun_ranks()
+    if device.type != "cuda" or device.index is not None or ranks.count == 1:
+        return device
+    torch.cuda.set_device(ranks.local)
+    return torch.device("cuda", ranks.local)
+
+
 @contextmanager
 def first_goes_first(ranks: Ranks) -> Iterator[None]:
     """Let the first process go through the block before the others do."""
