@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 _DOTS_PER_INCH = 120
+_MOST_ACROSS = 4
 
 
 def joint_weight_figure(
@@ -46,9 +47,13 @@ def head_weights_figure(
     """
     reach = max(max(float(np.abs(w - 1).max()) for _, w in heads.values()), 0.05)
     tallest = max(len(layers) for layers, _ in heads.values())
-    figure = _figure(4.2 * len(heads), 1.6 + 0.22 * tallest)
-    panels = figure.subplots(1, len(heads), squeeze=False)[0]
-    for axes, (title, (layers, weights)) in zip(panels, heads.items(), strict=True):
+    across = min(len(heads), _MOST_ACROSS)
+    down = -(-len(heads) // across)
+    figure = _figure(4.2 * across, down * (1.3 + 0.2 * tallest))
+    panels = list(figure.subplots(down, across, squeeze=False).flat)
+    for spare in panels[len(heads) :]:
+        spare.set_visible(False)
+    for axes, (title, (layers, weights)) in zip(panels, heads.items(), strict=False):
         picture = axes.imshow(
             weights, origin="lower", aspect="auto", cmap="RdBu_r", vmin=1 - reach, vmax=1 + reach
         )
@@ -56,7 +61,7 @@ def head_weights_figure(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="head", ylabel="layer")
         axes.set_title(title, fontsize=9, parse_math=False)
-    figure.colorbar(picture, ax=list(panels), label="head weight", shrink=0.9)
+    figure.colorbar(picture, ax=panels, label="head weight", shrink=0.9)
     return figure
 
 

@@ -72,13 +72,14 @@ class Experiment:
 
 
 TITLES: Mapping[str, str] = {
-    "headclip": "HeadCLIP",
+    "winclip": "WinCLIP",
+    "anovl": "AnoVL",
     "anomalyclip": "AnomalyCLIP",
     "adaclip": "AdaCLIP",
-    "anovl": "AnoVL",
-    "winclip": "WinCLIP",
+    "headclip": "HeadCLIP",
 }
-"""What publications call the methods, in the order of the paper's tables."""
+"""What publications call the methods, in the order of the paper's tables,
+which lack the first."""
 _COMPARED = tuple(
     Variant(TITLES[name], name, is_printed=name != "winclip")
     for name in sorted(METHOD_NAMES, key=list(TITLES).index)

@@ -12,7 +12,7 @@ from headclip_med.models.method_set import move_together
 from headclip_med.models.methods import METHODS
 from headclip_med.models.sources import learned_model, on_backbone
 from headclip_med.pipelines.experiments.definitions import Variant
-from headclip_med.pipelines.experiments.plan import Plan, Tested
+from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.pipelines.experiments.trainings import (
     Training,
@@ -41,7 +41,7 @@ class Judges:
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
     failures: Mapping[Who, str] = field(default_factory=dict)
 
-    def who(self, variant: Variant, tested: Tested) -> Who:
+    def who(self, variant: Variant, tested: EvaluationSet) -> Who:
         """Say which model judges a set for a variant."""
         trained = METHODS[variant.method].needs_training
         return variant.name, tested.auxiliary if trained else ""

@@ -39,7 +39,7 @@ class Question:
         model: Who answers, its ``scores`` those that are measured.
         dataset: Whose ``test`` split is asked about.
         limit: At most this many images of each category.
-        sweep: Values of r that images are scored with as well.
+        sweep: Values of r that images are scored with; nothing else is measured then.
     """
 
     model: AnomalyModel
@@ -51,7 +51,8 @@ class Question:
     def identity(self) -> dict[str, object]:
         """Tell it apart by all that the numbers depend on.
 
-        With JAS and without it both are measured at once, so ``image_score`` is not part of it.
+        Both image scores, with JAS and without, are measured at once, so ``image_score`` is no
+        part of it.
         """
         scores = replace(self.model.scores, image_score="joint")
         return {
@@ -88,7 +89,7 @@ class Question:
             "normal": int((~np.asarray(answers.labels, dtype=bool)).sum()),
             "abnormal": int(np.asarray(answers.labels, dtype=bool).sum()),
             "image_size": answers.image_size,
-            "rows": _rows(answers, scores),
+            "rows": [] if self.sweep else _rows(answers, scores),
             "sweep": [_plain(value) for value in sweep_joint(answers, scores, self.sweep)],
         }
         path = self.path(out)

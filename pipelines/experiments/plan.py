@@ -41,7 +41,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
+class EvaluationSet:
     """A set that is tested, or is not.
 
     Attributes:
@@ -81,7 +81,7 @@ class Plan:
 
     experiment: Experiment
     variants: tuple[Variant, ...]
-    tested: tuple[Tested, ...]
+    tested: tuple[EvaluationSet, ...]
     auxiliaries: Mapping[str, tuple[Dataset, ...]]
     limit: int | None
 
@@ -243,14 +243,14 @@ def _tested(
     auxiliaries: Mapping[str, tuple[Dataset, ...]],
     *,
     given: bool,
-) -> Tested:
+) -> EvaluationSet:
     if not spec:
-        return Tested(name, domain, reason="absent")
+        return EvaluationSet(name, domain, reason="absent")
     try:
         dataset = open_datasets([spec]).split("test")
     except HeadClipError as error:
-        return Tested(name, domain, reason=f"unusable: {error}", failed=True)
-    found = Tested(name, domain, replace(dataset, name=name))
+        return EvaluationSet(name, domain, reason=f"unusable: {error}", failed=True)
+    found = EvaluationSet(name, domain, replace(dataset, name=name))
     protocol = next((one for one in PROTOCOLS.values() if name in one.test), None)
     published = protocol.name if protocol else _DEFAULT_PROTOCOL
     if name == "mvtec" and not given:

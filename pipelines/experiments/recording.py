@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.judges import Judges, Who
+from headclip_med.pipelines.experiments.plan import Plan
 from headclip_med.pipelines.experiments.report import figures_of
 from headclip_med.pipelines.experiments.results import Results
 from headclip_med.pipelines.experiments.setup import Setup
@@ -14,36 +15,37 @@ from headclip_med.pipelines.experiments.tables import METRICS
 from headclip_med.tracking import Run
 
 
-def parameters_of(results: Results, setup: Setup) -> dict[str, object]:
-    """Say what an experiment was run with, without any path."""
-    plan, backbone = results.plan, setup.backbone
-    return {
-        "experiment": plan.experiment.name,
-        "backbone": {
-            "name": backbone.name,
-            "weights": backbone.weights,
-            "digest": backbone.digest,
-        },
-        "limit": plan.limit,
-        "changed.training": dict(setup.training),
-        "changed.model": dict(setup.model),
-        "changed.scores": dict(setup.scores),
-    }
-
-
-def record(
-    run: Run, results: Results, judges: Judges, setup: Setup, paths: Mapping[str, Path]
-) -> None:
-    """Record an experiment that has come to its end."""
-    if not run.is_recording:
-        return
-    run.parameters(parameters_of(results, setup))
-    for sets in results.plan.auxiliaries.values():
+def record_beginning(run: Run, plan: Plan, setup: Setup) -> None:
+    """Record what an experiment is run on and with, without any path."""
+    backbone = setup.backbone
+    run.parameters(
+        {
+            "experiment": plan.experiment.name,
+            "backbone": {
+                "name": backbone.name,
+                "weights": backbone.weights,
+                "digest": backbone.digest,
+            },
+            "limit": plan.limit,
+            "changed.training": dict(setup.training),
+            "changed.model": dict(setup.model),
+            "changed.scores": dict(setup.scores),
+        }
+    )
+    for sets in plan.auxiliaries.values():
         for one in sets:
             run.dataset(one.name, one.content_digest, use="training")
-    for tested in results.plan.tested:
+    for tested in plan.tested:
         if tested.dataset is not None:
             run.dataset(tested.name, tested.dataset.content_digest, use="evaluation")
+
+
+def record_results(
+    run: Run, results: Results, judges: Judges, setup: Setup, paths: Mapping[str, Path]
+) -> None:
+    """Record what came out, with a run below for each variant."""
+    if not run.is_recording:
+        return
     for kind in ("md", "csv", "html", "json"):
         run.artifact(paths[kind], "tables")
     for key, _, figure in figures_of(results, judges):

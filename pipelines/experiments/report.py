@@ -13,11 +13,11 @@ from headclip_med.datasets import KNOWN_SETS
 from headclip_med.models.headclip import local_layers
 from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, scaled_layers
 from headclip_med.pipelines.experiments.judges import Judges
-from headclip_med.pipelines.experiments.plan import Plan, Tested
+from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 from headclip_med.pipelines.experiments.printed import averaged_sets
 from headclip_med.pipelines.experiments.results import Results
 from headclip_med.pipelines.experiments.setup import Setup
-from headclip_med.pipelines.experiments.tables import sweep_average, tables_of
+from headclip_med.pipelines.experiments.tables import is_swept, sweep_average, tables_of
 from headclip_med.settings import HeadClipSettings
 from headclip_med.write.experiment_plots import (
     head_weights_figure,
@@ -65,6 +65,7 @@ def figures_of(results: Results, judges: Judges) -> Iterator[tuple[str, str, Fig
     if panels:
         weights = results.plan.experiment.sweep
         yield "curve", "Image mAD over r", joint_weight_figure(weights, panels)
+        return
     heads = learned_heads(judges)
     if heads:
         yield "heads", "Learned head weights", head_weights_figure(heads)
@@ -76,7 +77,7 @@ def sweep_panels(results: Results) -> dict[str, dict[str, list[float]]]:
     if not results.plan.experiment.sweep:
         return panels
     printed = {
-        domain: [n for n in averaged_sets(domain, "image") if _swept(results, n)]
+        domain: [n for n in averaged_sets(domain, "image") if is_swept(results, n)]
         for domain in ("industrial", "medical")
     }
     groups = {f"{len(n)} {domain} sets": n for domain, n in printed.items() if n}
@@ -84,7 +85,7 @@ def sweep_panels(results: Results) -> dict[str, dict[str, list[float]]]:
     groups |= {
         one.name: [one.name]
         for one in results.plan.tested
-        if one.name not in known and _swept(results, one.name)
+        if one.name not in known and is_swept(results, one.name)
     }
     for title, names in groups.items():
         panels[title] = {
@@ -111,13 +112,6 @@ def learned_heads(judges: Judges) -> dict[str, Heads]:
         layers = local_layers(settings, model.vision.depth)
         found[f"{who[0]}, trained on {training.data}"] = layers, weights
     return found
-
-
-def _swept(results: Results, name: str) -> bool:
-    return any(
-        result is not None and bool(np.isfinite(result.sweep).any())
-        for result in (results.of(variant, name) for variant in results.plan.variants)
-    )
 
 
 def _scaled(plan: Plan, setup: Setup) -> Iterator[str]:
@@ -164,7 +158,7 @@ def _facts(
                 f"{', '.join(tests)}",
             )
     for tested in plan.tested:
-        yield f"Tested on {tested.name}", _tested_text(results, tested)
+        yield f"EvaluationSet on {tested.name}", _tested_text(results, tested)
     if plan.limit is not None:
         yield "Limit", f"at most {plan.limit} images of each category were tested"
     for name, changes in (
@@ -180,7 +174,7 @@ def _facts(
         yield "Trainings", ", ".join(digests)
 
 
-def _tested_text(results: Results, one: Tested) -> str:
+def _tested_text(results: Results, one: EvaluationSet) -> str:
     if one.dataset is None:
         return one.reason
     measured = next(filter(None, (results.of(v, one.name) for v in results.plan.variants)), None)
@@ -199,7 +193,7 @@ def _tested_text(results: Results, one: Tested) -> str:
     )
 
 
-def _set_json(results: Results, one: Tested) -> Mapping[str, object]:
+def _set_json(results: Results, one: EvaluationSet) -> Mapping[str, object]:
     found: dict[str, object] = {"domain": one.domain, "reason": one.reason or one.untrained or None}
     if one.dataset is not None:
         found["content_digest"] = one.dataset.content_digest

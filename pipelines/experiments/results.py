@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from headclip_med.metrics import Protocol
 from headclip_med.paper import Level
 from headclip_med.pipelines.experiments.definitions import Variant
-from headclip_med.pipelines.experiments.plan import Plan, Tested
+from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 
 Place = tuple[str, Level, str]
 """Category (``""`` is the set's average), level and metric."""
@@ -24,7 +24,8 @@ class SetResult:
         abnormal: Images.
         image_size: Rows and columns of the model's input.
         values: By place and protocol.
-        sweep: Image mAD for each r of the experiment, averaged over categories.
+        sweep: Image mAD for each r, averaged over categories, where r is what is varied; there
+            are no ``values`` then.
     """
 
     normal: int
@@ -32,6 +33,11 @@ class SetResult:
     image_size: int
     values: Mapping[Place, Mapping[Protocol, float]]
     sweep: tuple[float, ...] = ()
+
+    @property
+    def is_swept(self) -> bool:
+        """Whether images can be told apart on this set, and were for every r."""
+        return any(math.isfinite(value) for value in self.sweep)
 
     @property
     def levels(self) -> frozenset[Level]:
@@ -66,7 +72,7 @@ class Results:
         """Look up what a variant reached on a set."""
         return self.found.get((variant.name, name))
 
-    def reason(self, variant: Variant, tested: Tested) -> str:
+    def reason(self, variant: Variant, tested: EvaluationSet) -> str:
         """Say why there is no result, or nothing where there is one."""
         if (variant.name, tested.name) in self.found:
             return ""

@@ -12,8 +12,8 @@ from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.pipelines.answers import Answers, ask_models
 from headclip_med.pipelines.experiments.judges import Judges, Who, gather_judges
 from headclip_med.pipelines.experiments.measuring import Question
-from headclip_med.pipelines.experiments.plan import Plan, Tested
-from headclip_med.pipelines.experiments.recording import record
+from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
+from headclip_med.pipelines.experiments.recording import record_beginning, record_results
 from headclip_med.pipelines.experiments.report import describe
 from headclip_med.pipelines.experiments.results import Results, SetResult
 from headclip_med.pipelines.experiments.setup import Setup
@@ -63,6 +63,9 @@ def run_experiment(
         HeadClipError: No model can be had, or nothing could be measured.
     """
     setup.refuse_varied(plan.experiment)
+    tracked = run or NullRun()
+    if tracked.is_recording:  # digests of sets are known by the time that they are needed otherwise
+        record_beginning(tracked, plan, setup)
     judges = gather_judges(plan, setup)
     found: dict[tuple[str, str], SetResult] = {}
     failures: dict[tuple[str, str], str] = {}
@@ -84,13 +87,13 @@ def run_experiment(
     results = Results(plan, found, failures)
     document = describe(results, judges, setup, command)
     paths = write_document(document, setup.out)
-    record(run or NullRun(), results, judges, setup, paths)
+    record_results(tracked, results, judges, setup, paths)
     broken = sum(one.failed for one in plan.tested)
     return Outcome(results, document, paths, len(errors) + broken)
 
 
 def _wanted(
-    plan: Plan, judges: Judges, tested: Tested, failures: dict[tuple[str, str], str]
+    plan: Plan, judges: Judges, tested: EvaluationSet, failures: dict[tuple[str, str], str]
 ) -> dict[str, Who]:
     """Name who judges a set, by variant; why the others do not is written down."""
     wanted = {}
@@ -106,7 +109,7 @@ def _wanted(
 
 
 def _measure(
-    plan: Plan, judges: Judges, tested: Tested, wanted: Mapping[str, Who], setup: Setup
+    plan: Plan, judges: Judges, tested: EvaluationSet, wanted: Mapping[str, Who], setup: Setup
 ) -> dict[str, SetResult]:
     """Measure all variants on a set; only models without an answer are asked."""
     dataset = tested.dataset

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from headclip_med.datasets.protocols import INDUSTRIAL, MEDICAL
 from headclip_med.paper import Level
 from headclip_med.pipelines.experiments.definitions import Variant
-from headclip_med.pipelines.experiments.plan import Tested
+from headclip_med.pipelines.experiments.plan import EvaluationSet
 from headclip_med.pipelines.experiments.printed import (
     AVERAGE,
     Form,
@@ -51,7 +51,7 @@ def tables_of(results: Results) -> tuple[Table, ...]:
             tables += [_categories(form, level, results) for level in form.levels]
     if experiment.sweep:
         tables.append(_sweep(results))
-    if not any(form_of(number).kind == "sets" for number in experiment.tables):
+    elif not any(form_of(number).kind == "sets" for number in experiment.tables):
         tables.append(_by_set(results))
     return tuple(table for table in tables if table.lines)
 
@@ -113,7 +113,7 @@ def _sets(form: Form, level: Level, results: Results) -> Table:
     )
 
 
-def _set_lines(form: Form, one: Tested, level: Level, results: Results) -> Iterator[Line]:
+def _set_lines(form: Form, one: EvaluationSet, level: Level, results: Results) -> Iterator[Line]:
     variants = results.plan.variants
     reasons = [results.reason(variant, one) for variant in variants]
     if reasons and reasons[0] and len(set(reasons)) == 1:
@@ -257,8 +257,7 @@ def _domain_number(
 
 def _by_set(results: Results) -> Table:
     """List the mAD of every set that was measured, those included that the paper has not."""
-    numbers = results.plan.experiment.tables
-    levels = form_of(numbers[0]).levels if numbers else ("image", "pixel")
+    levels = form_of(results.plan.experiment.tables[0]).levels
     lines = []
     for one in results.plan.tested:
         reasons = [results.reason(variant, one) for variant in results.plan.variants]
@@ -288,9 +287,7 @@ def _sweep(results: Results) -> Table:
     weights = results.plan.experiment.sweep
     lines = []
     for domain in ("industrial", "medical"):
-        names = [
-            name for name in averaged_sets(domain, "image") if _measured(results, name, "image")
-        ]
+        names = [name for name in averaged_sets(domain, "image") if is_swept(results, name)]
         for variant in results.plan.variants if names else ():
             values = sweep_average(results, variant, names)
             title = f"Average of {len(names)} {domain}"
@@ -298,7 +295,7 @@ def _sweep(results: Results) -> Table:
     for one in results.plan.tested:
         for variant in results.plan.variants:
             result = results.of(variant, one.name)
-            if result and any(map(math.isfinite, result.sweep)):
+            if result and result.is_swept:
                 numbers = tuple(Number(100 * value) for value in result.sweep)
                 lines.append(Line((one.name, variant.name), numbers))
     return Table(
@@ -316,6 +313,12 @@ def sweep_average(results: Results, variant: Variant, names: Sequence[str]) -> l
     count = len(results.plan.experiment.sweep)
     averages = [mean_of([sweep[at] for sweep in found]) for at in range(count)]
     return [math.nan if one is None else 100 * one for one in averages]
+
+
+def is_swept(results: Results, name: str) -> bool:
+    """Tell whether any variant has a sweep on a set."""
+    found = (results.of(variant, name) for variant in results.plan.variants)
+    return any(result is not None and result.is_swept for result in found)
 
 
 def _measured(results: Results, name: str, level: Level) -> bool:
