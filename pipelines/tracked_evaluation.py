@@ -91,8 +91,8 @@ class SetRecord:
                 figure = joint_weight_figure(weights, {evaluation.dataset: {title: curve}})
                 run.figure(figure, f"jas/{_plain(evaluation.dataset)}.png")
                 for weight, value in zip(weights, curve, strict=True):
-                    place = f"{evaluation.dataset}/images/joint/mAD over 100 r"
-                    run.metrics({place: value / 100}, step=round(100 * weight))
+                    name_of_curve = f"{evaluation.dataset}/JAS/mAD over 100 r"
+                    run.metrics({name_of_curve: value / 100}, step=round(100 * weight))
 
     def _draw_samples(self, answers: Sequence[Answers]) -> None:
         for part in answers[0].parts().values():
@@ -123,11 +123,11 @@ def record_tables(run: Run, table: str, as_json: str, *, failed: int) -> None:
 
 
 def _numbers(place: str, rows: Iterable[Row]) -> Iterator[tuple[str, float]]:
-    """Name numbers: the model's by level, score, metric and protocol, a baseline's below it."""
+    """Name numbers so that MLflow shows the metrics of one table's row in one section."""
     for row in rows:
-        judge = "" if row.judge == MODEL else f"{row.judge}/"
+        judged = place if row.judge == MODEL else f"trivial/{place}/{row.judge}"
         for metric, found in row.metrics.items():
-            yield f"{place}/{judge}{row.level}/{row.score}/{metric}/{row.protocol}", found.value
+            yield f"{judged}/{row.level} {row.score} {row.protocol}/{metric}", found.value
 
 
 def _jas_curve(kept: Sequence[_Scored]) -> list[float]:

@@ -64,7 +64,8 @@ def test_masks_are_cut_at_one_half() -> None:
 def test_a_trained_checkpoint_screens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = mvtec_folder(tmp_path / "data"), tmp_path / "run"
     arguments = ["train", "--data", f"mvtec:{data}", "--out", str(out), "--local-layers", "4-6",
-                 "--epochs", "2", "--batch-size", "4", "--device", "cpu", "--json"]  # fmt: skip
+                 "--epochs", "2", "--batch-size", "4", "--device", "cpu", "--json",
+                 "--no-tracking"]  # fmt: skip
     assert main(arguments) == 0
     printed = json.loads(capsys.readouterr().out)
     checkpoint = read_checkpoint(Path(printed["checkpoint"]))
@@ -103,7 +104,7 @@ def test_the_compared_methods_are_trained_as_well(
     data = mvtec_folder(tmp_path / "data", categories=("nut",))
     arguments = ["train", "--method", method, "--data", f"mvtec:{data}", "--epochs", "1",
                  "--batch-size", "4", "--device", "cpu", "--json", *options]  # fmt: skip
-    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    assert main([*arguments, "--out", str(tmp_path / "run"), "--no-tracking"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert Path(printed["checkpoint"]).name == f"{method}.safetensors"
     checkpoint = read_checkpoint(Path(printed["checkpoint"]))
@@ -138,7 +139,8 @@ def test_a_method_asked_for_what_it_lacks_says_so_in_one_line(
     options: list[str], saying: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, out = mvtec_folder(tmp_path / "data", categories=("nut",)), tmp_path / "run"
-    assert main(["train", "--data", f"mvtec:{data}", "--out", str(out), *options]) == 2
+    arguments = ["train", "--data", f"mvtec:{data}", "--out", str(out), "--no-tracking"]
+    assert main([*arguments, *options]) == 2
     error = capsys.readouterr().err
     assert saying in error
     assert len(error.strip().splitlines()) == 1
@@ -152,7 +154,7 @@ def test_kept_features_change_nothing_and_several_sets_are_one(
     for cache in ("none", "ram", str(tmp_path / "kept")):
         folder = tmp_path / f"run{len(losses)}"
         arguments = ["train", "--epochs", "2", "--batch-size", "4", "--device", "cpu", "--json",
-                     "--cache", cache, "--out", str(folder)]  # fmt: skip
+                     "--cache", cache, "--out", str(folder), "--no-tracking"]  # fmt: skip
         for category in ("nut", "plate"):
             data = tmp_path / category
             if not data.exists():
@@ -199,6 +201,7 @@ def test_a_cache_that_cannot_be_had_is_refused(
     options: list[str], saying: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = mvtec_folder(tmp_path / "data", categories=("nut",))
-    assert main(["train", "--data", f"mvtec:{data}", "--out", str(tmp_path / "run"), *options]) == 2
+    place = ["--data", f"mvtec:{data}", "--out", str(tmp_path / "run")]
+    assert main(["train", *place, "--no-tracking", *options]) == 2
     assert saying in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -113,7 +113,7 @@ def test_adaclip_makes_mosaics_on_mvtec_ad_by_default(
     monkeypatch.setattr(opener, "open_datasets", lambda specs: named)
     arguments = ["train", "--method", "adaclip", "--data", f"mvtec:{data}", "--epochs", "1",
                  "--batch-size", "3", "--clusters", "2", "--device", "cpu",
-                 "--out", str(tmp_path / "run"), *given]  # fmt: skip
+                 "--out", str(tmp_path / "run"), "--no-tracking", *given]  # fmt: skip
     assert main(arguments) == 0
     trained = read_checkpoint(tmp_path / "run" / "adaclip.safetensors").training
     assert trained["settings"]["mosaic"] == expected
@@ -126,7 +126,7 @@ def test_features_of_mosaics_are_not_kept(
     data, out = mvtec_folder(tmp_path / "data", categories=("nut",)), tmp_path / "run"
     arguments = ["train", "--data", f"mvtec:{data}", "--mosaic", "0.5", "--cache",
                  cache if cache == "ram" else str(tmp_path / cache), "--out", str(out),
-                 "--device", "cpu"]  # fmt: skip
+                 "--device", "cpu", "--no-tracking"]  # fmt: skip
     assert main(arguments) == 2
     assert "every epoch has others" in capsys.readouterr().err
     assert not (tmp_path / cache).exists()

@@ -21,7 +21,7 @@ def run(out: Path, data: Path, *options: str, processes: int) -> subprocess.Comp
     started = TORCHRUN if processes == 2 else ()
     return subprocess.run(
         [sys.executable, *started, "-m", "headclip_med", "train", "--data", f"mvtec:{data}",
-         "--out", str(out), "--device", "cpu", "--json", *options],
+         "--out", str(out), "--device", "cpu", "--json", "--no-tracking", *options],
         capture_output=True, text=True, timeout=600, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from headclip_med.tracking import Run
 
 
-def add_tracking(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a command whose runs are recorded."""
+def add_tracking(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the options of a command whose runs are recorded, and give their group."""
     group = parser.add_argument_group("tracking")
     add_tracking_uri(group, "record the run")
     group.add_argument("--no-tracking", action="store_true", help="record nothing")
     group.add_argument("--run-name", help="what the run is called (default: its kind and the time)")
+    return group
 
 
 def add_tracking_uri(group: argparse._ActionsContainer, what: str) -> None:

@@ -22,6 +22,7 @@ from headclip_med.cli.options import (
 )
 from headclip_med.cli.progress import progress
 from headclip_med.cli.protocols import add_protocol, protocol_sets
+from headclip_med.cli.tracking import add_tracking, show_run, tracking_from
 from headclip_med.errors import InvalidSettings
 from headclip_med.ranks import torchrun_ranks
 from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
@@ -32,9 +33,11 @@ from headclip_med.settings_learned import (
     LearnedSettings,
 )
 from headclip_med.settings_training_free import TRAINING_FREE_MODEL
+from headclip_med.tracking import Run, TrackingOptions, check_model_name, track
 
 if TYPE_CHECKING:
     from headclip_med.models.clip import Backbone
+    from headclip_med.pipelines.train import Trained
     from headclip_med.training.handlers import StepReport
 
 MOSAICS_OF = ("adaclip", "MVTecAD")
@@ -77,16 +80,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_joint_settings(parser, "training", PUBLISHED_TRAINING)
     add_joint_settings(parser, "method", PUBLISHED_MODEL)
     add_settings(parser, ScoreSettings)
+    add_tracking(parser).add_argument(
+        "--register", metavar="NAME",
+        help="register the checkpoint at the tracker, as the next version of this model",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and say where the checkpoint is."""
     method = _method(arguments.method)
-    refuse_other_methods(arguments, method, PUBLISHED_MODEL)
-    settings = settings_from(arguments, TrainSettings, PUBLISHED_TRAINING[method])
-    usual = PUBLISHED_MODEL[method]
-    model_settings = settings_from(arguments, type(usual), usual)
-    scores = settings_from(arguments, ScoreSettings, PUBLISHED_SCORES[method])
+    model_settings, settings, scores = _settings(arguments, method)
+    options = _tracking(arguments)
     specs = [*arguments.data, *protocol_sets(arguments, "train")]
     if not specs:
         raise InvalidSettings("Nothing to train on: name a set with --data, or a --protocol.")
@@ -97,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     from headclip_med.models.judging import default_image_size
     from headclip_med.models.loading import choose_device
     from headclip_med.pipelines.examples import Examples
+    from headclip_med.pipelines.tracked_training import TrainingRecord
     from headclip_med.pipelines.train import train
     from headclip_med.training.processes import own_device
 
@@ -107,7 +112,12 @@ def run(arguments: argparse.Namespace) -> int:
     ).to(own_device(choose_device(arguments.device)))
     examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
     steps = settings.epochs * -(-len(examples) // settings.batch_size)
-    with progress(steps, "step") as bar:
+    cache = _cache(arguments, settings, model_settings, backbone, len(examples))
+    with track("train", options=options) as tracked, progress(steps, "step") as bar:
+        record = TrainingRecord(tracked)
+        record.begin(method, backbone, model=model_settings, training=settings, scores=scores)
+        tracked.parameters({"images": len(examples), "resumed": arguments.resume})
+        tracked.dataset(dataset.name, dataset.content_digest, use="training")
 
         def report(step: StepReport) -> None:
             behind = (step.epoch - 1) * step.steps + step.step - 1
@@ -115,23 +125,65 @@ def run(arguments: argparse.Namespace) -> int:
                 bar.n = bar.initial = behind  # of a resumed training: they tell nothing of time
             bar.update(1)
             bar.set_postfix(epoch=step.epoch, loss=f"{step.loss:.3f}", refresh=False)
+            record.step(step)
 
         trained = train(
             examples, backbone, out=arguments.out, resume=arguments.resume,
             data={"name": dataset.name, "digest": dataset.content_digest},
-            cache=_cache(arguments, settings, model_settings, backbone, len(examples)),
-            model_settings=model_settings, settings=settings, scores=scores, report=report,
+            cache=cache, model_settings=model_settings, settings=settings, scores=scores,
+            report=report, report_epoch=record.epoch,
         )  # fmt: skip
-    if not torchrun_ranks().first:
-        return 0
-    if arguments.json:
-        print(json.dumps({"checkpoint": str(trained.checkpoint), "losses": list(trained.losses),
-                          "threshold": trained.threshold}))  # fmt: skip
-        return 0
+        record.end(trained, backbone, examples)
+        registered = _register(tracked, trained, arguments.register)
+    if torchrun_ranks().first:
+        show_run(tracked, options)
+        _show(trained, registered, as_json=arguments.json)
+    return 0
+
+
+def _settings(
+    arguments: argparse.Namespace, method: str
+) -> tuple[LearnedSettings, TrainSettings, ScoreSettings]:
+    """Say what the model is made of, how it is trained, and how its maps become scores."""
+    refuse_other_methods(arguments, method, PUBLISHED_MODEL)
+    usual = PUBLISHED_MODEL[method]
+    return (
+        settings_from(arguments, type(usual), usual),
+        settings_from(arguments, TrainSettings, PUBLISHED_TRAINING[method]),
+        settings_from(arguments, ScoreSettings, PUBLISHED_SCORES[method]),
+    )
+
+
+def _tracking(arguments: argparse.Namespace) -> TrackingOptions:
+    """Say how the run is recorded; what cannot be registered is refused before it is trained."""
+    options = tracking_from(arguments)
+    if arguments.register is not None:
+        check_model_name(arguments.register)
+        if not options.is_on:
+            raise InvalidSettings("--register needs the tracker; leave --no-tracking out.")
+    return options
+
+
+def _register(run: Run, trained: Trained, name: str | None) -> str | None:
+    if name is None or not run.is_recording:  # one of several processes that is not the first
+        return None
+    from headclip_med.models.checkpoint import read_checkpoint
+    from headclip_med.pipelines.tracked_training import about
+
+    path = trained.checkpoint
+    return run.register_headclip(path, name, about(read_checkpoint(path)))
+
+
+def _show(trained: Trained, registered: str | None, *, as_json: bool) -> None:
+    """Print where the checkpoint is, and how to use it."""
+    if as_json:
+        found = {"checkpoint": str(trained.checkpoint), "registered": registered,
+                 "losses": list(trained.losses), "threshold": trained.threshold}  # fmt: skip
+        print(json.dumps(found))
+        return
     if trained.losses:
         print(f"loss {trained.losses[0]:.4f} -> {trained.losses[-1]:.4f}")
-    print(f"use it: headclip screen --model {trained.checkpoint} ...")
-    return 0
+    print(f"use it: headclip screen --model {registered or trained.checkpoint} ...")
 
 
 def _cache(

@@ -39,6 +39,9 @@ _METRICS_A_CALL, _OTHERS_A_CALL = 1000, 100
 _DIGEST_LENGTH = 36
 """As MLflow limits them."""
 
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Its user interface then shows runs and metrics first, and not conversations."""
+
 
 class Recorder:
     """Begins runs at one tracker.
@@ -96,7 +99,8 @@ class Recorder:
             folder = self._artifacts / to_name(name).replace("/", "_") if self._artifacts else None
             try:
                 location = folder.as_uri() if folder else None
-                return str(self.client.create_experiment(name, artifact_location=location))
+                made = self.client.create_experiment(name, location, _KIND)
+                return str(made)
             except MlflowException:  # another process was faster
                 found = self.client.get_experiment_by_name(name)
                 if found is None:
@@ -106,6 +110,12 @@ class Recorder:
                 f"The experiment '{name}' was deleted at the tracker, which keeps its name; "
                 "restore it with 'mlflow experiments restore', or remove it with 'mlflow gc'.",
                 code="experiment-deleted",
+            )
+        if found.artifact_location.startswith("mlflow-artifacts:") and self._artifacts:
+            raise UnusableTracker(
+                f"The experiment '{name}' was begun at a server, which alone can take its files; "
+                "start that, and name its address as --tracking-uri.",
+                code="server-needed",
             )
         return str(found.experiment_id)
 
