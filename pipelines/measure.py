@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
-from headclip_med.metrics import PixelMetrics, Protocol, image_metrics
+from headclip_med.metrics import PixelDraws, PixelMetrics, Pooled, Protocol, image_metrics
 from headclip_med.models.similarity import smooth, smooth_margin
+from headclip_med.pipelines import evaluation
 from headclip_med.pipelines.answers import Answers
-from headclip_med.pipelines.evaluation import (
-    Estimate,
-    Sampled,
-    average,
-    sample_images,
-    sample_pixels,
-)
-from headclip_med.pipelines.trivial import trivial_maps
+from headclip_med.pipelines.evaluation import Estimate, Sampled, average, sample_images
+from headclip_med.pipelines.trivial import BASELINES, MapsOf
 from headclip_med.settings import ScoreSettings
 from headclip_med.transforms import joint_score, local_score
 
@@ -30,6 +27,9 @@ IMAGES_AT_ONCE = 16
 
 Key = tuple[str, str, Protocol]
 """Level (``pixels``, ``images``), score (``map``, ``global``, ``local``, ``joint``), protocol."""
+
+_Batch = tuple[Float[np.ndarray, "batch size size"], Float[np.ndarray, "batch size size"]]
+"""What ``exact`` ranks pixels by, and maps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,25 +92,21 @@ def measure(
     By ``exact`` pixels are ranked by their smoothed margins, which order them as their maps do and
     lose nothing where a map is 1; by ``paper`` by the maps, on whose scale its values depend.
 
+    Everything is streamed: memory does not grow with the pixels.
+
     Args:
         answers: Of the model.
         scores: How margins become maps and scores.
         protocols: By which pixels are measured; the published code is exact for images.
-        intervals: Whether to bootstrap (``exact`` only). Pixels then need about 40 bytes each for a
-            category at a time; without, they are streamed in bounded memory.
+        intervals: Whether to bootstrap (by ``exact`` only), which takes a second pass.
     """
     found = {}
     for category, part in answers.parts().items():
-        with _Pixels(answers.masks, part, protocols, intervals=intervals) as pixels:
-            local = []
-            for rows, margins, maps in _smoothed(answers, scores, part):
-                local.append(local_score(maps, scores.top_percent))
-                pixels.add(rows, margins, maps.astype(np.float32))
-            measured = pixels.sampled("map", answers.units[part])
-        kinds = _kinds(answers.global_scores[part], np.concatenate(local), scores)
-        truth = (answers.labels[part], answers.units[part])
-        measured |= _image_rows(kinds, *truth, protocols, intervals=intervals)
-        found[category] = measured
+        one = _Category(answers, part, tuple(dict.fromkeys(protocols)), intervals)
+        read = partial(_smoothed, answers, scores)
+        measured, local = one.pixels(read, scores.top_percent)
+        kinds = _kinds(answers.global_scores[part], local, scores)
+        found[category] = measured | one.images(kinds)
     return Measured(found)
 
 
@@ -132,21 +128,12 @@ def measure_trivial(
     Returns:
         By the baseline's name.
     """
-    found: dict[str, dict[str, dict[Key, Sampled]]] = {}
+    found: dict[str, dict[str, dict[Key, Sampled]]] = {name: {} for name in BASELINES}
     for category, part in answers.parts().items():
-        judges = [judge for judge, _ in trivial_maps(answers.grey[:1])]
-        for number, judge in enumerate(judges):
-            pixels, local = _Pixels(answers.masks, part, protocols, intervals=intervals), []
-            with pixels:
-                for rows in _batches(part):
-                    *_, (_, maps) = list(trivial_maps(np.asarray(answers.grey[rows])))[: number + 1]
-                    local.append(local_score(maps, top_percent))
-                    pixels.add(rows, maps, maps)
-                measured = pixels.sampled("map", answers.units[part])
-            truth = (answers.labels[part], answers.units[part])
-            kinds = {"local": np.concatenate(local)}
-            measured |= _image_rows(kinds, *truth, protocols, intervals=intervals)
-            found.setdefault(judge, {})[category] = measured
+        one = _Category(answers, part, tuple(dict.fromkeys(protocols)), intervals)
+        for name, maps_of in BASELINES.items():
+            measured, local = one.pixels(partial(_trivial, answers, maps_of), top_percent)
+            found[name][category] = measured | one.images({"local": local})
     return {judge: Measured(categories) for judge, categories in found.items()}
 
 
@@ -165,20 +152,19 @@ def score_category(
         Of each image the ``global``, the ``local`` and the ``joint`` score.
     """
     local = []
-    for rows, margins, maps in _smoothed(answers, scores, part):
+    for rows in _batches(part):
+        margins, maps = _smoothed(answers, scores, rows)
         local.append(local_score(maps, scores.top_percent))
         if answers.masks is not None:
-            pixels.update(margins, np.asarray(answers.masks[rows]))
+            pixels.update(margins, _rows(answers.masks, rows))
     return _kinds(answers.global_scores[part], np.concatenate(local), scores)
 
 
 def local_scores(answers: Answers, scores: ScoreSettings) -> Float[np.ndarray, "images"]:
     """Compute S_local of every image (eq. 7): what a sweep over r reads, once for all its r."""
     whole = slice(0, len(answers.global_scores))
-    found = [
-        local_score(maps, scores.top_percent) for _, _, maps in _smoothed(answers, scores, whole)
-    ]
-    return np.concatenate(found)
+    maps = (_smoothed(answers, scores, rows)[1] for rows in _batches(whole))
+    return np.concatenate([local_score(one, scores.top_percent) for one in maps])
 
 
 def _kinds(
@@ -189,101 +175,87 @@ def _kinds(
     return {"global": exact, "local": local, "joint": joint}
 
 
-class _Pixels:
-    """Takes the maps of one category, and gives their metrics by each protocol."""
+@dataclass(frozen=True)
+class _Category:
+    """Measures scores of one category."""
 
-    def __init__(
-        self,
-        masks: Bool[np.ndarray, "images size size"] | None,
-        part: slice,
-        protocols: Sequence[Protocol],
-        *,
-        intervals: bool,
-    ) -> None:
-        self._masks, self._part = masks, part
-        wanted = () if masks is None else tuple(dict.fromkeys(protocols))
-        self._whole: list[Float[np.ndarray, "images size size"]] | None = None
-        self._streams: dict[Protocol, PixelMetrics] = {}
-        for protocol in wanted:
-            if protocol == "exact" and intervals:
-                self._whole = []
-            else:
-                self._streams[protocol] = PixelMetrics(protocol)
-        self._protocols = wanted
+    answers: Answers
+    part: slice
+    protocols: tuple[Protocol, ...]
+    intervals: bool
 
-    def __enter__(self) -> _Pixels:
-        return self
+    def pixels(
+        self, read: Callable[[slice], _Batch], top_percent: float
+    ) -> tuple[dict[Key, Sampled], Float[np.ndarray, "images"]]:
+        """Measure maps, where there are masks, and give S_local of each.
 
-    def __exit__(self, *_: object) -> None:
-        for stream in self._streams.values():
-            stream.close()
+        Args:
+            read: Gives, for some images, what ``exact`` ranks by, and maps.
+            top_percent: k of eq. 7.
+        """
+        masks, local, found = self.answers.masks, [], {}
+        with ExitStack() as stack:
+            streams: dict[Protocol, PixelMetrics] = {}
+            if masks is not None:
+                streams = {one: stack.enter_context(PixelMetrics(one)) for one in self.protocols}
+            for rows in _batches(self.part):
+                ranked, maps = read(rows)
+                local.append(local_score(maps, top_percent))
+                for protocol, stream in streams.items():
+                    scores = ranked if protocol == "exact" else maps.astype(np.float32)
+                    stream.update(scores, _rows(masks, rows))
+            for protocol, stream in streams.items():
+                values, draws = stream.compute(), {}
+                if protocol == "exact" and self.intervals:
+                    draws = self._draws(read, stream.pooled(), values)
+                found["pixels", "map", protocol] = Sampled(values, draws)
+        return found, np.concatenate(local)
 
-    def add(
-        self,
-        rows: slice,
-        ranked: Float[np.ndarray, "images size size"],
-        maps: Float[np.ndarray, "images size size"],
-    ) -> None:
-        """Add images: what ``exact`` ranks by, and what ``paper`` puts its thresholds on."""
-        if self._whole is not None:
-            self._whole.append(ranked)
-        for protocol, stream in self._streams.items():
-            if self._masks is not None:
-                stream.update(ranked if protocol == "exact" else maps, self._masks[rows])
-
-    def sampled(self, score: str, units: Int[np.ndarray, "images"]) -> dict[Key, Sampled]:
-        """Compute the metrics of all that was added."""
+    def images(self, kinds: Mapping[str, Float[np.ndarray, "images"]]) -> dict[Key, Sampled]:
+        """Measure image scores where there is a second class to tell apart."""
+        labels, units = self.answers.labels[self.part], self.answers.units[self.part]
+        if labels.all() or not labels.any():
+            return {}
         found: dict[Key, Sampled] = {}
-        for protocol in self._protocols:
-            if protocol in self._streams:
-                one = Sampled(self._streams[protocol].compute(), {})
+        for kind, values in kinds.items():
+            if self.intervals:
+                sampled = sample_images(values, labels, groups=units, seed=SEED)
             else:
-                one = self._drawn(units)
-            found["pixels", score, protocol] = one
+                sampled = Sampled(image_metrics(values, labels), {})
+            found |= {("images", kind, protocol): sampled for protocol in self.protocols}
         return found
 
-    def _drawn(self, units: Int[np.ndarray, "images"]) -> Sampled:
-        if self._whole is None or self._masks is None:
-            raise AssertionError("kept where intervals are wanted")
-        _, numbers = np.unique(units, return_inverse=True)
-        masks = np.asarray(self._masks[self._part])
-        return sample_pixels(np.concatenate(self._whole), masks, units=numbers, seed=SEED)
+    def _draws(
+        self, read: Callable[[slice], _Batch], pooled: Pooled, values: Mapping[str, float]
+    ) -> dict[str, Float[np.ndarray, "draws"]]:
+        """Go over the maps again, to count each image where it matters."""
+        names, numbers = np.unique(self.answers.units[self.part], return_inverse=True)
+        counted = PixelDraws(pooled, len(names))
+        for rows in _batches(self.part):
+            own = slice(rows.start - self.part.start, rows.stop - self.part.start)
+            counted.update(read(rows)[0], _rows(self.answers.masks, rows), numbers[own])
+        return counted.draws(values, seed=SEED, repeats=evaluation.PIXEL_REPEATS)
 
 
-def _image_rows(
-    kinds: Mapping[str, Float[np.ndarray, "images"]],
-    labels: Bool[np.ndarray, "images"],
-    units: Int[np.ndarray, "images"],
-    protocols: Sequence[Protocol],
-    *,
-    intervals: bool,
-) -> dict[Key, Sampled]:
-    """Measure image scores where there is a second class to tell apart."""
-    if labels.all() or not labels.any():
-        return {}
-    found: dict[Key, Sampled] = {}
-    for kind, values in kinds.items():
-        if intervals:
-            sampled = sample_images(values, labels, groups=units, seed=SEED)
-        else:
-            sampled = Sampled(image_metrics(values, labels), {})
-        for protocol in protocols:
-            found["images", kind, protocol] = sampled
-    return found
+def _rows(
+    masks: Bool[np.ndarray, "images size size"] | None, rows: slice
+) -> Bool[np.ndarray, "batch size size"]:
+    if masks is None:
+        raise AssertionError("only asked where the set has masks")
+    return np.array(masks[rows])
 
 
-def _smoothed(
-    answers: Answers, scores: ScoreSettings, part: slice
-) -> Iterator[
-    tuple[slice, Float[np.ndarray, "batch size size"], Float[np.ndarray, "batch size size"]]
-]:
-    """Smooth a few images at a time: their rows, margins in float32 and maps in float64."""
+def _smoothed(answers: Answers, scores: ScoreSettings, rows: slice) -> _Batch:
+    """Smooth some images: margins in float32, maps in float64."""
     sigma_px = scores.sigma_at(answers.image_size)
-    for rows in _batches(part):
-        margins = torch.from_numpy(np.array(answers.margins[rows]))
-        smoothed = smooth_margin(margins, sigma_px)
-        maps = smooth(margins.double().sigmoid(), sigma_px)
-        yield rows, smoothed.numpy(), maps.numpy()
+    margins = torch.from_numpy(np.array(answers.margins[rows]))
+    maps = smooth(margins.double().sigmoid(), sigma_px)
+    return smooth_margin(margins, sigma_px).numpy(), maps.numpy()
+
+
+def _trivial(answers: Answers, maps_of: MapsOf, rows: slice) -> _Batch:
+    maps = np.asarray(maps_of(np.array(answers.grey[rows])), dtype=np.float32)
+    return maps, maps
 
 
 def _batches(part: slice) -> Iterator[slice]:

@@ -6,7 +6,7 @@ that does not clear them has shown nothing there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -49,5 +49,18 @@ def trivial_maps(
     inside: Bool[np.ndarray, "images rows columns"] | None = None,
 ) -> Iterator[tuple[str, Float[np.ndarray, "images rows columns"]]]:
     """Give the maps of both baselines, each with its name for a table."""
-    yield "distance to the median", median_maps(images, inside=inside)
-    yield "centre prior", centre_maps(*images.shape)
+    median, centre = BASELINES
+    yield median, median_maps(images, inside=inside)
+    yield centre, centre_maps(*images.shape)
+
+
+MapsOf = Callable[
+    [Float[np.ndarray, "images rows columns"]], Float[np.ndarray, "images rows columns"]
+]
+"""Turns grey images into maps."""
+
+BASELINES: Mapping[str, MapsOf] = {
+    "distance to the median": median_maps,
+    "centre prior": lambda images: centre_maps(*images.shape),
+}
+"""Both baselines over whole images, by their names in tables; each image's map is its own."""

@@ -7,6 +7,7 @@ values depend on the scale of the scores; see ``paper.py``. What needs an absent
 
 from headclip_med.metrics.bootstrap import bootstrap_draws, bootstrap_intervals, interval
 from headclip_med.metrics.curves import Curves, image_curves
+from headclip_med.metrics.draws import PixelDraws
 from headclip_med.metrics.exact import AUPRO_LIMIT
 from headclip_med.metrics.levels import Protocol, image_metrics, pixel_metrics
 from headclip_med.metrics.pooled import Pooled, pool_images, pool_pixels
@@ -16,6 +17,7 @@ from headclip_med.metrics.streaming import PixelMetrics
 __all__ = [
     "AUPRO_LIMIT",
     "Curves",
+    "PixelDraws",
     "PixelMetrics",
     "Pooled",
     "Protocol",
