@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
+import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import torch
 from jaxtyping import Shaped
 from torch import nn
 
+from headclip_med.errors import HeadClipError
 from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.write.atomic import write_folder
 
@@ -68,8 +71,19 @@ class Entry:
 
     @contextmanager
     def write(self) -> Iterator[NewArrays]:
-        """Fill it; nothing of it is seen before the end of the block."""
-        with write_folder(self.folder) as folder:
+        """Fill it; nothing of it is seen before the end of the block.
+
+        Raises:
+            HeadClipError: The folder cannot be made.
+        """
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(write_folder(self.folder))
+            except OSError as error:
+                raise HeadClipError(
+                    "The store's folder cannot be written; choose another, or its permissions.",
+                    code="store-not-writable",
+                ) from error
             arrays = NewArrays(folder)
             yield arrays
             arrays.close()
@@ -92,10 +106,25 @@ class NewArrays:
         self._open: list[np.memmap[Any, Any]] = []
 
     def __call__(self, name: str, shape: tuple[int, ...], kind: type) -> Shaped[np.ndarray, "..."]:
-        """Make a file and map it."""
-        array: np.memmap[Any, Any] = np.lib.format.open_memmap(
-            self._folder / f"{name}.npy", "w+", kind, shape
-        )
+        """Make a file and map it.
+
+        Raises:
+            HeadClipError: There is no room for it; without this check, writing to a mapped file on
+                a full disk would end the process.
+        """
+        path = self._folder / f"{name}.npy"
+        try:
+            array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, "w+", kind, shape)
+            if hasattr(os, "posix_fallocate"):
+                with path.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            size = np.dtype(kind).itemsize * math.prod(shape) / 1e9
+            raise HeadClipError(
+                f"There is no room on the store's disk for {size:.1f} GB of answers; make room, or "
+                "choose another store.",
+                code="no-room-for-answers",
+            ) from error
         self._open.append(array)
         return array
 

@@ -20,7 +20,7 @@ from headclip_med.models.trunk import predict_together
 from headclip_med.pipelines.answer_store import AnswerStore, Entry, in_memory, model_digest
 from headclip_med.pipelines.examples import prepare_image
 from headclip_med.pipelines.subjects import subject_of_category
-from headclip_med.pipelines.truth import Chosen, MakeArray, Truth, choose
+from headclip_med.pipelines.truth import Chosen, MakeArray, Truth, choose, parts_of
 from headclip_med.settings import ScreenSettings
 from headclip_med.transforms.tiles import memory_advice
 
@@ -84,9 +84,7 @@ class Answers:
 
     def parts(self) -> dict[str, slice]:
         """Say where each category's images stand."""
-        starts = {name: self.categories.index(name) for name in dict.fromkeys(self.categories)}
-        counts = {name: self.categories.count(name) for name in starts}
-        return {name: slice(start, start + counts[name]) for name, start in starts.items()}
+        return parts_of(self.categories)
 
 
 def ask_models(
@@ -121,6 +119,7 @@ def ask_models(
         InvalidSettings: ``limit`` or ``batch_size`` is below 1.
         UnreadableInput: A file of the set cannot be used.
         OutOfMemory: A batch does not fit the device.
+        HeadClipError: The store cannot be written, or its disk is full.
     """
     settings, chosen = ScreenSettings(batch_size=batch_size), choose(dataset, limit)
     sides = [image_size or model.image_size for model in models]
@@ -201,7 +200,7 @@ class _Asking:
         """Look at every image once, for all that is to be known."""
         if truth is not None:
             truth.fill(self.chosen)
-        for category, part in self.chosen.parts():
+        for category, part in self.chosen.parts().items():
             subject = subject_of_category(self.dataset.name, category)
             named = [name_subject(models[number], subject) for number in answers]
             for start in range(part.start, part.stop, self.settings.batch_size):

@@ -95,14 +95,15 @@ class Chosen:
         known = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         return [known[key] for key in keys]
 
-    def parts(self) -> list[tuple[str, slice]]:
+    def parts(self) -> dict[str, slice]:
         """Say where each category stands."""
-        names = self.categories
-        found = []
-        for name in dict.fromkeys(names):
-            start = names.index(name)
-            found.append((name, slice(start, start + names.count(name))))
-        return found
+        return parts_of(self.categories)
+
+
+def parts_of(categories: Sequence[str]) -> dict[str, slice]:
+    """Say where each category stands, given that each stands in one piece."""
+    starts = {name: categories.index(name) for name in dict.fromkeys(categories)}
+    return {name: slice(at, at + categories.count(name)) for name, at in starts.items()}
 
 
 def choose(dataset: Dataset, limit: int | None) -> Chosen:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from headclip_med.datasets import Dataset, Sample, open_dataset
-from headclip_med.errors import InvalidSettings
+from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.models.similarity import log_odds
 from headclip_med.pipelines.answer_store import model_digest
 from headclip_med.pipelines.answers import Answers, ask_models
@@ -218,6 +218,26 @@ def test_an_entry_put_in_another_s_place_is_not_believed(
         ask_models(dataset, [again], store=store)
     assert again.shown == 5
     assert "about other images or another model" in caplog.text
+
+
+def test_a_full_disk_is_said_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    model = Grey()
+    with pytest.raises(HeadClipError, match=r"no room on the store's disk for 0\.0 GB"):
+        ask_models(pictures(tmp_path / "set"), [model], store=tmp_path / "store")
+    assert model.shown == 0
+    assert entries(tmp_path / "store") == []
+
+
+def test_a_store_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(HeadClipError, match="cannot be written"):
+        ask_models(pictures(tmp_path / "set"), [Grey()], store=tmp_path / "store")
 
 
 def test_nothing_in_the_store_names_a_file(tmp_path: Path) -> None:

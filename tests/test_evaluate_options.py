@@ -110,7 +110,7 @@ def test_the_paper_stands_in_a_table_of_its_own(
         Image.fromarray(np.full((SIDE, SIDE), 40 * number, np.uint8)).save(path)
     arguments = [
         "evaluate", f"BrainMRI:{tmp_path}", "--model", "tiny", "--method", "anovl", "--weights",
-        "random", "--views", "false", "--device", "cpu", "--no-tracking", "--paper",
+        "random", "--no-views", "--device", "cpu", "--no-tracking", "--paper",
     ]  # fmt: skip
     assert main(arguments) == 0
     text = capsys.readouterr().out

@@ -59,8 +59,12 @@ def anomaly_map(
 
 
 def in_double(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """Take values to float64, or to float32 on devices that have no better."""
-    return values.float() if values.device.type == "mps" else values.double()
+    """Take values to float64, or to float32 on devices that have no better.
+
+    A graph that is exported stays float32 too: ONNX Runtime stretches no float64.
+    """
+    only_single = values.device.type == "mps" or torch.compiler.is_compiling()
+    return values.float() if only_single else values.double()
 
 
 def log_odds(
@@ -115,8 +119,16 @@ def smooth_margin(
         margin: Log-odds of a map.
         sigma_px: As for ``smooth``.
     """
+    return smooth_margin_and_map(margin, sigma_px)[0]
+
+
+def smooth_margin_and_map(
+    margin: Float[Tensor, "batch height width"], sigma_px: float
+) -> tuple[Float[Tensor, "batch height width"], Float[Tensor, "batch height width"]]:
+    """Give ``smooth_margin``, and the smoothed map in float64."""
     exact = in_double(margin)
-    return log_odds(smooth(exact.sigmoid(), sigma_px), smooth((-exact).sigmoid(), sigma_px))
+    abnormal, normal = (smooth(one.sigmoid(), sigma_px) for one in (exact, -exact))
+    return log_odds(abnormal, normal), abnormal
 
 
 def smooth(
@@ -126,12 +138,13 @@ def smooth(
     if sigma_px == 0:
         return maps
     down, across = (
-        _blur_matrix(size, sigma_px).to(maps.dtype).to(maps.device) for size in maps.shape[-2:]
+        torch.from_numpy(_blur_matrix(int(size), sigma_px)).to(maps.dtype).to(maps.device)
+        for size in maps.shape[-2:]
     )
     return down @ maps @ across.T
 
 
 @lru_cache(maxsize=16)
-def _blur_matrix(size: int, sigma_px: float) -> Tensor:
+def _blur_matrix(size: int, sigma_px: float) -> Float[np.ndarray, "size size"]:
     """The filter along one axis as a matrix: any border rule is exact, on any device."""
-    return torch.from_numpy(gaussian_filter1d(np.eye(size), sigma_px, axis=0))
+    return np.asarray(gaussian_filter1d(np.eye(size), sigma_px, axis=0))
