@@ -155,7 +155,9 @@ class JudgingModel(nn.Module):
         self, margin: Float[Tensor, "batch height width"], score: Float[Tensor, "batch"]
     ) -> Prediction:
         """Turn log-odds into a map, smoothed as the model's scores want it."""
-        margin, sigma_px = margin.float(), self.scores.sigma_at(max(margin.shape[-2:]))
+        # Sides are tensors while a graph is traced.
+        side = max(int(one) for one in margin.shape[-2:])
+        margin, sigma_px = margin.float(), self.scores.sigma_at(side)
         return Prediction(smooth(margin.sigmoid(), sigma_px), score.float(), margin)
 
 

@@ -133,7 +133,7 @@ class VisionTower(nn.Module):
         positions = self.positions(height // self.patch_px, width // self.patch_px)
         # Under autocast the stream keeps the weights' precision; only products are rounded.
         patches = visual.conv1(images).flatten(2).transpose(1, 2).to(positions)
-        first = visual.class_embedding.expand(len(patches), 1, -1)
+        first = visual.class_embedding.expand(patches.shape[0], 1, -1)
         tokens = torch.cat([first, patches], dim=1) + positions
         normed: Tensor = visual.ln_pre(tokens)
         return normed
