@@ -86,7 +86,7 @@ class CaseEvaluator(SupervisedEvaluator):
         self.rows: list[SummaryRow] = []
         self.failures: list[FailedInput] = []
 
-    def run(self, global_epoch: int = 1) -> None:
+    def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]  # as MONAI has it
         """Screen every case, write the summary, and say what failed.
 
         Raises:
@@ -114,6 +114,12 @@ class CaseEvaluator(SupervisedEvaluator):
             raise SystemExit(SOME_FAILED)
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> Any:
+        output = self._screened(engine, batchdata)
+        counts = {"screened": float(len(self.rows)), "failed": float(len(self.failures))}
+        engine.state.metrics.update(counts)  # for handlers that track
+        return output
+
+    def _screened(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> Any:
         if FAILED in batchdata:
             self.failures.append(FailedInput(**json.loads(batchdata[FAILED][0])))
             return {}
@@ -136,8 +142,9 @@ class CaseEvaluator(SupervisedEvaluator):
         folder = folder_of(volume)
         try:
             result = json.loads((self.output_dir / folder / "result.json").read_text("utf-8"))
-            network: ScreeningNetwork = self.network
-            model = name_subject(network.model, subject_of_volume(volume))
+            if not isinstance(self.network, ScreeningNetwork):
+                return None
+            model = name_subject(self.network.model, subject_of_volume(volume))
             settings = {**self.settings.to_json(), "scores": model.scores.to_json()}
             wanted = {"model": model.describe(), "settings": settings}
             if any(result[key] != json.loads(json.dumps(wanted[key])) for key in wanted):

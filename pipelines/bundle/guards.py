@@ -20,7 +20,7 @@ from monai.bundle.workflows import ConfigWorkflow
 
 from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
 from headclip_med.read import Failure
-from headclip_med.settings import ScreenSettings
+from headclip_med.settings import ScoreSettings, ScreenSettings, TrainSettings
 from headclip_med.transforms import check_window
 
 TRACKING_KEYS = frozenset(
@@ -63,6 +63,32 @@ def screen_settings(*, window: Any = "auto", **settings: Any) -> ScreenSettings:
         text = window if isinstance(window, str) else ",".join(str(part) for part in window)
         check_window(text)
         return ScreenSettings(window=text, **settings)
+
+
+def train_settings(**settings: Any) -> TrainSettings:
+    """Build the settings of a training from a configuration's plain values.
+
+    Args:
+        settings: Fields of ``TrainSettings``.
+
+    Raises:
+        InvalidSettings: A number is out of its range.
+    """
+    with said_plainly():
+        return TrainSettings(**settings)
+
+
+def score_settings(**settings: Any) -> ScoreSettings:
+    """Build how maps become scores from a configuration's plain values.
+
+    Args:
+        settings: Fields of ``ScoreSettings``.
+
+    Raises:
+        InvalidSettings: A number is out of its range.
+    """
+    with said_plainly():
+        return ScoreSettings(**settings)
 
 
 def check_inputs(dataset_dir: Any, datalist: Sequence[dict[str, Any]]) -> None:

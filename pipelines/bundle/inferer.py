@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from monai.data.meta_tensor import MetaTensor
 from monai.inferers.inferer import SliceInferer
+from monai.utils.enums import BlendMode
 from torch import Tensor
 
 from headclip_med.models.anomaly import Subject
@@ -62,7 +63,7 @@ class ScreeningInferer(SliceInferer):
         slide = self.settings.tiling == "windows" and max(rows, columns) > side
         self.orig_roi_size = (side, side) if slide else (rows, columns)
         # One window needs no blending: its weights would only cost digits.
-        self.mode = "gaussian" if slide else "constant"
+        self.mode = BlendMode.GAUSSIAN if slide else BlendMode.CONSTANT
         if isinstance(network, ScreeningNetwork):
             network = network.about(_subject(inputs))
         with memory_advice(self.settings.batch_size, side):

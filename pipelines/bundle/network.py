@@ -115,5 +115,9 @@ def _one_name(model: str, backbone: str | None) -> str:
 def _scores(
     given: ScoreSettings, r: float | None, k: float | None, sigma: float | None
 ) -> ScoreSettings:
-    asked = {"joint_weight": r, "top_percent": k, "sigma_px": sigma}
-    return replace(given, **{name: float(one) for name, one in asked.items() if one is not None})
+    return replace(
+        given,
+        joint_weight=given.joint_weight if r is None else float(r),
+        top_percent=given.top_percent if k is None else float(k),
+        sigma_px=given.sigma_px if sigma is None else float(sigma),
+    )

@@ -115,6 +115,8 @@ class CropToBodyd(MapTransform, InvertibleTransform):
             box = find_judged(volume, grey, self.settings)
             meta = {**result[key].meta, JUDGED: json.dumps(asdict(box))}
             cut = self.cropper(result[key], (*box.indices, slice(None)))
+            if not isinstance(cut, MetaTensor):
+                raise TypeError("MONAI's cropper keeps the kind of a tensor")
             cut.meta = {**meta, "affine": cut.affine}
             result[key] = cut
         return result

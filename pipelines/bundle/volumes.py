@@ -147,9 +147,10 @@ def _facts(volume: Volume) -> dict[str, Any]:
 
 
 def _volume_from(facts: dict[str, Any], voxels: np.ndarray) -> Volume:
-    vectors = ("origins_lps_mm", "row_step_lps_mm", "column_step_lps_mm")
     grid = Grid(
-        *(np.array(facts[name], dtype=np.float64) for name in vectors),
+        np.array(facts["origins_lps_mm"], dtype=np.float64),
+        np.array(facts["row_step_lps_mm"], dtype=np.float64),
+        np.array(facts["column_step_lps_mm"], dtype=np.float64),
         facts["rows"],
         facts["columns"],
         facts["is_patient"],

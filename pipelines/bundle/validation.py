@@ -1,0 +1,171 @@
+"""Labelled images through MONAI's evaluator, measured as ``headclip evaluate`` measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.data import Dataset as TorchDataset
+
+from headclip_med.datasets import Dataset
+from headclip_med.errors import InvalidSettings
+from headclip_med.metrics import PixelMetrics, image_metrics
+from headclip_med.models.anomaly import AnomalyModel
+from headclip_med.pipelines.bundle.guards import said_plainly
+from headclip_med.pipelines.bundle.network import ScreeningNetwork, judge
+from headclip_med.pipelines.bundle.tracking import fail_runs
+from headclip_med.pipelines.bundle.training import headclip_of
+from headclip_med.pipelines.examples import Examples
+from headclip_med.settings import ScoreSettings
+from headclip_med.training.network import LearningNetwork
+from headclip_med.transforms import joint_score, local_score
+
+
+class LearnedSoFar(nn.Module):
+    """A network in training in the form that is used.
+
+    Args:
+        network: Learns.
+        scores: How maps become scores.
+    """
+
+    def __init__(self, network: LearningNetwork, scores: ScoreSettings) -> None:
+        super().__init__()
+        self.network = network
+        self.scores = scores
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images, in pixels."""
+        return headclip_of(self.network).image_size
+
+    @property
+    def model(self) -> AnomalyModel:
+        """What it would be if the training ended now."""
+        return headclip_of(self.network).fold(scores=self.scores)
+
+    def forward(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch 2 height width"]:
+        """Judge images as ``ScreeningNetwork`` does."""
+        return judge(self.model, images)
+
+
+class LabelledImages(TorchDataset[dict[str, Any]]):
+    """Images with masks, as dictionaries.
+
+    Args:
+        data: As ``open_data`` gives it; without any there are no images.
+        network: Whose input size they are resized to.
+    """
+
+    def __init__(self, data: Dataset | None, network: ScreeningNetwork | LearnedSoFar) -> None:
+        self._examples = None if data is None else Examples(data, network.image_size)
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return 0 if self._examples is None else len(self._examples)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """Read one image, its mask under ``label``."""
+        if self._examples is None:
+            raise IndexError(number)
+        example = self._examples[number]
+        return {
+            "image": example.image,
+            "label": example.mask[None],
+            "abnormal": example.label,
+            "category": example.category,
+        }
+
+
+class ScreeningMetrics:
+    """Metrics of pixels and of images, by ``exact``, averaged over the categories.
+
+    ``engine.state.metrics`` gets ``pixels/AUROC``, ``images/AP`` and so on, fractions of 1. What is
+    undefined (no category has both classes, or masks) is left out.
+
+    Args:
+        network: Whose ``model.scores`` say how maps become scores.
+        key: Which of them is MONAI's key metric.
+    """
+
+    def __init__(
+        self, network: ScreeningNetwork | LearnedSoFar, *, key: str = "pixels/AUROC"
+    ) -> None:
+        self._network, self._key = network, key
+        self._pixels: dict[str, PixelMetrics] = {}
+        self._images: dict[str, list[tuple[float, int]]] = {}
+
+    def attach(self, engine: Engine, name: str) -> None:
+        """Listen to an evaluator.
+
+        Args:
+            engine: MONAI's evaluator of ``LabelledImages``.
+            name: Under which the key metric is found.
+        """
+        engine.add_event_handler(Events.EPOCH_STARTED, self._clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._compute, name)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, fail_runs)
+
+    def _clear(self) -> None:
+        for pixels in self._pixels.values():
+            pixels.close()
+        self._pixels, self._images = {}, {}
+
+    def _add(self, engine: Engine) -> None:
+        scores = self._network.model.scores
+        batch: Any = engine.state.batch
+        for case, output in zip(batch, _outputs(engine), strict=True):
+            found = torch.as_tensor(output["pred"]).cpu().float().numpy()
+            mask = np.asarray(case["label"]) > 0
+            pixels = self._pixels.setdefault(case["category"], PixelMetrics())
+            pixels.update(found[:1], mask)
+            local = local_score(found[:1], scores.top_percent)
+            own = found[1, :1, 0].astype(np.float64)
+            joint = float(joint_score(own, local, scores.global_weight)[0])
+            images = self._images.setdefault(case["category"], [])
+            images.append((joint, int(case["abnormal"])))
+
+    def _compute(self, engine: Engine, name: str) -> None:
+        parts = {"pixels": [], "images": []}  # type: dict[str, list[dict[str, float]]]
+        for category, pixels in self._pixels.items():
+            parts["pixels"].append(pixels.compute())
+            scores, labels = zip(*self._images[category], strict=True)
+            parts["images"].append(image_metrics(np.array(scores), np.array(labels)))
+        found = {
+            f"{level}/{metric}": value
+            for level, metrics in parts.items()
+            for metric, value in _average(metrics).items()
+        }
+        self._clear()
+        if self._key not in found:
+            with said_plainly():
+                raise InvalidSettings(
+                    f"{self._key} is not defined on these images, which lack one of the two "
+                    f"classes or masks; choose another key_metric: {', '.join(found) or 'none'}.",
+                    code="undefined-metric",
+                )
+        engine.state.metrics.update(found)
+        engine.state.metrics[name] = found[self._key]
+
+
+def _outputs(engine: Engine) -> list[dict[str, Any]]:
+    output: Any = engine.state.output
+    return list(output)
+
+
+def _average(metrics: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Average over categories, each metric over those where it is defined."""
+    values: dict[str, list[float]] = {}
+    for one in metrics:
+        for name, value in one.items():
+            if np.isfinite(value):
+                values.setdefault(name, []).append(value)
+    return {name: float(np.mean(some)) for name, some in values.items()}
