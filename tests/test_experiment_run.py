@@ -284,8 +284,8 @@ def test_runs_are_recorded_with_one_below_for_each_variant(data: Path, tmp_path:
     variant = outcome.results.plan.variants[0]
     auroc = outcome.results.value(variant, "BrainMRI", ("", "image", "AUROC"))
     assert auroc is not None
-    assert below.values["BrainMRI/images/AUROC/exact", 0] == pytest.approx(auroc / 100)
-    assert ("DDTI/thyroid/pixels/AP/paper", 0) in below.values
+    assert below.values["BrainMRI/images global exact/AUROC", 0] == pytest.approx(auroc / 100)
+    assert ("DDTI/thyroid/pixels map paper/AP", 0) in below.values
     assert str(tmp_path) not in json.dumps([kept.kept, below.kept])
 
 

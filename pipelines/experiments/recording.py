@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
+from headclip_med.metrics import Protocol
+from headclip_med.paper import Level
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.judges import Judges, Who
+from headclip_med.pipelines.experiments.measuring import PROTOCOLS
 from headclip_med.pipelines.experiments.plan import Plan
 from headclip_med.pipelines.experiments.report import figures_of
 from headclip_med.pipelines.experiments.results import Results
@@ -89,32 +93,36 @@ def _record_variant(
         for epoch, loss in enumerate(losses, start=1):
             run.metrics({f"{training.data}/epoch_loss": loss}, step=epoch)
         run.artifact(training.checkpoint(setup.out), f"checkpoints/{training.digest}")
-    run.metrics(_numbers(results, variant))
+    image_score = next((judges.models[who].scores.image_score for who in whos), "global")
+    run.metrics(_numbers(results, variant, image_score))
     for at, weight in enumerate(results.plan.experiment.sweep):
         swept = {
-            f"{tested.name}/images/mAD over 100 r": result.sweep[at]
+            f"{tested.name}/JAS/mAD over 100 r": result.sweep[at]
             for tested in results.plan.tested
             if (result := results.of(variant, tested.name))
         }
         run.metrics(swept, step=round(100 * weight))
 
 
-def _numbers(results: Results, variant: Variant) -> dict[str, float]:
-    """Name every number of a variant, fractions of 1."""
+def _numbers(results: Results, variant: Variant, image_score: str) -> dict[str, float]:
+    """Name every number of a variant as an evaluation's are named, fractions of 1."""
     found: dict[str, float] = {}
+
+    def section(level: Level, protocol: Protocol) -> str:
+        return f"images {image_score} exact" if level == "image" else f"pixels map {protocol}"
+
     for tested in results.plan.tested:
         result = results.of(variant, tested.name)
         for (category, level, metric), by in result.values.items() if result else ():
             place = f"{tested.name}/{category}" if category else tested.name
             for protocol, value in by.items():
-                if level == "image" and protocol == "paper":
-                    continue  # the same
-                found[f"{place}/{level}s/{metric}/{protocol}"] = value
+                found[f"{place}/{section(level, protocol)}/{metric}"] = value
     for domain in ("industrial", "medical"):
         names = [one.name for one in results.plan.tested if one.domain == domain]
         for level, metrics in METRICS.items():
-            for metric in metrics:
-                average = results.average(variant, names, ("", level, metric), "exact")
+            for protocol, metric in product(PROTOCOLS, metrics):
+                average = results.average(variant, names, ("", level, metric), protocol)
                 if average is not None:
-                    found[f"average {domain}/{level}s/{metric}/exact"] = average / 100
+                    place = f"average {domain}/{section(level, protocol)}"
+                    found[f"{place}/{metric}"] = average / 100
     return found

@@ -158,7 +158,7 @@ def _facts(
                 f"{', '.join(tests)}",
             )
     for tested in plan.tested:
-        yield f"EvaluationSet on {tested.name}", _tested_text(results, tested)
+        yield f"Tested on {tested.name}", _tested_text(results, tested)
     if plan.limit is not None:
         yield "Limit", f"at most {plan.limit} images of each category were tested"
     for name, changes in (
