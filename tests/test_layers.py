@@ -30,6 +30,7 @@ LAYERS = (  # top to bottom
         "volume",
         "findings",
         "prediction",
+        "ranks",
         "settings",
         "settings_learned",
         "settings_training_free",
