@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import getpass
+import json
 import logging
 import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +26,19 @@ from PIL import Image
 import headclip_med
 from headclip_med import load_model
 from headclip_med.cli import main
+from headclip_med.datasets import mvtec
 from headclip_med.errors import HeadClipError, InvalidSettings, UnusableTracker, UnusableWeights
+from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.sources import EMBEDDED_CHECKPOINT
+from headclip_med.pipelines.evaluate import evaluate_models
+from headclip_med.pipelines.tracked_evaluation import SetRecord, runs_of_methods
 from headclip_med.tracking import NullRun, Run, TrackingOptions, registered_checkpoint, track
 from headclip_med.tracking.environment import revision
 from headclip_med.tracking.options import database_of
 from headclip_med.tracking.recorded import BATCH, RecordedRun
 from headclip_med.tracking.values import flattened, to_name, to_text
 from tests import tiny
+from tests.test_pipelines_train import mvtec_folder
 
 PATIENT = "Smith^John"
 """As it may stand in the name of an input's folder or file."""
@@ -524,3 +532,138 @@ def test_the_revision_is_that_of_the_packages_own_checkout(tmp_path: Path) -> No
     ours.write_text("two\n")
     assert revision(ours) == f"{commit}+changed"
     revision.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def command(tracker: TrackingOptions, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What ``headclip train`` printed, after twelve small images; and how to evaluate on them."""
+    folder = tmp_path_factory.mktemp("command") / PATIENT
+    data = mvtec_folder(folder / "set", categories=("nut", "tile"))
+    train = ["train", "--data", f"mvtec:{data}", "--out", str(folder / "out"), "--epochs", "2",
+             "--batch-size", "4", "--local-layers", "4-6", "--device", "cpu", "--json",
+             "--register", "nut", "--run-name", "first", "--tracking-uri", tracker.uri]  # fmt: skip
+    evaluate = ["evaluate", f"mvtec:{data}", "--model", "models:/nut/1", "--device", "cpu",
+                "--no-intervals", "--tracking-uri", str(tracker.uri)]  # fmt: skip
+    with redirect_stdout(StringIO()) as out:
+        assert main(train) == 0
+    printed = json.loads(out.getvalue())
+    return SimpleNamespace(folder=folder, data=data, evaluate=evaluate, printed=printed)
+
+
+def test_a_training_is_recorded_and_registered(
+    command: Any, client: MlflowClient, tmp_path: Path
+) -> None:
+    printed = command.printed
+    assert printed["registered"] == "models:/nut/1"
+    run = next(run for run in runs_of(client, "train") if run.info.run_name == "first")
+    losses = client.get_metric_history(run.info.run_id, "epoch/loss")
+    assert [(point.step, point.value) for point in losses] == list(enumerate(printed["losses"], 1))
+    steps = client.get_metric_history(run.info.run_id, "step/loss")
+    assert [point.step for point in steps] == [1, 2, 3, 4, 5, 6]
+    assert run.data.metrics["threshold"] == printed["threshold"]
+    assert run.data.params["training.epochs"] == "2"
+    assert run.data.params["model.local_layers"] == "[4, 5, 6]"
+    assert len(run.data.params["backbone.digest"]) == 64
+    checkpoint = read_checkpoint(Path(printed["checkpoint"]))
+    assert run.data.tags["checkpoint.digest"] == checkpoint.digest
+    assert run.data.tags["dataset.mvtec"] == checkpoint.training["data"]["digest"]
+    root = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*.*")}
+    assert {"checkpoint/headclip.safetensors", "head_weights.png", "samples/1.png"} <= files
+    version = client.get_model_version("nut", "1")
+    assert version.run_id == run.info.run_id
+    assert version.tags["method"] == "headclip"
+    assert version.tags["checkpoint_sha256"] == checkpoint.digest
+
+
+def test_an_evaluation_of_a_registered_model_is_recorded(
+    command: Any, client: MlflowClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command.evaluate, "--json"]) == 0
+    (printed,) = json.loads(capsys.readouterr().out)
+    run = runs_of(client, "evaluate")[-1]
+    numbers, rows = run.data.metrics, {(r["judge"], r["score"]): r for r in printed["rows"]}
+    found = rows["model", "map"]["metrics"]["AUROC"]["value"]
+    assert numbers["mvtec/pixels map exact/AUROC"] == found
+    nut = next(row for row in printed["categories"]["nut"] if row["score"] == "joint")
+    assert numbers["mvtec/nut/images joint exact/AP"] == nut["metrics"]["AP"]["value"]
+    assert numbers["trivial/mvtec/centre prior/images local exact/AUROC"] == 0.5
+    curve = client.get_metric_history(run.info.run_id, "mvtec/JAS/mAD over 100 r")
+    assert [point.step for point in curve] == list(range(0, 101, 5))
+    assert curve[0].value == rows["model", "local"]["metrics"]["mAD"]["value"]
+    assert curve[-1].value == rows["model", "global"]["metrics"]["mAD"]["value"]
+    trained = client.get_model_version("nut", "1").tags["checkpoint_sha256"]
+    assert run.data.params["model.checkpoint_digest"] == trained
+    root = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*.*")}
+    assert files == {
+        "jas/mvtec.png", "tables/evaluation.json", "tables/evaluation.md",
+        *(f"samples/mvtec/{number}.png" for number in (1, 2, 3, 4)),
+    }  # fmt: skip
+
+
+def test_all_methods_have_a_run_each(
+    command: Any, tracker: TrackingOptions, client: MlflowClient
+) -> None:
+    methods = {"one": load_model(EMBEDDED_CHECKPOINT, device="cpu"),
+               "two": load_model("headclip-mini", method="winclip", device="cpu")}  # fmt: skip
+    with track("methods", options=tracker) as run, runs_of_methods(run, methods) as runs:
+        record = SetRecord(runs, [model.scores for model in methods.values()])
+        found = evaluate_models(mvtec(command.data), list(methods.values()), intervals=False,
+                                image_size=112, look=record.look)  # fmt: skip
+        record.end(dict(zip(methods, found, strict=True)))
+    parent, *children = runs_of(client, "methods")
+    assert parent.data.metrics == {}
+    assert [child.data.params["model.method"] for child in children] == ["headclip", "winclip"]
+    for child, evaluation in zip(children, found, strict=True):
+        own = next(row for row in evaluation.rows if row.score == "map")
+        value = child.data.metrics["mvtec/pixels map exact/AUROC"]
+        assert value == own.metrics["AUROC"].value
+
+
+def test_screening_with_a_registered_model(
+    command: Any, tracker: TrackingOptions, client: MlflowClient
+) -> None:
+    picture = command.data / "nut/test/scratch/000.png"
+    for name in ("models:/nut/1", str(command.folder / "out/headclip.safetensors")):
+        out = command.folder / f"screened{len(name)}"
+        arguments = ["screen", str(picture), "--out", str(out), "--model", name, "--device", "cpu"]
+        assert main([*arguments, "--tracking-uri", str(tracker.uri)]) == 0
+    first, second = (
+        json.loads(next(folder.glob("*/*/result.json")).read_text())
+        for folder in sorted(command.folder.glob("screened*"))
+    )
+    assert first["slices"] == second["slices"]
+    assert first["model"]["checkpoint_digest"] == second["model"]["checkpoint_digest"]
+    assert client.get_experiment_by_name("screen") is None, "who sees patients records nothing"
+
+
+def test_what_commands_recorded_betrays_nothing(command: Any, tracker: TrackingOptions) -> None:
+    database = database_of(tracker.resolved_uri)
+    assert database
+    for place, text in stored_text(database):
+        assert PATIENT not in text, place
+        assert str(command.folder) not in text, place
+        assert "000.png" not in text, place
+    for path in (database.parent / "mlruns").rglob("*"):
+        if path.is_file():
+            assert PATIENT.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("options", "saying"),
+    [
+        (["--register", "nut", "--no-tracking"], "--register needs the tracker"),
+        (["--register", "a/b"], "A registered model's name is made of letters"),
+        (["--run-name", "it's"], "choose another --run-name"),
+        (["--tracking-uri", "mlruns"], "no longer records into plain folders"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_trained(
+    options: list[str], saying: str, command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", f"mvtec:{command.data}", "--out", str(command.folder / "none")]
+    assert main(["train", *data, "--device", "cpu", *options]) == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert saying in printed[-1]
+    assert not (command.folder / "none").exists()
