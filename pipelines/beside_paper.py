@@ -12,7 +12,6 @@ from headclip_med.models.methods import METHODS
 from headclip_med.paper import Level, paper_values
 from headclip_med.pipelines.comparison import own_rows
 from headclip_med.pipelines.evaluation import Evaluation, Row
-from headclip_med.pipelines.experiments.printed import averaged_sets
 from headclip_med.write.tables import Line, Number, Table
 
 OTHER_IMAGES = "not the paper's images"
@@ -124,13 +123,20 @@ def _number(ours: _Ours, level: Level, metric: str) -> Number | None:
 
 def _averages(ours: Sequence[_Ours], level: Level, metrics: tuple[str, ...]) -> Iterator[Line]:
     for domain in dict.fromkeys(one.domain for one in ours):
-        count = len(averaged_sets(domain, level))
+        count = len(_averaged(domain, level))
         for method in dict.fromkeys(one.method for one in ours):
             own = [one for one in ours if (one.method, one.domain) == (method, domain)]
             if len(own) > 1:
                 head = f"mean of {len(own)} of the paper's {count} {domain} sets"
                 numbers = tuple(_mean_number(own, level, name) for name in metrics)
                 yield Line((head, method), numbers)
+
+
+def _averaged(domain: str, level: Level) -> set[str]:
+    """Name the sets that the paper averages over."""
+    values = paper_values(level=level, category="")
+    of_sets = (one for one in values if one.table in _SETS_TABLES and one.domain == domain)
+    return {one.dataset for one in of_sets} - {"Average"}
 
 
 def _mean_number(own: Sequence[_Ours], level: Level, metric: str) -> Number | None:

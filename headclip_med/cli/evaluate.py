@@ -147,18 +147,18 @@ def _text(evaluations: list[Evaluation], form: str, arguments: argparse.Namespac
     """Put everything that was found into one of ``FORMS``."""
     from headclip_med.pipelines.beside_paper import beside_paper
     from headclip_med.pipelines.evaluation import to_csv, to_markdown
-    from headclip_med.write import tables
+    from headclip_med.write.tables import table_to_json, table_to_markdown
 
     paper = beside_paper(evaluations) if arguments.paper else ()
     if form == ".csv":
         return to_csv(evaluations)
     if form == ".md":
         text = to_markdown(evaluations, per_category=arguments.per_category)
-        return "\n".join([text, *map(tables.table_to_markdown, paper)])
+        return "\n".join([text, *map(table_to_markdown, paper)])
     found = [one.to_json() for one in evaluations]
     if not arguments.paper:
         return json.dumps(found, indent=2)
-    beside = [tables.table_to_json(table) for table in paper]
+    beside = [table_to_json(table) for table in paper]
     return json.dumps({"evaluations": found, "beside_paper": beside}, indent=2)
 
 
