@@ -204,6 +204,21 @@ def test_only_methods_that_are_compared_can_be_chosen(data: Path) -> None:
         plan_experiment(EXPERIMENTS["lhw"], Request(data, methods=("winclip",)))
 
 
+def test_settings_outside_their_range_are_refused_before_anything_is_trained(
+    data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidSettings, match="limit must be at least 1"):
+        plan_experiment(EXPERIMENTS["lhw"], Request(data, limit=0))
+    for changes in (
+        {"scores": {"top_percent": 0.0}},
+        {"training": {"epochs": 0}},
+        {"model": {"deep_tokens": 0}},
+        {"batch_size": 0},
+    ):
+        with pytest.raises(InvalidSettings):
+            setup(tmp_path, **changes)
+
+
 def test_experiments_share_trainings_that_are_the_same(data: Path, tmp_path: Path) -> None:
     sets = [open_dataset(f"MVTecAD:{data / 'MVTecAD'}")]
     bench = setup(tmp_path)

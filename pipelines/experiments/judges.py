@@ -96,7 +96,11 @@ def _train(
     for who, training in trainings.items():
         once.setdefault(training.digest, (who, training))
     checkpoints: dict[str, Checkpoint | HeadClipError] = {}
+    features: object = None
     for number, (digest, (who, training)) in enumerate(once.items(), start=1):
+        if training.features != features:  # so that they never take more than the limit
+            forget_features(setup)
+        features = training.features
         is_there = training.checkpoint(setup.out).is_file()
         what = f"training {number} of {len(once)}: {who[0]} on {training.data}"
         setup.say(f"{what}{' (done before)' if is_there else ''}")

@@ -110,6 +110,8 @@ def plan_experiment(experiment: Experiment, request: Request) -> Plan:
         InvalidSettings: A name is unknown, no place for data is given, or nothing can be tested.
         UnreadableInput: A set to train on cannot be used.
     """
+    if request.limit is not None and request.limit < 1:
+        raise InvalidSettings("limit must be at least 1.")
     variants = _chosen(experiment, request.methods)
     places = find_sets(request.data_root) if request.data_root else {}
     wanted = list(_wanted(request, places))

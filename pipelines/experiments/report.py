@@ -29,10 +29,11 @@ from headclip_med.write.tables import Document, Drawing
 Heads = tuple[tuple[int, ...], Float[np.ndarray, "layers heads"]]
 """One-based layers, and the weight of each of their heads."""
 
-LEGEND = (
-    "Percent, averaged over categories and then over sets. Ours is by the protocol of the field's "
+PERCENT = "Percent, averaged over categories and then over sets. Research use only."
+BESIDE = (
+    "Ours is by the protocol of the field's "
     "published code, as the paper's numbers are; exact is the same over all thresholds. Difference "
-    "is ours less the paper's. Research use only."
+    "is ours less the paper's."
 )
 
 
@@ -45,7 +46,11 @@ def describe(results: Results, judges: Judges, setup: Setup, command: str) -> Do
     return Document(
         name=plan.experiment.name,
         title=plan.experiment.title,
-        introduction=(*plan.experiment.question, *_scaled(plan, setup), LEGEND),
+        introduction=(
+            *plan.experiment.question,
+            *_scaled(plan, setup),
+            PERCENT if plan.experiment.sweep else f"{PERCENT} {BESIDE}",
+        ),
         facts=tuple(_facts(results, judges, setup, command)),
         tables=tables_of(results),
         drawings=drawings,

@@ -14,7 +14,7 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip import Backbone
 from headclip_med.models.judging import Precision
 from headclip_med.pipelines.experiments.definitions import Experiment, Variant, scaled_layers
-from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
+from headclip_med.settings import HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings
 from headclip_med.settings_learned import PUBLISHED_MODEL, PUBLISHED_TRAINING, LearnedSettings
 from headclip_med.settings_training_free import TRAINING_FREE_MODEL, TrainingFreeSettings
 from headclip_med.training.handlers import StepReport
@@ -54,6 +54,17 @@ class Setup:
     cache_limit_gb: float = 4.0
     say: Callable[[str], None] = lambda text: None
     step: Callable[[StepReport, int], None] = lambda report, total: None
+
+    def __post_init__(self) -> None:
+        """Check what would otherwise be refused after hours of training.
+
+        Raises:
+            InvalidSettings: A setting is outside its range.
+        """
+        ScoreSettings(**self.scores)
+        ScreenSettings(batch_size=self.batch_size)
+        replace(HeadClipSettings(), **self.model)
+        TrainSettings(**self.training)
 
     def backbone_to_train(self) -> Backbone:
         """Give the backbone on the device; the one in main memory stays where it is."""

@@ -50,6 +50,12 @@ class Training:
         text = json.dumps(self.about, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def features(self) -> object:
+        """Tell apart what the frozen trunk gives: trainings with equal ones share its outputs."""
+        layers = getattr(self.model, "local_layers", None)
+        return self.about["data"], layers, self.model.image_size, self.model.position_interpolation
+
     def folder(self, out: Path) -> Path:
         """Say where it is kept."""
         return out / TRAININGS / self.digest
