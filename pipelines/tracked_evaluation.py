@@ -109,7 +109,7 @@ def record_evaluation(run: Run, evaluation: Evaluation) -> None:
     """Record all metrics of a set, averaged and of each class, and what set it is."""
     name = evaluation.dataset
     run.dataset(name, evaluation.content_digest, use="evaluation")
-    run.metrics({f"{name}/count/{what}": count for what, count in evaluation.counts.items()})
+    run.metrics({f"{name}/count/{what}": float(count) for what, count in evaluation.counts.items()})
     run.metrics(dict(_numbers(name, evaluation.rows)))
     for category, rows in evaluation.categories.items():
         run.metrics(dict(_numbers(f"{name}/{category}", rows)))
@@ -119,7 +119,7 @@ def record_tables(run: Run, table: str, as_json: str, *, failed: int) -> None:
     """Keep the whole table, and how many sets are not in it because they could not be used."""
     run.text(table, "tables/evaluation.md")
     run.text(as_json, "tables/evaluation.json")
-    run.metrics({"failed sets": failed})
+    run.metrics({"failed sets": float(failed)})
 
 
 def _numbers(place: str, rows: Iterable[Row]) -> Iterator[tuple[str, float]]:
