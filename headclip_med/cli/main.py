@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 
 import headclip_med
-from headclip_med.cli import datasets, demo, evaluate, experiment, screen, train, weights
+from headclip_med.cli import bundle, datasets, demo, evaluate, experiment, screen, train, weights
 from headclip_med.errors import HeadClipError, InvalidSettings
 
-COMMANDS = (demo, screen, train, evaluate, experiment, datasets, weights)
+COMMANDS = (demo, screen, train, evaluate, experiment, datasets, weights, bundle)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
