@@ -1,15 +1,19 @@
 """How far the two protocols lie apart when the same ranking comes on different scales.
 
-python benchmarks/protocols.py
+python benchmarks/protocols.py [--answers STORE/SET/MODEL]
 
-One set of smooth maps is shown as it is and through p = sigmoid(k (z - c)), as a softmax over two
-prompts would, in float32: the order of the pixels stays, except where float32 runs out of values.
+One set of maps z is shown as it is and through p = sigmoid(k (z - c)), as a softmax over two
+prompts at another temperature would, in float32: the order of the pixels stays, except where
+float32 runs out of values. The maps are smooth noise, raised where a pixel is abnormal; or what a
+model answered, as 'headclip evaluate --store' keeps it, its margins less their mean, over their
+deviation.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -36,12 +40,19 @@ def draw(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return maps / maps.std() + 2.0 * masks, masks
 
 
+def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Margins of a model, of mean 0 and deviation 1, and the masks of the set."""
+    margins = np.load(folder / "margins.npy").astype(np.float64)
+    return (margins - margins.mean()) / margins.std(), np.load(folder.parent / "truth/masks.npy")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--maps", type=int, default=40)
     parser.add_argument("--size", type=int, default=256, help="rows and columns, in pixels")
+    parser.add_argument("--answers", type=Path, help="of a model, in a store")
     given = parser.parse_args()
-    margins, masks = draw(given.maps, given.size)
+    margins, masks = read(given.answers) if given.answers else draw(given.maps, given.size)
     headings = [f"{name} exact" for name in EXACT] + [f"{name} paper" for name in PAPER]
     lines = [f"| scores | {' | '.join(headings)} |", f"|---|{'---|' * len(headings)}"]
     for scale in SCALES:

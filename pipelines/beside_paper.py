@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headclip_med.datasets import KNOWN_SETS
@@ -15,6 +15,8 @@ from headclip_med.pipelines.evaluation import Evaluation, Row
 from headclip_med.write.tables import Line, Number, Table
 
 OTHER_IMAGES = "not the paper's images"
+
+PAPER_BACKBONE = "ViT-L-14-336"
 
 _SETS_TABLES = (1, 2, 3)
 """Of the paper; they print the averages of whole sets."""
@@ -35,6 +37,7 @@ class _Ours:
     exact: dict[str, float]
     paper: dict[str, float]
     differs: str
+    backbone: str
 
 
 def beside_paper(evaluations: Sequence[Evaluation]) -> tuple[Table, ...]:
@@ -60,8 +63,9 @@ def beside_paper(evaluations: Sequence[Evaluation]) -> tuple[Table, ...]:
         lines += _averages(ours, level, metrics)
         if lines:
             title = f"Beside the paper: {called}"
+            notes = (*_NOTES, *_backbones(ours))
             found.append(
-                Table(f"paper-{called}", title, ("set", "method"), metrics, tuple(lines), _NOTES)
+                Table(f"paper-{called}", title, ("set", "method"), metrics, tuple(lines), notes)
             )
     return tuple(found)
 
@@ -75,7 +79,7 @@ _NOTES = (
 
 def _ours(evaluation: Evaluation, level: Level) -> Iterator[_Ours]:
     called, metrics = _LEVELS[level]
-    for title, rows in _methods(evaluation):
+    for title, rows, model in _methods(evaluation):
         by: dict[Protocol, dict[str, float]] = {"exact": {}, "paper": {}}
         for row in rows:
             if row.level == called:
@@ -91,19 +95,37 @@ def _ours(evaluation: Evaluation, level: Level) -> Iterator[_Ours]:
                 exact=by["exact"],
                 paper=by["paper"],
                 differs=_difference(evaluation),
+                backbone=_backbone(model),
             )
 
 
-def _methods(evaluation: Evaluation) -> Iterator[tuple[str, list[Row]]]:
-    """Give the rows of each method: its map, and the image score that it is used with."""
+def _methods(evaluation: Evaluation) -> Iterator[tuple[str, list[Row], object]]:
+    """Give each method's rows (its map, the image score it is used with) and its description."""
     method = evaluation.model.get("method")
     if isinstance(method, str):
         if method in METHODS:
-            yield METHODS[method].title, own_rows(evaluation)
+            yield METHODS[method].title, own_rows(evaluation), evaluation.model
         return
-    for name in evaluation.model:  # of several methods side by side, each row is its own
+    # Of several methods side by side each row is its own.
+    for name, model in evaluation.model.items():
         title = METHODS[name].title if name in METHODS else name
-        yield title, [row for row in evaluation.rows if row.judge == title]
+        yield title, [row for row in evaluation.rows if row.judge == title], model
+
+
+def _backbone(model: object) -> str:
+    backbone = model.get("backbone") if isinstance(model, Mapping) else None
+    return str(backbone.get("name", "")) if isinstance(backbone, Mapping) else ""
+
+
+def _backbones(ours: Sequence[_Ours]) -> Iterator[str]:
+    """Say where ours rest on other features than the paper's."""
+    named = {one.backbone for one in ours if one.backbone}
+    others = sorted(name for name in named if not name.startswith(PAPER_BACKBONE))
+    if others:
+        yield (
+            f"Ours are on {', '.join(others)}, the paper's on {PAPER_BACKBONE}: differences are "
+            "those of the backbone first of all."
+        )
 
 
 def _difference(evaluation: Evaluation) -> str:

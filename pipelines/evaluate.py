@@ -59,7 +59,7 @@ def evaluate_dataset(  # noqa: PLR0913 - all but the first two are optional and 
         and the joint score where it has both classes; the same for the trivial baselines.
 
     Raises:
-        InvalidSettings: ``limit`` or ``batch_size`` is below 1, or a protocol is unknown.
+        InvalidSettings: ``limit`` or ``batch_size`` is below 1.
         UnreadableInput: A file of the set cannot be used.
         OutOfMemory: A batch does not fit the device.
     """
@@ -111,7 +111,7 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
         What ``evaluate_dataset`` gives for each, in their order.
 
     Raises:
-        InvalidSettings: ``limit`` or ``batch_size`` is below 1, or a protocol is unknown.
+        InvalidSettings: ``limit`` or ``batch_size`` is below 1.
         UnreadableInput: A file of the set cannot be used.
         OutOfMemory: A batch does not fit the device.
     """

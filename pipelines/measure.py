@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Bool, Float
 
 from headclip_med.metrics import PixelDraws, PixelMetrics, Pooled, Protocol, image_metrics
-from headclip_med.metrics.pooled import require_protocol
 from headclip_med.models.similarity import smooth_margin_and_map
 from headclip_med.pipelines import evaluation
 from headclip_med.pipelines.answers import Answers
@@ -100,13 +99,10 @@ def measure(
         scores: How margins become maps and scores.
         protocols: By which pixels are measured; the published code is exact for images.
         intervals: Whether to bootstrap (by ``exact`` only), which takes a second pass.
-
-    Raises:
-        InvalidSettings: A protocol is unknown.
     """
     found = {}
     for category, part in answers.parts().items():
-        one = _Category.of(answers, part, protocols, intervals=intervals)
+        one = _Category(answers, part, tuple(dict.fromkeys(protocols)), intervals)
         read = partial(_smoothed, answers, scores)
         measured, local = one.pixels(read, scores.top_percent)
         kinds = _kinds(answers.global_scores[part], local, scores)
@@ -134,7 +130,7 @@ def measure_trivial(
     """
     found: dict[str, dict[str, dict[Key, Sampled]]] = {name: {} for name in BASELINES}
     for category, part in answers.parts().items():
-        one = _Category.of(answers, part, protocols, intervals=intervals)
+        one = _Category(answers, part, tuple(dict.fromkeys(protocols)), intervals)
         for name, maps_of in BASELINES.items():
             measured, local = one.pixels(partial(_trivial, answers, maps_of), top_percent)
             found[name][category] = measured | one.images({"local": local})
@@ -187,14 +183,6 @@ class _Category:
     part: slice
     protocols: tuple[Protocol, ...]
     intervals: bool
-
-    @classmethod
-    def of(
-        cls, answers: Answers, part: slice, protocols: Sequence[Protocol], *, intervals: bool
-    ) -> _Category:
-        for protocol in protocols:
-            require_protocol(protocol)
-        return cls(answers, part, tuple(dict.fromkeys(protocols)), intervals)
 
     def pixels(
         self, read: Callable[[slice], _Batch], top_percent: float

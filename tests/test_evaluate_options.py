@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 from PIL import Image
 
@@ -20,13 +21,19 @@ from headclip_med.paper import paper_values
 from headclip_med.pipelines import evaluation
 from headclip_med.pipelines.beside_paper import OTHER_IMAGES, beside_paper
 from headclip_med.pipelines.evaluation import Estimate, Evaluation, Row, to_csv
+from tests import tiny
 
 SIDE = 16
 METRICS = ("AUROC", "AUPRO", "AP", "F1-max", "IoU-max", "mAD")
 
 
 @pytest.fixture(autouse=True)
-def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let open_clip's registry hold the tiny model, and intervals rest on few draws."""
+    look_up = open_clip.get_model_config
+    monkeypatch.setattr(
+        open_clip, "get_model_config", lambda n: tiny.CONFIG if n == "tiny" else look_up(n)
+    )
     monkeypatch.setattr(evaluation, "IMAGE_REPEATS", 10)
     monkeypatch.setattr(evaluation, "PIXEL_REPEATS", 4)
 
@@ -145,8 +152,9 @@ def evaluated(
     rows = [row("pixels", "map", protocol, shift) for protocol, shift in pixels]
     for kind, shift in (("global", 0.3), ("joint", 0.0)):
         rows += [row("images", kind, protocol, shift) for protocol in ("exact", "paper")]
+    model = {"method": method, "backbone": {"name": "ViT-L-14-336"}}
     return Evaluation(
-        dataset, {"normal": normal, "abnormal": abnormal}, 112, None, {"method": method},
+        dataset, {"normal": normal, "abnormal": abnormal}, 112, None, model,
         {"scores": {"image_score": "joint"}}, tuple(rows),
     )  # fmt: skip
 
@@ -193,6 +201,15 @@ def test_other_images_are_marked() -> None:
     assert {number.differs for number in images.lines[0].numbers if number} == {OTHER_IMAGES}
 
 
+def test_another_backbone_than_the_paper_s_is_said() -> None:
+    own = evaluated("HeadCT", "headclip")
+    (images,) = beside_paper([own])
+    assert not any("backbone" in note for note in images.notes)
+    small = replace(own, model={"method": "headclip", "backbone": {"name": "headclip-mini"}})
+    (images,) = beside_paper([own, small])
+    assert any("Ours are on headclip-mini, the paper's on ViT-L-14-336" in n for n in images.notes)
+
+
 def test_what_the_paper_does_not_have_is_no_table() -> None:
     assert beside_paper([replace(evaluated("HeadCT", "headclip"), dataset="mine")]) == ()
     models: Mapping[str, object] = {"headclip": {"method": "headclip"}}
@@ -211,10 +228,12 @@ def test_methods_side_by_side_are_found_by_their_titles() -> None:
 
 
 def test_csv_has_every_metric_of_every_category() -> None:
-    row = Row("pixels", "model", "map", {"AP": Estimate(math.nan), "AUROC": Estimate(0.75, 0.5, 1)})
+    row = Row(
+        "pixels", "model", "map", {"AP": Estimate(math.nan), "AUROC": Estimate(0.75, 0.5, 1.0)}
+    )
     found = Evaluation("=s", {}, 8, None, {}, {}, (row,), categories={"screw": (row,)})
     lines = to_csv([found]).splitlines()
     assert lines[0] == "dataset,category,level,judge,score,protocol,metric,value,low,high"
     assert lines[1] == "'=s,,pixels,model,map,exact,AP,,,"
-    assert lines[4] == "'=s,screw,pixels,model,map,exact,AUROC,0.75,0.5,1"
+    assert lines[4] == "'=s,screw,pixels,model,map,exact,AUROC,0.75,0.5,1.0"
     assert len(lines) == 5

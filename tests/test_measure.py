@@ -12,7 +12,6 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from headclip_med.errors import InvalidSettings
 from headclip_med.metrics import Protocol, image_metrics, pixel_metrics
 from headclip_med.models.similarity import smooth
 from headclip_med.pipelines import evaluation
@@ -206,14 +205,6 @@ def test_a_category_of_one_class_has_no_image_metrics_and_undefined_pixels() -> 
     assert found.keys == (("pixels", "map", "exact"),)
     assert math.isnan(found.metrics("pixels", "map")["AUPRO"])
     assert not found.estimates("pixels", "map")["AP"].has_interval
-
-
-@pytest.mark.parametrize("has_masks", [True, False])
-def test_an_unknown_protocol_is_refused(has_masks: bool) -> None:
-    margins, masks = noisy()
-    made = answers(margins, masks if has_masks else None, labels=[0, 1] * 3)
-    with pytest.raises(InvalidSettings, match="protocol published is unknown"):
-        measure(made, NO_BLUR, protocols=("published",))  # type: ignore[arg-type]
 
 
 def test_batches_do_not_change_anything(monkeypatch: pytest.MonkeyPatch) -> None:
