@@ -304,14 +304,14 @@ def main() -> None:
     runs: dict[str, Callable[[], Clock]] = {
         "kept; fp32": lambda: ours(given, backbone, kept=True, precision="fp32"),
         "kept; bf16": lambda: ours(given, backbone, kept=True, precision="bf16"),
-        "every epoch; fp32": lambda: ours(given, backbone, kept=False, precision="fp32"),
-        "every epoch; bf16": lambda: ours(given, backbone, kept=False, precision="bf16"),
         "published; fp32": lambda: learn_as_published(
             given, backbone, given.published_epochs, without_graph
         ),
         "published, every gradient; fp32": lambda: learn_as_published(
             given, backbone, 1, with_graph
         ),
+        "every epoch; fp32": lambda: ours(given, backbone, kept=False, precision="fp32"),
+        "every epoch; bf16": lambda: ours(given, backbone, kept=False, precision="bf16"),
     }
     for name, take in runs.items():
         sys.stderr.write(f"{name}\n")
