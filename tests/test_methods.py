@@ -240,7 +240,7 @@ def test_a_checkpoint_of_another_backbone_is_missing_and_two_of_a_kind_are_refus
 def test_moving_to_another_device_keeps_weights_shared() -> None:
     towers = tiny.backbone()
     models = [WinClip(towers), WinClip(towers, WinClipSettings(implementation="caoyunkang"))]
-    method_set._move(models, torch.device("meta"))
+    method_set.move_together(models, torch.device("meta"))
     first, second = (list(model.vision.parameters()) for model in models)
     assert all(one is other for one, other in zip(first, second, strict=True))
     assert {one.device.type for one in first} == {"meta"}

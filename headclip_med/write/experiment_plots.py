@@ -31,6 +31,8 @@ def joint_weight_figure(
         for name, values in lines.items():
             axes.plot(weights, values, marker="o", markersize=3, linewidth=1.5, label=name)
         axes.set(xlim=(0, 1), xlabel="r: weight of the global score", ylabel="mAD, %", title=title)
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -1), min(high, 101))  # a level line would get a far wider axis
         axes.grid(visible=True, color="0.9")
         for text in axes.legend(loc="best", fontsize=8).get_texts():
             text.set_parse_math(False)
