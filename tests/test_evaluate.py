@@ -181,6 +181,38 @@ def test_metrics_are_averaged_over_categories_not_pooled(tmp_path: Path) -> None
     assert found.counts == {"normal": 6, "abnormal": 6}
 
 
+def test_a_store_changes_nothing_and_is_asked_instead_of_the_model(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        category(tmp_path / "set" / name)
+    dataset, store = open_dataset(f"mvtec:{tmp_path / 'set'}"), tmp_path / "store"
+    without = evaluate_dataset(dataset, Bright(), protocols=("exact", "paper"))
+    for expected in ([4, 2, 4, 2], []):
+        model = Bright()
+        found = evaluate_dataset(
+            dataset, model, protocols=("exact", "paper"), store=store, batch_size=4
+        )
+        assert found.to_json() == without.to_json()
+        assert model.batches == expected
+
+
+def test_each_category_s_rows_are_kept_and_averaged(tmp_path: Path) -> None:
+    category(tmp_path / "a")
+    for path in category(tmp_path / "b").glob("test/*/*.png"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    found = evaluate_dataset(open_dataset(f"mvtec:{tmp_path}"), Bright(), intervals=False)
+    assert list(found.categories) == ["a", "b"]
+    aurocs = [
+        next(r for r in rows if r.level == "pixels").metrics["AUROC"].value
+        for rows in found.categories.values()
+    ]
+    assert aurocs == [1, 0]
+    assert value(found, "pixels", "model", "map") == 0.5
+    assert not row(found, "pixels", "model", "map").metrics["AUROC"].has_interval
+    assert found.settings["intervals"] is False
+    single = evaluate_dataset(open_dataset(f"mvtec:{tmp_path / 'a'}"), Bright(), intervals=False)
+    assert single.categories == {}
+
+
 def test_training_images_are_left_out(tmp_path: Path) -> None:
     picture(category(tmp_path) / "train/good/9.png")
     found = evaluate_dataset(open_dataset(f"mvtec:{tmp_path}"), Bright())

@@ -14,9 +14,10 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.models import headclip
 from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.models.headclip import HeadClip, local_layers
-from headclip_med.models.similarity import anomaly_map, similarity_logits, smooth, unit
+from headclip_med.models.similarity import similarity_logits, smooth, unit
 from headclip_med.settings import HeadClipSettings, ScoreSettings
 from tests import tiny
+from tests.equations import anomaly_map
 
 # --- Equations by hand ---
 

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from headclip_med.models.clip import Backbone
 from headclip_med.models.headclip import HeadClip
-from headclip_med.models.similarity import anomaly_map, similarity_logits, smooth, unit, upsample
+from headclip_med.models.similarity import similarity_logits, smooth, unit, upsample
 from headclip_med.models.text import end_indices
 from headclip_med.training.losses import dice_loss, focal_loss, headclip_loss
 from headclip_med.transforms.scores import joint_score, local_score
 from tests import oracle
+from tests.equations import anomaly_map
 
 FEATURES = {"atol": 1e-5, "rtol": 1e-5}
 PROBABILITIES = {"atol": 5e-6, "rtol": 0.0}
