@@ -86,6 +86,9 @@ class HeadClipSettings:
     AnomalyCLIP and AdaCLIP do), and the backbone's own size otherwise."""
     position_interpolation: Literal["bilinear", "bicubic", "bicubic-antialias"] = "bilinear"
     """How positions are stretched to that size."""
+    mirrored: bool = False
+    """Whether a model in use averages what it says of an image and of its mirror image, at twice
+    the cost; training is the same."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from headclip_med.models import headclip
 from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.models.headclip import HeadClip, local_layers
 from headclip_med.models.similarity import similarity_logits, smooth, unit
+from headclip_med.models.trunk import predict_together
 from headclip_med.settings import HeadClipSettings, ScoreSettings
 from tests import tiny
 from tests.equations import anomaly_map
@@ -282,6 +284,20 @@ def test_a_batch_is_judged_image_by_image() -> None:
         torch.testing.assert_close(
             alone.global_score[0], whole.global_score[number], atol=1e-6, rtol=1e-5
         )
+
+
+def test_a_mirrored_model_averages_what_it_says_of_an_image_and_its_mirror_image() -> None:
+    plain, images = tiny.model(), tiny.images(3)
+    seen, mirrored = plain.fold().predict(images), plain.fold().predict(images.flip(-1))
+    twice = tiny.model(replace(plain.settings, mirrored=True)).fold()
+    found = twice.predict(images)
+    expected = (seen.map + mirrored.map.flip(-1)) / 2
+    torch.testing.assert_close(found.map, expected, atol=1e-6, rtol=1e-5)
+    expected = (seen.global_score + mirrored.global_score) / 2
+    torch.testing.assert_close(found.global_score, expected, atol=1e-6, rtol=1e-5)
+    together = predict_together([plain.fold(), twice], images)
+    torch.testing.assert_close(together[0].map, seen.map, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(together[1].map, found.map, atol=1e-6, rtol=1e-5)
 
 
 def test_bfloat16_stays_near_float32() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from headclip_med.models.clip import Backbone
 from headclip_med.models.judging import JudgingModel, Use
-from headclip_med.models.similarity import patch_margin, similarity_logits, unit
+from headclip_med.models.similarity import averaged_margin, patch_margin, similarity_logits, unit
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.models.vision import BlockOutput, VisionTower
 from headclip_med.prediction import Prediction
@@ -61,6 +62,17 @@ class FoldedHeadClip(JudgingModel):
         """Start reading a pass over prepared images."""
         return _FoldedReader(self, images)
 
+    def trunk_key(self, height: int, width: int) -> Hashable:
+        """Tell passes apart: one that sees mirror images serves no other model."""
+        return super().trunk_key(height, width), self.settings.mirrored
+
+    def prepare(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "seen 3 height width"]:
+        """Move and normalise images; their mirror images follow where the settings want them."""
+        prepared = super().prepare(images)
+        return torch.cat([prepared, prepared.flip(-1)]) if self.settings.mirrored else prepared
+
     def weight_of(self, layer: int) -> Float[Tensor, "channels merged"]:
         """Give a local layer's output projection, its head weights multiplied in."""
         folded: Tensor = self.get_buffer("_weights")[self.local_layers.index(layer)]
@@ -88,7 +100,11 @@ class FoldedHeadClip(JudgingModel):
         grid = patches.transpose(1, 2).reshape(-1, 2, height // patch, width // patch)
         whole = project_class_token(self.vision, token, norm=self.settings.class_token_norm)
         score = similarity_logits(unit(whole), text, temperature).softmax(dim=-1)[:, 1]
-        return self.smoothed(patch_margin(grid, height, width), score)
+        margin = patch_margin(grid, height, width)
+        if self.settings.mirrored:
+            seen, mirrored = margin.chunk(2)
+            margin, score = averaged_margin(seen, mirrored.flip(-1)), sum(score.chunk(2)) / 2
+        return self.smoothed(margin, score)
 
 
 class _FoldedReader:

@@ -90,6 +90,14 @@ def stretched_margin(
     return log_odds(abnormal, normal)
 
 
+def averaged_margin(
+    first: Float[Tensor, "batch height width"], second: Float[Tensor, "batch height width"]
+) -> Float[Tensor, "batch height width"]:
+    """Give the log-odds of the mean of two maps that are given by their log-odds."""
+    pair = in_double(torch.stack([first, second]))
+    return log_odds(pair.sigmoid().mean(dim=0), (-pair).sigmoid().mean(dim=0))
+
+
 def smooth_margin(
     margin: Float[Tensor, "batch height width"], sigma_px: float
 ) -> Float[Tensor, "batch height width"]:
