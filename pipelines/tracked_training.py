@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import numpy as np
 from torch.utils.data import Dataset as TorchDataset
@@ -114,15 +113,15 @@ def _named(before: str, loss: float, terms: Mapping[str, float]) -> dict[str, fl
 
 
 def _record_samples(run: Run, model: AnomalyModel, examples: TorchDataset[Example]) -> None:
-    """Draw the first abnormal image in each of equal parts of the data."""
-    count = len(examples)  # type: ignore[arg-type]
-    edges = np.linspace(0, count, SAMPLES + 1).round().astype(int)
-    for number, (start, stop) in enumerate(pairwise(edges), start=1):
-        for index in range(int(start), int(stop)):
+    """Draw the next abnormal image after each of evenly spread places in the data."""
+    count, drawn, after = len(examples), 0, 0  # type: ignore[arg-type]
+    for start in np.linspace(0, count, SAMPLES, endpoint=False).astype(int):
+        for index in range(max(int(start), after), count):
             example = examples[index]
             if example.label == 1:
                 found = model.predict(example.image[None]).map[0].cpu().numpy()
                 picture = example.image.permute(1, 2, 0).numpy()
                 row = draw_sample(picture, found, example.mask.numpy() > 0)
-                run.image(row, f"samples/{number}.png")
+                drawn, after = drawn + 1, index + 1
+                run.image(row, f"samples/{drawn}.png")
                 break

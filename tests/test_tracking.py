@@ -299,6 +299,16 @@ def test_a_deleted_experiment_says_so(tracker: TrackingOptions, client: MlflowCl
         pass
 
 
+def test_an_experiment_that_was_begun_at_a_server_needs_it(
+    tracker: TrackingOptions, client: MlflowClient
+) -> None:
+    client.create_experiment("served", artifact_location="mlflow-artifacts:/99")
+    begun = track("served", options=tracker)
+    with pytest.raises(UnusableTracker, match="begun at a server"), begun:
+        pass
+    assert runs_of(client, "served") == []
+
+
 def test_a_database_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     options = TrackingOptions(uri=f"sqlite:///{tmp_path}/file/runs.db")
@@ -570,7 +580,8 @@ def test_a_training_is_recorded_and_registered(
     assert run.data.tags["dataset.mvtec"] == checkpoint.training["data"]["digest"]
     root = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     files = {path.relative_to(root).as_posix() for path in root.rglob("*.*")}
-    assert {"checkpoint/headclip.safetensors", "head_weights.png", "samples/1.png"} <= files
+    samples = {f"samples/{number}.png" for number in (1, 2, 3, 4)}
+    assert {"checkpoint/headclip.safetensors", "head_weights.png", *samples} <= files
     version = client.get_model_version("nut", "1")
     assert version.run_id == run.info.run_id
     assert version.tags["method"] == "headclip"
