@@ -1,0 +1,161 @@
+"""The bundle's commands as they stand in its README, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headclip_med.cli.main import main
+from headclip_med.pipelines.bundle.folder import BUNDLE, CONFIGS, write_bundle
+from headclip_med.pipelines.bundle.metadata import metadata_problems
+from headclip_med.pipelines.bundle.verify import verify_bundle, write_tiny_set
+from tests.phantoms import write_phantom
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("copy") / "headclip_lesion_segmentation")
+
+
+def monai(cwd: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> tuple[int, str]:
+    """Run ``python -m monai.bundle`` elsewhere than in the bundle: exit code and what it said."""
+    start = launcher or (sys.executable, "-m")
+    done = subprocess.run(
+        [*start, "monai.bundle", *arguments], cwd=cwd, capture_output=True, text=True,
+        check=False, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_metadata_is_as_monai_wants_it() -> None:
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    assert metadata_problems(metadata) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"version": "9.9.9"}, "changelog"),
+        ({"task": None}, "task is missing"),
+        ({"monai_version": "newest"}, "monai_version"),
+        ({"network_data_format": {"inputs": {}}}, "no inputs"),
+        ({"network_data_format": {"inputs": {"image": {"spatial_shape": ["x"]}}}}, "cannot be x"),
+    ],
+)
+def test_wrong_metadata_is_told(change: dict[str, object], problem: str) -> None:
+    metadata = {**json.loads((CONFIGS / "metadata.json").read_text()), **change}
+    metadata = {key: value for key, value in metadata.items() if value is not None}
+    assert problem in " ".join(metadata_problems(metadata))
+
+
+def test_a_copy_has_all_parts_and_is_never_written_over(bundle: Path) -> None:
+    for path in BUNDLE.rglob("*.json"):
+        assert (bundle / path.relative_to(BUNDLE)).read_bytes() == path.read_bytes()
+    assert (bundle / "models/model.pt").stat().st_size < 25_000_000
+    before = sorted(bundle.rglob("*"))
+    assert main(["bundle", "init", str(bundle)]) == 2
+    assert sorted(bundle.rglob("*")) == before
+
+
+def test_a_damaged_bundle_fails_with_what_to_do(bundle: Path, tmp_path: Path) -> None:
+    copy = write_bundle(tmp_path / "b")
+    (copy / "LICENSE").unlink()
+    (copy / "models/model.pt").write_bytes(b"no weights")
+    checks = {}
+    for check in verify_bundle(copy):
+        checks[check.name] = check
+        if check.name == "weights, tensors only":
+            break
+    assert checks["required files"].state == "failed"
+    assert "LICENSE" in checks["required files"].what_to_do
+    assert checks["metadata"].state == "ok"
+    assert checks["weights, tensors only"].state == "failed"
+
+
+@pytest.mark.slow
+def test_every_check_of_the_zoo_passes_and_nothing_is_left(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = sorted(bundle.rglob("*"))
+    states = {check.name: check.state for check in verify_bundle(bundle)}
+    assert "failed" not in states.values()
+    assert (states["export to ONNX"], states["export to TorchScript"]) == ("ok", "ok")
+    assert sorted(bundle.rglob("*")) == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".data")] == []
+
+
+@pytest.mark.slow
+def test_inference_runs_from_any_folder(bundle: Path, tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in")
+    code, said = monai(
+        tmp_path, "run", "--config_file", str(bundle / "configs/inference.json"),
+        "--dataset_dir", "in", "--output_dir", "out",
+    )  # fmt: skip
+    assert code == 0, said
+    assert len(list((tmp_path / "out").glob("*/*/heatmap.nii.gz"))) == 1
+
+
+@pytest.mark.slow
+def test_a_python_workflow_runs_too(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in")
+    code, said = monai(
+        tmp_path, "run_workflow", "--workflow_name", "headclip_med.pipelines.bundle.ScreenWorkflow",
+        "--dataset_dir", "in", "--output_dir", "out",
+    )  # fmt: skip
+    assert code == 0, said
+    assert len(list((tmp_path / "out").glob("*/*/result.json"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("--dataset_dir", "nowhere"), 1, "dataset_dir does not exist"),
+        (("--dataset_dir", "in", "--ovrlap", "0.2"), 2, "did you mean 'overlap'"),
+        (("--dataset_dir", "in", "--window", "brian"), 2, "window is not known"),
+        (("--dataset_dir", "in", "--model", "missing.safetensors"), 1, "no checkpoint"),
+    ],
+)
+def test_mistakes_end_with_a_sentence_and_an_exit_code(
+    arguments: tuple[str, ...], code: int, sentence: str, bundle: Path, tmp_path: Path
+) -> None:
+    write_phantom(tmp_path / "in")
+    config = str(bundle / "configs/inference.json")
+    found, said = monai(tmp_path, "run", "--config_file", config, *arguments)
+    assert (found, sentence in said, "Traceback" in said) == (code, True, False), said
+
+
+@pytest.mark.slow
+def test_a_batch_with_a_bad_study_ends_with_3(bundle: Path, tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in/good")
+    (tmp_path / "in/broken.nii.gz").write_bytes(b"no gzip")
+    configs = [
+        str(bundle / "configs" / name) for name in ("inference.json", "batch_inference.json")
+    ]
+    code, said = monai(
+        tmp_path, "run", "--config_file", str(configs), "--dataset_dir", "in", "--output_dir", "out"
+    )
+    assert code == 3, said
+    assert json.loads((tmp_path / "out/summary.json").read_text())["screened"] == 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(bundle: Path, tmp_path: Path) -> None:
+    write_tiny_set(tmp_path / "data")
+    configs = [str(bundle / "configs" / name) for name in ("train.json", "multi_gpu_train.json")]
+    torchrun = str(Path(sys.executable).with_name("torchrun"))
+    code, said = monai(
+        tmp_path, "run", "--config_file", str(configs), "--dataset_dir", "data",
+        "--ckpt_dir", "trained", "--output_dir", "eval", "--epochs", "1", "--batch_size", "2",
+        launcher=(torchrun, "--standalone", "--nnodes=1", "--nproc_per_node=2", "-m"),
+    )  # fmt: skip
+    assert code == 0, said
+    assert (tmp_path / "trained/headclip.safetensors").is_file()
