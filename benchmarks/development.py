@@ -28,7 +28,7 @@ from headclip_med.synthetic.development import (
 from headclip_med.volume import SliceSource, Volume
 
 SCORES = ((0.5, 3.0), (0.25, 1.0), (0.0, 0.5))
-"""r and k (in percent): the published ones, two that favour the map; the last are headclip-mini's."""
+"""r and k (in percent): the published ones, two that favour the map; headclip-mini has the last."""
 
 
 def main() -> None:

@@ -103,7 +103,8 @@ class FoldedHeadClip(JudgingModel):
         margin = patch_margin(grid, height, width)
         if self.settings.mirrored:
             seen, mirrored = margin.chunk(2)
-            margin, score = averaged_margin(seen, mirrored.flip(-1)), sum(score.chunk(2)) / 2
+            margin = averaged_margin(seen, mirrored.flip(-1))
+            score = torch.stack(score.chunk(2)).mean(dim=0)
         return self.smoothed(margin, score)
 
 

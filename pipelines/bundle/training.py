@@ -260,5 +260,5 @@ def device_of_process(device: Any) -> torch.device:
 
 def _as_handlers_expect(engine: Engine) -> None:
     """Leave the loss where MONAI's handlers look for it, and let the batch go."""
-    output: Any = engine.state.output
-    engine.state.output = [{"loss": output["loss"].item()}]
+    state: Any = engine.state
+    state.output = [{"loss": state.output["loss"].item()}]

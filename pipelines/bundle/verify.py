@@ -169,7 +169,7 @@ def _check_torchscript(folder: Path) -> None:
         )  # fmt: skip
         images = _images(3, side)
         with torch.no_grad():
-            exported = torch.jit.load(str(path))(images)
+            exported = torch.jit.load(str(path))(images)  # type: ignore[no-untyped-call]
         _require_equal(exported.numpy(), network(images).numpy())
 
 
