@@ -64,7 +64,8 @@ class FoldedHeadClip(JudgingModel):
 
     def trunk_key(self, height: int, width: int) -> Hashable:
         """Tell passes apart: one that sees mirror images serves no other model."""
-        return super().trunk_key(height, width), self.settings.mirrored
+        key = super().trunk_key(height, width)
+        return (key, "mirrored") if self.settings.mirrored else key
 
     def prepare(
         self, images: Float[Tensor, "batch 3 height width"]
