@@ -103,9 +103,10 @@ class FoldedHeadClip(JudgingModel):
         score = similarity_logits(unit(whole), text, temperature).softmax(dim=-1)[:, 1]
         margin = patch_margin(grid, height, width)
         if self.settings.mirrored:
-            seen, mirrored = margin.chunk(2)
+            # ONNX's optimiser fails at a chunk of unknown length.
+            seen, mirrored = margin.unflatten(0, (2, -1))
             margin = averaged_margin(seen, mirrored.flip(-1))
-            score = torch.stack(score.chunk(2)).mean(dim=0)
+            score = score.unflatten(0, (2, -1)).mean(dim=0)
         return self.smoothed(margin, score)
 
 
