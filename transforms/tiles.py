@@ -91,7 +91,8 @@ def map_and_score(
         The map, and as a constant second channel the global score: inferers blend images only. On
         the model's device.
     """
-    rows, columns = images.shape[-2:]
+    # Sides are tensors while a graph is traced.
+    rows, columns = (int(side) for side in images.shape[-2:])
     prediction = model.predict(resize_images(images, size_px))
     found = resize_maps(prediction.map.float(), rows, columns)
     return torch.stack([found, prediction.global_score[:, None, None].expand_as(found)], dim=1)

@@ -104,9 +104,9 @@ class FoldedHeadClip(JudgingModel):
         margin = patch_margin(grid, height, width)
         if self.settings.mirrored:
             # ONNX's optimiser fails at a chunk of unknown length.
-            seen, mirrored = margin.unflatten(0, (2, -1))
+            seen, mirrored = margin.reshape(2, -1, *margin.shape[-2:])
             margin = averaged_margin(seen, mirrored.flip(-1))
-            score = score.unflatten(0, (2, -1)).mean(dim=0)
+            score = score.reshape(2, -1).mean(dim=0)
         return self.smoothed(margin, score)
 
 
@@ -115,7 +115,7 @@ class _FoldedReader:
 
     def __init__(self, model: FoldedHeadClip, images: Tensor) -> None:
         self._model, self.local_layers = model, model.local_layers
-        self._size: tuple[int, int] = (images.shape[-2], images.shape[-1])
+        self._size: tuple[int, int] = (int(images.shape[-2]), int(images.shape[-1]))
         self._stream: Tensor | None = None
         self._token: Tensor | None = None
 

@@ -122,7 +122,8 @@ class VisionTower(nn.Module):
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch tokens channels"]:
         """Cut images into patches; add class token and positions (X^0 of eq. 2)."""
-        height, width = images.shape[-2:]
+        # Sides are tensors while a graph is traced.
+        height, width = (int(side) for side in images.shape[-2:])
         if height % self.patch_px or width % self.patch_px:
             raise InvalidSettings(
                 f"Images of {height} x {width} px cannot be cut into patches of "
