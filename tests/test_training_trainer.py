@@ -263,14 +263,18 @@ ENDLESS = """
 import sys
 from dataclasses import replace
 from pathlib import Path
+import torch
 from tests.test_training_headclip import SETTINGS, trained
+torch.set_num_threads(int(sys.argv[2]))
 trained(Path(sys.argv[1]), replace(SETTINGS, epochs=1_000_000))
 """
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     folder = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(folder)])
+    # Sums follow the number of threads, which another test may have changed here.
+    threads = str(torch.get_num_threads())
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(folder), threads])
     try:
         deadline = time.monotonic() + 120
         while not (folder / STATE_FILE).exists():
