@@ -139,3 +139,12 @@ TRAINING_FREE_SCORES = ScoreSettings(image_score="global", sigma_px=0.0)
 
 METHOD_NAMES = (*PUBLISHED_MODEL, *TRAINING_FREE_MODEL)
 """All methods, HeadCLIP first."""
+
+METHOD_TITLES: Mapping[str, str] = {
+    "headclip": "HeadCLIP",
+    "anomalyclip": "AnomalyCLIP",
+    "adaclip": "AdaCLIP",
+    "winclip": "WinCLIP",
+    "anovl": "AnoVL",
+}
+"""What publications call them."""

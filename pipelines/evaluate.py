@@ -21,63 +21,6 @@ Look = Callable[[Sequence[Answers]], None]
 """Sees what models answered."""
 
 
-def evaluate_dataset(  # noqa: PLR0913 - all but the first two are optional and named
-    dataset: Dataset,
-    model: AnomalyModel,
-    *,
-    batch_size: int = 8,
-    image_size: int | None = None,
-    limit: int | None = None,
-    store: Path | None = None,
-    protocols: Sequence[Protocol] = ("exact",),
-    intervals: bool = True,
-    curves: Path | None = None,
-    look: Look = lambda answers: None,
-) -> Evaluation:
-    """Judge the test images of a set and compare with the truth.
-
-    Images are resized to the model's square input (bicubic, antialiased), masks with them
-    (bilinear, cut at one half), and pixels are compared there. Metrics are computed for each
-    category and averaged. A model whose sentences name what is looked at is told the category.
-
-    Args:
-        dataset: Its ``test`` split is used.
-        model: What is evaluated; its ``scores`` say how maps become scores.
-        batch_size: Images per forward pass.
-        image_size: Rows and columns of the model's input, in pixels; the model's own by default.
-        limit: At most this many images of each category, evenly spread over its list.
-        store: Where answers are kept and looked up; see ``ask_models``. Without it a category's
-            margins are held in memory.
-        protocols: By which pixels are measured; see ``headclip_med.metrics``.
-        intervals: Whether the exact metrics are bootstrapped, over images, or over volumes where
-            images are slices of them; see ``measure`` for what that takes.
-        curves: A folder for pictures of ROC, precision-recall and per-region-overlap curves.
-        look: Called with the answers to each part of the set, while they are there.
-
-    Returns:
-        Pixel metrics of the maps where the set has masks; image metrics of the global, the local
-        and the joint score where it has both classes; the same for the trivial baselines.
-
-    Raises:
-        InvalidSettings: ``limit`` or ``batch_size`` is below 1.
-        UnreadableInput: A file of the set cannot be used.
-        OutOfMemory: A batch does not fit the device.
-    """
-    (found,) = evaluate_models(
-        dataset,
-        [model],
-        batch_size=batch_size,
-        image_size=image_size,
-        limit=limit,
-        store=store,
-        protocols=protocols,
-        intervals=intervals,
-        curves=curves,
-        look=look,
-    )
-    return found
-
-
 def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and named
     dataset: Dataset,
     models: Sequence[AnomalyModel],
@@ -91,24 +34,33 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
     curves: Path | None = None,
     look: Look = lambda answers: None,
 ) -> list[Evaluation]:
-    """Evaluate several models, reading every image once.
+    """Judge the test images of a set with several models, and compare with the truth.
 
-    Models on the same backbone that see it alike share its passes (``predict_together``).
+    Images are resized to a model's square input (bicubic, antialiased), masks with them
+    (bilinear, cut at one half), and pixels are compared there. Metrics are computed for each
+    category and averaged. A model whose sentences name what is looked at is told the category.
+    Every image is read once, and models on the same backbone that see it alike share its passes
+    (``predict_together``).
 
     Args:
         dataset: Its ``test`` split is used.
-        models: What is evaluated; as for ``evaluate_dataset``, as are the options.
+        models: What is evaluated; their ``scores`` say how maps become scores.
         batch_size: Images per forward pass.
-        image_size: Rows and columns of all models' input; each one's own by default.
-        limit: At most this many images of each category.
-        store: Where answers are kept and looked up.
-        protocols: By which pixels are measured.
-        intervals: Whether the exact metrics are bootstrapped.
-        curves: A folder for pictures of curves, each with a line for each model.
+        image_size: Rows and columns of all models' input, in pixels; each one's own by default.
+        limit: At most this many images of each category, evenly spread over its list.
+        store: Where answers are kept and looked up; see ``ask_models``. Without it a category's
+            margins are held in memory.
+        protocols: By which pixels are measured; see ``headclip_med.metrics``.
+        intervals: Whether the exact metrics are bootstrapped, over images, or over volumes where
+            images are slices of them; see ``measure`` for what that takes.
+        curves: A folder for pictures of ROC, precision-recall and per-region-overlap curves, each
+            with a line for each model.
         look: Called with all models' answers to each part of the set, while they are there.
 
     Returns:
-        What ``evaluate_dataset`` gives for each, in their order.
+        For each model, in their order: pixel metrics of the maps where the set has masks; image
+        metrics of the global, the local and the joint score where it has both classes; the same
+        for the trivial baselines.
 
     Raises:
         InvalidSettings: ``limit`` or ``batch_size`` is below 1.

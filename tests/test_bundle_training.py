@@ -20,8 +20,8 @@ from headclip_med.models.loading import load_model
 from headclip_med.pipelines.bundle import unique_run_name
 from headclip_med.pipelines.bundle.folder import CONFIGS
 from headclip_med.pipelines.bundle.verify import write_tiny_set
-from headclip_med.pipelines.evaluate import evaluate_dataset
 from headclip_med.training.handlers import LossHistory
+from tests.evaluating import evaluate_dataset
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:parsing config_file"),

@@ -20,12 +20,12 @@ from headclip_med.metrics import image_metrics
 from headclip_med.models.similarity import log_odds
 from headclip_med.pipelines import evaluation
 from headclip_med.pipelines.acceptance import LEAST_LESION_PX, evaluate_acceptance, to_volume
-from headclip_med.pipelines.evaluate import evaluate_dataset
 from headclip_med.pipelines.evaluation import Estimate, Evaluation, Row, Sampled, average
 from headclip_med.pipelines.trivial import centre_maps, median_maps
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings, ScreenSettings
 from headclip_med.synthetic.acceptance import Phantom
+from tests.evaluating import evaluate_dataset
 
 SIDE = 16
 

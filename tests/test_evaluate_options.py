@@ -237,3 +237,21 @@ def test_csv_has_every_metric_of_every_category() -> None:
     assert lines[1] == "'=s,,pixels,model,map,exact,AP,,,"
     assert lines[4] == "'=s,screw,pixels,model,map,exact,AUROC,0.75,0.5,1.0"
     assert len(lines) == 5
+
+
+@pytest.mark.parametrize("option", [["--metrics", "both"], ["--store", "kept"], ["--curves", "c"]])
+def test_phantoms_are_refused_with_what_they_cannot_have(
+    option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--acceptance", "--no-tracking", *option]) == 2
+    assert "--acceptance" in capsys.readouterr().err
+
+
+def test_nothing_that_could_be_evaluated_is_an_error_without_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "table.md"
+    missing = f"mvtec:{tmp_path / 'none'}"
+    assert main(["evaluate", missing, "--no-tracking", "--out", str(out)]) == 1
+    assert "None of the sets" in capsys.readouterr().err
+    assert not out.exists()

@@ -29,7 +29,7 @@ from headclip_med.models.trained import TRAINED
 from headclip_med.models.winclip import WinClip
 from headclip_med.pipelines import evaluation
 from headclip_med.pipelines.comparison import side_by_side
-from headclip_med.pipelines.evaluate import evaluate_dataset, evaluate_models
+from headclip_med.pipelines.evaluate import evaluate_models
 from headclip_med.pipelines.evaluation import to_markdown
 from headclip_med.pipelines.screen import screen
 from headclip_med.pipelines.subjects import ORGANS, subject_of_category, subject_of_volume
@@ -44,6 +44,7 @@ from headclip_med.settings_training_free import (
 from headclip_med.volume import SliceSource, Volume
 from tests import tiny
 from tests.bright import BrightModel
+from tests.evaluating import evaluate_dataset
 from tests.phantoms import make_grid, make_voxels
 
 

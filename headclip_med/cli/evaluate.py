@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from headclip_med.cli.models import ALL, add_model, methods_from, model_from
 from headclip_med.cli.protocols import add_protocol, protocol_sets
 from headclip_med.cli.tracking import add_tracking, show_run, tracking_from
-from headclip_med.errors import HeadClipError, InvalidSettings
+from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
 from headclip_med.tracking import Run, track
 
 if TYPE_CHECKING:
@@ -90,6 +90,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise InvalidSettings("Nothing to evaluate on: name a set, --data-root or --acceptance.")
     if arguments.checkpoint and arguments.method != ALL:
         raise InvalidSettings("--checkpoint goes with --method all; name one as --model instead.")
+    more = arguments.store or arguments.curves or arguments.metrics != "exact"
+    if arguments.acceptance and more:
+        raise InvalidSettings(
+            "--acceptance is measured by --metrics exact, and keeps no --store and draws no "
+            "--curves; leave them out, or evaluate the sets alone."
+        )
     if arguments.out and arguments.out.suffix not in FORMS:
         raise InvalidSettings(f"--out names a file that ends in {', '.join(FORMS)}.")
     options = tracking_from(arguments)
@@ -102,6 +108,12 @@ def run(arguments: argparse.Namespace) -> int:
     with track("evaluate", options=options, parameters=_parameters(arguments)) as tracked:
         with runs_of_methods(tracked, loaded.models) as runs:
             evaluations, failed = _evaluate(specs, loaded, arguments, runs)
+        if not evaluations:
+            raise UnreadableInput(
+                "None of the sets could be evaluated, so there is no table; the reasons stand "
+                "above.",
+                code="none-evaluated",
+            )
         if tracked.is_recording:
             table, as_json = (_text(evaluations, form, arguments) for form in (".md", ".json"))
             record_tables(tracked, table, as_json, failed=failed)
@@ -113,9 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         content = _text(evaluations, arguments.out.suffix, arguments)
         write_file(arguments.out, content.encode())
     print(_text(evaluations, ".json" if arguments.json else ".md", arguments))
-    if not failed:
-        return 0
-    return 3 if evaluations else 1
+    return 3 if failed else 0
 
 
 def _evaluate(

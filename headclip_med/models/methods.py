@@ -19,6 +19,7 @@ from headclip_med.models.judging import JudgingModel
 from headclip_med.models.winclip import WinClip
 from headclip_med.settings_training_free import (
     METHOD_NAMES,
+    METHOD_TITLES,
     AnoVlSettings,
     TrainingFreeSettings,
     WinClipSettings,
@@ -62,32 +63,32 @@ def _anovl(backbone: Backbone, settings: TrainingFreeSettings | None) -> AnoVl:
 
 METHODS: Mapping[str, Method] = {
     "headclip": Method(
-        "HeadCLIP",
+        METHOD_TITLES["headclip"],
         "Domain Adaptation of Attention Heads for Zero-shot Anomaly Detection",
         "learned sentences and deep text tokens; learned weights of value-value heads",
         fresh=lambda backbone, seed: HeadClip(backbone, seed=seed).fold(),
     ),
     "anomalyclip": Method(
-        "AnomalyCLIP",
+        METHOD_TITLES["anomalyclip"],
         "AnomalyCLIP: Object-agnostic Prompt Learning for Zero-shot Anomaly Detection, ICLR 2024",
         "learned sentences and deep text tokens; value-value heads; four feature levels",
         fresh=lambda backbone, seed: AnomalyClip(backbone, seed=seed).fold(),
     ),
     "adaclip": Method(
-        "AdaCLIP",
+        METHOD_TITLES["adaclip"],
         "AdaCLIP: Adapting CLIP with Hybrid Learnable Prompts for Zero-Shot Anomaly Detection, "
         "ECCV 2024",
         "static and dynamic prompts in both towers; projections of four feature levels",
         fresh=lambda backbone, seed: AdaClip(backbone, seed=seed).fold(),
     ),
     "winclip": Method(
-        "WinCLIP",
+        METHOD_TITLES["winclip"],
         "WinCLIP: Zero-/Few-Shot Anomaly Classification and Segmentation, CVPR 2023",
         "nothing: an ensemble of sentences, and windows of 2 x 2 and 3 x 3 patches",
         build=_winclip,
     ),
     "anovl": Method(
-        "AnoVL",
+        METHOD_TITLES["anovl"],
         "AnoVL: Adapting Vision-Language Models for Unified Zero-shot Anomaly Localization, 2023",
         "nothing: an ensemble of sentences, value-value heads, 22 views; optionally an adapter "
         "fitted to the image at hand",

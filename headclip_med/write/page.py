@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections.abc import Sequence
 from html import escape
@@ -13,6 +12,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from headclip_med import __version__
+from headclip_med.write.frame import page_head
 from headclip_med.write.plain_text import visible
 from headclip_med.write.rows import FailedInput, SummaryRow
 
@@ -77,23 +77,8 @@ def render_page(rows: Sequence[SummaryRow], failures: Sequence[FailedInput], out
     Returns:
         The HTML. It loads nothing from anywhere and its policy forbids scripts.
     """
-    hashed = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{hashed}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     entries = "".join(_entry(rank, row, out) for rank, row in enumerate(rows, start=1))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>headclip_med screening</title>
-<style>{STYLE}</style>
-</head>
-<body>
+    return f"""{page_head("headclip_med screening", STYLE)}
 <header>
 <h1>Lesion screening</h1>
 <p class="warning"><b>Research use only.</b> Not for clinical use, not a diagnosis.

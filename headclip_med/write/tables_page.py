@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterator
 from html import escape
 
 from headclip_med import __version__
+from headclip_med.write.frame import page_head
 from headclip_med.write.plain_text import visible
 from headclip_med.write.tables import Document, Drawing, Line, Number, Table, shown
 
@@ -56,11 +56,6 @@ def render_tables(document: Document) -> str:
     Returns:
         The page. It loads nothing from anywhere and its policy forbids scripts.
     """
-    hashed = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{hashed}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     paragraphs = "\n".join(f"<p>{_text(one)}</p>" for one in document.introduction)
     links = "".join(f'<a href="#{_text(t.key)}">{_text(t.title)}</a>' for t in document.tables)
     tables = "\n".join(_table(table) for table in document.tables)
@@ -68,17 +63,7 @@ def render_tables(document: Document) -> str:
     facts = "\n".join(
         f"<dt>{_text(name)}</dt><dd>{_text(text)}</dd>" for name, text in document.facts
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>{_text(document.title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
+    return f"""{page_head(_text(document.title), STYLE)}
 <header>
 <h1>{_text(document.title)}</h1>
 <p class="warning"><b>Research use only.</b> Not for clinical use.</p>

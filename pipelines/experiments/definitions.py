@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.settings_training_free import METHOD_NAMES
+from headclip_med.settings_training_free import METHOD_TITLES
 
 PAPER_DEPTH = 24
 """Layers of ViT-L/14, which the paper's layer numbers count."""
@@ -71,18 +71,10 @@ class Experiment:
         return tuple(dict.fromkeys(variant.method for variant in self.variants))
 
 
-TITLES: Mapping[str, str] = {
-    "winclip": "WinCLIP",
-    "anovl": "AnoVL",
-    "anomalyclip": "AnomalyCLIP",
-    "adaclip": "AdaCLIP",
-    "headclip": "HeadCLIP",
-}
-"""What publications call the methods, in the order of the paper's tables,
-which lack the first."""
+# In the order of the paper's tables, which lack the first.
 _COMPARED = tuple(
-    Variant(TITLES[name], name, is_printed=name != "winclip")
-    for name in sorted(METHOD_NAMES, key=list(TITLES).index)
+    Variant(METHOD_TITLES[name], name, is_printed=name != "winclip")
+    for name in ("winclip", "anovl", "anomalyclip", "adaclip", "headclip")
 )
 _WITHOUT_JAS = "without JAS"
 _OFF: Mapping[str, object] = {"head_weights": "ones"}

@@ -7,7 +7,8 @@ from functools import cache
 from typing import Literal
 
 from headclip_med.paper import Level, PaperValue, paper_values
-from headclip_med.pipelines.experiments.definitions import TITLES, Variant
+from headclip_med.pipelines.experiments.definitions import Variant
+from headclip_med.settings_training_free import METHOD_TITLES
 
 AVERAGE = "Average"
 
@@ -99,7 +100,7 @@ def printed(  # noqa: PLR0913 - what a number of a table is, each part by its na
         wanted = ("medical", "image")
     values = paper_values(
         table=table,
-        method=TITLES[variant.method],
+        method=METHOD_TITLES[variant.method],
         dataset=dataset,
         category=category,
         level=wanted[1],
