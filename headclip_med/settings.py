@@ -12,6 +12,10 @@ SIGMA_REFERENCE_PX = 518
 """The image size that ``sigma_px`` is stated for."""
 
 
+EMBEDDED_NAME = "headclip-mini"
+"""The backbone that travels with the package."""
+
+
 @dataclass(frozen=True)
 class ScoreSettings:
     """How maps become scores (HeadCLIP eq. 7, 8 and 12)."""
@@ -112,6 +116,20 @@ class HeadClipSettings:
         """Build from the values that ``to_json`` gave."""
         layers = values.get("local_layers")
         return cls(**{**values, "local_layers": tuple(layers) if layers is not None else None})
+
+
+def usual_headclip(backbone: str) -> HeadClipSettings:
+    """Give what HeadCLIP is made of on a backbone where nothing else is said.
+
+    As published; but the map of headclip-mini was pretrained through its last three layers, and its
+    class token with the final norm, and on others its images are ranked no better than by chance.
+
+    Args:
+        backbone: Its name.
+    """
+    if backbone == EMBEDDED_NAME:
+        return HeadClipSettings(local_layers=(4, 5, 6), class_token_norm=True)
+    return HeadClipSettings()
 
 
 @dataclass(frozen=True)

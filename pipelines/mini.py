@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from headclip_med.models.backbones import load_backbone
 from headclip_med.pipelines.train import train
-from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
+from headclip_med.settings import EMBEDDED_NAME, ScoreSettings, TrainSettings, usual_headclip
 from headclip_med.settings_learned import (
     PUBLISHED_MODEL,
     PUBLISHED_SCORES,
@@ -80,10 +80,7 @@ def learn_headclip(
     Returns:
         The checkpoint.
     """
-    recipe = MiniSettings()
-    made_of = HeadClipSettings(
-        local_layers=recipe.local_layers, class_token_norm=True, mirrored=True
-    )
+    made_of = replace(usual_headclip(EMBEDDED_NAME), mirrored=True)
     return _learn(backbone_file, out, made_of, settings, SCORES, count)
 
 

@@ -1,4 +1,6 @@
+import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,8 +8,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from headclip_med.cli import train as train_command
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.backbones import load_backbone
+from headclip_med.pipelines.bundle.training import headclip_of, learning_network
+from headclip_med.pipelines.experiments import Setup, experiment_named
+from headclip_med.settings import EMBEDDED_NAME, HeadClipSettings, usual_headclip
 from headclip_med.training.mini import LOG, Run, loss_terms, train_mini, train_step
 from headclip_med.training.mini_corpus import Corpus
 from headclip_med.training.mini_curve import Curve
@@ -32,8 +38,11 @@ TINY = MiniSettings(
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -295,3 +304,33 @@ def test_measuring_leaves_the_weights_alone() -> None:
     measure_average(run, Curve(TINY))
 
     assert all(torch.equal(value, before[name]) for name, value in run.model.trained().items())
+
+
+def test_headclip_on_the_backbone_is_what_it_was_pretrained_for() -> None:
+    usual = usual_headclip(EMBEDDED_NAME)
+
+    assert usual.local_layers == MiniSettings().local_layers
+    assert usual.class_token_norm, "training reads the class token with the norm"
+    assert usual_headclip("ViT-L-14-336") == HeadClipSettings()
+
+
+def test_every_way_to_train_starts_from_that(tmp_path: Path) -> None:
+    usual = usual_headclip(EMBEDDED_NAME)
+    backbone = load_backbone(EMBEDDED_NAME)
+    parser = argparse.ArgumentParser()
+    train_command.add_arguments(parser)
+    given = parser.parse_args(["--data", "mvtec:none", "--out", str(tmp_path)])
+
+    variant = experiment_named("lhw").variants[1]
+
+    assert train_command._settings(given, "headclip")[0] == usual
+    assert Setup(backbone, tmp_path).learned_settings(variant) == usual
+    assert headclip_of(learning_network(EMBEDDED_NAME)).settings == usual
+
+
+def test_an_option_that_is_given_stands_before_it(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    train_command.add_arguments(parser)
+    given = parser.parse_args(["--out", str(tmp_path), "--local-layers", "2-3"])
+
+    assert train_command._settings(given, "headclip")[0].local_layers == (2, 3)

@@ -25,7 +25,7 @@ from headclip_med.cli.protocols import add_protocol, protocol_sets
 from headclip_med.cli.tracking import add_tracking, show_run, tracking_from
 from headclip_med.errors import InvalidSettings
 from headclip_med.ranks import torchrun_ranks
-from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
+from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings, usual_headclip
 from headclip_med.settings_learned import (
     PUBLISHED_MODEL,
     PUBLISHED_SCORES,
@@ -74,7 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("backbone")
     group.add_argument(
         "--backbone", default="headclip-mini",
-        help="headclip-mini, a name of open_clip's registry, or a folder (default: headclip-mini)",
+        help="headclip-mini, a name of open_clip's registry, or a folder (default: headclip-mini, "
+        "on which HeadCLIP's local layers and class token norm are as it was pretrained)",
     )  # fmt: skip
     add_weights(group)
     add_joint_settings(parser, "training", PUBLISHED_TRAINING)
@@ -146,7 +147,9 @@ def _settings(
 ) -> tuple[LearnedSettings, TrainSettings, ScoreSettings]:
     """Say what the model is made of, how it is trained, and how its maps become scores."""
     refuse_other_methods(arguments, method, PUBLISHED_MODEL)
-    usual = PUBLISHED_MODEL[method]
+    usual: LearnedSettings = PUBLISHED_MODEL[method]
+    if isinstance(usual, HeadClipSettings):
+        usual = usual_headclip(arguments.backbone)
     return (
         settings_from(arguments, type(usual), usual),
         settings_from(arguments, TrainSettings, PUBLISHED_TRAINING[method]),

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List, or fetch."""
     from headclip_med.models import registry
-    from headclip_med.models.backbones import EMBEDDED_NAME
+    from headclip_med.settings import EMBEDDED_NAME
 
     if arguments.action == "import":
         return _import(arguments)

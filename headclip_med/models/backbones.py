@@ -27,12 +27,10 @@ from headclip_med.models.weights import (
     fit_weights,
     read_weights,
 )
+from headclip_med.settings import EMBEDDED_NAME
 
 DEFAULT_TAG = "openai"
 """The pretrained weights meant by a bare model name: those of the compared publications."""
-
-EMBEDDED_NAME = "headclip-mini"
-"""The demonstration backbone that travels with the package."""
 
 EMBEDDED_PATH = (
     Path(__file__).parents[1]

@@ -8,7 +8,6 @@ import torch
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.anomaly import AnomalyModel
-from headclip_med.models.backbones import EMBEDDED_NAME
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.judging import JudgingModel, Precision
 from headclip_med.models.methods import method_named
@@ -21,6 +20,7 @@ from headclip_med.models.sources import (
     untrained,
 )
 from headclip_med.models.weights import Activation
+from headclip_med.settings import EMBEDDED_NAME
 from headclip_med.settings_training_free import TRAINING_FREE_MODEL, TrainingFreeSettings
 from headclip_med.tracking import REGISTERED, registered_checkpoint
 

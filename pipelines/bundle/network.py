@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.anomaly import AnomalyModel, Subject, name_subject
-from headclip_med.models.backbones import EMBEDDED_NAME
 from headclip_med.models.judging import JudgingModel, Precision
 from headclip_med.models.loading import load_model
 from headclip_med.models.weights import Activation
 from headclip_med.pipelines.bundle.guards import said_plainly
-from headclip_med.settings import ScoreSettings
+from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
 from headclip_med.transforms import map_and_score
 
 

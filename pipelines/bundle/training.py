@@ -25,7 +25,7 @@ from headclip_med.pipelines.examples import Examples
 from headclip_med.pipelines.open_datasets import open_datasets
 from headclip_med.pipelines.train import healthy_threshold, training_record
 from headclip_med.ranks import torchrun_ranks
-from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
+from headclip_med.settings import ScoreSettings, TrainSettings, usual_headclip
 from headclip_med.training.batches import Batches
 from headclip_med.training.handlers import KeepState, LossHistory, StepLog, StopEarly
 from headclip_med.training.headclip import headclip_network, headclip_terms
@@ -92,7 +92,7 @@ def learning_network(
     """
     with said_plainly():
         towers = load_backbone(backbone, weights=weights, activation=activation)
-        model = HeadClip(towers, HeadClipSettings(), seed=seed)
+        model = HeadClip(towers, usual_headclip(towers.name), seed=seed)
         return headclip_network(model, precision=precision)
 
 

@@ -14,7 +14,13 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip import Backbone
 from headclip_med.models.judging import Precision
 from headclip_med.pipelines.experiments.definitions import Experiment, Variant, scaled_layers
-from headclip_med.settings import HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings
+from headclip_med.settings import (
+    HeadClipSettings,
+    ScoreSettings,
+    ScreenSettings,
+    TrainSettings,
+    usual_headclip,
+)
 from headclip_med.settings_learned import PUBLISHED_MODEL, PUBLISHED_TRAINING, LearnedSettings
 from headclip_med.settings_training_free import TRAINING_FREE_MODEL, TrainingFreeSettings
 from headclip_med.training.handlers import StepReport
@@ -81,7 +87,7 @@ class Setup:
         if "local_layers" in variant.model:
             depth = self.backbone.vision.depth
             changes["local_layers"] = scaled_layers(changes["local_layers"], depth)
-        return replace(usual, **changes)
+        return replace(usual_headclip(self.backbone.name), **changes)
 
     def free_settings(self, method: str) -> TrainingFreeSettings:
         """Settle what a method that needs no training is made of."""
