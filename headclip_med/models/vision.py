@@ -177,7 +177,8 @@ class VisionTower(nn.Module):
     ) -> Float[Tensor, "batch tokens channels"]:
         """Add one layer's weighted heads to the local stream (eq. 4 and 5).
 
-        The output projection and its bias are the block's own; the bias is not weighted.
+        The output projection and its bias are the block's own; the bias is not weighted. Weights
+        go into the projection, as in the folded form: it is smaller than the heads of a batch.
 
         Args:
             stream: What the layers before have summed up (eq. 6).
@@ -185,9 +186,14 @@ class VisionTower(nn.Module):
             heads: H of ``BlockOutput``.
             weights: w of eq. 4, one per head; ones by default.
         """
-        if weights is not None:
-            heads = heads * weights.to(heads).view(1, -1, 1, 1)
-        return self._add(stream, self.blocks[layer - 1], heads)
+        block = self.blocks[layer - 1]
+        if weights is None:
+            return self._add(stream, block, heads)
+        projection: nn.Linear = block.attn.out_proj
+        weight = projection.weight * weights.repeat_interleave(heads.shape[-1])
+        merged = heads.transpose(1, 2).flatten(2)
+        summed: Tensor = stream + block.ls_1(functional.linear(merged, weight, projection.bias))
+        return summed
 
     def project(self, tokens: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch joint"]:
         """Take tokens into the space shared with text; the result is not normalised."""

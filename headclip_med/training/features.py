@@ -33,12 +33,18 @@ Place = Literal["ram"] | Path
 _BYTES = 4
 """Of a float32."""
 
+_LAYOUT = "layers, images, patches, channels"
+"""Of the kept layers; part of the name of their folder. The layer comes first, so that a batch of
+it is read as one contiguous block."""
+
 
 def features_bytes(settings: HeadClipSettings, vision: VisionTower, count: int) -> int:
     """Tell beforehand how many bytes the features of ``count`` images take."""
     size_px = default_image_size(settings, vision)
     layers = local_layers(settings, vision.depth)
-    return _BYTES * count * (math.prod(_shape(vision, layers, size_px)) + _joint_width(vision))
+    return _BYTES * (
+        math.prod(_shape(vision, layers, size_px, count)) + count * _joint_width(vision)
+    )
 
 
 class Features:
@@ -71,14 +77,14 @@ class Features:
         self._grid = (side, side)
         shapes = {
             "tokens": (count, _joint_width(vision)),
-            "streams": (count, *_shape(vision, model.local_layers, model.image_size)),
+            "layers": _shape(vision, model.local_layers, model.image_size, count),
             "known": (count,),
         }
         if place == "ram":
             arrays = {name: np.zeros(shape, _type(name)) for name, shape in shapes.items()}
         else:
             arrays = _map(place / _name(model, data_digest, precision), shapes)
-        self._tokens, self._streams, self._known = (arrays[name] for name in shapes)
+        self._tokens, self._layers, self._known = (arrays[name] for name in shapes)
 
     @property
     def complete(self) -> bool:
@@ -90,14 +96,15 @@ class Features:
         numbers = batch.numbers.cpu().numpy()
         if not batch.images.numel():
             device = batch.masks.device
-            streams = torch.from_numpy(self._streams[numbers]).to(device)
-            residual, *layers = streams.unbind(1)
+            kept = (torch.from_numpy(layer[numbers]).to(device) for layer in self._layers)
+            residual, *layers = kept
             heads = tuple(self._split(layer) for layer in layers)
             token = torch.from_numpy(self._tokens[numbers]).to(device)
             return FrozenFeatures(token, residual, heads, self._grid)
         features = self._model.freeze_features(batch.images)
-        joined = [head.transpose(1, 2).flatten(2) for head in features.heads]
-        self._streams[numbers] = torch.stack([features.residual, *joined], 1).cpu().numpy()
+        joined = (head.transpose(1, 2).flatten(2) for head in features.heads)
+        for kept, layer in zip(self._layers, (features.residual, *joined), strict=True):
+            kept[numbers] = layer.cpu().numpy()
         self._tokens[numbers] = features.global_token.cpu().numpy()
         self._known[numbers] = 1
         return features
@@ -138,10 +145,12 @@ class Remembered(Dataset[Example]):
         return bare if self._features.complete else example
 
 
-def _shape(vision: VisionTower, layers: tuple[int, ...], size_px: int) -> tuple[int, int, int]:
-    """Streams (the residual, then one per local layer), patches, channels."""
+def _shape(
+    vision: VisionTower, layers: tuple[int, ...], size_px: int, count: int
+) -> tuple[int, int, int, int]:
+    """As ``_LAYOUT``; the first layer is the residual, then comes each local one."""
     side = size_px // vision.patch_px
-    return 1 + len(layers), side * side, int(vision.visual.conv1.out_channels)
+    return 1 + len(layers), count, side * side, int(vision.visual.conv1.out_channels)
 
 
 def _joint_width(vision: VisionTower) -> int:
@@ -155,7 +164,7 @@ def _type(name: str) -> type[np.generic]:
 def _name(model: HeadClip, data_digest: str, precision: Precision) -> str:
     settings = model.settings
     facts: tuple[object, ...] = (
-        data_digest, model.image_size, model.backbone.digest, model.local_layers,
+        _LAYOUT, data_digest, model.image_size, model.backbone.digest, model.local_layers,
         settings.class_token_norm, settings.position_interpolation,
     )  # fmt: skip
     if precision != "fp32":
