@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ FORM = 1
 """Of what is kept; another number where margins or files come to mean something else."""
 
 _ABOUT = "about.json"
+HELD_BYTES = 64_000_000
+"""Of an array that is not kept; a larger one is held in a file and not in memory."""
+
 _OF_NO_EFFECT = ("scores", "name", "calibrated")
 """What a model says of itself that its margins do not follow from."""
 
@@ -115,14 +119,12 @@ class NewArrays:
         path = self._folder / f"{name}.npy"
         try:
             array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, "w+", kind, shape)
-            if hasattr(os, "posix_fallocate"):
-                with path.open("r+b") as file:
-                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            with path.open("r+b") as file:
+                _make_room(file.fileno(), path.stat().st_size)
         except OSError as error:
-            size = np.dtype(kind).itemsize * math.prod(shape) / 1e9
             raise HeadClipError(
-                f"There is no room on the store's disk for {size:.1f} GB of answers; make room, or "
-                "choose another store.",
+                f"There is no room on the store's disk for {_bytes_of(shape, kind) / 1e9:.1f} GB "
+                "of answers; make room, or choose another store.",
                 code="no-room-for-answers",
             ) from error
         self._open.append(array)
@@ -134,9 +136,28 @@ class NewArrays:
             array.flush()
 
 
-def in_memory(name: str, shape: tuple[int, ...], kind: type) -> Shaped[np.ndarray, "..."]:
-    """Give room for an array in memory; see ``truth.MakeArray``."""
-    return np.zeros(shape, kind)
+def for_now(name: str, shape: tuple[int, ...], kind: type) -> Shaped[np.ndarray, "..."]:
+    """Give room for an array that is not kept; see ``truth.MakeArray``.
+
+    A large one is mapped from a temporary file without a name, which is gone with the array, or
+    with the process, however that ends.
+
+    Raises:
+        HeadClipError: There is no room for it.
+    """
+    size = _bytes_of(shape, kind)
+    if size <= HELD_BYTES:
+        return np.zeros(shape, kind)
+    try:
+        with tempfile.TemporaryFile(prefix="headclip-answers-") as file:
+            _make_room(file.fileno(), size)
+            return np.memmap(file, kind, "r+", shape=shape)
+    except OSError as error:
+        raise HeadClipError(
+            f"There is no room for {size / 1e9:.1f} GB of answers where the system keeps temporary "
+            "files; make room, choose another place with the variable TMPDIR, or name a store.",
+            code="no-room-for-answers",
+        ) from error
 
 
 class AnswerStore:
@@ -182,6 +203,18 @@ def model_digest(model: AnomalyModel) -> str:
             flat = tensor.detach().cpu().contiguous().flatten()
             digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _make_room(file: int, size: int) -> None:
+    """Take a file's place on the disk: a mapped one that found none would end the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.truncate(file, size)
+
+
+def _bytes_of(shape: tuple[int, ...], kind: type) -> int:
+    return np.dtype(kind).itemsize * math.prod(shape)
 
 
 def _digest(path: Path) -> str:

@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float, Int
 
 from headclip_med.datasets import Dataset
 from headclip_med.datasets.samples import Level
+from headclip_med.metrics.scores import release
 from headclip_med.models.anomaly import AnomalyModel, name_subject
 from headclip_med.models.trunk import predict_together
-from headclip_med.pipelines.answer_store import AnswerStore, Entry, in_memory, model_digest
+from headclip_med.pipelines.answer_store import AnswerStore, Entry, for_now, model_digest
 from headclip_med.pipelines.examples import prepare_image
 from headclip_med.pipelines.subjects import subject_of_category
 from headclip_med.pipelines.truth import Chosen, MakeArray, Truth, choose, parts_of
@@ -106,8 +107,9 @@ def ask_models(
     Args:
         dataset: Its ``test`` split is used.
         models: Who is asked.
-        store: A folder where answers are kept and looked up, by the digests of model and set; they
-            are mapped from there, and not held in memory. By default nothing is kept.
+        store: A folder where answers are kept and looked up, by the digests of model and set. By
+            default nothing is kept. In either case large arrays are mapped from files, by default
+            from temporary ones, and not held in memory.
         batch_size: Images per forward pass.
         image_size: Rows and columns of all models' input; each one's own by default.
         limit: At most this many images of each category, evenly spread over its list.
@@ -145,8 +147,8 @@ class _Asking:
     def ask(self, models: Sequence[AnomalyModel], root: Path | None) -> list[Answers]:
         digest = None if root is None else self.dataset.split("test").content_digest
         if root is None:
-            truth = self._blank_truth(in_memory)
-            found = [self._blank_answers(in_memory) for _ in models]
+            truth = self._blank_truth(for_now)
+            found = [self._blank_answers(for_now) for _ in models]
             self._fill(truth, dict(enumerate(found)), models)
         else:
             identity = {"content_digest": digest, "image_size": self.side, "limit": self.limit}
@@ -209,11 +211,13 @@ class _Asking:
                 images = torch.stack([prepare_image(sample, self.side) for sample in samples])
                 if truth is not None:
                     truth.grey[rows] = images.mean(dim=1).numpy()
+                    release(truth.grey)
                 with memory_advice(self.settings.batch_size, self.side), torch.no_grad():
                     predictions = predict_together(named, images)
                 for arrays, prediction in zip(answers.values(), predictions, strict=True):
                     arrays["margins"][rows] = prediction.margin.float().cpu().numpy()
                     arrays["global_scores"][rows] = prediction.global_score.cpu().numpy()
+                    release(arrays["margins"])
             count = part.stop - part.start
             _log.info("%s, %s: %d images judged", self.dataset.name, category, count)
 

@@ -48,8 +48,9 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
         batch_size: Images per forward pass.
         image_size: Rows and columns of all models' input, in pixels; each one's own by default.
         limit: At most this many images of each category, evenly spread over its list.
-        store: Where answers are kept and looked up; see ``ask_models``. Without it a category's
-            margins are held in memory.
+        store: Where answers are kept and looked up; see ``ask_models``. Without it they are gone
+            when a category is measured. Neither way memory grows with the images, but for a few
+            numbers of each; temporary files do.
         protocols: By which pixels are measured; see ``headclip_med.metrics``.
         intervals: Whether the exact metrics are bootstrapped, over images, or over volumes where
             images are slices of them; see ``measure`` for what that takes.

@@ -9,9 +9,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from headclip_med.metrics import PixelDraws, PixelMetrics, Pooled, Protocol, image_metrics
+from headclip_med.metrics.scores import release
+from headclip_med.metrics.streaming import MEMORY_MB
 from headclip_med.models.similarity import smooth_margin_and_map
 from headclip_med.pipelines import evaluation
 from headclip_med.pipelines.answers import Answers
@@ -197,7 +199,11 @@ class _Category:
         with ExitStack() as stack:
             streams: dict[Protocol, PixelMetrics] = {}
             if masks is not None:
-                streams = {one: stack.enter_context(PixelMetrics(one)) for one in self.protocols}
+                share_mb = MEMORY_MB // len(self.protocols)
+                streams = {
+                    one: stack.enter_context(PixelMetrics(one, memory_mb=share_mb))
+                    for one in self.protocols
+                }
             for rows in _batches(self.part):
                 ranked, maps = read(rows)
                 local.append(local_score(maps, top_percent))
@@ -242,18 +248,25 @@ def _rows(
 ) -> Bool[np.ndarray, "batch size size"]:
     if masks is None:
         raise AssertionError("only asked where the set has masks")
-    return np.array(masks[rows])
+    return _read(masks, rows)
+
+
+def _read(array: Shaped[np.ndarray, "images size size"], rows: slice) -> np.ndarray:
+    """Copy some images, and keep nothing else of a mapped file in memory."""
+    found = np.array(array[rows])
+    release(array)
+    return found
 
 
 def _smoothed(answers: Answers, scores: ScoreSettings, rows: slice) -> _Batch:
     """Smooth some images: margins in float32, maps in float64."""
-    margins = torch.from_numpy(np.array(answers.margins[rows]))
+    margins = torch.from_numpy(_read(answers.margins, rows))
     smoothed, maps = smooth_margin_and_map(margins, scores.sigma_at(answers.image_size))
     return smoothed.numpy(), maps.numpy()
 
 
 def _trivial(answers: Answers, maps_of: MapsOf, rows: slice) -> _Batch:
-    maps = np.asarray(maps_of(np.array(answers.grey[rows])), dtype=np.float32)
+    maps = np.asarray(maps_of(_read(answers.grey, rows)), dtype=np.float32)
     return maps, maps
 
 

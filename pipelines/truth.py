@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from headclip_med.datasets import Dataset, Sample, read_mask
 from headclip_med.errors import InvalidSettings
+from headclip_med.metrics.scores import release
 from headclip_med.pipelines.examples import resize_mask
 
 MakeArray = Callable[[str, tuple[int, ...], type], Shaped[np.ndarray, "..."]]
@@ -65,6 +66,7 @@ class Truth:
         small = resize_mask(mask, self.grey.shape[-1])
         self.labels[number] = mask.any() if sample.label is None else sample.label == 1
         self.masks[number] = small
+        release(self.masks)
         self.has_vanished[number] = mask.any() and not small.any()
 
 

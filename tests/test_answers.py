@@ -18,6 +18,7 @@ from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.models.similarity import log_odds
 from headclip_med.pipelines.answer_store import model_digest
 from headclip_med.pipelines.answers import Answers, ask_models
+from headclip_med.pipelines.measure import measure
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
 from tests import tiny
@@ -232,6 +233,37 @@ def test_a_full_disk_is_said_before_anything_is_computed(
         ask_models(pictures(tmp_path / "set"), [model], store=tmp_path / "store")
     assert model.shown == 0
     assert entries(tmp_path / "store") == []
+
+
+def test_large_arrays_lie_in_files_that_nobody_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, place = pictures(tmp_path / "set"), tmp_path / "temporary"
+    place.mkdir()
+    (held,) = ask_models(dataset, [Grey()])
+    monkeypatch.setattr("headclip_med.pipelines.answer_store.HELD_BYTES", 100)
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    (mapped,) = ask_models(dataset, [Grey()])
+    assert_equal(mapped, held)
+    for array in (mapped.margins, mapped.masks, mapped.grey):
+        assert isinstance(array, np.memmap)
+    assert list(place.iterdir()) == []
+    numbers = [measure(one, ScoreSettings()).metrics("pixels", "map") for one in (mapped, held)]
+    assert numbers[0] == numbers[1]
+
+
+def test_no_room_for_temporary_files_is_said_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    monkeypatch.setattr("headclip_med.pipelines.answer_store.HELD_BYTES", 100)
+    model = Grey()
+    with pytest.raises(HeadClipError, match=r"temporary files; make room.*TMPDIR"):
+        ask_models(pictures(tmp_path), [model])
+    assert model.shown == 0
 
 
 def test_a_store_that_cannot_be_made_is_said(tmp_path: Path) -> None:

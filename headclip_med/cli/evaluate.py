@@ -63,7 +63,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--no-intervals", dest="intervals", action="store_false",
-        help="no bootstrap: much less memory and time for large sets",
+        help="no bootstrap, which reads all maps a second time",
     )  # fmt: skip
     parser.add_argument(
         "--per-category", action="store_true", help="show a table for each category as well"
@@ -76,7 +76,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", type=Path, metavar="DIR",
         help="keep there what models say of each image, and look it up: no image is shown to the "
-        "same model twice, and maps are not held in memory",
+        "same model twice (default: temporary files)",
     )  # fmt: skip
     parser.add_argument(
         "--curves", type=Path, metavar="DIR",

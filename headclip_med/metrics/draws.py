@@ -141,11 +141,13 @@ def _spread(pooled: Pooled, grid: int) -> Float32[np.ndarray, "scores"]:
 
 
 def _chosen(part: SortedScores, grid: int) -> Float[np.ndarray, "scores"]:
-    ranks = np.arange(part.total)  # from the highest
+    # Ranks count from the highest.
     if part.total > grid:
         even = np.linspace(0, part.total - 1, grid - grid // 2)
         dense = np.geomspace(1, part.total, grid // 2) - 1
         ranks = np.unique(np.concatenate([even, dense]).round().astype(int))
+    else:
+        ranks = np.arange(part.total)
     places = part.total - 1 - ranks
     if part.counts is not None:
         running = np.cumsum(part.counts, dtype=np.int64)

@@ -34,14 +34,8 @@ class SortedScores:
         return found
 
     def release(self) -> None:
-        """Let go of what was read from mapped files; it is read again when needed.
-
-        The system would do so too, but late, and until then it looks like memory that is used.
-        """
-        for array in (self.values, self.counts, self.shares):
-            mapping = getattr(array, "_mmap", None)
-            if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-                mapping.madvise(mmap.MADV_DONTNEED)
+        """Let go of what was read from mapped files; it is read again when needed."""
+        release(self.values, self.counts, self.shares)
 
     def counted(
         self, start: int, stop: int, *, of: Int[np.ndarray, "places"]
@@ -57,6 +51,20 @@ class SortedScores:
             return of
         running = np.cumsum(self.counts[start:stop], dtype=np.int64)
         return np.asarray(np.concatenate([np.zeros(1, dtype=np.int64), running])[of])
+
+
+def release(*arrays: Shaped[np.ndarray, "..."] | None) -> None:
+    """Let go of the pages of mapped files; nothing is lost, and they are read again when needed.
+
+    The system would do so too, but late, and until then it looks like memory that is used.
+
+    Args:
+        arrays: Mapped ones; others are left as they are.
+    """
+    for array in arrays:
+        mapping = getattr(array, "_mmap", None)
+        if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def require_full_precision(scores: Shaped[np.ndarray, "..."]) -> None:
