@@ -130,6 +130,14 @@ def test_the_paper_stands_in_a_table_of_its_own(
     (printed,) = paper_values(dataset="BrainMRI", method="AnoVL", level="image", metric="mAD")[:1]
     assert table["rows"][0]["numbers"][-1]["paper"] == printed.value
     assert found["evaluations"][0]["dataset"] == "BrainMRI"
+    out = tmp_path / "table.csv"
+    assert main([*arguments, "--out", str(out)]) == 0
+    assert "AnoVL" not in out.read_text(), "the model's own numbers"
+    beside = list(csv.DictReader(io.StringIO(out.with_suffix(".paper.csv").read_text())))
+    own = next(row for row in beside if row["column"] == "mAD")
+    assert own["row"] == "BrainMRI / AnoVL"
+    assert float(own["paper"]) == printed.value
+    assert float(own["difference"]) == pytest.approx(float(own["ours"]) - printed.value)
 
 
 # --- what is put beside the paper ------------------------------------------------------------

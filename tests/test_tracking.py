@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import json
 import logging
+import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -36,6 +38,7 @@ from headclip_med.pipelines.tracked_evaluation import SetRecord, runs_of_methods
 from headclip_med.tracking import NullRun, Run, TrackingOptions, registered_checkpoint, track
 from headclip_med.tracking.environment import revision
 from headclip_med.tracking.options import database_of
+from headclip_med.tracking.processes import is_gone, this_process
 from headclip_med.tracking.recorded import BATCH, RecordedRun
 from headclip_med.tracking.values import flattened, to_name, to_text
 from tests import tiny
@@ -192,6 +195,72 @@ def test_a_run_that_stops_early_says_how(
     outer, inner = runs_of(client, tag)
     assert inner.info.run_name == f"{outer.info.run_name}/inner"
     assert outer.data.metrics == {"loss": 0.5}, "what was waiting to be written is not lost"
+
+
+ENDLESS = """
+import sys, time
+from headclip_med.cli import evaluate, main
+from headclip_med.cli.tracking import tracking_from
+from headclip_med.tracking import track
+
+def run(arguments):
+    with track(sys.argv[2], options=tracking_from(arguments)) as run, run.child("inner"):
+        print("begun", flush=True)
+        time.sleep(60)
+
+evaluate.run = run
+sys.exit(main(["evaluate", "--tracking-uri", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "before", "error"),
+    [
+        (signal.SIGTERM, 1, "KILLED", "KeyboardInterrupt"),
+        (signal.SIGKILL, -signal.SIGKILL, "RUNNING", "process-gone"),
+    ],
+)
+def test_a_run_whose_process_is_ended_is_killed(
+    end: signal.Signals, code: int, before: str, error: str, tracker: TrackingOptions,
+    client: MlflowClient,
+) -> None:  # fmt: skip
+    options = [str(tracker.uri), f"ended by {end.name}"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, *options], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        with track("meanwhile", options=tracker):
+            pass
+        process.send_signal(end)
+        assert process.wait(30) == code
+    finally:
+        process.kill()
+        process.communicate()
+    assert [run.info.status for run in runs_of(client, options[1])] == [before] * 2
+    with track("afterwards", options=tracker):
+        pass
+    for run in runs_of(client, options[1]):
+        assert run.info.status == "KILLED"
+        assert run.data.tags["headclip.error"] == error
+    assert runs_of(client, "meanwhile")[-1].info.status == "FINISHED"
+
+
+def test_only_a_process_that_is_known_to_be_gone_is_gone() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    own = this_process()
+    assert own
+    machine, number, started = own.split("-")
+    assert number == str(os.getpid())
+    assert not is_gone(own)
+    assert is_gone(f"{machine}-{number}-{int(started) + 1}"), "its number was given to another"
+    theirs = f"{machine}-{ended.pid}-"
+    ended.communicate(b"\n")
+    assert is_gone(f"{theirs}{started}")
+    assert not is_gone(f"{'0' * 16}-{ended.pid}-{started}"), "another machine's"
+    assert not is_gone("")
+    assert socket.gethostname() not in own
 
 
 def test_no_two_runs_share_a_name(tracker: TrackingOptions, client: MlflowClient) -> None:
@@ -614,13 +683,36 @@ def test_an_evaluation_of_a_registered_model_is_recorded(
     }  # fmt: skip
 
 
+def test_two_sets_of_one_name_do_not_mix(
+    command: Any, client: MlflowClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = mvtec_folder(tmp_path / "set", categories=("tile",))
+    curves = tmp_path / "curves"
+    sets, options = command.evaluate[:2], command.evaluate[2:]
+    arguments = [*sets, f"mvtec:{other}", *options, "--curves", str(curves)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "another set is called mvtec; this one is mvtec-2" in printed.err
+    assert [line for line in printed.out.splitlines() if line.startswith("## ")] == [
+        "## mvtec", "## mvtec-2",
+    ]  # fmt: skip
+    run = runs_of(client, "evaluate")[-1]
+    assert run.data.metrics["mvtec/count/normal"] == 2 * run.data.metrics["mvtec-2/count/normal"]
+    assert {tag for tag in run.data.tags if tag.startswith("dataset.")} == {
+        "dataset.mvtec", "dataset.mvtec-2",
+    }  # fmt: skip
+    root = Path(client.download_artifacts(run.info.run_id, "samples", str(tmp_path)))
+    assert {path.name for path in root.iterdir()} == {"mvtec", "mvtec-2"}
+    assert {path.name for path in curves.iterdir() if path.is_dir()} == {"mvtec-2"}
+
+
 def test_all_methods_have_a_run_each(
     command: Any, tracker: TrackingOptions, client: MlflowClient
 ) -> None:
     methods = {"one": load_model(EMBEDDED_CHECKPOINT, device="cpu"),
                "two": load_model("headclip-mini", method="winclip", device="cpu")}  # fmt: skip
     with track("methods", options=tracker) as run, runs_of_methods(run, methods) as runs:
-        record = SetRecord(runs, [model.scores for model in methods.values()])
+        record = SetRecord(runs, [model.scores for model in methods.values()], "mvtec")
         found = evaluate_models(mvtec(command.data), list(methods.values()), intervals=False,
                                 image_size=112, look=record.look)  # fmt: skip
         record.end(dict(zip(methods, found, strict=True)))

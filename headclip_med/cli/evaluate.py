@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="images per pass (default: 8)")
     parser.add_argument("--image-size", type=int, help="rows and columns of the model's input")
     _add_measures(parser)
-    parser.add_argument("--out", type=Path, help="write the table there: .md, .csv or .json")
+    parser.add_argument(
+        "--out", type=Path,
+        help="write the table there: .md, .csv (the paper's beside it as .paper.csv) or .json",
+    )  # fmt: skip
     parser.add_argument(
         "--checkpoint", type=Path, action="append", default=[],
         help="with --method all: a trained method's checkpoint on the same backbone; may be "
@@ -122,8 +127,8 @@ def run(arguments: argparse.Namespace) -> int:
         from headclip_med.write.atomic import write_file
 
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        content = _text(evaluations, arguments.out.suffix, arguments)
-        write_file(arguments.out, content.encode())
+        for path, content in _files(evaluations, arguments.out, arguments):
+            write_file(path, content.encode())
     print(_text(evaluations, ".json" if arguments.json else ".md", arguments))
     return 3 if failed else 0
 
@@ -141,7 +146,8 @@ def _evaluate(
     for spec in specs:
         print(f"evaluating {spec.partition(':')[0]} ...", file=sys.stderr)
         try:
-            evaluations.append(_on_set(spec, loaded, arguments, runs))
+            taken = [one.dataset for one in evaluations]
+            evaluations.append(_on_set(spec, loaded, arguments, runs, taken=taken))
         except HeadClipError as error:
             failed += 1
             print(f"headclip: {error}", file=sys.stderr)
@@ -151,6 +157,18 @@ def _evaluate(
 def _parameters(arguments: argparse.Namespace) -> dict[str, object]:
     names = ("protocol", "limit", "image_size", "metrics", "intervals", "method")
     return {name: getattr(arguments, name) for name in names}
+
+
+def _files(
+    evaluations: list[Evaluation], out: Path, arguments: argparse.Namespace
+) -> Iterator[tuple[Path, str]]:
+    """Give the files of ``--out``: the paper's tables have other columns, so a CSV of their own."""
+    from headclip_med.pipelines.beside_paper import beside_paper
+    from headclip_med.write.tables import to_csv
+
+    yield out, _text(evaluations, out.suffix, arguments)
+    if arguments.paper and out.suffix == ".csv":
+        yield out.with_suffix(".paper.csv"), to_csv(beside_paper(evaluations))
 
 
 def _text(evaluations: list[Evaluation], form: str, arguments: argparse.Namespace) -> str:
@@ -191,21 +209,42 @@ def _sets(arguments: argparse.Namespace) -> list[str]:
 
 
 def _on_set(
-    spec: str, loaded: LoadedMethods, arguments: argparse.Namespace, runs: dict[str, Run]
+    spec: str,
+    loaded: LoadedMethods,
+    arguments: argparse.Namespace,
+    runs: dict[str, Run],
+    *,
+    taken: Collection[str],
 ) -> Evaluation:
     from headclip_med.pipelines.evaluate import evaluate_models
     from headclip_med.pipelines.open_datasets import open_datasets
     from headclip_med.pipelines.tracked_evaluation import SetRecord
 
-    record = SetRecord(runs, [model.scores for model in loaded.models.values()])
+    dataset = open_datasets([spec])
+    label, curves = _label(dataset.name, taken), arguments.curves
+    if curves and label != dataset.name:
+        curves = curves / label
+    record = SetRecord(runs, [model.scores for model in loaded.models.values()], label)
     found = evaluate_models(
-        open_datasets([spec]), list(loaded.models.values()), batch_size=arguments.batch_size,
+        dataset, list(loaded.models.values()), batch_size=arguments.batch_size,
         image_size=arguments.image_size, limit=arguments.limit, store=arguments.store,
-        protocols=_protocols(arguments), intervals=arguments.intervals, curves=arguments.curves,
+        protocols=_protocols(arguments), intervals=arguments.intervals, curves=curves,
         look=record.look,
     )  # fmt: skip
+    found = [replace(one, dataset=label) for one in found]
     record.end(dict(zip(loaded.models, found, strict=True)))
     return _joined(loaded, found)
+
+
+def _label(name: str, taken: Collection[str]) -> str:
+    """Number a set whose name another one has, so that no table or number is taken for its own."""
+    number, label = 1, name
+    while label in taken:
+        number += 1
+        label = f"{name}-{number}"
+    if number > 1:
+        print(f"headclip: another set is called {name}; this one is {label}", file=sys.stderr)
+    return label
 
 
 def _protocols(arguments: argparse.Namespace) -> tuple[Protocol, ...]:

@@ -6,8 +6,12 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import headclip_med
 from headclip_med.cli import bundle, datasets, demo, evaluate, experiment, screen, train, weights
@@ -36,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Their messages may quote what stands in a patient's file.
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
-        code: int = arguments.run(arguments)
+        with _ended_in_order():
+            code: int = arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # 'headclip ... | head': the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,6 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("headclip: stopped; what was finished is kept.", file=sys.stderr)
         return 1
     return code
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Take the system's request to end (SIGTERM) as Ctrl-C, so that runs are closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # whoever has the main thread decides about signals
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -18,6 +18,7 @@ from headclip_med.errors import HeadClipError, UnusableTracker
 from headclip_med.tracking.client import FAILURES, MlflowException, connect, saying
 from headclip_med.tracking.environment import environment, revision
 from headclip_med.tracking.options import database_of
+from headclip_med.tracking.processes import is_gone, this_process
 from headclip_med.tracking.registry import register
 from headclip_med.tracking.run import REGISTERED_NAME, Run
 from headclip_med.tracking.values import flattened, to_name, to_text
@@ -38,6 +39,8 @@ PATIENCE_S = 10.0
 _METRICS_A_CALL, _OTHERS_A_CALL = 1000, 100
 _DIGEST_LENGTH = 36
 """As MLflow limits them."""
+
+_PROCESS = "headclip.process"
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Its user interface then shows runs and metrics first, and not conversations."""
@@ -66,6 +69,7 @@ class Recorder:
         """Begin a run, and end it with the block; see ``track``."""
         above = parent if isinstance(parent, RecordedRun) else None
         with saying("does not begin a run"):
+            self._close_abandoned()
             place = self._experiment(experiment)
             label = self._unique(place, name) if name else _timed(kind)
             run = self.begin(kind, place, label, above)
@@ -84,6 +88,9 @@ class Recorder:
             "mlflow.source.type": "LOCAL",
             **environment(),
         }
+        process = this_process()
+        if process:
+            tags[_PROCESS] = process
         commit = revision()
         if commit:
             tags["mlflow.source.git.commit"] = commit
@@ -91,6 +98,15 @@ class Recorder:
             tags["mlflow.parentRunId"] = above.id
         began = self.client.create_run(experiment_id, run_name=label, tags=tags)
         return RecordedRun(self, began.info.run_id, label, kind, experiment_id)
+
+    def _close_abandoned(self) -> None:
+        """Close runs that say they go on, and whose process on this machine was killed outright."""
+        places = [one.experiment_id for one in self.client.search_experiments()]
+        for run in self.client.search_runs(places, "attributes.status = 'RUNNING'"):
+            if is_gone(run.data.tags.get(_PROCESS, "")):
+                with suppress(MlflowException):  # another process closes it as well
+                    self.client.set_tag(run.info.run_id, "headclip.error", "process-gone")
+                    self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _experiment(self, name: str) -> str:
         """Find or make an experiment."""
