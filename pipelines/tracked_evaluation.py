@@ -61,10 +61,13 @@ class SetRecord:
     Args:
         runs: Of each model.
         scores: How each one's margins become maps and scores, in the same order.
+        label: What the set is called; no other set of the run is called so.
     """
 
-    def __init__(self, runs: Mapping[str, Run], scores: Sequence[ScoreSettings]) -> None:
-        self._runs, self._scores = dict(runs), list(scores)
+    def __init__(
+        self, runs: Mapping[str, Run], scores: Sequence[ScoreSettings], label: str
+    ) -> None:
+        self._runs, self._scores, self._label = dict(runs), list(scores), label
         self._scored: dict[str, list[_Scored]] = {name: [] for name in runs}
         self._drawn = 0
 
@@ -101,8 +104,8 @@ class SetRecord:
             for place in np.linspace(0, len(abnormal) - 1, wanted).round().astype(int):
                 self._drawn += 1
                 for run, one, how in zip(self._runs.values(), answers, self._scores, strict=True):
-                    row = _sample(one, how, int(abnormal[place]))
-                    run.image(row, f"samples/{_plain(one.dataset)}/{self._drawn}.png")
+                    row = sample_row(one, how, int(abnormal[place]))
+                    run.image(row, f"samples/{_plain(self._label)}/{self._drawn}.png")
 
 
 def record_evaluation(run: Run, evaluation: Evaluation) -> None:
@@ -142,9 +145,10 @@ def _jas_curve(kept: Sequence[_Scored]) -> list[float]:
     ]  # fmt: skip
 
 
-def _sample(
+def sample_row(
     answers: Answers, scores: ScoreSettings, index: int
 ) -> UInt8[np.ndarray, "side width 3"]:
+    """Draw an image beside its map and the truth."""
     margin = torch.from_numpy(np.array(answers.margins[index : index + 1]))
     heat = smooth(margin.sigmoid(), scores.sigma_at(answers.image_size))[0].numpy()
     truth = None if answers.masks is None else np.asarray(answers.masks[index])
