@@ -7,7 +7,7 @@ others go on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,17 @@ from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.pipelines.screen import screen
 from headclip_med.read import Input, Inputs
 from headclip_med.settings import ScreenSettings
+from headclip_med.volume import Volume
 from headclip_med.write import FailedInput, SummaryRow, write_screening, write_summary
 
 _log = logging.getLogger(__name__)
+
+
+SOME_FAILED = 3
+"""Exit code of a run that screened something, but not everything."""
+
+Judge = Callable[[Volume], SummaryRow]
+"""Screens a volume, writes what was found, and gives its row."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +37,20 @@ class Worklist:
         rows: Screened volumes, the most suspicious first.
         failures: Inputs that gave no result.
         outputs: Paths of ``csv``, ``json`` and ``page``.
+        left_alone: How many of the rows an earlier run had finished.
     """
 
     rows: tuple[SummaryRow, ...]
     failures: tuple[FailedInput, ...]
     outputs: dict[str, Path]
+    left_alone: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all was screened, 3 where only some was, 1 where nothing was."""
+        if not self.failures:
+            return 0
+        return SOME_FAILED if self.rows else 1
 
 
 def screen_inputs(
@@ -58,21 +75,72 @@ def screen_inputs(
     Returns:
         Rows and failures, as they stand in ``summary.json``.
     """
+    judge = judging(model, out=out, settings=settings, seg=seg, report=report)
+    return work_through(inputs, map(read_one, inputs.readable), judge, out=out)
+
+
+def judging(
+    model: AnomalyModel,
+    *,
+    out: Path,
+    settings: ScreenSettings | None,
+    seg: bool,
+    report: Callable[[int], None],
+) -> Judge:
+    """Give what screens one volume after the other; the parameters are ``screen_inputs``'."""
+
+    def judge(volume: Volume) -> SummaryRow:
+        screening = screen(volume, model, settings=settings, report=report)
+        return SummaryRow.of(screening, write_screening(screening, out, seg=seg), out)
+
+    return judge
+
+
+def work_through(
+    inputs: Inputs,
+    volumes: Iterable[Volume | FailedInput],
+    judge: Judge,
+    *,
+    out: Path,
+) -> Worklist:
+    """Judge volumes as they come, and write the summary.
+
+    Args:
+        inputs: As ``find_inputs`` gives them.
+        volumes: What was read of each readable one, in their order, or why it could not be.
+        judge: Screens a volume; what it raises costs that volume only.
+        out: Folder of the run.
+    """
     rows: list[SummaryRow] = []
     failures = [
         FailedInput.of(_name(failure.path), failure.to_error())
         for failure in inputs.failures
         if failure.is_error
     ]
-    for one in inputs.readable:
+    for one, volume in zip(inputs.readable, volumes, strict=True):
+        if isinstance(volume, FailedInput):
+            failures.append(volume)
+            continue
         try:
-            screening = screen(one.read(), model, settings=settings, report=report)
-            rows.append(SummaryRow.of(screening, write_screening(screening, out, seg=seg), out))
+            rows.append(judge(volume))
         except Exception as error:  # a fault of ours must not cost the others their results
             failures.append(FailedInput.of(title_of(one), own_error(error)))
-    rows.sort(key=lambda row: (-row.score, row.folder))
-    outputs = write_summary(rows, failures, out)
-    return Worklist(tuple(rows), tuple(failures), outputs)
+    return summed_up(rows, failures, out)
+
+
+def summed_up(rows: Iterable[SummaryRow], failures: Iterable[FailedInput], out: Path) -> Worklist:
+    """Sort what a run found, and write its summary."""
+    ranked = tuple(sorted(rows, key=lambda row: (-row.score, row.folder)))
+    failed = tuple(failures)
+    return Worklist(ranked, failed, write_summary(ranked, failed, out))
+
+
+def read_one(one: Input) -> Volume | FailedInput:
+    """Read an input, or say why it cannot be."""
+    try:
+        return one.read()
+    except Exception as error:  # neither may a fault while reading
+        return FailedInput.of(title_of(one), own_error(error))
 
 
 def title_of(one: Input) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -23,7 +24,9 @@ from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
 from tests.bright import BrightModel
 from tests.phantoms import write_phantom
 
-COMMANDS = ("demo", "screen", "train", "evaluate", "datasets", "weights")
+COMMANDS = (
+    "demo", "screen", "batch", "train", "evaluate", "experiment", "datasets", "weights", "bundle"
+)  # fmt: skip
 SETTINGS = (
     HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings, AnomalyClipSettings,
     AdaClipSettings, WinClipSettings, AnoVlSettings
@@ -183,3 +186,20 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         _, said = listing.communicate(timeout=60)
     assert b"Traceback" not in said
     assert listing.returncode == 1
+
+
+def test_batch_has_the_options_of_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    options = []
+    for command in ("screen", "batch"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        options.append(set(re.findall(r"--[a-z-]+", capsys.readouterr().out)))
+    assert options[0] == options[1]
+
+
+def test_the_module_of_the_parser_is_not_silent_either() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "headclip_med.cli.main", "--version"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip()

@@ -14,10 +14,20 @@ from contextlib import contextmanager
 from types import FrameType
 
 import headclip_med
-from headclip_med.cli import bundle, datasets, demo, evaluate, experiment, screen, train, weights
+from headclip_med.cli import (
+    batch,
+    bundle,
+    datasets,
+    demo,
+    evaluate,
+    experiment,
+    screen,
+    train,
+    weights,
+)
 from headclip_med.errors import HeadClipError, InvalidSettings
 
-COMMANDS = (demo, screen, train, evaluate, experiment, datasets, weights, bundle)
+COMMANDS = (demo, screen, batch, train, evaluate, experiment, datasets, weights, bundle)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,3 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_arguments(own)
         own.set_defaults(run=command.run)
     return parser
+
+
+if __name__ == "__main__":  # 'python -m headclip_med' is the door; this one shall not be silent
+    sys.exit(main())

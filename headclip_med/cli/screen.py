@@ -20,7 +20,12 @@ from headclip_med.errors import UnreadableInput
 from headclip_med.settings import ScreenSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headclip_med.pipelines.worklist import Worklist
+
+    Pipeline = Callable[..., Worklist]
+    """As ``screen_inputs``."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Screen everything and say what was found."""
+    return run_by(arguments, _pipeline)
+
+
+def run_by(arguments: argparse.Namespace, load: Callable[[], Pipeline]) -> int:
+    """Screen by a pipeline, which is loaded once the options have proved right."""
     settings = settings_from(arguments, ScreenSettings)
     from headclip_med.read import find_inputs
 
@@ -47,23 +57,23 @@ def run(arguments: argparse.Namespace) -> int:
             "DICOM, NIfTI, PNG or JPEG images.",
             code="no-images",
         )
-    from headclip_med.pipelines.worklist import screen_inputs
-
+    pipeline = load()
     model = model_from(arguments)
     slices = sum(one.slices for one in inputs.readable)
     with progress(slices, "slice") as bar:
-        worklist = screen_inputs(
+        worklist = pipeline(
             inputs, model, out=arguments.out, settings=settings, seg=not arguments.no_seg,
             report=bar.update,
         )  # fmt: skip
     show(worklist, as_json=arguments.json)
-    if not worklist.failures:
-        return 0
-    return 3 if worklist.rows else 1
+    return worklist.exit_code
 
 
 def show(worklist: Worklist, *, as_json: bool) -> None:
     """Print the results, failures on stderr."""
+    if worklist.left_alone:
+        of = len(worklist.rows)
+        print(f"{worklist.left_alone} of {of} were finished and left alone", file=sys.stderr)
     for failure in worklist.failures:
         line = f"headclip: {failure.input}: {failure.reason} {failure.what_to_do}"
         print(line.rstrip(), file=sys.stderr)
@@ -75,3 +85,9 @@ def show(worklist: Worklist, *, as_json: bool) -> None:
         counted = f"{found} candidate{'' if found == 1 else 's'}"
         print(f"{row.score:.3f}  {counted:13}  {row.folder}  {row.name or ''}".rstrip())
     print(f"open {worklist.outputs['page']}")
+
+
+def _pipeline() -> Pipeline:
+    from headclip_med.pipelines.worklist import screen_inputs
+
+    return screen_inputs

@@ -1,7 +1,12 @@
 """Results on disk: heatmap, pictures, DICOM segmentation, result.json, and the summary of a run."""
 
 from headclip_med.write.rows import FailedInput, SummaryRow, read_rows
-from headclip_med.write.screening import WrittenScreening, folder_of, write_screening
+from headclip_med.write.screening import (
+    WrittenScreening,
+    folder_of,
+    lacks_segmentation,
+    write_screening,
+)
 from headclip_med.write.summary import write_summary
 
 __all__ = [
@@ -11,5 +16,6 @@ __all__ = [
     "folder_of",
     "read_rows",
     "write_screening",
+    "lacks_segmentation",
     "write_summary",
 ]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -33,6 +34,9 @@ PICTURE_COMPRESSION = 6
 
 AFFINE_TOLERANCE_MM = 0.01
 """Slices that the heatmap's affine misplaces by more are reported."""
+
+IMPOSSIBLE = "No DICOM segmentation was written"
+"""The note of a series whose headers allow none begins with this."""
 
 logger = logging.getLogger(__name__)
 
@@ -119,12 +123,20 @@ _NO_SEGMENTATION = WrittenSegmentation((), {}, ())
 
 
 def _segmentation(screening: Screening, folder: Path) -> WrittenSegmentation:
+def lacks_segmentation(result: Mapping[str, Any]) -> bool:
+    """Tell whether a result.json has candidates without the DICOM segmentation they could have."""
+    if result["input"]["origin"] != "dicom" or not result["lesions"]:
+        return False
+    written = any(Path(name).match("seg*.dcm") for name in result["outputs"].values())
+    return not written and not any(note.startswith(IMPOSSIBLE) for note in result["notes"])
+
+
     if screening.volume.origin != "dicom" or not screening.lesions:
         return _NO_SEGMENTATION
     try:
         return write_segmentation(folder, screening, __version__)
     except HeadClipError as error:
-        return _without_segmentation(folder, f"No DICOM segmentation was written. {error}")
+        return _without_segmentation(folder, f"{IMPOSSIBLE}. {error}")
     except Exception as error:
         # Headers break in more ways than can be listed. One must not cost the other results, and
         # the library's own message may quote the header.
@@ -132,7 +144,7 @@ def _segmentation(screening: Screening, folder: Path) -> WrittenSegmentation:
         logger.warning("no segmentation: %s while building it", kind)
         return _without_segmentation(
             folder,
-            "No DICOM segmentation was written: the source's headers cannot be built upon "
+            f"{IMPOSSIBLE}: the source's headers cannot be built upon "
             f"({kind}). The heatmap and the pictures are complete; check the series with a DICOM "
             "validator.",
         )

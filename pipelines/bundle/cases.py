@@ -12,22 +12,18 @@ from monai.data.dataset import Dataset
 from monai.engines.evaluator import SupervisedEvaluator
 
 from headclip_med.errors import HeadClipError, UnreadableInput
-from headclip_med.models.anomaly import name_subject
+from headclip_med.pipelines.batch import finished_row
 from headclip_med.pipelines.bundle.guards import is_command_line, paths_of, said_plainly
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.volumes import volume_of
-from headclip_med.pipelines.subjects import subject_of_volume
-from headclip_med.pipelines.worklist import Worklist, own_error, title_of
+from headclip_med.pipelines.worklist import own_error, summed_up, title_of
 from headclip_med.read import Failure, find_inputs
 from headclip_med.settings import ScreenSettings
 from headclip_med.volume import Volume
-from headclip_med.write import FailedInput, SummaryRow, folder_of, write_summary
+from headclip_med.write import FailedInput, SummaryRow
 
 FAILED = "failed"
 """The key of a case that could not be used; the value is a ``FailedInput`` as a JSON text."""
-
-SOME_FAILED = 3
-"""Exit code of a run that screened something, but not everything."""
 
 TALKATIVE = ("pydicom", "PIL", "matplotlib", "highdicom")
 """Loggers whose messages may quote what stands in a patient's file."""
@@ -67,6 +63,7 @@ class CaseEvaluator(SupervisedEvaluator):
     Args:
         output_dir: Gets the results and their summary.
         settings: Of the screening; with the model they say whether a result is finished.
+        seg: Whether DICOM segmentations are written.
         skip_finished: Leave a case alone whose result by the same model and settings is there.
         options: Of ``SupervisedEvaluator``; its ``network`` is a ``ScreeningNetwork``.
     """
@@ -76,12 +73,14 @@ class CaseEvaluator(SupervisedEvaluator):
         *,
         output_dir: str | Path,
         settings: ScreenSettings,
+        seg: bool = True,
         skip_finished: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.output_dir = Path(output_dir)
         self.settings = settings
+        self.seg = seg
         self.skip_finished = skip_finished
         self.rows: list[SummaryRow] = []
         self.failures: list[FailedInput] = []
@@ -97,9 +96,8 @@ class CaseEvaluator(SupervisedEvaluator):
         for talkative in TALKATIVE:
             logging.getLogger(talkative).setLevel(logging.CRITICAL)
         super().run(global_epoch)
-        self.rows.sort(key=lambda row: (-row.score, row.folder))
-        outputs = write_summary(self.rows, self.failures, self.output_dir)
-        self.worklist = Worklist(tuple(self.rows), tuple(self.failures), outputs)
+        self.worklist = summed_up(self.rows, self.failures, self.output_dir)
+        self.rows = list(self.worklist.rows)
         for failure in self.failures:
             _log.warning("%s: %s %s", failure.code, failure.reason, failure.what_to_do)
         _log.info("screened %d, failed %d", len(self.rows), len(self.failures))
@@ -110,8 +108,8 @@ class CaseEvaluator(SupervisedEvaluator):
             first = self.failures[0]
             with said_plainly():
                 raise UnreadableInput(f"{first.reason} {first.what_to_do}".strip(), code=first.code)
-        if self.failures and is_command_line():
-            raise SystemExit(SOME_FAILED)
+        if self.worklist.exit_code and is_command_line():
+            raise SystemExit(self.worklist.exit_code)
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> Any:
         output = self._screened(engine, batchdata)
@@ -138,20 +136,12 @@ class CaseEvaluator(SupervisedEvaluator):
         return output
 
     def _finished(self, volume: Volume) -> SummaryRow | None:
-        """Give the row of an earlier result by the same model, with the same settings."""
-        folder = folder_of(volume)
-        try:
-            result = json.loads((self.output_dir / folder / "result.json").read_text("utf-8"))
-            if not isinstance(self.network, ScreeningNetwork):
-                return None
-            model = name_subject(self.network.model, subject_of_volume(volume))
-            settings = {**self.settings.to_json(), "scores": model.scores.to_json()}
-            wanted = {"model": model.describe(), "settings": settings}
-            if any(result[key] != json.loads(json.dumps(wanted[key])) for key in wanted):
-                return None
-            return SummaryRow.from_result(result, folder.as_posix())
-        except (OSError, ValueError, KeyError, TypeError):
+        """Give the row of an earlier result that screening again would only repeat."""
+        if not isinstance(self.network, ScreeningNetwork):
             return None
+        return finished_row(
+            volume, self.network.model, out=self.output_dir, settings=self.settings, seg=self.seg
+        )
 
 
 def _cause(error: Exception) -> Exception:
