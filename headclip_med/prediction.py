@@ -24,8 +24,11 @@ class Prediction:
         margin: float32, finite; the log-odds of the map before it was smoothed, so that
             map = G(sigmoid(margin)). They keep the order of pixels whose probability float32
             rounds to 1, and every smoothing follows from them (``models.similarity``).
+        local_score: float32 in [0, 1]; S_local of eq. 7 where the model's scores take it from
+            ``patches``, which ``map`` no longer shows; None where they take it from pixels.
     """
 
     map: Float[Tensor, "batch height width"]
     global_score: Float[Tensor, "batch"]
     margin: Float[Tensor, "batch height width"]
+    local_score: Float[Tensor, "batch"] | None = None

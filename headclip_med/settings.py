@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,6 +12,11 @@ from headclip_med.errors import InvalidSettings
 SIGMA_REFERENCE_PX = 518
 """The image size that ``sigma_px`` is stated for."""
 
+
+NO_PATCHES = (
+    "The model does not say what patches its maps are made of, so S_local cannot be taken from "
+    "them; leave local_map at pixels."
+)
 
 EMBEDDED_NAME = "headclip-mini"
 """The backbone that travels with the package."""
@@ -28,7 +34,13 @@ class ScoreSettings:
     top_percent: float = 3.0
     """k of eq. 7: S_local is the mean of this percentage of the map's largest pixels."""
     sigma_px: float = 4.0
-    """Gaussian smoothing of the map, in pixels of an input of 518 px; scaled with the input."""
+    """Gaussian smoothing of the map, in pixels of an input of 518 px."""
+    scale_sigma: bool = True
+    """Whether ``sigma_px`` is scaled with the input, so that it stays the same share of the image;
+    otherwise it counts pixels of any input, as in the published code."""
+    local_map: Literal["pixels", "patches"] = "pixels"
+    """What S_local takes its largest values from: ``pixels`` of the final map, stretched and
+    smoothed ("pixel-wise" in the paper's figure 2), or ``patches`` of the grid before both."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -36,6 +48,7 @@ class ScoreSettings:
         _require(0 <= self.joint_weight <= 1, "joint_weight (r) must lie in [0, 1]")
         _require(0 < self.top_percent <= 100, "top_percent (k) must lie in (0, 100]")
         _require(self.sigma_px >= 0, "sigma_px must not be negative")
+        _require(self.local_map in ("pixels", "patches"), "local_map is pixels or patches")
 
     @property
     def global_weight(self) -> float:
@@ -47,8 +60,15 @@ class ScoreSettings:
         return asdict(self)
 
     def sigma_at(self, image_size_px: int) -> float:
-        """Scale the smoothing to an image size."""
-        return self.sigma_px * image_size_px / SIGMA_REFERENCE_PX
+        """Give the smoothing in pixels of an image of this size."""
+        scale = image_size_px / SIGMA_REFERENCE_PX if self.scale_sigma else 1.0
+        return self.sigma_px * scale
+
+
+def top_count(places: int, top_percent: float) -> int:
+    """Count the places whose mean is S_local (eq. 7): k % of them, rounded down, at least one."""
+    # The tiny addend keeps exact products such as 0.3 % of 1000 from rounding down to 2.
+    return max(1, math.floor(top_percent * places / 100 + 1e-9))
 
 
 @dataclass(frozen=True)

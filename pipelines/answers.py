@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from headclip_med.datasets import Dataset
+from headclip_med.datasets import Dataset, Sample
 from headclip_med.datasets.samples import Level
+from headclip_med.errors import InvalidSettings
 from headclip_med.metrics.scores import release
 from headclip_med.models.anomaly import AnomalyModel, name_subject
 from headclip_med.models.trunk import predict_together
@@ -22,7 +23,7 @@ from headclip_med.pipelines.answer_store import AnswerStore, Entry, for_now, mod
 from headclip_med.pipelines.examples import prepare_image
 from headclip_med.pipelines.subjects import subject_of_category
 from headclip_med.pipelines.truth import Chosen, MakeArray, Truth, choose, parts_of
-from headclip_med.settings import ScreenSettings
+from headclip_med.settings import NO_PATCHES, ScreenSettings
 from headclip_med.transforms.tiles import memory_advice
 
 __all__ = ["Answers", "ask_models", "model_digest"]
@@ -45,6 +46,7 @@ class Answers:
         truth: What the set says of them.
         margins: Log-odds of the maps before smoothing; see ``Prediction``.
         global_scores: In [0, 1]; see ``Prediction``.
+        samples: Where each image and its mask can be read again.
     """
 
     dataset: str
@@ -57,6 +59,7 @@ class Answers:
     truth: Truth
     margins: Float[np.ndarray, "images size size"]
     global_scores: Float[np.ndarray, "images"]
+    samples: tuple[Sample, ...] = ()
 
     @property
     def labels(self) -> Bool[np.ndarray, "images"]:
@@ -82,6 +85,18 @@ class Answers:
     def units(self) -> Int[np.ndarray, "images"]:
         """What a bootstrap draws as a whole: the slices of one volume, or an image."""
         return self.truth.units
+
+    @property
+    def patch_px(self) -> int:
+        """Rows and columns of the patches that the model's maps are stretched from.
+
+        Raises:
+            InvalidSettings: The model knows no patches.
+        """
+        patch = self.model.get("patch_px")
+        if not isinstance(patch, int):
+            raise InvalidSettings(NO_PATCHES, code="no-patches")
+        return patch
 
     def parts(self) -> dict[str, slice]:
         """Say where each category's images stand."""
@@ -163,6 +178,7 @@ class _Asking:
                 limit=self.limit,
                 model=dict(self._described(model)),
                 categories=self.chosen.categories,
+                samples=self.chosen.samples,
                 truth=truth,
                 **arrays,
             )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from headclip_med.datasets import Dataset
 from headclip_med.metrics import Protocol
 from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.pipelines.answers import Answers, ask_models
 from headclip_med.pipelines.curves import draw_curves
+from headclip_med.pipelines.eval_size import EvalSize
 from headclip_med.pipelines.evaluation import Evaluation, Row
 from headclip_med.pipelines.measure import Measured, measure, measure_trivial
 
@@ -31,13 +33,15 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
     store: Path | None = None,
     protocols: Sequence[Protocol] = ("exact",),
     intervals: bool = True,
+    eval_size: EvalSize = "input",
     curves: Path | None = None,
     look: Look = lambda answers: None,
 ) -> list[Evaluation]:
     """Judge the test images of a set with several models, and compare with the truth.
 
     Images are resized to a model's square input (bicubic, antialiased), masks with them
-    (bilinear, cut at one half), and pixels are compared there. Metrics are computed for each
+    (bilinear, cut at one half), and pixels are compared there unless ``eval_size`` is ``native``.
+    Metrics are computed for each
     category and averaged. A model whose sentences name what is looked at is told the category.
     Every image is read once, and models on the same backbone that see it alike share its passes
     (``predict_together``).
@@ -54,6 +58,7 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
         protocols: By which pixels are measured; see ``headclip_med.metrics``.
         intervals: Whether the exact metrics are bootstrapped, over images, or over volumes where
             images are slices of them; see ``measure`` for what that takes.
+        eval_size: Where pixels are compared; curves are of the models' input all the same.
         curves: A folder for pictures of ROC, precision-recall and per-region-overlap curves, each
             with a line for each model.
         look: Called with all models' answers to each part of the set, while they are there.
@@ -76,13 +81,12 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
         )
         look(answers)
         trivial: dict[tuple[int, float], dict[str, Measured]] = {}
+        how: Any = {"protocols": protocols, "intervals": intervals, "eval_size": eval_size}
         for model, answer, one in zip(models, answers, found, strict=True):
             top = model.scores.top_percent
             if (answer.image_size, top) not in trivial:
-                trivial[answer.image_size, top] = measure_trivial(
-                    answer, top, protocols=protocols, intervals=intervals
-                )
-            measured = measure(answer, model.scores, protocols=protocols, intervals=intervals)
+                trivial[answer.image_size, top] = measure_trivial(answer, top, **how)
+            measured = measure(answer, model.scores, **how)
             one.add(answer, {MODEL: measured, **trivial[answer.image_size, top]})
         if curves is not None:
             draw_curves(answers, [model.scores for model in models], curves)
@@ -90,6 +94,7 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
         "limit": limit,
         "protocols": list(protocols),
         "intervals": intervals,
+        "eval_size": eval_size,
     }
     return [
         one.evaluation(tested, model, settings) for model, one in zip(models, found, strict=True)
@@ -137,7 +142,7 @@ class _Found:
                 "categories": list(categories),
             },
             rows=self._rows(None),
-            notes=_notes(self.vanished, settings["limit"]),
+            notes=_notes(self.vanished, settings),
             categories={} if is_single else {name: self._rows(name) for name in categories},
         )
 
@@ -159,9 +164,11 @@ def _by_category(tested: Dataset) -> list[Dataset]:
     ]
 
 
-def _notes(vanished: int, limit: object) -> tuple[str, ...]:
-    notes = []
-    if vanished:
+def _notes(vanished: int, settings: Mapping[str, object]) -> tuple[str, ...]:
+    notes, limit = [], settings["limit"]
+    if settings["eval_size"] == "native":
+        notes.append("Pixels were compared at each image's own size.")
+    elif vanished:
         notes.append(
             f"In {vanished} images what is abnormal is too small to survive the resizing; its "
             "pixels count as normal."

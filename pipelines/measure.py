@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float, Shaped
 from headclip_med.metrics import PixelDraws, PixelMetrics, Pooled, Protocol, image_metrics
 from headclip_med.metrics.scores import release
 from headclip_med.metrics.streaming import MEMORY_MB
-from headclip_med.models.similarity import smooth_margin_and_map
+from headclip_med.models.similarity import patches_of, smooth_margin_and_map
 from headclip_med.pipelines import evaluation
 from headclip_med.pipelines.answers import Answers
+from headclip_med.pipelines.eval_size import Compared, EvalSize, at_native_size
 from headclip_med.pipelines.evaluation import Estimate, Sampled, average, sample_images
 from headclip_med.pipelines.trivial import BASELINES, MapsOf
 from headclip_med.settings import ScoreSettings
@@ -32,6 +33,8 @@ Key = tuple[str, str, Protocol]
 
 _Batch = tuple[Float[np.ndarray, "batch size size"], Float[np.ndarray, "batch size size"]]
 """What ``exact`` ranks pixels by, and maps."""
+
+_LocalOf = Callable[[slice, Float[np.ndarray, "batch size size"]], Float[np.ndarray, "batch"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +91,7 @@ def measure(
     *,
     protocols: Sequence[Protocol] = ("exact",),
     intervals: bool = True,
+    eval_size: EvalSize = "input",
 ) -> Measured:
     """Measure a model, with JAS and without it.
 
@@ -101,12 +105,13 @@ def measure(
         scores: How margins become maps and scores.
         protocols: By which pixels are measured; the published code is exact for images.
         intervals: Whether to bootstrap (by ``exact`` only), which takes a second pass.
+        eval_size: Where pixels are compared; S_local is of the model's map in either case.
     """
     found = {}
     for category, part in answers.parts().items():
-        one = _Category(answers, part, tuple(dict.fromkeys(protocols)), intervals)
+        one = _Category(answers, part, tuple(dict.fromkeys(protocols)), intervals, eval_size)
         read = partial(_smoothed, answers, scores)
-        measured, local = one.pixels(read, scores.top_percent)
+        measured, local = one.pixels(read, partial(_local, answers, scores))
         kinds = _kinds(answers.global_scores[part], local, scores)
         found[category] = measured | one.images(kinds)
     return Measured(found)
@@ -118,6 +123,7 @@ def measure_trivial(
     *,
     protocols: Sequence[Protocol] = ("exact",),
     intervals: bool = True,
+    eval_size: EvalSize = "input",
 ) -> dict[str, Measured]:
     """Measure the baselines that have learnt nothing, on the same images.
 
@@ -126,15 +132,18 @@ def measure_trivial(
         top_percent: k of eq. 7.
         protocols: As for ``measure``.
         intervals: As for ``measure``.
+        eval_size: As for ``measure``.
 
     Returns:
         By the baseline's name.
     """
     found: dict[str, dict[str, dict[Key, Sampled]]] = {name: {} for name in BASELINES}
     for category, part in answers.parts().items():
-        one = _Category(answers, part, tuple(dict.fromkeys(protocols)), intervals)
+        one = _Category(answers, part, tuple(dict.fromkeys(protocols)), intervals, eval_size)
         for name, maps_of in BASELINES.items():
-            measured, local = one.pixels(partial(_trivial, answers, maps_of), top_percent)
+            measured, local = one.pixels(
+                partial(_trivial, answers, maps_of), lambda _, maps: local_score(maps, top_percent)
+            )
             found[name][category] = measured | one.images({"local": local})
     return {judge: Measured(categories) for judge, categories in found.items()}
 
@@ -156,7 +165,7 @@ def score_category(
     local = []
     for rows in _batches(part):
         margins, maps = _smoothed(answers, scores, rows)
-        local.append(local_score(maps, scores.top_percent))
+        local.append(_local(answers, scores, rows, maps))
         if answers.masks is not None:
             pixels.update(margins, _rows(answers.masks, rows))
     return _kinds(answers.global_scores[part], np.concatenate(local), scores)
@@ -165,8 +174,8 @@ def score_category(
 def local_scores(answers: Answers, scores: ScoreSettings) -> Float[np.ndarray, "images"]:
     """Compute S_local of every image (eq. 7): what a sweep over r reads, once for all its r."""
     whole = slice(0, len(answers.global_scores))
-    maps = (_smoothed(answers, scores, rows)[1] for rows in _batches(whole))
-    return np.concatenate([local_score(one, scores.top_percent) for one in maps])
+    maps = ((rows, _smoothed(answers, scores, rows)[1]) for rows in _batches(whole))
+    return np.concatenate([_local(answers, scores, rows, one) for rows, one in maps])
 
 
 def _kinds(
@@ -185,20 +194,21 @@ class _Category:
     part: slice
     protocols: tuple[Protocol, ...]
     intervals: bool
+    eval_size: EvalSize
 
     def pixels(
-        self, read: Callable[[slice], _Batch], top_percent: float
+        self, read: Callable[[slice], _Batch], local_of: _LocalOf
     ) -> tuple[dict[Key, Sampled], Float[np.ndarray, "images"]]:
         """Measure maps, where there are masks, and give S_local of each.
 
         Args:
             read: Gives, for some images, what ``exact`` ranks by, and maps.
-            top_percent: k of eq. 7.
+            local_of: Gives S_local of some images and their maps.
         """
-        masks, local, found = self.answers.masks, [], {}
+        local, found = [], {}
         with ExitStack() as stack:
             streams: dict[Protocol, PixelMetrics] = {}
-            if masks is not None:
+            if self.answers.masks is not None:
                 share_mb = MEMORY_MB // len(self.protocols)
                 streams = {
                     one: stack.enter_context(PixelMetrics(one, memory_mb=share_mb))
@@ -206,10 +216,11 @@ class _Category:
                 }
             for rows in _batches(self.part):
                 ranked, maps = read(rows)
-                local.append(local_score(maps, top_percent))
-                for protocol, stream in streams.items():
-                    scores = ranked if protocol == "exact" else maps.astype(np.float32)
-                    stream.update(scores, _rows(masks, rows))
+                local.append(local_of(rows, maps))
+                for _, by_rank, by_map, marked in self._sized(rows, ranked, maps):
+                    for protocol, stream in streams.items():
+                        scores = by_rank if protocol == "exact" else by_map.astype(np.float32)
+                        stream.update(scores, marked)
             for protocol, stream in streams.items():
                 values, draws = stream.compute(), {}
                 if protocol == "exact" and self.intervals:
@@ -238,9 +249,24 @@ class _Category:
         names, numbers = np.unique(self.answers.units[self.part], return_inverse=True)
         counted = PixelDraws(pooled, len(names))
         for rows in _batches(self.part):
-            own = slice(rows.start - self.part.start, rows.stop - self.part.start)
-            counted.update(read(rows)[0], _rows(self.answers.masks, rows), numbers[own])
+            for some, by_rank, _, marked in self._sized(rows, *read(rows)):
+                own = slice(some.start - self.part.start, some.stop - self.part.start)
+                counted.update(by_rank, marked, numbers[own])
         return counted.draws(values, seed=SEED, repeats=evaluation.PIXEL_REPEATS)
+
+    def _sized(
+        self,
+        rows: slice,
+        ranked: Float[np.ndarray, "batch size size"],
+        maps: Float[np.ndarray, "batch size size"],
+    ) -> Iterator[Compared]:
+        """Give some images with masks at the size where they are compared."""
+        if self.answers.masks is None:
+            return
+        if self.eval_size == "native":
+            yield from at_native_size(self.answers, rows, ranked, maps)
+        else:
+            yield rows, ranked, maps, _read(self.answers.masks, rows)
 
 
 def _rows(
@@ -263,6 +289,19 @@ def _smoothed(answers: Answers, scores: ScoreSettings, rows: slice) -> _Batch:
     margins = torch.from_numpy(_read(answers.margins, rows))
     smoothed, maps = smooth_margin_and_map(margins, scores.sigma_at(answers.image_size))
     return smoothed.numpy(), maps.numpy()
+
+
+def _local(
+    answers: Answers,
+    scores: ScoreSettings,
+    rows: slice,
+    maps: Float[np.ndarray, "batch size size"],
+) -> Float[np.ndarray, "batch"]:
+    """Give S_local of some images (eq. 7), from what the scores take it from."""
+    if scores.local_map == "patches":
+        exact = torch.from_numpy(_read(answers.margins, rows)).double().sigmoid()
+        maps = patches_of(exact, answers.patch_px).numpy()
+    return local_score(maps, scores.top_percent)
 
 
 def _trivial(answers: Answers, maps_of: MapsOf, rows: slice) -> _Batch:

@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from headclip_med.errors import InvalidSettings
 from headclip_med.findings import Box, Screening, WindowUsed
 from headclip_med.models.anomaly import AnomalyModel, name_subject
 from headclip_med.pipelines.subjects import subject_of_volume
-from headclip_med.settings import ScreenSettings
+from headclip_med.settings import NO_PATCHES, ScreenSettings
 from headclip_med.transforms import (
     apply_window,
     choose_window,
@@ -53,11 +54,13 @@ class Judged:
         maps: Of the part of the slices that it saw, at the slices' own resolution.
         global_scores: Of each slice, in [0, 1].
         timings_s: Seconds per step so far.
+        local_scores: Of each slice, in [0, 1], where the model takes them from its patches.
     """
 
     maps: Float[np.ndarray, "slices rows columns"]
     global_scores: Float[np.ndarray, "slices"]
     timings_s: dict[str, float]
+    local_scores: Float[np.ndarray, "slices"] | None = None
 
 
 def screen(
@@ -88,9 +91,9 @@ def screen(
     clock = Clock()
     prepared, images = prepare(volume, settings)
     clock.lap("prepare")
-    maps, global_scores = predict_slices(model, images, settings=settings, report=report)
+    maps, scores, local_scores = predict_slices(model, images, settings=settings, report=report)
     clock.lap("predict")
-    return conclude(prepared, Judged(maps, global_scores, clock.laps_s), model, settings)
+    return conclude(prepared, Judged(maps, scores, clock.laps_s, local_scores), model, settings)
 
 
 def prepare(
@@ -127,6 +130,7 @@ def conclude(
 
     Raises:
         HeadClipError: A map holds values that are not numbers.
+        InvalidSettings: S_local is to be taken from patches, and the model gives none.
     """
     scores = model.scores
     clock = Clock(found.timings_s)
@@ -134,7 +138,11 @@ def conclude(
     threshold = model.threshold if settings.threshold is None else settings.threshold
     labels, lesions = find_lesions(heatmap, threshold, settings.minimum_volume_mm3)
     clock.lap("find")
-    local_scores = local_score(found.maps, scores.top_percent)
+    local_scores = found.local_scores
+    if local_scores is None:
+        if scores.local_map == "patches":
+            raise InvalidSettings(NO_PATCHES, code="no-patches")
+        local_scores = local_score(found.maps, scores.top_percent)
     global_scores = found.global_scores.astype(np.float64)
     slice_scores = joint_score(global_scores, local_scores, scores.global_weight)
     return Screening(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -57,18 +60,40 @@ def test_windows_of_an_echo_reproduce_slices_of_any_size(
 ) -> None:
     voxels = noise(slices, rows, columns)
     settings = ScreenSettings(tiling="windows", overlap=overlap, batch_size=batch_size)
-    maps, scores = predict_slices(Echo(side), cut_slices(voxels), settings=settings)
+    maps, scores, _ = predict_slices(Echo(side), cut_slices(voxels), settings=settings)
     assert scores.shape == (slices,)
     if max(rows, columns) > side or rows == columns == side:
         np.testing.assert_allclose(maps, voxels, atol=1e-5)
     assert maps.shape == voxels.shape
 
 
+class Patches(Echo):
+    """Its own local score is half its image's mean."""
+
+    def predict(self, images: Tensor) -> Prediction:
+        return replace(super().predict(images), local_score=images.mean(dim=(1, 2, 3)) / 2)
+
+
+@pytest.mark.parametrize("tiling", ["whole", "windows"])
+def test_a_local_score_that_the_model_gives_is_carried_along(
+    tiling: Literal["whole", "windows"],
+) -> None:
+    voxels = noise(5, 20, 12)
+    settings = ScreenSettings(tiling=tiling, batch_size=2)
+    maps, scores, local = predict_slices(Patches(8), cut_slices(voxels), settings=settings)
+    assert maps.shape == voxels.shape
+    assert local is not None
+    np.testing.assert_allclose(local, scores / 2, rtol=1e-5)
+    assert predict_slices(Echo(8), cut_slices(voxels), settings=settings)[2] is None
+
+
 def test_whole_slices_are_resized_to_the_model_and_back() -> None:
     model = Echo(8)
     rows, columns = np.mgrid[0:16, 0:24].astype(np.float32)
     voxels = np.stack([rows / 16, columns / 24])
-    maps, scores = predict_slices(model, cut_slices(voxels), settings=ScreenSettings(batch_size=2))
+    maps, scores, _ = predict_slices(
+        model, cut_slices(voxels), settings=ScreenSettings(batch_size=2)
+    )
     assert model.shapes == [(2, 3, 8, 8)]
     np.testing.assert_allclose(maps[:, 4:-4, 4:-4], voxels[:, 4:-4, 4:-4], atol=0.02)
     np.testing.assert_allclose(scores, voxels.mean(axis=(1, 2)), atol=0.01)
@@ -77,7 +102,9 @@ def test_whole_slices_are_resized_to_the_model_and_back() -> None:
 def test_whole_slices_of_the_model_s_size_come_back_unchanged_in_order() -> None:
     model = Echo(8)
     voxels = noise(5, 8, 8)
-    maps, scores = predict_slices(model, cut_slices(voxels), settings=ScreenSettings(batch_size=2))
+    maps, scores, _ = predict_slices(
+        model, cut_slices(voxels), settings=ScreenSettings(batch_size=2)
+    )
     np.testing.assert_array_equal(maps, voxels)
     np.testing.assert_allclose(scores, voxels.mean(axis=(1, 2)), rtol=1e-5)
     assert [shape[0] for shape in model.shapes] == [2, 2, 1]
@@ -110,7 +137,7 @@ def test_the_score_of_a_slice_is_its_worst_window_s() -> None:
     voxels = np.zeros((2, 8, 32), dtype=np.float32)
     voxels[0, :, 8:16], voxels[0, :, 24:] = 0.5, 0.25
     settings = ScreenSettings(tiling="windows", overlap=0.0)
-    _, scores = predict_slices(Echo(8), cut_slices(voxels), settings=settings)
+    _, scores, _ = predict_slices(Echo(8), cut_slices(voxels), settings=settings)
     np.testing.assert_allclose(scores, [0.5, 0], atol=1e-6)
 
 
@@ -118,7 +145,7 @@ def test_one_window_alone_cannot_push_the_score_above_its_own() -> None:
     settings = ScreenSettings(tiling="windows", overlap=0.5)
     voxels = np.zeros((1, 8, 24), dtype=np.float32)
     voxels[0, :, 8:16] = 1  # window scores 0, 0.5, 1, 0.5, 0
-    _, scores = predict_slices(Echo(8), cut_slices(voxels), settings=settings)
+    _, scores, _ = predict_slices(Echo(8), cut_slices(voxels), settings=settings)
     assert 0.75 < scores[0] <= 1
 
 

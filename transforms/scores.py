@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from jaxtyping import Float
 
-from headclip_med.settings import ScreenSettings
+from headclip_med.settings import ScreenSettings, top_count
 
 
 def local_score(
@@ -16,15 +14,14 @@ def local_score(
     """Average the largest pixels of each map (HeadCLIP eq. 7).
 
     Args:
-        maps: How abnormal each pixel looks, in [0, 1].
+        maps: How abnormal each pixel (or patch) looks, in [0, 1].
         top_percent: k; this percentage of the pixels counts, rounded down, at least one pixel.
 
     Returns:
         S_local of each slice.
     """
     pixels = maps.shape[1] * maps.shape[2]
-    # The tiny addend keeps exact products such as 0.3 % of 1000 from rounding down to 2.
-    counted = max(1, math.floor(top_percent * pixels / 100 + 1e-9))
+    counted = top_count(pixels, top_percent)
     # One slice at a time: a partition of the whole volume would copy it.
     tops = [np.partition(one, pixels - counted, axis=None)[pixels - counted :] for one in maps]
     return np.array([top.mean(dtype=np.float64) for top in tops], dtype=np.float64)

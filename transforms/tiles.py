@@ -21,6 +21,12 @@ from headclip_med.transforms.slices import resize_images, resize_maps
 _ALLOCATION_FAILURES = ("not enough memory", "can't allocate memory", "out of memory")
 
 
+Blended = tuple[
+    Float[Tensor, "batch rows columns"], Float[Tensor, "batch"], Float[Tensor, "batch"] | None
+]
+"""Maps, global scores, and local scores where the model gives them itself."""
+
+
 @runtime_checkable
 class SliceModel(Protocol):
     """Anything that gives square images an anomaly map and a score each."""
@@ -40,7 +46,11 @@ def predict_slices(
     settings: ScreenSettings,
     size_px: int | None = None,
     report: Callable[[int], None] = lambda slices: None,
-) -> tuple[Float[np.ndarray, "slices rows columns"], Float[np.ndarray, "slices"]]:
+) -> tuple[
+    Float[np.ndarray, "slices rows columns"],
+    Float[np.ndarray, "slices"],
+    Float[np.ndarray, "slices"] | None,
+]:
     """Run a model over every slice, in batches.
 
     Args:
@@ -51,11 +61,12 @@ def predict_slices(
         report: Called after each batch with its number of slices.
 
     Returns:
-        A map of each slice at the slice's own size, and a global score of each slice. With windows
-        the score is the highest that the slice's windows give: a lesion fills a few windows, and a
-        mean would fade with every healthy window beside them, so large slices would score lower
-        for the same finding. Scores of overlapping windows are blended first as the maps are, so
-        that one window cannot raise an alarm which none of its neighbours shares.
+        A map of each slice at the slice's own size, a global score of each slice, and a local one
+        where the model gives it itself (of its patches). With windows a score is the highest that
+        the slice's windows give: a lesion fills a few windows, and a mean would fade with every
+        healthy window beside them, so large slices would score lower for the same finding. Scores
+        of overlapping windows are blended first as the maps are, so that one window cannot raise
+        an alarm which none of its neighbours shares.
 
     Raises:
         OutOfMemory: A batch does not fit the device.
@@ -64,7 +75,8 @@ def predict_slices(
     # A slice that fits the model's input needs no windows.
     slide = settings.tiling == "windows" and max(images.shape[-2:]) > side
     maps = np.empty((len(images), *images.shape[-2:]), dtype=np.float32)
-    scores = np.empty(len(images), dtype=np.float32)
+    scores: list[Float[Tensor, "batch"]] = []
+    local_scores: list[Float[Tensor, "batch"]] = []
     for start in range(0, len(images), settings.batch_size):
         part = slice(start, start + settings.batch_size)
         with memory_advice(settings.batch_size, side), torch.no_grad():
@@ -72,14 +84,18 @@ def predict_slices(
                 found = _predict_windows(model, images[part], settings, side)
             else:
                 found = _predict_whole(model, images[part], side)
-        maps[part], scores[part] = found[0].numpy(), found[1].numpy()
+        maps[part] = found[0].numpy()
+        scores.append(found[1])
+        if found[2] is not None:
+            local_scores.append(found[2])
         report(len(images[part]))
-    return maps, scores
+    local = torch.cat(local_scores).numpy() if local_scores else None
+    return maps, torch.cat(scores).numpy(), local
 
 
 def map_and_score(
     model: SliceModel, images: Float[Tensor, "batch 3 rows columns"], size_px: int
-) -> Float[Tensor, "batch 2 rows columns"]:
+) -> Float[Tensor, "batch planes rows columns"]:
     """Judge images of any size: resized to the model's input, the maps resized back.
 
     Args:
@@ -88,33 +104,32 @@ def map_and_score(
         size_px: Rows and columns of the model's input.
 
     Returns:
-        The map, and as a constant second channel the global score: inferers blend images only. On
-        the model's device.
+        The map, and as a constant second channel the global score: inferers blend images only. A
+        third one is the local score of a model that gives it. On the model's device.
     """
     # Sides are tensors while a graph is traced.
     rows, columns = (int(side) for side in images.shape[-2:])
     prediction = model.predict(resize_images(images, size_px))
     found = resize_maps(prediction.map.float(), rows, columns)
-    return torch.stack([found, prediction.global_score[:, None, None].expand_as(found)], dim=1)
+    scores = [prediction.global_score]
+    if prediction.local_score is not None:
+        scores.append(prediction.local_score)
+    return torch.stack([found, *(one[:, None, None].expand_as(found) for one in scores)], dim=1)
 
 
-def split_blended(
-    blended: Float[Tensor, "batch 2 rows columns"],
-) -> tuple[Float[Tensor, "batch rows columns"], Float[Tensor, "batch"]]:
-    """Take apart what windows were blended to: maps, and the highest score on each slice."""
-    return blended[:, 0], blended[:, 1].amax(dim=(1, 2)).clamp(0, 1)
+def split_blended(blended: Float[Tensor, "batch planes rows columns"]) -> Blended:
+    """Take apart what windows were blended to: maps, and the highest scores on each slice."""
+    highest = [one.amax(dim=(1, 2)).clamp(0, 1) for one in blended[:, 1:].unbind(1)]
+    return blended[:, 0], highest[0], highest[1] if len(highest) > 1 else None
 
 
-def _predict_whole(
-    model: SliceModel, images: Tensor, side: int
-) -> tuple[Float[Tensor, "batch rows columns"], Float[Tensor, "batch"]]:
-    found = map_and_score(model, images, side).cpu()
-    return found[:, 0], found[:, 1, 0, 0]
+def _predict_whole(model: SliceModel, images: Tensor, side: int) -> Blended:
+    return split_blended(map_and_score(model, images, side).cpu())
 
 
 def _predict_windows(
     model: SliceModel, images: Tensor, settings: ScreenSettings, side: int
-) -> tuple[Float[Tensor, "batch rows columns"], Float[Tensor, "batch"]]:
+) -> Blended:
     blended = sliding_window_inference(
         images,
         roi_size=(side, side),

@@ -67,6 +67,11 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         "follow the scale of the scores (default: exact)",
     )  # fmt: skip
     parser.add_argument(
+        "--eval-size", choices=("input", "native"), default="input",
+        help="where pixels are compared: at the model's input, as published, or at each image's "
+        "own size (default: input)",
+    )  # fmt: skip
+    parser.add_argument(
         "--no-intervals", dest="intervals", action="store_false",
         help="no bootstrap, which reads all maps a second time",
     )  # fmt: skip
@@ -96,10 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.checkpoint and arguments.method != ALL:
         raise InvalidSettings("--checkpoint goes with --method all; name one as --model instead.")
     more = arguments.store or arguments.curves or arguments.metrics != "exact"
+    more = more or arguments.eval_size != "input"
     if arguments.acceptance and more:
         raise InvalidSettings(
-            "--acceptance is measured by --metrics exact, and keeps no --store and draws no "
-            "--curves; leave them out, or evaluate the sets alone."
+            "--acceptance is measured by --metrics exact at --eval-size input, keeps no --store "
+            "and draws no --curves; leave them out, or evaluate the sets alone."
         )
     if arguments.out and arguments.out.suffix not in FORMS:
         raise InvalidSettings(f"--out names a file that ends in {', '.join(FORMS)}.")
@@ -155,7 +161,7 @@ def _evaluate(
 
 
 def _parameters(arguments: argparse.Namespace) -> dict[str, object]:
-    names = ("protocol", "limit", "image_size", "metrics", "intervals", "method")
+    names = ("protocol", "limit", "image_size", "metrics", "intervals", "eval_size", "method")
     return {name: getattr(arguments, name) for name in names}
 
 
@@ -229,7 +235,7 @@ def _on_set(
         dataset, list(loaded.models.values()), batch_size=arguments.batch_size,
         image_size=arguments.image_size, limit=arguments.limit, store=arguments.store,
         protocols=_protocols(arguments), intervals=arguments.intervals, curves=curves,
-        look=record.look,
+        look=record.look, eval_size=arguments.eval_size,
     )  # fmt: skip
     found = [replace(one, dataset=label) for one in found]
     record.end(dict(zip(loaded.models, found, strict=True)))

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip import Backbone
-from headclip_med.models.similarity import smooth
+from headclip_med.models.similarity import in_double, patches_of, smooth
 from headclip_med.models.trunk import TrunkReader, run_trunk
 from headclip_med.models.vision import VisionTower
 from headclip_med.prediction import Prediction
-from headclip_med.settings import ScoreSettings
+from headclip_med.settings import ScoreSettings, top_count
 
 Precision = Literal["fp32", "bf16"]
 
@@ -111,6 +111,7 @@ class JudgingModel(nn.Module):
             "backbone": dict(self._backbone),
             "precision": self.precision,
             "image_size": self.image_size,
+            "patch_px": self.vision.patch_px,
             "settings": self.settings.to_json(),
             "scores": self.scores.to_json(),
             **self.use.about,
@@ -158,7 +159,16 @@ class JudgingModel(nn.Module):
         # Sides are tensors while a graph is traced.
         side = max(int(one) for one in margin.shape[-2:])
         margin, sigma_px = margin.float(), self.scores.sigma_at(side)
-        return Prediction(smooth(margin.sigmoid(), sigma_px), score.float(), margin)
+        local = None
+        if self.scores.local_map == "patches":
+            local = self._local_score(margin)
+        return Prediction(smooth(margin.sigmoid(), sigma_px), score.float(), margin, local)
+
+    def _local_score(self, margin: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch"]:
+        """Average the most abnormal patches (eq. 7)."""
+        patches = patches_of(in_double(margin).sigmoid(), self.vision.patch_px).flatten(1)
+        counted = top_count(patches.shape[1], self.scores.top_percent)
+        return patches.topk(counted).values.mean(dim=1).float()
 
 
 def layers_within(layers: Collection[int], depth: int) -> tuple[int, ...]:

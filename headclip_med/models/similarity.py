@@ -40,6 +40,27 @@ def upsample(
     return functional.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
 
 
+def patches_of(
+    maps: Float[Tensor, "batch height width"], patch_px: int
+) -> Float[Tensor, "batch rows columns"]:
+    """Read the grid of patches that ``upsample`` stretched to pixels back from them, exactly.
+
+    Stretched bilinearly, the map is a straight line from one patch's centre to the next, and level
+    beyond the last. An odd patch has a pixel at its centre; of an even one the two behind it lie on
+    such a line, half a pixel and one and a half away.
+
+    Args:
+        maps: Of a stretched grid, not smoothed, in [0, 1].
+        patch_px: Rows and columns of a patch: 1, 3, or anything from 4.
+    """
+    for _ in range(2):
+        middle = maps[..., patch_px // 2 :: patch_px]
+        if patch_px % 2 == 0:
+            middle = 1.5 * middle - 0.5 * maps[..., patch_px // 2 + 1 :: patch_px]
+        maps = middle.transpose(1, 2)
+    return maps.clamp(0, 1)
+
+
 def in_double(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """Take values to float64, or to float32 on devices that have no better.
 

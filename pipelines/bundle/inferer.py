@@ -42,7 +42,7 @@ class ScreeningInferer(SliceInferer):
     @torch.no_grad()
     def __call__(
         self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> Float[Tensor, "batch 2 rows columns *slices"]:
+    ) -> Float[Tensor, "batch planes rows columns *slices"]:
         """Judge every slice.
 
         Args:

@@ -68,14 +68,15 @@ class ScreeningNetwork(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch 2 height width"]:
+    ) -> Float[Tensor, "batch planes height width"]:
         """Judge images of any size.
 
         Args:
             images: Values in [0, 1]; three channels, or one where they are grey.
 
         Returns:
-            The anomaly map in [0, 1], and the image's global score in [0, 1] as a constant plane.
+            The anomaly map in [0, 1], and the image's global score in [0, 1] as a constant plane;
+            a third one where the model's scores take S_local from its patches.
         """
         return judge(self.model, images)
 
@@ -87,7 +88,7 @@ class ScreeningNetwork(nn.Module):
 
 def judge(
     model: AnomalyModel, images: Float[Tensor, "batch channels height width"]
-) -> Float[Tensor, "batch 2 height width"]:
+) -> Float[Tensor, "batch planes height width"]:
     """Judge images, grey ones with a single channel too."""
     with torch.no_grad():
         return map_and_score(model, images.expand(-1, 3, -1, -1), model.image_size)

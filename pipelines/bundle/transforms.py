@@ -133,7 +133,7 @@ class ConcludeScreeningd(MapTransform):
     """Turn a network's maps into a ``Screening``: heatmap, lesion candidates, scores.
 
     Args:
-        keys: Maps and score planes on whole slices, ``(2, row, column, slice)``.
+        keys: Maps and score planes on whole slices, ``(plane, row, column, slice)``.
         network: What made them; it says how maps become scores.
         settings: Of the screening.
         image_key: Grey levels as the network saw them.
@@ -167,8 +167,13 @@ class ConcludeScreeningd(MapTransform):
         model = name_subject(self.network.model, subject_of_volume(volume))
         for key in self.key_iterator(data):
             slices = torch.as_tensor(result[key]).detach().cpu().float().permute(3, 0, 1, 2)
-            maps, scores = split_blended(slices[(..., *box.indices)])
-            found = Judged(np.ascontiguousarray(maps), scores.numpy(), json.loads(meta[TIMINGS]))
+            maps, scores, local = split_blended(slices[(..., *box.indices)])
+            found = Judged(
+                np.ascontiguousarray(maps),
+                scores.numpy(),
+                json.loads(meta[TIMINGS]),
+                None if local is None else local.numpy(),
+            )
             result[self.screening_key] = conclude(prepared, found, model, self.settings)
         return result
 

@@ -127,7 +127,8 @@ class ScreeningMetrics:
             mask = np.asarray(case["label"]) > 0
             pixels = self._pixels.setdefault(case["category"], PixelMetrics())
             pixels.update(found[:1], mask)
-            local = local_score(found[:1], scores.top_percent)
+            given = found[2, :1, 0] if len(found) > 2 else None
+            local = local_score(found[:1], scores.top_percent) if given is None else given
             own = found[1, :1, 0].astype(np.float64)
             joint = float(joint_score(own, local, scores.global_weight)[0])
             images = self._images.setdefault(case["category"], [])
