@@ -9,6 +9,7 @@ read from a patient's file.
     ├── UnusableWeights     a missing, truncated or mismatched model file
     ├── InvalidSettings     an option outside its range, an unknown name
     ├── UnusableTracker     a tracker of runs that cannot be reached, or refuses
+    ├── UnwritableOutput    results that the disk does not take
     └── OutOfMemory         a batch too large for the device
 """
 
@@ -55,6 +56,12 @@ class UnusableTracker(HeadClipError):
     """A tracker of runs, or a registry of models, that cannot be reached or refuses."""
 
     default_code = "unusable-tracker"
+
+
+class UnwritableOutput(HeadClipError):
+    """Results that cannot be written: a full disk, no permission, a file where a folder belongs."""
+
+    default_code = "unwritable-output"
 
 
 class OutOfMemory(HeadClipError):

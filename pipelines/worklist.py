@@ -11,13 +11,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from headclip_med.errors import HeadClipError, UnreadableInput
+from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
 from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.pipelines.screen import screen
 from headclip_med.read import Input, Inputs
 from headclip_med.settings import ScreenSettings
+from headclip_med.transforms import check_window
 from headclip_med.volume import Volume
-from headclip_med.write import FailedInput, SummaryRow, write_screening, write_summary
+from headclip_med.write import (
+    FailedInput,
+    SummaryRow,
+    check_writable,
+    write_screening,
+    write_summary,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +94,13 @@ def judging(
     seg: bool,
     report: Callable[[int], None],
 ) -> Judge:
-    """Give what screens one volume after the other; the parameters are ``screen_inputs``'."""
+    """Give what screens one volume after the other; the parameters are ``screen_inputs``'.
+
+    Raises:
+        InvalidSettings: The window is unknown; said before any work.
+    """
+    if settings is not None:
+        check_window(settings.window)
 
     def judge(volume: Volume) -> SummaryRow:
         screening = screen(volume, model, settings=settings, report=report)
@@ -110,7 +123,11 @@ def work_through(
         volumes: What was read of each readable one, in their order, or why it could not be.
         judge: Screens a volume; what it raises costs that volume only.
         out: Folder of the run.
+
+    Raises:
+        UnwritableOutput: ``out`` takes no files; said before any work.
     """
+    check_writable(out)
     rows: list[SummaryRow] = []
     failures = [
         FailedInput.of(_name(failure.path), failure.to_error())
@@ -123,6 +140,8 @@ def work_through(
             continue
         try:
             rows.append(judge(volume))
+        except InvalidSettings:  # an option is wrong, not the input: no other would fare better
+            raise
         except Exception as error:  # a fault of ours must not cost the others their results
             failures.append(FailedInput.of(title_of(one), own_error(error)))
     return summed_up(rows, failures, out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -166,6 +167,64 @@ def test_unknown_models_and_missing_weights_are_told(
     assert error["code"] == "weights-missing"
     assert "headclip weights fetch ViT-L-14-336" in error["message"]
     assert not (tmp_path / "out").exists()
+
+
+def test_names_cannot_command_the_terminal_nor_break_the_run(
+    bright: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = (b"\x1b[2Jclear.png", b"two\nlines.png", b"\xff\xfe.png")
+    for grey, name in enumerate(names):
+        Image.new("L", (8, 8), grey).save(os.fsdecode(bytes(folder) + b"/" + name))
+    (folder / "\x1b[31mempty.png").touch()
+    assert main(["screen", str(folder), "--out", str(tmp_path / "out")]) == 3
+    printed = capsys.readouterr()
+    assert "\x1b" not in printed.out + printed.err
+    assert len(printed.out.splitlines()) == 4  # three rows, and where the page is
+    printed.out.encode()
+    assert main(["screen", str(folder), "--out", str(tmp_path / "out"), "--json"]) == 3
+    assert len(json.loads(capsys.readouterr().out)["series"]) == 3
+
+
+@pytest.mark.parametrize("option", ["--window=brian", "--window=40,-80", "--local-map=patches"])
+def test_an_option_that_no_input_could_use_is_wrong_usage(
+    bright: None, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_phantom(tmp_path / "in")
+    code = main(["screen", str(tmp_path / "in"), "--out", str(tmp_path / "out"), option])
+    printed = capsys.readouterr()
+    assert code == 2
+    assert printed.out == ""
+    assert printed.err.startswith("headclip: The ")
+    assert printed.err.count("\n") == 1
+
+
+def test_results_that_cannot_be_written_are_one_line_before_any_work(
+    bright: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_phantom(tmp_path / "in")
+    (tmp_path / "taken").touch()
+    code = main(["screen", str(tmp_path / "in"), "--out", str(tmp_path / "taken"), "--json"])
+    printed = capsys.readouterr()
+    assert code == 1
+    assert json.loads(printed.out)["error"]["code"] == "unwritable-output"
+    assert printed.err.count("\n") == 1
+    assert "choose another folder" in printed.err
+
+
+def test_what_the_system_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(arguments: argparse.Namespace) -> int:
+        raise PermissionError(13, "Permission denied", "/patients/Zyxwvut")
+
+    monkeypatch.setattr("headclip_med.cli.weights.run", refuse)
+    assert main(["weights"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("headclip: A file or folder cannot be used")
+    assert "Permission denied" in printed.err
+    assert "Zyxwvut" not in printed.err
 
 
 def test_weights_lists_models_and_tags(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from headclip_med.errors import UnwritableOutput
 from headclip_med.write import atomic
-from headclip_med.write.atomic import write_file, write_folder
+from headclip_med.write.atomic import check_writable, told_plainly, write_file, write_folder
 
 
 def write(target: Path, text: str) -> None:
@@ -49,6 +51,24 @@ def test_it_is_replaced_where_folders_cannot_be_exchanged(
     write(tmp_path / "series", "new")
     assert (tmp_path / "series/a.txt").read_text() == "new"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_that_takes_no_files_is_told_in_a_sentence(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new/deep")
+    assert list((tmp_path / "new/deep").iterdir()) == []
+    (tmp_path / "file").touch()
+    for taken in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(UnwritableOutput, match="choose another folder") as told:
+            check_writable(taken)
+        assert str(tmp_path) not in str(told.value)
+
+
+def test_a_full_disk_is_told_in_a_sentence() -> None:
+    with (
+        pytest.raises(UnwritableOutput, match="No space left on device; free space"),
+        told_plainly(),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device", "/patient/Zyxwvut")
 
 
 def test_a_failure_leaves_the_earlier_folder_and_nothing_else(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from headclip_med import __version__
+from headclip_med.errors import UnwritableOutput
 from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
@@ -170,7 +171,7 @@ def test_a_failure_while_writing_leaves_no_trace(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("headclip_med.write.screening.to_text", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UnwritableOutput, match="No space left on device; free space"):
         write_screening(screening_of(stack()), tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 

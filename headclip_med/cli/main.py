@@ -56,17 +56,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # 'headclip ... | head': the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except HeadClipError as error:
+    except (HeadClipError, OSError) as error:
         if arguments.debug:
             raise
-        if arguments.json:
-            print(json.dumps({"error": {"code": error.code, "message": str(error)}}))
-        print(f"headclip: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InvalidSettings) else 1
+        return _tell(error, as_json=arguments.json)
     except KeyboardInterrupt:
         print("headclip: stopped; what was finished is kept.", file=sys.stderr)
         return 1
     return code
+
+
+def _tell(error: HeadClipError | OSError, *, as_json: bool) -> int:
+    """Say in one line what went wrong, and give the exit code."""
+    if isinstance(error, OSError):  # its own text may hold the path of a patient's file
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        error = HeadClipError(
+            f"A file or folder cannot be used, since the system says: {reason}; check permissions "
+            "and free space, or run again with --debug to see which.",
+            code="system-refused",
+        )
+    if as_json:
+        print(json.dumps({"error": {"code": error.code, "message": str(error)}}))
+    print(f"headclip: {error}", file=sys.stderr)
+    return 2 if isinstance(error, InvalidSettings) else 1
 
 
 @contextmanager

@@ -70,13 +70,15 @@ def run_by(arguments: argparse.Namespace, load: Callable[[], Pipeline]) -> int:
 
 
 def show(worklist: Worklist, *, as_json: bool) -> None:
-    """Print the results, failures on stderr."""
+    """Print the results, failures on stderr; names without what a terminal would obey."""
+    from headclip_med.write.plain_text import visible
+
     if worklist.left_alone:
         of = len(worklist.rows)
         print(f"{worklist.left_alone} of {of} were finished and left alone", file=sys.stderr)
     for failure in worklist.failures:
         line = f"headclip: {failure.input}: {failure.reason} {failure.what_to_do}"
-        print(line.rstrip(), file=sys.stderr)
+        print(visible(line.rstrip()), file=sys.stderr)
     if as_json:
         print(worklist.outputs["json"].read_text())
         return

@@ -1,5 +1,6 @@
 """Results on disk: heatmap, pictures, DICOM segmentation, result.json, and the summary of a run."""
 
+from headclip_med.write.atomic import check_writable
 from headclip_med.write.rows import FailedInput, SummaryRow, read_rows
 from headclip_med.write.screening import (
     WrittenScreening,
@@ -13,9 +14,10 @@ __all__ = [
     "FailedInput",
     "SummaryRow",
     "WrittenScreening",
+    "check_writable",
     "folder_of",
+    "lacks_segmentation",
     "read_rows",
     "write_screening",
-    "lacks_segmentation",
     "write_summary",
 ]

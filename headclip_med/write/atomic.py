@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from headclip_med.errors import UnwritableOutput
+
 ABANDONED_AFTER_S = 24 * 3600.0
 """An unfinished folder this old was left by a killed run: no writer is that slow."""
 
@@ -34,6 +36,35 @@ def write_file(path: Path, content: bytes) -> None:
         unfinished.unlink(missing_ok=True)
         raise
     _fsync_folder(path.parent)
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Say in one sentence why the system does not take what is written.
+
+    Raises:
+        UnwritableOutput: It refused; the system's own text may hold a path, and is dropped.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise UnwritableOutput(
+            f"The results cannot be written, since the system says: {reason}; free space, grant "
+            "permission, or choose another folder."
+        ) from None
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if it is missing, and check before any work that it takes files.
+
+    Raises:
+        UnwritableOutput: It does not.
+    """
+    with told_plainly():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 from headclip_med import __version__
 from headclip_med.findings import Lesion, Screening
 from headclip_med.volume import Volume
+from headclip_med.write.plain_text import visible
 
 SCHEMA_VERSION = "1.0"
 """The first number rises when a key goes or changes its meaning, the second when one comes."""
@@ -105,7 +106,8 @@ def _input(screening: Screening) -> Json:
         "origin": volume.origin,
         "modality": volume.modality,
         "body_part": volume.body_part,
-        "name": volume.name,
+        # Of a file's name what can be written as UTF-8 and seen.
+        "name": None if volume.name is None else visible(volume.name),
         "content_digest": volume.content_digest,
         "slices": grid.shape[0],
         "rows": grid.rows,

@@ -17,7 +17,7 @@ from headclip_med import __version__
 from headclip_med.errors import HeadClipError
 from headclip_med.findings import Screening
 from headclip_med.volume import Volume
-from headclip_med.write.atomic import write_folder
+from headclip_med.write.atomic import told_plainly, write_folder
 from headclip_med.write.dicom_seg import WrittenSegmentation, write_segmentation
 from headclip_med.write.montage import draw_montage
 from headclip_med.write.nifti import affine_error_mm, write_heatmap
@@ -59,6 +59,7 @@ class WrittenScreening:
     result: Json = field(default_factory=dict, repr=False)
 
 
+@told_plainly()
 def write_screening(screening: Screening, out: Path, *, seg: bool = True) -> WrittenScreening:
     """Write heatmap, pictures, segmentation and result.json of one volume.
 
@@ -73,6 +74,9 @@ def write_screening(screening: Screening, out: Path, *, seg: bool = True) -> Wri
 
     Returns:
         Where everything is.
+
+    Raises:
+        UnwritableOutput: The disk does not take it.
     """
     folder = out / folder_of(screening.volume)
     started = time.perf_counter()
@@ -119,10 +123,6 @@ def is_uid(text: str | None) -> bool:
     return text is not None and len(text) <= 64 and bool(re.fullmatch(r"[0-9]+(\.[0-9]+)+", text))
 
 
-_NO_SEGMENTATION = WrittenSegmentation((), {}, ())
-
-
-def _segmentation(screening: Screening, folder: Path) -> WrittenSegmentation:
 def lacks_segmentation(result: Mapping[str, Any]) -> bool:
     """Tell whether a result.json has candidates without the DICOM segmentation they could have."""
     if result["input"]["origin"] != "dicom" or not result["lesions"]:
@@ -131,6 +131,10 @@ def lacks_segmentation(result: Mapping[str, Any]) -> bool:
     return not written and not any(note.startswith(IMPOSSIBLE) for note in result["notes"])
 
 
+_NO_SEGMENTATION = WrittenSegmentation((), {}, ())
+
+
+def _segmentation(screening: Screening, folder: Path) -> WrittenSegmentation:
     if screening.volume.origin != "dicom" or not screening.lesions:
         return _NO_SEGMENTATION
     try:

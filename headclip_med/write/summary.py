@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from headclip_med import __version__
-from headclip_med.write.atomic import write_file
+from headclip_med.write.atomic import told_plainly, write_file
 from headclip_med.write.page import render_page
 from headclip_med.write.plain_text import csv_cell, visible
 from headclip_med.write.result import SCHEMA_VERSION, Json, to_text
@@ -40,6 +40,7 @@ COLUMNS = (
 """Of summary.csv; failed inputs stand at its end, with the last three filled."""
 
 
+@told_plainly()
 def write_summary(
     rows: Iterable[SummaryRow], failures: Iterable[FailedInput], out: Path
 ) -> dict[str, Path]:
@@ -52,6 +53,9 @@ def write_summary(
 
     Returns:
         The paths of ``csv``, ``json`` and ``page``. Each file is replaced in one step.
+
+    Raises:
+        UnwritableOutput: The disk does not take them.
     """
     ranked = sorted(rows, key=lambda row: (-row.score, row.folder))
     failed = list(failures)
