@@ -58,6 +58,8 @@ def test_a_bad_file_costs_only_itself(inputs: Path, tmp_path: Path) -> None:
     assert len(worklist.rows) == 3
     assert {failure.input for failure in worklist.failures} == {"empty.png", "cut.png"}
     assert all(failure.code and failure.reason for failure in worklist.failures)
+    for failure in worklist.failures:
+        assert failure.what_to_do.startswith(("Copy or export it again", "Export or copy it again"))
     summary = json.loads(worklist.outputs["json"].read_text())
     assert len(summary["failures"]) == 2
 

@@ -206,14 +206,29 @@ def test_links_inside_the_folder_are_followed_and_others_are_not(tmp_path: Path)
     inside.symlink_to(folder / "store" / "annex")
     (folder / "leak.dcm").symlink_to(outside)
     (folder / "loop").symlink_to(folder)
+    (folder / "elsewhere").symlink_to(tmp_path / "outside")
     (folder / "gone.dcm").symlink_to(folder / "nowhere")
     found = find_inputs([folder])
     assert [one.slices for one in found.readable] == [1]
     assert {one.path.name: one.code for one in found.failures} == {
         "leak.dcm": "link-outside",
+        "elsewhere": "link-outside",
         "gone.dcm": "not-found",
     }
     assert len(read_volume(folder / "leak.dcm").voxels) == 1  # named, so meant
+
+
+def test_a_file_that_is_given_twice_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (3, 3)).save(tmp_path / "one.png")
+    (tmp_path / "notes.txt").write_text("nothing to see")
+    monkeypatch.chdir(tmp_path)
+    given = [Path(), tmp_path / "one.png", Path("one.png"), tmp_path / "notes.txt"]
+    found = find_inputs(given)
+    assert len(found.readable) == 1
+    # What was named counts as named, wherever it stands in the list.
+    assert [(one.code, one.is_error) for one in found.failures] == [("unknown-format", True)]
 
 
 def test_what_may_not_be_read_is_said_to_need_permission(

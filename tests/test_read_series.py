@@ -176,6 +176,19 @@ def test_copies_of_the_same_object_are_read_once(tmp_path: Path) -> None:
     assert volume.notes == ("5 file(s) repeat an object of this series and were left out.",)
 
 
+def test_a_copy_with_other_pixels_is_told(tmp_path: Path) -> None:
+    paths = write_phantom(tmp_path)
+    for suffix in (".same", ".other"):
+        shutil.copy(paths[2], paths[2].with_suffix(suffix))
+    edit([paths[2].with_suffix(".other")], lambda one, _: setattr(one, "PixelData", b"\1" * 84))
+    volume = read_volume(tmp_path)
+    assert len(volume.voxels) == 5
+    repeated, differing = volume.notes
+    assert repeated.startswith("2 file(s) repeat an object")
+    assert differing[:1] in "12"  # whichever of the two contents is kept
+    assert "of them differ from the one that was kept" in differing
+
+
 def test_one_uid_at_several_places_is_refused(tmp_path: Path) -> None:
     uid = generate_uid()
     edit(write_phantom(tmp_path), lambda dataset, index: setattr(dataset, "SOPInstanceUID", uid))

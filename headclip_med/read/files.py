@@ -44,13 +44,21 @@ class Found:
 def find_files(paths: Sequence[Path], limits: ReadLimits) -> Found:
     """Walk folders, and sort every file by kind without reading more than its start."""
     found = Found()
+    seen: set[str] = set()  # a file may be given twice: by name and with its folder, or as ./file
+
+    def add(path: Path, root: Path | None) -> None:
+        if (place := os.path.abspath(path)) not in seen:  # noqa: PTH100 - a link stays itself
+            seen.add(place)
+            _add(path, found, limits, root=root)
+
+    folders = [path for path in paths if _is_folder(path)]
     for path in paths:
-        if _is_folder(path):
-            for file in _walk(path, found.failures):
-                _add(file, found, limits, root=path)
-        else:
+        if path not in folders:
             found.named.add(path)
-            _add(path, found, limits, root=None)
+            add(path, None)
+    for folder in folders:
+        for file in _walk(folder, found.failures):
+            add(file, folder)
     return found
 
 
@@ -72,9 +80,22 @@ def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
             failures.append(_own_results(Path(folder)))
             continue
         below[:] = sorted(name for name in below if not name.startswith("."))
+        failures += _links_that_lead_out(Path(folder), below, root)
         for name in sorted(names):
             if not name.startswith(".") and name.lower() not in SYSTEM_FILES:
                 yield Path(folder, name)
+
+
+def _links_that_lead_out(folder: Path, below: list[str], root: Path) -> list[Failure]:
+    """List linked folders, which are not walked, unless what they point to is walked anyway."""
+    failures = []
+    for path in (folder / name for name in below):
+        if path.is_symlink():
+            try:
+                _check_link(path, root, what="folder")
+            except UnreadableInput as error:
+                failures.append(Failure.of(path, error))
+    return failures
 
 
 def _own_results(folder: Path) -> Failure:
@@ -109,12 +130,12 @@ def _add(path: Path, found: Found, limits: ReadLimits, *, root: Path | None) -> 
         found.files[path] = kind
 
 
-def _check_link(path: Path, root: Path) -> None:
+def _check_link(path: Path, root: Path, *, what: str = "file") -> None:
     """Refuse a link that leads out of the folder: it could pull in another patient's files."""
     if not path.resolve().is_relative_to(root.resolve()):
         raise UnreadableInput(
-            "The file is a link that leads out of the given folder, which is not followed; give "
-            "the file it points to, or its folder.",
+            f"The {what} is a link that leads out of the given folder, which is not followed; give "
+            f"the {what} it points to by its own name.",
             code="link-outside",
         )
 

@@ -42,6 +42,10 @@ def translate(code: str, message: str) -> Iterator[None]:
     raise more than a dozen types, RecursionError and MemoryError among them. The original is
     dropped, since its text may hold a value of the file.
 
+    Args:
+        code: Of the error.
+        message: What was found; then, after a semicolon or in a last sentence, what to do.
+
     Raises:
         UnreadableInput: Anything was raised inside; the type's name is added to the message.
     """
@@ -54,7 +58,10 @@ def translate(code: str, message: str) -> Iterator[None]:
         name = type(error).__name__
         if not isinstance(error, Exception) and name != "PanicException":
             raise
-        raise UnreadableInput(f"{message} (The parser says: {name}.)", code=code) from None
+        # What to do stays last: reports show it apart.
+        end = max(message.rfind("; "), message.rfind(". "))
+        told = f"{message[:end]} (the parser says: {name}){message[end:]}"
+        raise UnreadableInput(told, code=code) from None
 
 
 def check_file(path: Path, limits: ReadLimits) -> int:

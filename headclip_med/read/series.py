@@ -99,7 +99,7 @@ def _set_aside(headers: Sequence[Header]) -> tuple[list[Header], list[Unusable],
     """Order the headers by what is in them, drop repeats, and set aside what has no pixels."""
     unusable = [Unusable(header, header.problem) for header in headers if header.problem]
     kept: list[Header] = []
-    repeats = 0
+    repeats = differing = 0
     by_uid: dict[object, list[Header]] = defaultdict(list)
     for header in headers:
         if not header.problem:
@@ -108,8 +108,13 @@ def _set_aside(headers: Sequence[Header]) -> tuple[list[Header], list[Unusable],
         if len({(header.frames, header.rows, header.columns) for header in same}) > 1:
             unusable += [Unusable(header, _conflict()) for header in same]
             continue
-        kept.append(min(same, key=_digest) if len(same) > 1 else same[0])
+        if len(same) == 1:
+            kept += same
+            continue
+        digests = [_digest(header) for header in same]
+        kept.append(same[digests.index(min(digests))])
         repeats += len(same) - 1
+        differing += sum(content != min(digests)[0] for content, _ in digests)
     notes = []
     if unusable:
         notes.append(
@@ -117,6 +122,11 @@ def _set_aside(headers: Sequence[Header]) -> tuple[list[Header], list[Unusable],
         )
     if repeats:
         notes.append(f"{repeats} file(s) repeat an object of this series and were left out.")
+    if differing:
+        notes.append(
+            f"{differing} of them differ from the one that was kept (encoded otherwise, or with "
+            "other pixels); which is kept depends on what is in them, not on their names."
+        )
     kept.sort(key=lambda header: (header.instance_number, header.sop_instance_uid or ""))
     return kept, unusable, tuple(notes)
 
