@@ -39,6 +39,19 @@ def test_equation_4_scales_each_head_by_its_own_weight() -> None:
     torch.testing.assert_close(summed, expected)
 
 
+def test_equation_5_projects_the_heads_side_by_side() -> None:
+    tower = tiny.backbone().vision
+    block = tower.blocks[1]
+    with torch.no_grad():
+        block.attn.out_proj.weight.copy_(
+            torch.eye(16).flip(0)
+        )  # the last channel becomes the first
+        block.attn.out_proj.bias.copy_(torch.arange(16.0))
+    heads = torch.arange(16.0).view(1, 4, 1, 4)  # head by head, channel by channel
+    summed = tower.add_heads(torch.zeros(1, 1, 16), 2, heads, torch.ones(4))[0, 0]
+    torch.testing.assert_close(summed, torch.full((16,), 15.0))
+
+
 def test_equation_6_sums_layers_onto_the_residual_or_not() -> None:
     frozen = tiny.model().freeze_features(tiny.images())
     with_residual, without = (

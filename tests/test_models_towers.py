@@ -81,12 +81,49 @@ def test_only_the_layers_asked_for_have_heads() -> None:
     assert torch.equal(blocks[1].tokens_in, blocks[0].tokens)
 
 
-def test_attention_by_hand() -> None:
-    # Two tokens, one head of width 1: scores 0 and ln 3 give weights 1/4 and 3/4 to values 4 and 8.
-    query = torch.tensor([1.0]).view(1, 1, 1, 1)
-    key = torch.tensor([0.0, math.log(3)]).view(1, 1, 2, 1)
-    value = torch.tensor([4.0, 8.0]).view(1, 1, 2, 1)
-    assert attention.attend(query, key, value).item() == pytest.approx(7.0, abs=1e-6)
+def test_equation_1_weighs_values_by_scaled_scores() -> None:
+    # A head of width 4: products 0 and 2 ln 3 over sqrt(4) give weights 1/4 and 3/4.
+    query = torch.tensor([2.0, 0, 0, 0]).view(1, 1, 1, 4)
+    key = torch.tensor([[0.0, 5, 0, 0], [math.log(3), 0, 7, 0]]).view(1, 1, 2, 4)
+    value = torch.tensor([[4.0, 0, 1, 0], [8.0, 4, 1, 0]]).view(1, 1, 2, 4)
+    expected = torch.tensor([7.0, 3, 1, 0])
+    torch.testing.assert_close(attention.attend(query, key, value).flatten(), expected)
+
+
+def test_equation_2_adds_attention_and_then_the_mlp_to_the_stream() -> None:
+    tower = tiny.backbone().vision
+    block, value = tower.blocks[1], torch.arange(16.0)
+    with torch.no_grad():
+        # Whatever comes in, V is a constant, and so is what the MLP gives.
+        block.attn.in_proj_weight.zero_()
+        block.attn.in_proj_bias.copy_(torch.cat([torch.zeros(32), value]))
+        block.attn.out_proj.weight.copy_(2 * torch.eye(16))
+        block.attn.out_proj.bias.fill_(1.0)
+        block.mlp.c_proj.weight.zero_()
+        block.mlp.c_proj.bias.fill_(5.0)
+    tokens = torch.rand(1, 3, 16)
+    found = tower.run_block(2, tokens)
+    torch.testing.assert_close(found.tokens, tokens + (2 * value + 1) + 5)
+    assert found.tokens_in is tokens
+
+
+def test_equation_3_compares_values_with_values() -> None:
+    tower = tiny.backbone().vision
+    block, width = tower.blocks[1], math.sqrt(2 * math.log(3))
+    with torch.no_grad():
+        # V is the normed token itself, Q and K would tell another story.
+        block.ln_1 = torch.nn.Identity()
+        block.attn.in_proj_weight.copy_(
+            torch.cat([torch.eye(16).flip(0), -torch.eye(16), torch.eye(16)])
+        )
+        block.attn.in_proj_bias.zero_()
+    tokens = torch.zeros(1, 2, 16)
+    tokens[0, 1, 4] = width  # in the second of four heads: v . v / sqrt(4) = ln 3
+    heads = tower.run_block(2, tokens, local=True).heads
+    assert heads is not None
+    expected = torch.zeros(1, 4, 2, 4)
+    expected[0, 1, :, 0] = torch.tensor([width / 2, width * 3 / 4])
+    torch.testing.assert_close(heads, expected)
 
 
 def test_the_explicit_kernel_agrees_with_the_fused_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,15 @@ def test_the_dice_term_by_hand() -> None:
     assert dice_loss(probability, target).item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_equation_11_adds_focal_and_both_dice_terms() -> None:
+    # One abnormal pixel, N = 0.3 and A = 0.6.
+    maps, mask = torch.tensor([0.3, 0.6]).view(1, 2, 1, 1), torch.ones(1, 1, 1)
+    terms = headclip_loss(torch.zeros(1, 2), maps, torch.tensor([1]), mask)
+    focal = 0.4**2 * -math.log(0.6)
+    healthy, lesion = 1 - 1 / (0.3 + 0 + 1), 1 - (2 * 0.6 + 1) / (0.6 + 1 + 1)
+    assert terms.total().item() == pytest.approx(math.log(2) + focal + healthy + lesion, rel=1e-4)
+
+
 def test_a_perfect_answer_costs_nothing_and_a_wrong_one_much() -> None:
     masks = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
     labels = torch.tensor([1])
