@@ -17,7 +17,8 @@ from headclip_med.models.anomalyclip import AnomalyClip, anomalyclip_from
 from headclip_med.models.checkpoint import FORMAT, read_checkpoint, restore, write_checkpoint
 from headclip_med.models.headclip import HeadClip
 from headclip_med.models.loading import choose_device, load_model
-from headclip_med.settings import ScoreSettings
+from headclip_med.pipelines.bundle.folder import write_bundle
+from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
 from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from tests import tiny
 
@@ -135,6 +136,22 @@ def test_a_backbone_alone_is_no_model_but_random_weights_serve_tests(in_registry
     assert loaded.predict(tiny.images()).map.shape == (2, 16, 16)
     with pytest.raises(UnusableWeights, match="not on this machine"):
         load_model("tiny")
+
+
+def test_the_folder_of_a_bundle_stands_for_the_checkpoint_in_it(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle")
+    images = tiny.images(1, size=112)
+    embedded, bundled = (
+        load_model(name, device="cpu") for name in (EMBEDDED_NAME, tmp_path / "bundle")
+    )
+    assert bundled.describe() == embedded.describe()
+    assert torch.equal(bundled.predict(images).map, embedded.predict(images).map)
+    free = load_model(tmp_path / "bundle", method="winclip", device="cpu")
+    assert free.describe()["backbone"]["digest"] == embedded.describe()["backbone"]["digest"]  # type: ignore[index]
+    checkpoint = tmp_path / "bundle/models/headclip-mini.checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(UnusableWeights, match="truncated"):
+        load_model(tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("kept", [0, 7, 200])

@@ -52,8 +52,8 @@ def add_model(parser: argparse.ArgumentParser, *, without: Collection[str] = ())
     group.add_argument(
         "--model", default="headclip-mini",
         help="headclip-mini, a checkpoint that 'headclip train' wrote or registered "
-        "(models:/NAME/VERSION, models:/NAME@ALIAS), or for a method that needs no training a "
-        "backbone such as ViT-L-14-336 (default: headclip-mini)",
+        "(models:/NAME/VERSION, models:/NAME@ALIAS), the folder of a bundle, or for a method that "
+        "needs no training a backbone such as ViT-L-14-336 (default: headclip-mini)",
     )  # fmt: skip
     group.add_argument(
         "--method",

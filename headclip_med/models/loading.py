@@ -41,8 +41,9 @@ def load_model(  # noqa: PLR0913 - everything but the name is optional, and name
 
     Args:
         name: ``headclip-mini``; a checkpoint, which names its method and backbone, or one that was
-            registered with MLflow, as ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``; for a
-            method that needs no training any backbone; or, with ``weights="random"``, a backbone of
+            registered with MLflow, as ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``; the
+            folder of a bundle, which stands for the checkpoint that travels with it; for a method
+            that needs no training any backbone; or, with ``weights="random"``, a backbone of
             open_clip's registry with nothing learned, for tests and benchmarks.
         method: One of ``METHODS``; by default the checkpoint's.
         settings: Of ``winclip`` or ``anovl``; as published by default. Checkpoints have their own.
@@ -83,8 +84,8 @@ def load_model(  # noqa: PLR0913 - everything but the name is optional, and name
 
 def _load_trained(source: Source, method: str | None) -> JudgingModel:
     wanted = method or "headclip"
-    if source.name == EMBEDDED_NAME:
-        path = embedded_checkpoint(wanted)
+    if source.name == EMBEDDED_NAME or source.is_bundle:
+        path = source.bundled(embedded_checkpoint(wanted))
         if not path.is_file():
             raise UnusableWeights(untrained(wanted, EMBEDDED_NAME), code="checkpoint-missing")
         source = Source(str(path))

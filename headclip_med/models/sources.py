@@ -16,6 +16,9 @@ from headclip_med.models.weights import Activation
 from headclip_med.settings import EMBEDDED_NAME
 from headclip_med.settings_training_free import TrainingFreeSettings
 
+BUNDLE_METADATA = Path("configs", "metadata.json")
+"""Every MONAI bundle has it, and no folder of weights."""
+
 EMBEDDED_CHECKPOINT = EMBEDDED_PATH.with_name("headclip-mini.checkpoint.safetensors")
 
 
@@ -24,7 +27,7 @@ class Source:
     """Where a model comes from, as a user says it.
 
     Attributes:
-        name: ``headclip-mini``, a checkpoint, or a backbone.
+        name: ``headclip-mini``, a checkpoint, the folder of a bundle, or a backbone.
         weights: Of the backbone.
         activation: What they were trained with.
         seed: Of random weights.
@@ -35,11 +38,19 @@ class Source:
     activation: Activation | None = None
     seed: int = 0
 
+    @property
+    def is_bundle(self) -> bool:
+        """Whether the name is the folder of a MONAI bundle, as 'headclip bundle init' writes it."""
+        return (Path(self.name) / BUNDLE_METADATA).is_file()
+
+    def bundled(self, embedded: Path) -> Path:
+        """Find the bundle's own copy of a file that travels with the package."""
+        return Path(self.name) / "models" / embedded.name if self.is_bundle else embedded
+
     def backbone(self) -> Backbone:
         """Load the towers that the name stands for, where it is no checkpoint's."""
-        return load_backbone(
-            self.name, weights=self.weights, activation=self.activation, seed=self.seed
-        )
+        name = str(self.bundled(EMBEDDED_PATH)) if self.is_bundle else self.name
+        return load_backbone(name, weights=self.weights, activation=self.activation, seed=self.seed)
 
     def backbone_of(self, checkpoint: Checkpoint) -> Backbone:
         """Load the towers that a checkpoint was trained on."""
