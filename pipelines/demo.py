@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 from sklearn.metrics import roc_auc_score
 
+from headclip_med.errors import HeadClipError
 from headclip_med.geometry import Grid
 from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.pipelines.worklist import Worklist, screen_inputs
@@ -72,6 +73,9 @@ def demonstrate(
         model: What screens.
         out: Gets ``input/`` and ``results/``.
         report: Called with the number of slices judged since the last call.
+
+    Raises:
+        HeadClipError: The synthetic head could not be screened, for the reason given.
     """
     phantom = development_volume(PHANTOM_SEED, PHANTOM_KIND)
     grid = phantom_grid(phantom)
@@ -81,7 +85,10 @@ def demonstrate(
         find_inputs([out / "input"]), model, out=out / "results", report=report
     )
     series = read_volume(out / "input/synthetic-head").series_instance_uid
-    row = next(row for row in worklist.rows if row.series_instance_uid == series)
+    row = next((row for row in worklist.rows if row.series_instance_uid == series), None)
+    if row is None:
+        failed = next(one for one in worklist.failures if one.input == series)
+        raise HeadClipError(f"{failed.reason} {failed.what_to_do}".strip(), code=failed.code)
     return Demonstration(worklist, row, compare(row, out / "results", phantom.lesion, grid))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import highdicom as hd
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 
 from headclip_med import load_model
@@ -23,6 +25,7 @@ from headclip_med.pipelines.mini import (
     learn_compared,
     learn_headclip,
 )
+from headclip_med.prediction import Prediction
 from headclip_med.settings import TrainSettings
 from headclip_med.synthetic.development import development_volume
 from tests.bright import BrightModel
@@ -40,6 +43,12 @@ def test_the_embedded_files_are_small_and_say_what_they_are() -> None:
     about = load_model().describe()
     assert about["name"] == "headclip-mini"
     assert "procedural" in about["training"]["data"]["name"]  # type: ignore[index]
+
+
+def test_the_embedded_model_is_loaded_quickly() -> None:
+    started = time.process_time()  # a busy machine is not the model's fault
+    load_model(device="cpu")
+    assert time.process_time() - started < 3
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +145,18 @@ def test_the_compared_methods_are_learned_on_it_as_published(method: str, tmp_pa
     assert checkpoint.scores == shipped.scores
     assert checkpoint.training["settings"] == shipped.training["settings"]
     assert shipped.training["data"]["images"] == COMPARED_EXAMPLES
+
+
+def test_a_demonstration_that_fails_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(BrightModel):
+        def predict(self, images: torch.Tensor) -> Prediction:
+            raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("headclip_med.cli.demo.model_from", lambda arguments: Full(image_size=112))
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("headclip: The device ran out of memory")
+    assert "smaller --batch-size" in told
+    assert told.count("\n") == 1

@@ -556,6 +556,9 @@ VALID_SOURCES: dict[str, Callable[[Path], Volume]] = {
     "radiograph of no known part": lambda path: radiograph(path / "cr.dcm", body_part=""),
     "cine": lambda path: ultrasound(path / "us.dcm", 8),
     "no body part": lambda path: ct_volume(path, stack(), BodyPartExamined=None),
+    "nobody knows how it was de-identified": lambda path: ct_volume(
+        path, stack(), DeidentificationMethod=""
+    ),
     "nobody": lambda path: ct_volume(
         path, stack(), **dict.fromkeys(["PatientName", "PatientBirthDate", "StudyDate"])
     ),

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     if arguments.json:
         print(json.dumps({**places, "known_lesion": asdict(lesion)}))
-        return 0
+        return demo.worklist.exit_code
     print(f"overlay        {places['overlay']}")
     print(f"DICOM-SEG      {places['segmentation'] or 'none: nothing passed the threshold'}")
     print(f"page           {places['page']}")
@@ -50,4 +50,4 @@ def run(arguments: argparse.Namespace) -> int:
             f"               the first candidate lies {lesion.first_distance_mm:.0f} mm from its "
             "centre"
         )
-    return 0 if not demo.worklist.failures else 3
+    return demo.worklist.exit_code

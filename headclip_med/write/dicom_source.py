@@ -88,6 +88,9 @@ TYPE_2 = (
 )
 """May be empty, may not be missing; stripped sources miss them."""
 
+UNKNOWN_METHOD = "Not stated in the source images"
+"""How identities were removed, where a source says that but not how: PS3.3 C.7.1.1 wants a word."""
+
 NO_DATE = ("19000101", "000000")
 """Stands for "not known" in the two stamps that must not be empty."""
 
@@ -225,6 +228,11 @@ def copy_patient_and_study(sources: SourceImages, result: pydicom.Dataset) -> No
     for keyword in TYPE_2:
         if keyword not in result:
             setattr(result, keyword, "")
+    if str(result.get("PatientIdentityRemoved", "")).strip().upper() == "YES" and not (
+        str(result.get("DeidentificationMethod") or "").strip()
+        or result.get("DeidentificationMethodCodeSequence")
+    ):
+        result.DeidentificationMethod = UNKNOWN_METHOD
     if sources.frame_of_reference_uid is None:
         # PS3.3 C.7.6.1: required where nothing else tells how the image lies.
         result.PatientOrientation = sources.header.get("PatientOrientation") or ["", ""]
