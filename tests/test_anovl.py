@@ -238,8 +238,8 @@ def test_fitting_lowers_the_loss() -> None:
     prompts, text = torch.randn(6, 8, generator=generator), torch.randn(2, 8, generator=generator)
     adapter = PatchAdapter(prompts, text, temperature=0.1, rate=1e-2)
     adapter.restart_at_random(generator)
-    tokens = torch.randn(5, 8, generator=generator)
-    noise = torch.randn(5, 8, generator=generator) * 0.05
+    tokens = torch.randn(1, 5, 8, generator=generator)
+    noise = torch.randn(1, 5, 8, generator=generator) * 0.05
     losses = list(adapter.fit(tokens, [noise] * 20))
     assert losses[-1] < losses[0]
 

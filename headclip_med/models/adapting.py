@@ -1,4 +1,8 @@
-"""AnoVL's test-time adaptation: a linear map learned on the patches of the image at hand."""
+"""AnoVL's test-time adaptation: a linear map learned on the patches of the image at hand.
+
+Its gradients are of the order of 1e-6, so that the last digit of a sum shows in their fourth.
+Shapes and sums are therefore the published code's: the same tokens and noise give the same bits.
+"""
 
 from __future__ import annotations
 
@@ -64,15 +68,18 @@ class PatchAdapter:
         moved = functional.linear(direction, self.weight, self.bias).tanh() @ self._prompts
         return (1 - SHARE) * tokens + SHARE * moved
 
-    def probabilities(self, tokens: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch 2"]:
+    def probabilities(
+        self, tokens: Float[Tensor, "batch rows columns joint"]
+    ) -> Float[Tensor, "batch rows columns 2"]:
         """Adapt tokens, and compare them with the text: P(normal), P(abnormal)."""
-        logits = unit(self(tokens)) @ self._text.T / self._temperature
+        # The text's first axis keeps rows apart in the product, as there.
+        logits = unit(self(tokens)) @ self._text.T[None] / self._temperature
         return logits.softmax(dim=-1)
 
     def fit(
         self,
-        tokens: Float[Tensor, "patches joint"],
-        noises: Iterable[Float[Tensor, "patches joint"]],
+        tokens: Float[Tensor, "rows columns joint"],
+        noises: Iterable[Float[Tensor, "rows columns joint"]],
     ) -> Iterator[float]:
         """Take a step for every noise given.
 
@@ -94,9 +101,10 @@ class PatchAdapter:
 
 
 def adaptation_loss(
-    clean: Float[Tensor, "patches 2"], noisy: Float[Tensor, "patches 2"]
+    clean: Float[Tensor, "*patches 2"], noisy: Float[Tensor, "*patches 2"]
 ) -> Float[Tensor, ""]:
     """Entropy of clean patches, and half of: noisy ones are abnormal, clean ones are normal."""
-    entropy = -(clean * clean.log()).sum(dim=-1).mean()
-    told_apart = -(noisy[:, 1].log() + clean[:, 0].log()).mean()
+    abnormal = torch.tensor([0.0, 1.0]).to(clean)
+    entropy = (-clean * clean.log()).sum(dim=-1).mean()
+    told_apart = (-abnormal * noisy.log() - (1 - abnormal) * clean.log()).sum(dim=-1).mean()
     return entropy + NOISY_WEIGHT * told_apart

@@ -140,12 +140,13 @@ class AnoVl(JudgingModel):
             token: The class token of the plain pass.
         """
         height, width = images.shape[-2:]
+        rows, columns = height // self.vision.patch_px, width // self.vision.patch_px
         if self.settings.adaptation != "none":
-            patches = torch.stack([self.adapt(one) for one in patches])
-        side = self.vision.patch_px
+            grids = patches.unflatten(1, (rows, columns))
+            patches = torch.stack([self.adapt(one) for one in grids]).flatten(1, 2)
         both = in_double(self.logits(patches)).softmax(dim=-1)
         normal, abnormal = (
-            stretch(average_neighbours(one.view(-1, height // side, width // side)), height, width)
+            stretch(average_neighbours(one.view(-1, rows, columns)), height, width)
             for one in both.unbind(-1)
         )
         score = self.abnormality(token)
@@ -170,7 +171,9 @@ class AnoVl(JudgingModel):
             *_, last = self.vision.walk(images)
         return self.vision.project(last.tokens[:, 0].float())
 
-    def adapt(self, patches: Float[Tensor, "patches joint"]) -> Float[Tensor, "patches joint"]:
+    def adapt(
+        self, patches: Float[Tensor, "rows columns joint"]
+    ) -> Float[Tensor, "rows columns joint"]:
         """Adapt the patches of one image to themselves."""
         chosen = self.settings
         adapter = self._adapters.get(self._named)
