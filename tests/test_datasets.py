@@ -63,7 +63,7 @@ def test_mvtec_pairs_each_defect_with_its_own_mask(tmp_path: Path) -> None:
 
 def test_a_lost_mask_shifts_no_other_and_is_named(tmp_path: Path) -> None:
     (screw(tmp_path) / "ground_truth/scratch/000_mask.png").unlink()
-    with pytest.raises(UnreadableInput, match=r"000\.png of .* has no mask"):
+    with pytest.raises(UnreadableInput, match=r"image test/scratch/000\.png has no mask"):
         mvtec(tmp_path)
 
 
@@ -89,7 +89,7 @@ def test_btad_s_names_are_understood(tmp_path: Path) -> None:
 def test_an_empty_class_is_named(tmp_path: Path) -> None:
     (screw(tmp_path) / "test/bent").mkdir()
     mask(tmp_path / "ground_truth/bent/000_mask.png")
-    with pytest.raises(UnreadableInput, match="folder bent holds no pictures"):
+    with pytest.raises(UnreadableInput, match="folder test/bent holds no pictures"):
         mvtec(tmp_path)
 
 

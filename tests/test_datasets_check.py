@@ -80,12 +80,12 @@ MASK = "bottle/ground_truth/broken_large/000_mask.png"
 @pytest.mark.parametrize(
     ("file", "fault", "code", "named"),
     [
-        (BOTTLE, cut_short, "broken-picture", "000.png"),
-        (MASK, cut_short, "broken-picture", "000_mask.png"),
-        (MASK, Path.unlink, "missing-mask", "000.png"),
-        (MASK, turned, "mask-size", "000_mask.png"),
-        (MASK, blackened, "empty-mask", "000_mask.png"),
-        ("metal_nut/test/flip/000.png", Path.unlink, "empty-class", "flip"),
+        (BOTTLE, cut_short, "broken-picture", f"The file {BOTTLE} is"),
+        (MASK, cut_short, "broken-picture", f"The file {MASK} is"),
+        (MASK, Path.unlink, "missing-mask", f"The image {BOTTLE} has no mask"),
+        (MASK, turned, "mask-size", f"The mask {MASK} has"),
+        (MASK, blackened, "empty-mask", f"The mask {MASK} marks nothing"),
+        ("metal_nut/test/flip/000.png", Path.unlink, "empty-class", "metal_nut/test/flip holds"),
     ],
 )
 def test_a_fault_is_an_error_that_names_the_file(
@@ -213,7 +213,7 @@ def test_the_command_says_with_its_exit_code_whether_a_copy_is_usable(
     assert text.endswith("usable\n")
     (tmp_path / MASK).unlink()
     assert main(["datasets", "check", "mvtec", str(tmp_path)]) == 1
-    assert "error: The image 000.png of bottle has no mask" in capsys.readouterr().out
+    assert f"error: The image {BOTTLE} has no mask" in capsys.readouterr().out
     assert main(["datasets", "check", "mvtec", str(tmp_path), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["usable"] is False

@@ -146,17 +146,18 @@ class _Seen:
         """Check a mask, and return whether it marks anything, or what else the label says."""
         if sample.slices is None:
             for path in sample.mask_paths:
-                levels = read_mask_levels(path, sample.image_path, size)
-                self.findings += _grey_levels(path, levels, sample.mask_above)
+                levels = read_mask_levels(path, sample, size)
+                self.findings += _grey_levels(sample.shown(path), levels, sample.mask_above)
         mask = read_mask(sample)
-        name = sample.mask_path.name if sample.mask_path else ""
+        name = sample.shown(sample.mask_path) if sample.mask_path else ""
+        image = sample.shown(sample.image_path)
         if sample.label == 1 and not mask.any():
             self.findings.append(
                 Finding(
                     "error",
                     "empty-mask",
-                    f"The mask {name} marks nothing, but its image {sample.image_path.name} is "
-                    "abnormal; find the right mask, or label the image as normal.",
+                    f"The mask {name} marks nothing, but its image {image} is abnormal; find the "
+                    "right mask, or label the image as normal.",
                 )
             )
         if mask.all():
@@ -164,15 +165,14 @@ class _Seen:
                 Finding(
                     "warning",
                     "full-mask",
-                    f"The mask {name} marks the whole image {sample.image_path.name}; is it "
-                    "inverted?",
+                    f"The mask {name} marks the whole image {image}; is it inverted?",
                 )
             )
         return int(mask.any()) if sample.label is None else sample.label
 
 
 def _grey_levels(
-    path: Path, levels: UInt8[np.ndarray, "rows columns"], above: int
+    name: str, levels: UInt8[np.ndarray, "rows columns"], above: int
 ) -> Iterator[Finding]:
     """Yield a warning where a threshold does not part a mask's levels cleanly."""
     counts = np.bincount(levels.ravel(), minlength=256)
@@ -180,7 +180,7 @@ def _grey_levels(
         yield Finding(
             "warning",
             "grey-mask",
-            f"The mask {path.name} has {np.count_nonzero(counts)} grey levels, so it was blurred "
+            f"The mask {name} has {np.count_nonzero(counts)} grey levels, so it was blurred "
             "or compressed, and all but black counts as abnormal; find the original.",
         )
     unsure, marked = (
@@ -191,13 +191,13 @@ def _grey_levels(
         yield Finding(
             "warning",
             "grey-mask",
-            f"The mask {path.name} has {unsure} pixels between grey levels {UNSURE_LEVELS[0]} and "
+            f"The mask {name} has {unsure} pixels between grey levels {UNSURE_LEVELS[0]} and "
             f"{UNSURE_LEVELS[1]}, beside {marked} above {above}: the threshold decides much of it.",
         )
 
 
 def _same(group: list[Sample], what: str) -> str:
-    names = ", ".join(_shown(sample) for sample in group[:4])
+    names = ", ".join(sample.shown(sample.image_path) for sample in group[:4])
     more = f" and {len(group) - 4} more" if len(group) > 4 else ""
     text = f"The images {names}{more} {what}; they count several times."
     if len({sample.label for sample in group}) > 1:
@@ -205,10 +205,6 @@ def _same(group: list[Sample], what: str) -> str:
     if len({sample.split for sample in group}) > 1:
         text += " They are in train and in test: a method that trains on train has seen the test."
     return text
-
-
-def _shown(sample: Sample) -> str:
-    return "/".join(sample.image_path.parts[-2:])
 
 
 def _differences(

@@ -56,6 +56,7 @@ class Sample:
         more_mask_paths: Further masks of the same image; what any of them marks is abnormal.
         slice_index: Which slice of a volume this is, from 0; None for a picture.
         slices: What reads it then.
+        root: The set's folder, from which errors name files: sets have many of one name.
     """
 
     image_path: Path
@@ -67,11 +68,23 @@ class Sample:
     more_mask_paths: tuple[Path, ...] = ()
     slice_index: int | None = None
     slices: SliceReader | None = field(default=None, repr=False, compare=False)
+    root: Path | None = field(default=None, repr=False, compare=False)
 
     @property
     def mask_paths(self) -> tuple[Path, ...]:
         """All masks of this image."""
         return (self.mask_path, *self.more_mask_paths) if self.mask_path else ()
+
+    def shown(self, path: Path) -> str:
+        """Name a file of the sample for an error; see ``shown``."""
+        return shown(path, self.root)
+
+
+def shown(path: Path, root: Path | None) -> str:
+    """Name a file or folder by its path inside a set's folder, else by its name alone."""
+    if root is not None and path != root and path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return path.name
 
 
 @dataclass(frozen=True)
@@ -168,11 +181,11 @@ def read_image(sample: Sample) -> UInt8[np.ndarray, "rows columns 3"]:
     """
     if sample.slices is not None and sample.slice_index is not None:
         return sample.slices.image(sample.image_path, sample.slice_index)
-    with _opened(sample.image_path) as picture:
+    with _opened(sample, sample.image_path) as picture:
         if picture.mode == "F":
             raise UnreadableInput(
-                f"The image {sample.image_path.name} has floating-point values of no known range; "
-                "save it with 8 or 16 bits per channel.",
+                f"The image {sample.shown(sample.image_path)} has floating-point values of no "
+                "known range; save it with 8 or 16 bits per channel.",
                 code="unknown-range",
             )
         if picture.mode.startswith("I"):
@@ -193,67 +206,68 @@ def read_mask(sample: Sample) -> Bool[np.ndarray, "rows columns"]:
     """
     if sample.slices is not None and sample.slice_index is not None and sample.mask_path:
         return sample.slices.mask(sample.mask_path, sample.slice_index)
-    with _opened(sample.image_path) as picture:
+    with _opened(sample, sample.image_path) as picture:
         size = picture.size
     if not sample.mask_paths:
         if sample.label == 0:
             return np.zeros(size[::-1], dtype=bool)
         raise UnreadableInput(
-            f"The image {sample.image_path.name} is abnormal but has no mask; evaluate this set on "
-            "image level.",
+            f"The image {sample.shown(sample.image_path)} is abnormal but has no mask; evaluate "
+            "this set on image level.",
             code="no-mask",
         )
     marked = np.zeros(size[::-1], dtype=bool)
     for path in sample.mask_paths:
-        marked |= read_mask_levels(path, sample.image_path, size) > sample.mask_above
+        marked |= read_mask_levels(path, sample, size) > sample.mask_above
     return marked
 
 
 def read_mask_levels(
-    path: Path, image_path: Path, size: tuple[int, int]
+    path: Path, sample: Sample, size: tuple[int, int]
 ) -> UInt8[np.ndarray, "rows columns"]:
     """Read the grey levels of a mask, before any threshold.
 
     Args:
         path: The mask.
-        image_path: The image it belongs to, to be named in an error.
+        sample: Whose mask it is, to be named in an error.
         size: Columns and rows of that image.
 
     Raises:
         UnreadableInput: The mask is missing, broken, or of another size.
     """
-    with _opened(path) as mask:
+    with _opened(sample, path) as mask:
         if mask.size != size:
             raise UnreadableInput(
-                f"The mask {path.name} has {mask.size[0]} x {mask.size[1]} px, but its image "
-                f"{image_path.name} has {size[0]} x {size[1]}; find the mask that was drawn on "
-                "this image.",
+                f"The mask {sample.shown(path)} has {mask.size[0]} x {mask.size[1]} px, but its "
+                f"image {sample.shown(sample.image_path)} has {size[0]} x {size[1]}; find the mask "
+                "that was drawn on this image.",
                 code="mask-size",
             )
         return np.asarray(mask.convert("L"))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(sample: Sample, path: Path) -> Iterator[Image.Image]:
     """Open a picture; whatever then fails on its bytes is said with the file's name."""
     try:
         with Image.open(path) as picture:
             if getattr(picture, "n_frames", 1) > 1:
                 raise UnreadableInput(
-                    f"The file {path.name} holds several pictures, but one is needed; save the one "
-                    "that is meant.",
+                    f"The file {sample.shown(path)} holds several pictures, but one is needed; "
+                    "save the one that is meant.",
                     code="several-pictures",
                 )
             yield picture
     except FileNotFoundError as error:
         raise UnreadableInput(
-            f"The file {path.name} is not there; fetch the set again, or correct the path.",
+            f"The file {sample.shown(path)} is not there; fetch the set again, or correct the "
+            "path.",
             code="missing-file",
         ) from error
     except _BROKEN as error:
         raise UnreadableInput(
-            f"The file {path.name} is not a readable picture (empty, cut short or another format); "
-            "fetch it again.",
+            f"The file {sample.shown(path)} is not a readable picture (empty, cut short or another "
+            "format); fetch it again.",
             code="broken-picture",
         ) from error
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from headclip_med.datasets.layouts import JPEG_MASK_ABOVE, KnownSet, Layout, plain
 from headclip_med.datasets.listing import Fields, Listing, cut_suffix, filled, matched
-from headclip_med.datasets.samples import Sample
+from headclip_med.datasets.samples import Sample, shown
 from headclip_med.datasets.tables import LabelTable, Row
 from headclip_med.datasets.walk import Place, Walk
 from headclip_med.errors import UnreadableInput
@@ -148,8 +148,8 @@ class _Reader:
         images = self._images(folder)
         if not images:
             yield UnreadableInput(
-                f"The folder {folder.name} holds no pictures; fetch the set again, or remove the "
-                "empty folder.",
+                f"The folder {shown(folder, self.root)} holds no pictures; fetch the set again, or "
+                "remove the empty folder.",
                 code="empty-class",
             )
         if self._table:
@@ -159,8 +159,9 @@ class _Reader:
             named = matched(file, self._listing.stem(path))
             if named is None:
                 yield UnreadableInput(
-                    f"The file {path.name} is not named as the images of {self.known.name} are "
-                    f"({self.layout.file}); move it away, or give it its name back.",
+                    f"The file {shown(path, self.root)} is not named as the images of "
+                    f"{self.known.name} are ({self.layout.file}); move it away, or give it its "
+                    "name back.",
                     code="unexpected-file",
                 )
             else:
@@ -170,12 +171,12 @@ class _Reader:
         row = self._row(path, fields)
         if row is None:
             return UnreadableInput(
-                f"The image {path.name} has no label in {self.known.name}, whose images are "
-                "numbered or listed in a table; remove it, or fetch the set again.",
+                f"The image {shown(path, self.root)} has no label in {self.known.name}, whose "
+                "images are numbered or listed in a table; remove it, or fetch the set again.",
                 code="missing-label",
             )
         split = row.split or dict(self.layout.splits).get(fields.get("split", ""), "test")
-        sample = Sample(path, None, row.label, self._category(fields), split)
+        sample = Sample(path, None, row.label, self._category(fields), split, root=self.root)
         if sample.label == 0 or not self.layout.masks:
             return sample
         return self._with_masks(sample, fields)
@@ -208,8 +209,8 @@ class _Reader:
             masks = self._listing.named(self.root, pattern, fields)
             if len(masks) > 1:
                 return UnreadableInput(
-                    f"The masks {masks[0].name} and {masks[1].name} share a name, so it is unclear "
-                    "which belongs to the image; remove one.",
+                    f"The masks {sample.shown(masks[0])} and {sample.shown(masks[1])} share a "
+                    "name, so it is unclear which belongs to the image; remove one.",
                     code="two-masks",
                 )
             if masks:
@@ -221,8 +222,8 @@ class _Reader:
                     more_mask_paths=tuple(path for some in more for path in some),
                 )
         return UnreadableInput(
-            f"The image {sample.image_path.name} of {sample.category} has no mask of its name; "
-            "fetch the masks again. Pairing by order would shift every mask after it.",
+            f"The image {sample.shown(sample.image_path)} has no mask of its name; fetch the masks "
+            "again. Pairing by order would shift every mask after it.",
             code="missing-mask",
         )
 
