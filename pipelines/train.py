@@ -30,6 +30,7 @@ from headclip_med.training.handlers import EpochReport, StepReport
 from headclip_med.training.headclip import train_headclip
 from headclip_med.training.loop import threshold_at_specificity
 from headclip_med.training.processes import first_goes_first, joined, joined_ranks
+from headclip_med.training.state import rewind
 
 LearnedMethod = HeadClip | AnomalyClip | AdaClip
 
@@ -66,6 +67,7 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
     scores: ScoreSettings,
     cache: Place | None = None,
     resume: bool = False,
+    from_epoch: int | None = None,
     report: Callable[[StepReport], None] = lambda step: None,
     report_epoch: Callable[[EpochReport], None] = lambda epoch: None,
 ) -> Trained:
@@ -84,6 +86,7 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
         cache: Where the frozen trunk's outputs are kept, so that it runs once per image;
             HeadCLIP only. It changes nothing about the result.
         resume: Go on with a training that was stopped.
+        from_epoch: With ``resume``: from the end of this epoch, and not of the last one.
         report: Called after every step, in every process.
         report_epoch: Called after every epoch, likewise.
 
@@ -91,7 +94,8 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
         Where the checkpoint is, and how the training went.
 
     Raises:
-        InvalidSettings: There is nothing to train on, or a setting does not fit the backbone.
+        InvalidSettings: There is nothing to train on, a setting does not fit the backbone, or the
+            state of ``from_epoch`` is not there.
         UnusableWeights: There is no usable state to resume from.
     """
     model = build(backbone, model_settings, seed=settings.seed)
@@ -112,6 +116,10 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
                     data_digest=str(data.get("digest")),
                 )  # fmt: skip
         out.mkdir(parents=True, exist_ok=True)
+        if resume and from_epoch is not None:
+            with first_goes_first(ranks):
+                if ranks.first:
+                    rewind(out, from_epoch)
         losses = _learn(model, _augmented(examples, settings), settings, **where)
         threshold = healthy_threshold(model.fold(scores=scores), examples)
     training = training_record(data, settings, losses)

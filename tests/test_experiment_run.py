@@ -262,6 +262,9 @@ class Kept(NullRun):
     def figure(self, figure: object, name: str) -> None:
         self.files.append(name)
 
+    def image(self, pixels: np.ndarray, name: str) -> None:
+        self.files.append(f"{name} {pixels.shape[1]} x {pixels.shape[0]}")
+
     @contextmanager
     def child(self, name: str, parameters: Mapping[str, object] | None = None) -> Iterator[Run]:
         self.children[name] = Kept()
@@ -279,8 +282,14 @@ def test_runs_are_recorded_with_one_below_for_each_variant(data: Path, tmp_path:
     assert set(kept.children) == {"no LHW", "LHW"}
     below = kept.children["no LHW"]
     assert below.kept["settings"]["head_weights"] == "ones"
-    assert below.files == ["headclip.safetensors"]
-    assert ("MVTecAD/epoch_loss", 1) in below.values
+    assert below.files == [
+        "headclip.safetensors",
+        "samples/BrainMRI.png 36 x 16",  # an image and its map; one is abnormal
+        "samples/DDTI.png 56 x 32",  # two of them, with the truth
+    ]
+    assert ("MVTecAD/epoch/loss", 1) in below.values
+    steps = [step for name, step in below.values if name == "MVTecAD/step/focal"]
+    assert steps == list(range(1, len(steps) + 1))
     variant = outcome.results.plan.variants[0]
     auroc = outcome.results.value(variant, "BrainMRI", ("", "image", "AUROC"))
     assert auroc is not None

@@ -82,7 +82,12 @@ def test_a_trained_checkpoint_screens(tmp_path: Path, capsys: pytest.CaptureFixt
     capsys.readouterr()
     longer = [one if one != "2" else "3" for one in arguments]
     assert main([*longer, "--resume"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["losses"]) == 3
+    losses = json.loads(capsys.readouterr().out)["losses"]
+    assert len(losses) == 3
+    assert main([*arguments, "--from-epoch", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["losses"] == losses[:2]
+    assert main([*arguments, "--from-epoch", "9"]) == 2
+    assert "no state of epoch 9 (it has 1 to 3)" in capsys.readouterr().out
 
 
 def test_a_missing_mask_names_its_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +169,7 @@ def test_kept_features_change_nothing_and_several_sets_are_one(
         losses.append(json.loads(capsys.readouterr().out)["losses"])
     assert losses[1] == pytest.approx(losses[0], abs=1e-6)
     assert losses[2] == pytest.approx(losses[0], abs=1e-6)
-    assert list((tmp_path / "kept").glob("features-*/streams"))
+    assert list((tmp_path / "kept").glob("features-*/layers"))
 
 
 @pytest.mark.parametrize(

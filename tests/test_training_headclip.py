@@ -15,7 +15,7 @@ from headclip_med.training.batches import Example
 from headclip_med.training.handlers import LOG_FILE, StepReport
 from headclip_med.training.headclip import train_headclip
 from headclip_med.training.loop import threshold_at_specificity
-from headclip_med.training.state import STATE_FILE
+from headclip_med.training.state import STATE_FILE, rewind
 from tests import tiny
 
 SETTINGS = TrainSettings(epochs=4, batch_size=3, learning_rate=0.02, seed=1)
@@ -100,6 +100,21 @@ def test_a_longer_training_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
     trained(tmp_path / "a", shorter)
     _, losses = trained(tmp_path / "a", resume=True)
     assert losses == trained(tmp_path / "b")[1]
+
+
+def test_a_training_goes_on_from_any_of_its_epochs(tmp_path: Path) -> None:
+    whole, losses = trained(tmp_path)
+    for epoch in range(1, SETTINGS.epochs):
+        rewind(tmp_path, epoch)
+        assert len(torch.load(tmp_path / STATE_FILE, weights_only=True)["losses"]) == epoch
+        again, same = trained(tmp_path, resume=True)
+        assert same == losses
+        for key, value in whole.learned_state().items():
+            assert torch.equal(value, again.learned_state()[key])
+    with pytest.raises(
+        InvalidSettings, match=f"no state of epoch 9 .it has 1 to {SETTINGS.epochs}"
+    ):
+        rewind(tmp_path, 9)
 
 
 def test_other_settings_cannot_be_resumed(tmp_path: Path) -> None:

@@ -71,6 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cache-limit-gb", type=float, default=4.0, help="most that it may take (default: 4)"
     )
     parser.add_argument("--resume", action="store_true", help="go on with a stopped training")
+    parser.add_argument(
+        "--from-epoch", type=int, metavar="N",
+        help="go on from the end of this epoch, and not of the last one; implies --resume",
+    )  # fmt: skip
     group = parser.add_argument_group("backbone")
     group.add_argument(
         "--backbone", default="headclip-mini",
@@ -117,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     with track("train", options=options) as tracked, progress(steps, "step") as bar:
         record = TrainingRecord(tracked)
         record.begin(method, backbone, model=model_settings, training=settings, scores=scores)
-        tracked.parameters({"images": len(examples), "resumed": arguments.resume})
+        tracked.parameters({"images": len(examples), "resumed": _resumes(arguments)})
         tracked.dataset(dataset.name, dataset.content_digest, use="training")
 
         def report(step: StepReport) -> None:
@@ -129,7 +133,8 @@ def run(arguments: argparse.Namespace) -> int:
             record.step(step)
 
         trained = train(
-            examples, backbone, out=arguments.out, resume=arguments.resume,
+            examples, backbone, out=arguments.out, resume=_resumes(arguments),
+            from_epoch=arguments.from_epoch,
             data={"name": dataset.name, "digest": dataset.content_digest},
             cache=cache, model_settings=model_settings, settings=settings, scores=scores,
             report=report, report_epoch=record.epoch,
@@ -155,6 +160,10 @@ def _settings(
         settings_from(arguments, TrainSettings, PUBLISHED_TRAINING[method]),
         settings_from(arguments, ScoreSettings, PUBLISHED_SCORES[method]),
     )
+
+
+def _resumes(arguments: argparse.Namespace) -> bool:
+    return arguments.resume or arguments.from_epoch is not None
 
 
 def _tracking(arguments: argparse.Namespace) -> TrackingOptions:

@@ -145,6 +145,13 @@ class StepLog:
             log.writelines(f"{json.dumps(asdict(step))}\n" for step in self._history.steps)
 
 
+def read_log(folder: Path) -> list[StepReport]:
+    """Read the steps of a training; none where it has no log."""
+    path = folder / LOG_FILE
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [StepReport(**json.loads(line)) for line in lines]
+
+
 class KeepState:
     """Saves what a training is resumed from, after every epoch.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,36 @@ from headclip_med.settings import TrainSettings
 from headclip_med.training.network import Trainable
 
 STATE_FILE = "training-state.pt"
+EPOCHS_FOLDER = "epochs"
+"""Beside the state, which is that of the last epoch: the states of all."""
+
+
+def rewind(folder: Path, epoch: int) -> None:
+    """Let a training be resumed from the end of an earlier epoch than its last.
+
+    Args:
+        folder: Of the training.
+        epoch: From 1.
+
+    Raises:
+        InvalidSettings: The state of that epoch is not there.
+    """
+    kept = _state_of(folder, epoch)
+    if not kept.is_file():
+        there = sorted(int(path.stem) for path in kept.parent.glob("[0-9]*.pt"))
+        shown = f"{there[0]} to {there[-1]}" if there else "none"
+        raise InvalidSettings(
+            f"The training in this folder has no state of epoch {epoch} (it has {shown}); name "
+            "another, or leave --from-epoch out.",
+            code="no-such-epoch",
+        )
+    partial = folder / f".{STATE_FILE}.partial"
+    shutil.copyfile(kept, partial)
+    partial.replace(folder / STATE_FILE)
+
+
+def _state_of(folder: Path, epoch: int) -> Path:
+    return folder / EPOCHS_FOLDER / f"{epoch:04}.pt"
 
 
 class TrainingState:
@@ -50,6 +82,13 @@ class TrainingState:
         }
         partial = self.path.with_name(f".{self.path.name}.partial")
         torch.save(state, partial)
+        kept = _state_of(self.path.parent, len(self.losses))
+        kept.parent.mkdir(exist_ok=True)
+        kept.unlink(missing_ok=True)
+        try:
+            os.link(partial, kept)  # takes no room of its own until the next epoch
+        except OSError:  # not every file system has links
+            shutil.copyfile(partial, kept)
         partial.replace(self.path)
 
     def restore(self) -> None:

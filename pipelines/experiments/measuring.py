@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from PIL import Image
 
 from headclip_med.datasets import Dataset
 from headclip_med.metrics import Protocol, image_metrics
@@ -19,13 +21,18 @@ from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.pipelines.answers import Answers, model_digest
 from headclip_med.pipelines.experiments.results import Place, SetResult, mean_of
 from headclip_med.pipelines.measure import local_scores, measure
+from headclip_med.pipelines.tracked_evaluation import sample_row
 from headclip_med.settings import ScoreSettings
 from headclip_med.transforms import joint_score
 from headclip_med.write.atomic import write_file
 
 MEASURED = "measured"
+SAMPLES = "samples"
 FORM = 1
 """Of what is kept; another number where metrics or files come to mean something else."""
+
+SAMPLES_DRAWN = 3
+"""Abnormal images in the picture of a set, evenly spread over it."""
 
 PROTOCOLS: tuple[Protocol, ...] = ("paper", "exact")
 ImageScore = Literal["global", "joint"]
@@ -66,10 +73,18 @@ class Question:
             "sweep": list(self.sweep),
         }
 
+    @cached_property
+    def _digest(self) -> str:
+        text = json.dumps(self.identity, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
     def path(self, out: Path) -> Path:
         """Say where the numbers are kept."""
-        text = json.dumps(self.identity, sort_keys=True)
-        return out / MEASURED / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+        return out / MEASURED / f"{self._digest}.json"
+
+    def sample(self, out: Path) -> Path:
+        """Say where the picture is kept that shows some of the images."""
+        return out / SAMPLES / f"{self._digest}.png"
 
     def known(self, out: Path) -> SetResult | None:
         """Read the numbers; None where they were not measured yet, or are damaged."""
@@ -77,7 +92,7 @@ class Question:
             stored = json.loads(self.path(out).read_text("utf-8"))
             if stored["identity"] != self.identity:
                 return None
-            return _result(stored, self.model.scores.image_score)
+            return self._result(stored, out)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -92,10 +107,16 @@ class Question:
             "rows": [] if self.sweep else _rows(answers, scores),
             "sweep": [_plain(value) for value in sweep_joint(answers, scores, self.sweep)],
         }
+        _draw_samples(answers, scores, self.sample(out))
         path = self.path(out)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, json.dumps(found, allow_nan=False).encode())
-        return _result(found, scores.image_score)
+        return self._result(found, out)
+
+    def _result(self, stored: Mapping[str, Any], out: Path) -> SetResult:
+        sample = self.sample(out)
+        found = _result(stored, self.model.scores.image_score)
+        return replace(found, sample=sample if sample.is_file() else None)
 
 
 def sweep_joint(
@@ -121,6 +142,20 @@ def sweep_joint(
         average = mean_of(each)
         found.append(math.nan if average is None else average)
     return tuple(found)
+
+
+def _draw_samples(answers: Answers, scores: ScoreSettings, path: Path) -> None:
+    """Draw some abnormal images below each other, where there are any."""
+    abnormal = np.flatnonzero(answers.labels)
+    count = min(SAMPLES_DRAWN, len(abnormal))
+    if not count:
+        return
+    places = np.linspace(0, len(abnormal) - 1, count).round().astype(int)
+    rows = [sample_row(answers, scores, int(abnormal[place])) for place in places]
+    content = io.BytesIO()
+    Image.fromarray(np.concatenate(rows)).save(content, "PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, content.getvalue())
 
 
 def _rows(answers: Answers, scores: ScoreSettings) -> list[list[object]]:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from headclip_med.metrics import Protocol
 from headclip_med.paper import Level
 from headclip_med.pipelines.experiments.definitions import Variant
@@ -17,6 +20,7 @@ from headclip_med.pipelines.experiments.results import Results
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.pipelines.experiments.tables import METRICS
 from headclip_med.tracking import Run
+from headclip_med.training.handlers import read_log
 
 
 def record_beginning(run: Run, plan: Plan, setup: Setup) -> None:
@@ -84,17 +88,25 @@ def _record_variant(
     judges: Judges,
     setup: Setup,
 ) -> None:
-    """Record metrics of every category, set and average, loss curves and checkpoints."""
+    """Record metrics of every category, set and average, losses, checkpoints and samples."""
     for who in whos:
         training = judges.trainings.get(who)
         if training is None:
             continue
         losses = judges.checkpoints[training.digest].training["losses"]
         for epoch, loss in enumerate(losses, start=1):
-            run.metrics({f"{training.data}/epoch_loss": loss}, step=epoch)
+            run.metrics({f"{training.data}/epoch/loss": loss}, step=epoch)
+        for step in read_log(training.folder(setup.out)):
+            named = {f"{training.data}/step/{name}": value for name, value in step.terms.items()}
+            run.metrics(named, step=(step.epoch - 1) * step.steps + step.step)
         run.artifact(training.checkpoint(setup.out), f"checkpoints/{training.digest}")
     image_score = next((judges.models[who].scores.image_score for who in whos), "global")
     run.metrics(_numbers(results, variant, image_score))
+    for tested in results.plan.tested:
+        result = results.of(variant, tested.name)
+        if result and result.sample:
+            name = "".join(one if one.isalnum() or one in "-_+" else "_" for one in tested.name)
+            run.image(np.array(Image.open(result.sample)), f"samples/{name}.png")
     for at, weight in enumerate(results.plan.experiment.sweep):
         swept = {
             f"{tested.name}/JAS/mAD over 100 r": result.sweep[at]

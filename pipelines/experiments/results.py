@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from headclip_med.metrics import Protocol
 from headclip_med.paper import Level
@@ -26,6 +27,7 @@ class SetResult:
         values: By place and protocol.
         sweep: Image mAD for each r, averaged over categories, where r is what is varied; there
             are no ``values`` then.
+        sample: A picture of some abnormal images with their maps, if it was kept.
     """
 
     normal: int
@@ -33,6 +35,7 @@ class SetResult:
     image_size: int
     values: Mapping[Place, Mapping[Protocol, float]]
     sweep: tuple[float, ...] = ()
+    sample: Path | None = None
 
     @property
     def is_swept(self) -> bool:
