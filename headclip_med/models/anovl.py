@@ -142,7 +142,7 @@ class AnoVl(JudgingModel):
         height, width = images.shape[-2:]
         rows, columns = height // self.vision.patch_px, width // self.vision.patch_px
         if self.settings.adaptation != "none":
-            grids = patches.unflatten(1, (rows, columns))
+            grids = patches.reshape(len(patches), rows, columns, -1)
             patches = torch.stack([self.adapt(one) for one in grids]).flatten(1, 2)
         both = in_double(self.logits(patches)).softmax(dim=-1)
         normal, abnormal = (
