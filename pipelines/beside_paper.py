@@ -15,6 +15,7 @@ from headclip_med.pipelines.evaluation import Evaluation, Row
 from headclip_med.write.tables import Line, Number, Table
 
 OTHER_IMAGES = "not the paper's images"
+OTHER_IMAGES_NOTE = f"*: {OTHER_IMAGES}, or not all of them, so that the difference says little."
 
 PAPER_BACKBONE = "ViT-L-14-336"
 
@@ -73,7 +74,7 @@ def beside_paper(evaluations: Sequence[Evaluation]) -> tuple[Table, ...]:
 _NOTES = (
     "Percent. 'ours' is by the protocol paper, as the printed numbers are; 'exact' is over all "
     "thresholds; the difference is ours less the paper's.",
-    f"*: {OTHER_IMAGES}, or not all of them, so that the difference says little.",
+    OTHER_IMAGES_NOTE,
 )
 
 

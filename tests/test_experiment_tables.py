@@ -11,9 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from headclip_med.datasets import KNOWN_SETS
 from headclip_med.datasets.protocols import INDUSTRIAL, MEDICAL
 from headclip_med.errors import InvalidSettings
 from headclip_med.paper import Level, paper_values
+from headclip_med.pipelines.beside_paper import OTHER_IMAGES, OTHER_IMAGES_NOTE
 from headclip_med.pipelines.experiments.definitions import EXPERIMENTS
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 from headclip_med.pipelines.experiments.printed import averaged_sets, form_of, printed
@@ -53,6 +55,12 @@ def reached(value: float, *levels: Level, categories: tuple[str, ...] = ()) -> S
         for metric in METRICS[level]
     }
     return SetResult(3, 4, 112, values)  # type: ignore[arg-type]
+
+
+def as_published(name: str, found: SetResult) -> SetResult:
+    """With as many images as the paper's."""
+    normal, abnormal = KNOWN_SETS[name].test or (0, 0)
+    return replace(found, normal=normal, abnormal=abnormal)
 
 
 def results(
@@ -191,8 +199,10 @@ def test_the_columns_of_table_7_are_read_by_their_size() -> None:
 def test_tables_of_averages_say_which_sets_are_behind_them() -> None:
     names = averaged_sets("industrial", "image")
     sets = (*(a_set(name) for name in names), a_set("BrainMRI", "medical"))
-    values = {("LHW and JAS", name): reached(0.5, "image", "pixel") for name in names}
-    values["LHW and JAS", "BrainMRI"] = reached(0.8, "image")
+    values = {
+        ("LHW and JAS", name): as_published(name, reached(0.5, "image", "pixel")) for name in names
+    }
+    values["LHW and JAS", "BrainMRI"] = as_published("BrainMRI", reached(0.8, "image"))
     of = table(results("modules", sets, values), "table9")
     assert of.columns == (
         "image mAD, industrial", "image mAD, medical", "pixel mAD, industrial",
@@ -207,6 +217,25 @@ def test_tables_of_averages_say_which_sets_are_behind_them() -> None:
     assert line.numbers[3] is None
     assert "pixel, medical: none of the paper's sets is here." in of.notes
     assert OTHER_SETS in of.notes
+    assert OTHER_IMAGES_NOTE not in of.notes
+    values["LHW and JAS", "BrainMRI"] = reached(0.8, "image")
+    of = table(results("modules", sets, values), "table9")
+    part = cell(of, "LHW and JAS", column="image mAD, medical")
+    assert part.differs == f"ours is over 1 of the paper's 4 sets; {OTHER_IMAGES}"
+    assert OTHER_IMAGES_NOTE in of.notes
+
+
+def test_differences_of_other_images_are_marked() -> None:
+    names = ("HeadCT", "Br35H")
+    found = {("HeadCLIP", name): as_published(name, reached(0.5, "image")) for name in names}
+    sets = tuple(a_set(name, "medical") for name in names)
+    of = table(results("main", sets, found), "table3-image")
+    assert not any(number and number.differs for line in of.lines for number in line.numbers)
+    found["HeadCLIP", "Br35H"] = reached(0.5, "image")
+    of = table(results("main", sets, found), "table3-image")
+    marked = {line.heads[0] for line in of.lines for one in line.numbers if one and one.differs}
+    assert marked == {"Br35H", "Average of 2"}
+    assert of.notes[-1] == OTHER_IMAGES_NOTE
 
 
 def test_the_paper_prints_no_jas_without_lhw() -> None:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headclip_med.datasets import KNOWN_SETS
 from headclip_med.metrics import Protocol
 from headclip_med.paper import Level
+from headclip_med.pipelines.beside_paper import OTHER_IMAGES
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 
@@ -96,6 +98,14 @@ class Results:
         """Average a metric over sets, those left out where it is undefined; None without any."""
         values = [self.value(variant, name, place, protocol) for name in names]
         return mean_of([value for value in values if value is not None])
+
+    def other_images(self, variant: Variant, names: Iterable[str]) -> str:
+        """Say that a set holds other images than the paper's, as far as counts tell, or nothing."""
+        for name in names:
+            result, known = self.of(variant, name), KNOWN_SETS.get(name)
+            if result and known and known.test not in (None, (result.normal, result.abnormal)):
+                return OTHER_IMAGES
+        return ""
 
 
 def mean_of(values: Sequence[float]) -> float | None:

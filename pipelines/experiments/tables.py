@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from headclip_med.datasets.protocols import INDUSTRIAL, MEDICAL
 from headclip_med.paper import Level
+from headclip_med.pipelines.beside_paper import OTHER_IMAGES, OTHER_IMAGES_NOTE
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.plan import EvaluationSet
 from headclip_med.pipelines.experiments.printed import (
@@ -68,7 +69,14 @@ def number_of(
     if ours is None:
         return None
     exact = results.value(variant, name, place, "exact") if place[1] == "pixel" else None
-    return Number(ours, exact, paper)
+    differs = "" if paper is None else results.other_images(variant, [name])
+    return Number(ours, exact, paper, differs)
+
+
+def _image_notes(lines: Sequence[Line]) -> list[str]:
+    """Explain the mark of other images where it stands."""
+    marked = any(n and OTHER_IMAGES in n.differs for line in lines for n in line.numbers)
+    return [OTHER_IMAGES_NOTE] if marked else []
 
 
 def _sets(form: Form, level: Level, results: Results) -> Table:
@@ -103,6 +111,7 @@ def _sets(form: Form, level: Level, results: Results) -> Table:
             f"Averages are over {', '.join(measured)}; the paper's beside them is formed of its "
             "numbers on the same sets."
         )
+    notes += _image_notes(lines)
     return Table(
         f"table{form.number}-{level}",
         f"Table {form.number}: {form.domain} sets, {level} level",
@@ -148,12 +157,14 @@ def _average_number(
     exact = results.average(variant, here, place, "exact") if level == "pixel" else None
     if len(here) == len(form.datasets):
         paper = printed(form.number, variant, dataset=AVERAGE, level=level, metric=metric)
-        return Number(ours, exact, paper)
-    theirs = [
-        printed(form.number, variant, dataset=name, level=level, metric=metric) for name in here
-    ]
-    known = [value for value in theirs if value is not None]
-    return Number(ours, exact, mean_of(known) if len(known) == len(here) else None)
+    else:
+        theirs = [
+            printed(form.number, variant, dataset=name, level=level, metric=metric) for name in here
+        ]
+        known = [value for value in theirs if value is not None]
+        paper = mean_of(known) if len(known) == len(here) else None
+    differs = "" if paper is None else results.other_images(variant, here)
+    return Number(ours, exact, paper, differs)
 
 
 def _categories(form: Form, level: Level, results: Results) -> Table:
@@ -195,7 +206,7 @@ def _categories(form: Form, level: Level, results: Results) -> Table:
         ("category", "variant"),
         metrics,
         tuple(lines),
-        (SAME_BOTH,) if level == "image" else (),
+        (*((SAME_BOTH,) if level == "image" else ()), *_image_notes(lines)),
     )
 
 
@@ -223,8 +234,9 @@ def _averages(form: Form, results: Results) -> Table:
         for (level, domain), names in scopes.items()
         if len(names) < len(averaged_sets(domain, level))
     ]
-    if any(number and number.differs for line in lines for number in line.numbers):
+    if any(n and n.differs not in ("", OTHER_IMAGES) for line in lines for n in line.numbers):
         notes.append(OTHER_SETS)
+    notes += _image_notes(lines)
     if form.number == 7:
         notes.append(SWAPPED)
     titles = tuple(f"{level} mAD, {domain}" for level, domain in columns)
@@ -251,8 +263,9 @@ def _domain_number(
     )  # fmt: skip
     here = [name for name in names if results.of(variant, name)]
     count = len(averaged_sets(domain, level))
-    differs = "" if len(here) == count else f"ours is over {len(here)} of the paper's {count} sets"
-    return Number(ours, exact, paper, differs if paper is not None else "")
+    part = "" if len(here) == count else f"ours is over {len(here)} of the paper's {count} sets"
+    reasons = (part, results.other_images(variant, here)) if paper is not None else ()
+    return Number(ours, exact, paper, "; ".join(filter(None, reasons)))
 
 
 def _by_set(results: Results) -> Table:
