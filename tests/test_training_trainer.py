@@ -99,7 +99,7 @@ def test_examples_that_change_are_told_the_epoch() -> None:
             self.told.append(epoch)
 
     network = headclip_network(tiny.model())
-    batches, loss = Batches(Changing(2), 2), BatchLoss(headclip_terms)
+    batches, loss = Batches(Changing(2), 2), BatchLoss(headclip_terms(SETTINGS))
     adam = optimiser_of(network.learned, SETTINGS)
     build_trainer(network, batches, adam, loss, epochs=3, epochs_before=1).run()
     assert Changing.told == [2, 3]
@@ -110,7 +110,10 @@ def test_examples_that_change_are_told_the_epoch() -> None:
 
 def test_the_parts_fit_monais_trainer_and_handlers(tmp_path: Path) -> None:
     model = tiny.model()
-    network, loss = headclip_network(model), BatchLoss(headclip_terms, SETTINGS.local_weight)
+    network, loss = (
+        headclip_network(model),
+        BatchLoss(headclip_terms(SETTINGS), SETTINGS.local_weight),
+    )
     adam = torch.optim.Adam(network.learned, SETTINGS.learning_rate, betas=SETTINGS.betas)
     batches = Batches(Squares(), SETTINGS.batch_size, seed=SETTINGS.seed)
     history = LossHistory(loss)
@@ -137,7 +140,7 @@ def test_the_parts_fit_monais_trainer_and_handlers(tmp_path: Path) -> None:
 
 
 def test_the_loss_is_headclips_weighted() -> None:
-    network, loss = headclip_network(tiny.model()), BatchLoss(headclip_terms, 3.0)
+    network, loss = headclip_network(tiny.model()), BatchLoss(headclip_terms(SETTINGS), 3.0)
     (batch,) = Batches(Squares(4), 4)
     judged = network(batch)
     terms = headclip_loss(judged.image, judged.maps, batch.labels, batch.masks)
@@ -219,8 +222,22 @@ def test_a_training_without_progress_stops_and_stays_stopped(tmp_path: Path) -> 
     assert patient == losses
 
 
+def test_dice_terms_go_over_rows_of_a_batch_of_one_where_asked_for() -> None:
+    network = headclip_network(tiny.model())
+    for count in (1, 2):
+        (batch,) = Batches(Squares(count), count)
+        judged = network(batch)
+        plain, squeezed = (
+            headclip_terms(replace(SETTINGS, squeezed_dice=choice))(judged, batch)
+            for choice in (False, True)
+        )
+        assert torch.equal(plain.focal, squeezed.focal)
+        assert torch.equal(plain.dice_normal, squeezed.dice_normal) == (count == 2)
+        assert torch.equal(plain.dice_abnormal, squeezed.dice_abnormal) == (count == 2)
+
+
 def test_stopping_ends_monais_trainer() -> None:
-    network, loss = headclip_network(tiny.model()), BatchLoss(headclip_terms)
+    network, loss = headclip_network(tiny.model()), BatchLoss(headclip_terms(SETTINGS))
     history = LossHistory(loss, [0.0])  # nothing can be lower
     trainer = build_trainer(
         network, Batches(Squares(2), 2), optimiser_of(network.learned, SETTINGS), loss,

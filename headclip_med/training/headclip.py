@@ -16,7 +16,7 @@ from headclip_med.training.features import Features, Remembered
 from headclip_med.training.handlers import EpochReport, StepReport
 from headclip_med.training.loop import learn
 from headclip_med.training.losses import LossTerms, headclip_loss
-from headclip_med.training.network import Judged, LearningNetwork, mixed
+from headclip_med.training.network import Judged, LearningNetwork, TermsOf, mixed
 
 
 def train_headclip(  # noqa: PLR0913 - as train_* of every method, and where features are kept
@@ -54,7 +54,7 @@ def train_headclip(  # noqa: PLR0913 - as train_* of every method, and where fea
     if features:
         examples = Remembered(examples, features)
     return learn(
-        network, examples, settings, headclip_terms,
+        network, examples, settings, headclip_terms(settings),
         folder=folder, resume=resume, report=report, report_epoch=report_epoch,
     )  # fmt: skip
 
@@ -80,6 +80,13 @@ def headclip_network(
     return LearningNetwork(model, judge)
 
 
-def headclip_terms(judged: Judged, batch: Batch) -> LossTerms:
-    """Compute HeadCLIP's loss of a judged batch; see ``headclip_loss``."""
-    return headclip_loss(judged.image, judged.maps, batch.labels, batch.masks)
+def headclip_terms(settings: TrainSettings) -> TermsOf:
+    """Give HeadCLIP's loss of a judged batch; see ``headclip_loss``."""
+
+    def terms_of(judged: Judged, batch: Batch) -> LossTerms:
+        squeezed = settings.squeezed_dice and batch.whole == 1
+        return headclip_loss(
+            judged.image, judged.maps, batch.labels, batch.masks, squeezed=squeezed
+        )
+
+    return terms_of

@@ -42,6 +42,8 @@ def headclip_loss(
     maps: Float[Tensor, "batch 2 height width"],
     labels: Int[Tensor, "batch"],
     masks: Float[Tensor, "batch height width"],
+    *,
+    squeezed: bool = False,
 ) -> LossTerms:
     """Compute all terms.
 
@@ -50,13 +52,10 @@ def headclip_loss(
         maps: Upsampled probabilities N and A.
         labels: 1 for abnormal images.
         masks: 1 on abnormal pixels.
+        squeezed: See ``level_terms``.
     """
-    return LossTerms(
-        functional.cross_entropy(image_logits, labels),
-        focal_loss(maps, masks),
-        dice_loss(maps[:, 0], 1 - masks),
-        dice_loss(maps[:, 1], masks),
-    )
+    local = level_terms(maps, masks, squeezed=squeezed)
+    return LossTerms(functional.cross_entropy(image_logits, labels), *local)
 
 
 def focal_loss(
