@@ -10,8 +10,10 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 from monai.bundle.scripts import create_workflow
 from monai.data.dataloader import DataLoader
+from monai.data.meta_tensor import MetaTensor
 from monai.data.utils import decollate_batch
 from monai.transforms.io.dictionary import LoadImaged
 from PIL import Image
@@ -197,6 +199,48 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
+def test_what_an_application_has_read_goes_in_unless_another_reader_read_it(tmp_path: Path) -> None:
+    colours = np.random.default_rng(1).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(tmp_path / "skin.png")
+    write_head(tmp_path / "series")
+    for source in (tmp_path / "series", tmp_path / "skin.png"):
+        reader = VolumeReader()
+        array, meta = reader.get_data(reader.read(source))
+        handed = MetaTensor.ensure_torch_and_prune_meta(array, meta)
+        found = LoadVolumed("image")({"image": handed})["image"]
+        expected = LoadVolumed("image")({"image": source})["image"]
+        np.testing.assert_array_equal(found, expected)
+        assert volume_of(found).sources == volume_of(expected).sources
+    with pytest.raises(UnreadableInput, match="read by another reader"):
+        LoadVolumed("image")({"image": MetaTensor(np.zeros((4, 5, 3)))})
+
+
+# PyTorch 2.14 speaks against TorchScript, which MONAI's exports and Deploy still take.
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_an_application_may_walk_through_the_steps_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MONAI Deploy's operator uses no loader, and hands every tensor of a case to the inferer."""
+    monkeypatch.setenv("HOLOSCAN_OUTPUT_PATH", str(tmp_path / "deployed"))
+    volume = write_head(tmp_path / "in")
+    run(tmp_path / "in", tmp_path / "out")
+    workflow = create_workflow(
+        config_file=[str(CONFIGS / name) for name in ("inference.json", "deploy.json")],
+        workflow_type="infer", logging_file=False,
+    )  # fmt: skip
+    reader = VolumeReader()
+    array, meta = reader.get_data(reader.read(tmp_path / "in"))
+    case = workflow.preprocessing({"image": MetaTensor.ensure_torch_and_prune_meta(array, meta)})
+    others = {"volume": case["volume"][None]}
+    # What has been exported takes the network's place as it is.
+    for network in (workflow.network_def, torch.jit.script(workflow.network_def)):
+        judged = workflow.inferer(inputs=case["image"][None], network=network, **others)
+        workflow.postprocessing({"pred": judged[0], **case})
+        found, expected = (heatmap_in(tmp_path / name, volume) for name in ("deployed", "out"))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_a_bad_study_costs_only_itself(tmp_path: Path) -> None:
     write_head(tmp_path / "in/good")
     (tmp_path / "in/broken.nii.gz").write_bytes(b"\x1f\x8b no gzip")
@@ -277,8 +321,6 @@ def test_the_python_workflow_screens_too(tmp_path: Path) -> None:
 
 
 def test_the_network_gives_map_and_score_as_one_tensor() -> None:
-    import torch
-
     images = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(1))
     found = ScreeningNetwork()(images)
     assert found.shape == (2, 2, 64, 48)

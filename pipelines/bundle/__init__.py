@@ -2,6 +2,7 @@
 
 from headclip_med.pipelines.bundle.cases import CaseEvaluator, Cases, find_cases
 from headclip_med.pipelines.bundle.guards import (
+    check_device,
     check_inputs,
     check_overrides,
     score_settings,
@@ -61,6 +62,7 @@ __all__ = [
     "TrainingRecord",
     "VolumeReader",
     "WindowVolumed",
+    "check_device",
     "check_inputs",
     "check_overrides",
     "device_of_process",

@@ -24,7 +24,7 @@ WEIGHTS_FILE = "models/model.pt"
 LEFT_OUT = ("*.pt", "*.ts", "*.onnx", "*.pyc")
 """What is made from the rest, or was left by a run."""
 
-PARTS = ("LICENSE", "large_files.yml", "configs", "docs", "models")
+PARTS = ("LICENSE", "large_files.yml", "configs", "deploy", "docs", "models")
 
 
 def write_bundle(target: Path) -> Path:

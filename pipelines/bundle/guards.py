@@ -19,6 +19,7 @@ from monai.bundle.scripts import create_workflow
 from monai.bundle.workflows import ConfigWorkflow
 
 from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
+from headclip_med.models.loading import choose_device
 from headclip_med.read import Failure
 from headclip_med.settings import ScoreSettings, ScreenSettings, TrainSettings
 from headclip_med.transforms import check_window
@@ -114,6 +115,19 @@ def check_inputs(dataset_dir: Any, datalist: Sequence[dict[str, Any]]) -> None:
                 "DICOM, NIfTI, PNG or JPEG images as --dataset_dir.",
                 code="no-images",
             )
+
+
+def check_device(device: Any) -> None:
+    """Refuse a device that this machine does not have.
+
+    Args:
+        device: Its name, or the device.
+
+    Raises:
+        InvalidSettings: There is no such device here.
+    """
+    with said_plainly():
+        choose_device(str(device))
 
 
 def check_overrides() -> None:

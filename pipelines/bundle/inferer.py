@@ -50,13 +50,13 @@ class ScreeningInferer(SliceInferer):
             network: Takes images and gives map and score plane; a ``ScreeningNetwork`` also learns
                 what is shown.
             args: For the network.
-            kwargs: For the network.
+            kwargs: Other tensors of a case, which MONAI Deploy hands over; the network takes none.
 
         Raises:
             OutOfMemory: A batch does not fit the device.
         """
         if inputs.ndim == 4:
-            flat: Tensor = self(inputs[..., None], network, *args, **kwargs)
+            flat: Tensor = self(inputs[..., None], network, *args)
             return flat[..., 0]
         rows, columns = inputs.shape[2:4]
         side = getattr(network, "image_size", max(rows, columns))
@@ -67,7 +67,7 @@ class ScreeningInferer(SliceInferer):
         if isinstance(network, ScreeningNetwork):
             network = network.about(_subject(inputs))
         with memory_advice(self.settings.batch_size, side):
-            judged = super().__call__(inputs, network, *args, **kwargs)
+            judged = super().__call__(inputs, network, *args)
         if not isinstance(judged, Tensor):  # it mirrors the network's type
             raise TypeError("the network must return one tensor")
         return judged

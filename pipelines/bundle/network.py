@@ -16,6 +16,7 @@ from headclip_med.models.judging import JudgingModel, Precision
 from headclip_med.models.loading import load_model
 from headclip_med.models.weights import Activation
 from headclip_med.pipelines.bundle.guards import said_plainly
+from headclip_med.pipelines.bundle.scripted import ScriptedNetwork
 from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
 from headclip_med.transforms import map_and_score
 
@@ -79,6 +80,10 @@ class ScreeningNetwork(nn.Module):
             a third one where the model's scores take S_local from its patches.
         """
         return judge(self.model, images)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Give ``torch.jit.script`` what it can compile; MONAI's ``ckpt_export`` calls it."""
+        return ScriptedNetwork(self, self.image_size)
 
     def about(self, subject: Subject) -> Callable[[Tensor], Tensor]:
         """Give the network for images of something; only sentences that name it differ."""

@@ -103,7 +103,7 @@ def learning_optimizer(network: LearningNetwork, settings: TrainSettings) -> tor
 
 def training_loss(settings: TrainSettings) -> BatchLoss:
     """Build HeadCLIP's loss (eq. 10 and 11)."""
-    return BatchLoss(headclip_terms, settings.local_weight)
+    return BatchLoss(headclip_terms(settings), settings.local_weight)
 
 
 def training_state(

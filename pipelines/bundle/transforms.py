@@ -20,11 +20,13 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.croppad.array import Crop
 from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform
+from monai.transforms.utility.array import EnsureChannelFirst
 
+from headclip_med.errors import UnreadableInput
 from headclip_med.findings import Box, WindowUsed
 from headclip_med.models.anomaly import name_subject
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
-from headclip_med.pipelines.bundle.volumes import tensor_of, volume_of
+from headclip_med.pipelines.bundle.volumes import FACTS, tensor_of, volume_of
 from headclip_med.pipelines.screen import Judged, Prepared, conclude, find_judged
 from headclip_med.pipelines.subjects import subject_of_volume
 from headclip_med.read import Failure, Input, read_volume
@@ -40,7 +42,8 @@ class LoadVolumed(MapTransform):
     """Read a volume with this project's reader, and no other.
 
     Args:
-        keys: Each names a file, a folder with one series, or one of ``find_inputs``' inputs.
+        keys: Each names a file, a folder with one series, or one of ``find_inputs``' inputs; or is
+            a tensor of ``VolumeReader``, where an application reads before MONAI's transforms.
         allow_missing_keys: Pass over keys that are not there.
 
     Raises:
@@ -57,8 +60,21 @@ class LoadVolumed(MapTransform):
             one = result[key]
             if isinstance(one, Failure):
                 raise one.to_error()
+            if isinstance(one, torch.Tensor):
+                result[key] = _channel_first(one)
+                continue
             result[key] = tensor_of(one.read() if isinstance(one, Input) else read_volume(one))
         return result
+
+
+def _channel_first(read: torch.Tensor) -> torch.Tensor:
+    if not isinstance(read, MetaTensor) or FACTS not in read.meta:
+        raise UnreadableInput(
+            "The image was read by another reader, which may have put slices into a wrong order; "
+            "read it with headclip_med.pipelines.bundle.VolumeReader, or give its path.",
+            code="foreign-reader",
+        )
+    return EnsureChannelFirst()(read)
 
 
 class WindowVolumed(MapTransform):

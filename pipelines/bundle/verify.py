@@ -160,17 +160,17 @@ def _check_training(folder: Path) -> None:
 
 def _check_torchscript(folder: Path) -> None:
     network = _network(folder)
+    side = network.image_size
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "model.ts"
-        side = network.image_size
         ckpt_export(
             net_id="network_def", filepath=str(path), ckpt_file=str(folder / WEIGHTS_FILE),
-            use_trace=True, input_shape=[1, 3, side, side], **_files(folder),
+            **_files(folder),
         )  # fmt: skip
-        images = _images(3, side)
-        with torch.no_grad():
-            exported = torch.jit.load(str(path))(images)  # type: ignore[no-untyped-call]
-        _require_equal(exported.numpy(), network(images).numpy())
+        exported = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
+        for images in (_images(3, side, side), _images(2, side + 38, side - 12)):
+            with torch.no_grad():
+                _require_equal(exported(images).numpy(), network(images).numpy())
 
 
 def _check_onnx(folder: Path) -> None:
@@ -180,17 +180,18 @@ def _check_onnx(folder: Path) -> None:
     import onnxruntime
 
     network = _network(folder)
-    # MONAI's exporter leaves a file of the weights' size in the temporary folder.
-    with tempfile.TemporaryDirectory() as place, _temporary_files_in(place):
+    with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "model.onnx"
         side = network.image_size
+        # Without these two, MONAI leaves a file of the weights' size in the temporary folder.
         onnx_export(
             net_id="network_def", filepath=str(path), ckpt_file=str(folder / WEIGHTS_FILE),
-            input_shape=[2, 3, side, side],
-            converter_kwargs={"dynamic_axes": {"images": {0: "batch"}}}, **_files(folder),
+            input_shape=[2, 3, side, side], use_trace=True,
+            converter_kwargs={"dynamic_axes": {"images": {0: "batch"}}, "external_data": False},
+            **_files(folder),
         )  # fmt: skip
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        images = _images(5, side)
+        images = _images(5, side, side)
         (exported,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
         _require_equal(exported, network(images).numpy())
 
@@ -240,8 +241,8 @@ def _network(folder: Path) -> ScreeningNetwork:
     return network
 
 
-def _images(count: int, side: int) -> torch.Tensor:
-    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1))
+def _images(count: int, rows: int, columns: int) -> torch.Tensor:
+    return torch.rand(count, 3, rows, columns, generator=torch.Generator().manual_seed(1))
 
 
 def _require_none(missing: list[str] | None) -> None:
@@ -277,13 +278,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-@contextmanager
-def _temporary_files_in(place: str) -> Iterator[None]:
-    before = tempfile.tempdir
-    tempfile.tempdir = place
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
