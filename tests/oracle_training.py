@@ -25,6 +25,8 @@ from tests.oracle_learned import Stage, stage
 
 LOSSES, GRADIENTS, HALF_GRADIENTS = 1e-5, 2e-5, 3e-4
 """Shares of the largest value."""
+HALF_UNIT = 2**-10
+"""A value rounded to fp16 may fall on the other side of a border: one unit of its own."""
 STEPPED = 2e-5
 """Of parameters after three steps, absolute."""
 
@@ -133,11 +135,12 @@ def gradient_stages(
 ) -> Iterator[Stage]:
     mine, what = published_gradients(model), "rounded gradient" if rounded else "gradient"
     stem, share = f"{run}/grad_norm/", HALF_GRADIENTS if rounded else GRADIENTS
+    unit = HALF_UNIT if rounded else 0.0
     stored = {key.removeprefix(stem) for key in theirs.files if key.startswith(stem)}
     assert stored == set(mine)
     for name, value in mine.items():
         if f"{run}/grad/{name}" in theirs.files:
-            yield of_largest(f"{what}s", value, theirs[f"{run}/grad/{name}"], share)
+            yield of_largest(f"{what}s", value, theirs[f"{run}/grad/{name}"], share, unit)
         yield of_largest(f"{what} norms", value.norm(), theirs[stem + name], share)
 
 
@@ -151,10 +154,17 @@ def published_gradients(model: AnomalyClip | AdaClip) -> dict[str, Tensor]:
     return state.get("prompt_learner", state)
 
 
-def of_largest(name: str, mine: Tensor, theirs: np.ndarray | np.floating, share: float) -> Stage:
-    """Allow a share of the largest value."""
+def of_largest(
+    name: str,
+    mine: Tensor,
+    theirs: np.ndarray | np.floating,
+    share: float,
+    unit: float = 0.0,
+) -> Stage:
+    """Allow a share of the largest value, and of each value ``unit``."""
     there = np.asarray(theirs)
-    return stage(name, mine, there, share * float(np.abs(there).max()))
+    largest = share * float(np.abs(there).max())
+    return stage(name, mine, there, np.maximum(largest, unit * np.abs(there)) if unit else largest)
 
 
 TRAINING_STAGES = {"anomalyclip": anomalyclip_training_stages, "adaclip": adaclip_training_stages}
