@@ -13,6 +13,8 @@ read from a patient's file.
     └── OutOfMemory         a batch too large for the device
 """
 
+import os
+
 
 class HeadClipError(Exception):
     """The root of every error raised on purpose.
@@ -68,3 +70,8 @@ class OutOfMemory(HeadClipError):
     """The device ran out of memory."""
 
     default_code = "out-of-memory"
+
+
+def reason_of(error: OSError) -> str:
+    """Say why the system refused; its own text may hold the path of a patient's file."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__

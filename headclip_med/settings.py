@@ -12,7 +12,6 @@ from headclip_med.errors import InvalidSettings
 SIGMA_REFERENCE_PX = 518
 """The image size that ``sigma_px`` is stated for."""
 
-
 NO_PATCHES = (
     "The model does not say what patches its maps are made of, so S_local cannot be taken from "
     "them; leave local_map at pixels."

@@ -34,9 +34,10 @@ _log = logging.getLogger(__name__)
 FORM = 1
 """Of what is kept; another number where margins or files come to mean something else."""
 
-_ABOUT = "about.json"
 HELD_BYTES = 64_000_000
 """Of an array that is not kept; a larger one is held in a file and not in memory."""
+
+_ABOUT = "about.json"
 
 _OF_NO_EFFECT = ("scores", "name", "calibrated")
 """What a model says of itself that its margins do not follow from."""

@@ -41,10 +41,9 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
 
     Images are resized to a model's square input (bicubic, antialiased), masks with them
     (bilinear, cut at one half), and pixels are compared there unless ``eval_size`` is ``native``.
-    Metrics are computed for each
-    category and averaged. A model whose sentences name what is looked at is told the category.
-    Every image is read once, and models on the same backbone that see it alike share its passes
-    (``predict_together``).
+    Metrics are computed for each category and averaged. A model whose sentences name what is looked
+    at is told the category. Every image is read once, and models on the same backbone that see it
+    alike share its passes (``predict_together``).
 
     Args:
         dataset: Its ``test`` split is used.

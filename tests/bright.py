@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from headclip_med.models.similarity import log_odds
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
+from tests.phantoms import write_phantom
 
 
 @dataclass(frozen=True)
@@ -36,3 +40,18 @@ class BrightModel:
         grey = images.mean(dim=1)
         exact = grey.double()
         return Prediction(grey, grey.amax(dim=(1, 2)), log_odds(exact, 1 - exact))
+
+
+def write_picture(path: Path, brightness: int) -> None:
+    """Write a dark picture with a spot."""
+    grey = np.full((20, 24), 30, dtype=np.uint8)
+    grey[3:8, 15:20] = brightness
+    Image.fromarray(grey).save(path)
+
+
+def write_inputs(folder: Path) -> Path:
+    """Write a CT series and two pictures, unlike in how bright they are."""
+    write_phantom(folder / "ct")
+    write_picture(folder / "dim.png", 90)
+    write_picture(folder / "bright.png", 255)
+    return folder

@@ -221,13 +221,17 @@ def test_an_entry_put_in_another_s_place_is_not_believed(
     assert "about other images or another model" in caplog.text
 
 
-def test_a_full_disk_is_said_before_anything_is_computed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
+
+
+def test_a_full_disk_is_said_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_disk(monkeypatch)
     model = Grey()
     with pytest.raises(HeadClipError, match=r"no room on the store's disk for 0\.0 GB"):
         ask_models(pictures(tmp_path / "set"), [model], store=tmp_path / "store")
@@ -255,10 +259,7 @@ def test_large_arrays_lie_in_files_that_nobody_sees(
 def test_no_room_for_temporary_files_is_said_before_anything_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.posix_fallocate", full)
+    fill_disk(monkeypatch)
     monkeypatch.setattr("headclip_med.pipelines.answer_store.HELD_BYTES", 100)
     model = Grey()
     with pytest.raises(HeadClipError, match=r"temporary files; make room.*TMPDIR"):

@@ -52,6 +52,12 @@ def test_a_checkpoint_comes_back_as_it_was(written: tuple[HeadClip, Path]) -> No
         assert torch.equal(value, restored.learned_state()[key])
 
 
+def test_a_checkpoint_is_as_open_to_others_as_any_file(written: tuple[HeadClip, Path]) -> None:
+    _, path = written
+    (path.parent / "any").touch()
+    assert path.stat().st_mode == (path.parent / "any").stat().st_mode
+
+
 def test_a_checkpoint_holds_only_what_was_learned(written: tuple[HeadClip, Path]) -> None:
     _, path = written
     with safe_open(path, framework="pt") as file:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from headclip_med.cli import main
 from headclip_med.models import loading
@@ -24,25 +22,16 @@ from headclip_med.read import Input, find_inputs
 from headclip_med.settings import ScoreSettings, ScreenSettings
 from headclip_med.volume import Volume
 from headclip_med.write import FailedInput
-from tests.bright import BrightModel
-from tests.phantoms import edit, write_phantom
+from tests.bright import BrightModel, write_inputs, write_picture
+from tests.phantoms import edit
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ScreenSettings(threshold=0.1, minimum_volume_mm3=0.0)
 
 
-def picture(path: Path, brightness: int) -> None:
-    grey = np.full((20, 24), 30, dtype=np.uint8)
-    grey[3:8, 15:20] = brightness
-    Image.fromarray(grey).save(path)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_phantom(tmp_path / "in/ct")
-    picture(tmp_path / "in/dim.png", 90)
-    picture(tmp_path / "in/bright.png", 255)
-    return tmp_path / "in"
+    return write_inputs(tmp_path / "in")
 
 
 @dataclass
@@ -99,7 +88,7 @@ def test_what_is_finished_is_left_alone_and_stands_in_the_summary(batch: Batch) 
 
 def test_only_what_is_new_is_screened(batch: Batch) -> None:
     batch()
-    picture(batch.folder / "new.png", 200)
+    write_picture(batch.folder / "new.png", 200)
     found, calls = batch()
     assert (len(found.rows), found.left_alone, calls) == (4, 3, 1)
 
@@ -280,7 +269,7 @@ def test_what_cannot_be_done_is_one_line(
 ) -> None:
     (tmp_path / "in").mkdir()
     if "--method" in arguments:
-        picture(tmp_path / "in/one.png", 90)
+        write_picture(tmp_path / "in/one.png", 90)
     place = [str(tmp_path / "in"), "--out", str(tmp_path / "out")]
     assert main(["batch", *place, *arguments]) == code
     printed = capsys.readouterr()

@@ -7,32 +7,20 @@ import json
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from headclip_med.pipelines.worklist import screen_inputs
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings
-from tests.bright import BrightModel
-from tests.phantoms import PATIENT_NAME, write_phantom
+from tests.bright import BrightModel, write_inputs
+from tests.phantoms import PATIENT_NAME
 
 SETTINGS = ScreenSettings(minimum_volume_mm3=0.0)
 
 
-def picture(path: Path, brightness: int) -> None:
-    grey = np.full((20, 24), 30, dtype=np.uint8)
-    grey[3:8, 15:20] = brightness
-    Image.fromarray(grey).save(path)
-
-
 @pytest.fixture
 def inputs(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    write_phantom(folder / "ct")
-    picture(folder / "dim.png", 90)
-    picture(folder / "bright.png", 255)
-    return folder
+    return write_inputs(tmp_path / "in")
 
 
 def test_rows_are_sorted_by_score_and_written(inputs: Path, tmp_path: Path) -> None:

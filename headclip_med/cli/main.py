@@ -25,7 +25,7 @@ from headclip_med.cli import (
     train,
     weights,
 )
-from headclip_med.errors import HeadClipError, InvalidSettings
+from headclip_med.errors import HeadClipError, InvalidSettings, reason_of
 
 COMMANDS = (demo, screen, batch, train, evaluate, experiment, datasets, weights, bundle)
 
@@ -68,11 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tell(error: HeadClipError | OSError, *, as_json: bool) -> int:
     """Say in one line what went wrong, and give the exit code."""
-    if isinstance(error, OSError):  # its own text may hold the path of a patient's file
-        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    if isinstance(error, OSError):
         error = HeadClipError(
-            f"A file or folder cannot be used, since the system says: {reason}; check permissions "
-            "and free space, or run again with --debug to see which.",
+            f"A file or folder cannot be used, since the system says: {reason_of(error)}; check "
+            "permissions and free space, or run again with --debug to see which.",
             code="system-refused",
         )
     if as_json:

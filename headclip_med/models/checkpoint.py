@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from headclip_med.errors import HeadClipError, UnusableWeights
@@ -110,7 +110,7 @@ def write_checkpoint(
     # One key only: the order of several is random, and the same training shall give the same file.
     metadata = {FORMAT: json.dumps(header, sort_keys=True)}
     partial = path.with_name(f".{path.name}.partial")
-    save_file(state, partial, metadata=metadata)
+    partial.write_bytes(save(state, metadata))  # save_file would hide it from other users
     partial.replace(path)
 
 

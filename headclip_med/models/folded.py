@@ -14,7 +14,7 @@ from headclip_med.models.clip import Backbone
 from headclip_med.models.judging import JudgingModel, Use
 from headclip_med.models.similarity import averaged_margin, patch_margin, similarity_logits, unit
 from headclip_med.models.trunk import TrunkReader
-from headclip_med.models.vision import BlockOutput, VisionTower
+from headclip_med.models.vision import BlockOutput, VisionTower, weighted_projection
 from headclip_med.prediction import Prediction
 from headclip_med.settings import HeadClipSettings
 
@@ -144,8 +144,5 @@ def project_class_token(
 def _fold(block: Any, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Multiply head weights and layer scale into a block's output projection and its bias."""
     projection: nn.Linear = block.attn.out_proj
-    width = projection.in_features // len(weights)
     scale = getattr(block.ls_1, "gamma", torch.ones(projection.out_features).to(weights))
-    weight = projection.weight * weights.repeat_interleave(width)
-    bias = projection.bias
-    return scale[:, None] * weight, scale * bias
+    return scale[:, None] * weighted_projection(projection, weights), scale * projection.bias

@@ -187,13 +187,7 @@ class VisionTower(nn.Module):
             weights: w of eq. 4, one per head; ones by default.
         """
         block = self.blocks[layer - 1]
-        if weights is None:
-            return self._add(stream, block, heads)
-        projection: nn.Linear = block.attn.out_proj
-        weight = projection.weight * weights.repeat_interleave(heads.shape[-1])
-        merged = heads.transpose(1, 2).flatten(2)
-        summed: Tensor = stream + block.ls_1(functional.linear(merged, weight, projection.bias))
-        return summed
+        return self._add(stream, block, heads, weights)
 
     def project(self, tokens: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch joint"]:
         """Take tokens into the space shared with text; the result is not normalised."""
@@ -222,7 +216,17 @@ class VisionTower(nn.Module):
         return parts[0], parts[1], parts[2]
 
     @staticmethod
-    def _add(stream: Tensor, block: Any, heads: Tensor) -> Tensor:
+    def _add(stream: Tensor, block: Any, heads: Tensor, weights: Tensor | None = None) -> Tensor:
+        projection: nn.Linear = block.attn.out_proj
+        weight = projection.weight if weights is None else weighted_projection(projection, weights)
         merged = heads.transpose(1, 2).flatten(2)
-        summed: Tensor = stream + block.ls_1(block.attn.out_proj(merged))
+        summed: Tensor = stream + block.ls_1(functional.linear(merged, weight, projection.bias))
         return summed
+
+
+def weighted_projection(
+    projection: nn.Linear, weights: Float[Tensor, "heads"]
+) -> Float[Tensor, "channels merged"]:
+    """Multiply head weights into an output projection (eq. 4); each head has its own columns."""
+    width = projection.in_features // len(weights)
+    return projection.weight * weights.repeat_interleave(width)

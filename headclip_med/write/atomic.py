@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headclip_med.errors import UnwritableOutput
+from headclip_med.errors import UnwritableOutput, reason_of
 
 ABANDONED_AFTER_S = 24 * 3600.0
 """An unfinished folder this old was left by a killed run: no writer is that slow."""
@@ -48,10 +48,9 @@ def told_plainly() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else type(error).__name__
         raise UnwritableOutput(
-            f"The results cannot be written, since the system says: {reason}; free space, grant "
-            "permission, or choose another folder."
+            f"The results cannot be written, since the system says: {reason_of(error)}; free "
+            "space, grant permission, or choose another folder."
         ) from None
 
 
