@@ -29,7 +29,7 @@ from headclip_med.synthetic.corpus import draw_samples
 from headclip_med.training.batches import Example
 from headclip_med.training.handlers import StepReport
 from headclip_med.training.mini import train_mini
-from headclip_med.training.mini_files import CHECKPOINT
+from headclip_med.training.mini_files import has_progress
 from headclip_med.training.mini_settings import MiniSettings
 
 EXAMPLES = 4_000
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on where a run was stopped")
     given = parser.parse_args(arguments)
     folder = given.out / "backbone"
-    resume = given.resume and (folder / CHECKPOINT).exists()
+    resume = given.resume and has_progress(folder)
     backbone_file = train_mini(MiniSettings(), folder, resume=resume)
     checkpoint = learn_headclip(backbone_file, given.out / "headclip")
     for method in ("anomalyclip", "adaclip"):

@@ -24,6 +24,7 @@ from headclip_med.synthetic.corpus.captions import (
     vocabulary,
 )
 from headclip_med.synthetic.corpus.defects import DEFECTS
+from headclip_med.synthetic.corpus.moles import draw_mole
 from headclip_med.synthetic.corpus.objects import draw_object
 from headclip_med.synthetic.corpus.organs import ORGANS
 from headclip_med.synthetic.corpus.places import rim
@@ -135,6 +136,26 @@ def test_a_defect_changes_the_picture_where_it_says_so(kind: str) -> None:
     assert defect.x.abs().max() <= 1.5
 
 
+def test_a_mole_is_large_darker_than_the_skin_and_near_the_middle() -> None:
+    canvas = Canvas(16, SIZE, (4, 4))
+    skin = torch.tensor([0.8, 0.6, 0.5]).view(1, 3, 1, 1).expand(16, 3, SIZE, SIZE)
+
+    mole = draw_mole(canvas, skin, torch.ones(16, 1, SIZE, SIZE))
+
+    assert 0.08 < (mole.mask > 0.5).float().mean() < 0.5
+    assert (mole.x**2 + mole.y**2).max() < 0.7**2
+    inner = (mole.image * mole.mask).sum((2, 3)) / mole.mask.sum((2, 3))
+    assert (inner.mean(1) < 0.6).float().mean() > 0.9  # a few are pink
+    assert torch.allclose(*(one[mole.mask.expand_as(skin) < 1e-6] for one in (mole.image, skin)))
+
+
+def test_skin_comes_with_moles_and_is_an_organ() -> None:
+    samples = draw_samples(3, 0, 64, SIZE, "skin")
+    assert samples.organs.all()
+    assert 0.3 < samples.labels.float().mean() < 0.7
+    assert samples.masks[samples.labels].float().mean() > 0.08
+
+
 def test_a_rim_defect_hugs_the_edge_of_the_organ() -> None:
     canvas = Canvas(8, 64, (3, 3))
     disc = inside(ellipse(canvas.x, canvas.y, (0.0, 0.0), (0.8, 0.8)))
@@ -242,7 +263,7 @@ def test_a_caption_names_the_place_of_the_defect() -> None:
 
 
 def test_every_kind_of_defect_has_words_and_captions_stay_short() -> None:
-    assert set(KIND_WORDS) == set(DEFECTS)
+    assert set(KIND_WORDS) == {*DEFECTS, "mole"}
     canvas = Canvas(1, 8, (0, 1))
     longest = max(len(normal_caption(canvas, "perforated plate").split()) for _ in range(200))
     assert longest <= 14

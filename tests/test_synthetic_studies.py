@@ -7,7 +7,7 @@ import pytest
 
 from headclip_med.synthetic.corpus import draw_samples
 from headclip_med.synthetic.corpus.solid_heads import SolidHead, draw_solid_head, thick_slices
-from headclip_med.synthetic.corpus.solid_lesions import LESIONS, draw_solid_lesion
+from headclip_med.synthetic.corpus.solid_lesions import HARD_LESIONS, LESIONS, draw_solid_lesion
 from headclip_med.synthetic.corpus.solids import PARTS, draw_solid
 from headclip_med.synthetic.corpus.studies import draw_study
 
@@ -64,13 +64,9 @@ def test_the_vertex_is_smaller_than_the_middle(head: SolidHead) -> None:
 
 @pytest.mark.parametrize("number", range(len(LESIONS)))
 def test_every_kind_of_lesion_changes_brain_or_ventricles_near_the_focus(
-    head: SolidHead, number: int, monkeypatch: pytest.MonkeyPatch
+    head: SolidHead, number: int
 ) -> None:
-    from headclip_med.synthetic.corpus import solid_lesions
-
-    monkeypatch.setattr(solid_lesions, "LESIONS", (LESIONS[number],))
-
-    kind, change = draw_solid_lesion(head)
+    kind, change = draw_solid_lesion(head, (LESIONS[number],))
 
     changed = np.abs(change) > 4
     assert kind == LESIONS[number][0]
@@ -78,15 +74,10 @@ def test_every_kind_of_lesion_changes_brain_or_ventricles_near_the_focus(
     assert not (changed & ~(head.brain | head.ventricles)).any()
 
 
-def test_a_head_that_nothing_fits_into_stays_healthy(
-    head: SolidHead, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from headclip_med.synthetic.corpus import solid_lesions
-
-    nothing = ("bright", lambda head: np.zeros_like(head.voxels_hu))
-    monkeypatch.setattr(solid_lesions, "LESIONS", (nothing,))
-
-    kind, change = draw_solid_lesion(head)
+def test_a_head_that_nothing_fits_into_stays_healthy(head: SolidHead) -> None:
+    kind, change = draw_solid_lesion(
+        head, (("bright", lambda head: np.zeros_like(head.voxels_hu)),)
+    )
 
     assert (kind, float(np.abs(change).max())) == ("", 0.0)
 
@@ -100,6 +91,16 @@ def test_studies_repeat_and_are_healthy_on_more_than_half_of_their_slices() -> N
     assert 0.1 < share < 0.5
     assert any(not study.masks.any() for study in studies), "some heads are healthy"
     assert all(study.kind or not study.masks.any() for study in studies)
+
+
+def test_hard_studies_have_thin_and_small_lesions_more_often() -> None:
+    draws = [np.random.default_rng(seed) for seed in range(30)]
+    kinds = [draw_study(draw, 16, SIZE_PX, HARD_LESIONS).kind for draw in draws]
+    usual = [draw_study(np.random.default_rng(seed), 16, SIZE_PX).kind for seed in range(30)]
+
+    hard = sum(kind in ("rim", "scatter") for kind in kinds)
+    assert hard > sum(kind in ("rim", "scatter") for kind in usual)
+    assert {kind for kind, _ in HARD_LESIONS} == {kind for kind, _ in LESIONS}
 
 
 def test_a_lesion_that_counts_can_be_seen() -> None:

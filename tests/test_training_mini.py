@@ -3,6 +3,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 import torch
@@ -10,14 +11,16 @@ from safetensors import safe_open
 
 from headclip_med.cli import train as train_command
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.backbones import load_backbone
+from headclip_med.models.backbones import EMBEDDED_PATH, load_backbone
 from headclip_med.pipelines.bundle.training import headclip_of, learning_network
 from headclip_med.pipelines.experiments import Setup, experiment_named
 from headclip_med.settings import EMBEDDED_NAME, HeadClipSettings, usual_headclip
+from headclip_med.synthetic.corpus import Samples, draw_samples
+from headclip_med.training import mini_corpus
 from headclip_med.training.mini import LOG, Run, loss_terms, train_mini, train_step
-from headclip_med.training.mini_corpus import Corpus
+from headclip_med.training.mini_corpus import PHASE_POOLS, Corpus
 from headclip_med.training.mini_curve import Curve
-from headclip_med.training.mini_files import backbone_tensors
+from headclip_med.training.mini_files import BACKBONE, CHECKPOINT, backbone_tensors
 from headclip_med.training.mini_losses import (
     caption_loss,
     dice_loss,
@@ -26,15 +29,19 @@ from headclip_med.training.mini_losses import (
     top_loss,
 )
 from headclip_med.training.mini_model import MiniModel, cosine_filters, sine_positions
-from headclip_med.training.mini_settings import MiniSettings
+from headclip_med.training.mini_settings import MiniClosing, MiniSettings
 
 TINY = MiniSettings(
     seed=3, width=32, layers=2, head_width=16, image_px=32, small_px=16, local_layers=(2,),
     joint_width=16, text_width=16, text_heads=2, text_layers=1, steps=6, batch=4, warmup_steps=2,
     map_px=16, pool_images=16, live_pools=2, steps_per_pool=2, workers=0, threads=1,
     checkpoint_every=3, evaluate_every=6, log_every=2, curve_images=32, curve_volumes=2,
-    closing_steps=3, closing_warmup_steps=1,
+    closings=(MiniClosing("closing", 3), MiniClosing("hard", 2, anew=True)), closing_warmup_steps=1,
 )  # fmt: skip
+
+AUXILIARY = ("last_head", "local_head")
+
+TWO_CLOSINGS = (MiniClosing("closing", 10), MiniClosing("hard", 4, anew=True))
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +60,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
     with safe_open(path, framework="pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def _assert_equal(expected_file: Path, found_file: Path) -> None:
+    expected, found = _tensors(expected_file), _tensors(found_file)
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
 
 
 def test_cosine_filters_are_orthonormal_and_start_with_the_mean() -> None:
@@ -80,21 +94,46 @@ def test_the_rate_warms_up_stays_and_falls_to_zero() -> None:
     assert rates == pytest.approx([0.1, 1, 1, 1, 0.5])
 
 
-def test_the_closing_rate_warms_up_and_falls_to_zero() -> None:
-    recipe = replace(TINY, steps=100, closing_steps=10, closing_warmup_steps=2, closing_rate=1.0)
+def test_the_rate_of_each_closing_warms_up_and_falls_to_zero() -> None:
+    recipe = replace(
+        TINY, steps=100, closings=TWO_CLOSINGS, closing_warmup_steps=2, closing_rate=1.0
+    )
 
-    rates = [recipe.learning_rate(step) for step in (100, 105, 107, 110)]
+    first = [recipe.learning_rate(step) for step in (100, 105, 107, 109)]
+    second = [recipe.learning_rate(step) for step in (110, 111, 112, 113, 114)]
 
-    assert rates == pytest.approx([0.5, 1, 0.6, 0])
+    assert first == pytest.approx([0.5, 1, 0.6, 0.2])
+    assert second == pytest.approx([0.5, 1, 1, 0.5, 0])
     assert (recipe.losses_at(99), recipe.losses_at(100)) == (recipe.losses, recipe.closing_losses)
 
 
-def test_the_closing_steps_draw_from_pools_of_their_own() -> None:
-    before, closing = Corpus(TINY, TINY.steps - 1), Corpus(TINY, TINY.steps)
+def test_a_step_belongs_to_the_phase_that_has_not_ended() -> None:
+    recipe = replace(TINY, steps=100, closings=TWO_CLOSINGS)
 
-    assert before.batch(TINY.steps - 1).images.shape[-1] == TINY.image_px
-    assert closing.batch(TINY.steps).images.shape == (TINY.batch, 3, TINY.image_px, TINY.image_px)
-    assert not torch.equal(closing.batch(TINY.steps).images, before.batch(TINY.steps - 1).images)
+    assert recipe.ends == (100, 110, 114)
+    assert [step for step in range(120) if recipe.begins_anew(step)] == [110]
+    assert [recipe.phase(step) for step in (0, 99, 100, 109, 110, 113)] == [0, 0, 1, 1, 2, 2]
+    assert replace(TINY, steps=100, closings=()).phase(99) == 0
+
+
+def test_each_phase_draws_its_own_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def listen(seed: int, index: int, count: int, size_px: int, family: str) -> Samples:
+        asked.append((index, family))
+        return draw_samples(seed, index, count, size_px, family)
+
+    monkeypatch.setattr(mini_corpus, "draw_samples", listen)
+    firsts = (0, *TINY.ends[:-1])
+    images = [Corpus(TINY, first).batch(first).images for first in firsts]
+
+    assert asked == [
+        (phase * PHASE_POOLS + pool, family)
+        for phase, family in enumerate(("mixed", "closing", "hard"))
+        for pool in range(TINY.live_pools)
+    ]
+    assert [picture.shape[-1] for picture in images] == [TINY.small_px, *[TINY.image_px] * 2]
+    assert not torch.equal(images[1], images[2])
 
 
 def test_pictures_grow_once_and_by_step() -> None:
@@ -103,7 +142,16 @@ def test_pictures_grow_once_and_by_step() -> None:
     assert [recipe.size_px(step) for step in (0, 59, 60, 99)] == [16, 16, 32, 32]
 
 
-@pytest.mark.parametrize("fault", [{"image_px": 30}, {"local_layers": (3,)}, {"steps": 0}])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"image_px": 30},
+        {"local_layers": (3,)},
+        {"steps": 0},
+        {"closings": (MiniClosing("hard", 0),)},
+        {"decay_fraction": 0},
+    ],
+)
 def test_settings_that_cannot_work_are_refused(fault: dict[str, object]) -> None:
     with pytest.raises(InvalidSettings):
         replace(TINY, **fault)
@@ -203,13 +251,16 @@ def test_training_steps_lower_the_loss_on_a_batch_seen_again() -> None:
     assert loss_terms(run.model, batch, 0)["pixel"].item() < first
 
 
-def test_a_killed_run_resumes_to_identical_weights(trained: Path, tmp_path: Path) -> None:
-    # Killed between the checkpoint of step 3 and step 6: that half of the run is lost.
+@pytest.mark.parametrize("step", [5, 7, 9, 10])
+def test_a_killed_run_resumes_to_identical_weights(
+    trained: Path, tmp_path: Path, step: int
+) -> None:
+    # Killed before this step: what came after the last checkpoint (3, 6 or 9) is lost.
     class Killed(Exception):
         pass
 
     def kill(run: Run, batch: object) -> None:
-        if run.step == 5:
+        if run.step == step:
             raise Killed
         train_step(run, batch)  # type: ignore[arg-type]
 
@@ -219,18 +270,55 @@ def test_a_killed_run_resumes_to_identical_weights(trained: Path, tmp_path: Path
             train_mini(TINY, tmp_path)
     resumed = train_mini(TINY, tmp_path, resume=True)
 
-    expected, found = _tensors(trained), _tensors(resumed)
-    assert expected.keys() == found.keys()
-    for key, value in expected.items():
-        assert torch.equal(found[key], value), key
+    _assert_equal(trained, resumed)
+
+
+def test_the_last_closing_runs_from_the_finished_file_before_it(
+    trained: Path, tmp_path: Path
+) -> None:
+    before = train_mini(replace(TINY, closings=TINY.closings[:1]), tmp_path)
+    (tmp_path / CHECKPOINT).unlink()
+
+    resumed = train_mini(TINY, before.parent, resume=True)
+
+    _assert_equal(trained, resumed)
+
+
+def test_a_closing_that_begins_anew_keeps_the_average_and_forgets_the_rest() -> None:
+    run = Run.start(TINY)
+    train_step(run, Corpus(TINY, 0).batch(0))
+
+    fresh = run.anew()
+
+    assert fresh.step == 1
+    assert not fresh.optimiser.state
+    weights, start = fresh.model.trained(), Run.start(TINY).model.trained()
+    for name, kept in run.average.items():
+        expected = start[name] if name.startswith(AUXILIARY) else kept.half().float()
+        assert torch.equal(weights[name], expected), name
+        assert torch.equal(fresh.average[name], expected), name
+
+
+def test_a_finished_file_that_no_closing_follows_cannot_be_resumed(
+    trained: Path, tmp_path: Path
+) -> None:
+    copyfile(trained, tmp_path / BACKBONE)
+
+    with pytest.raises(UnusableWeights, match="ends at step 11, where no closing begins anew"):
+        train_mini(TINY, tmp_path, resume=True)
+
+
+def test_a_finished_file_of_another_network_cannot_be_resumed(tmp_path: Path) -> None:
+    copyfile(EMBEDDED_PATH, tmp_path / BACKBONE)
+
+    with pytest.raises(UnusableWeights, match="another network"):
+        train_mini(TINY, tmp_path, resume=True)
 
 
 def test_a_run_cannot_resume_from_a_checkpoint_of_another_network(
     trained: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "checkpoint.safetensors").write_bytes(
-        (trained.parent / "checkpoint.safetensors").read_bytes()
-    )
+    copyfile(trained.parent / CHECKPOINT, tmp_path / CHECKPOINT)
 
     with pytest.raises(UnusableWeights, match="another network"):
         train_mini(replace(TINY, joint_width=8), tmp_path, resume=True)
@@ -287,9 +375,9 @@ def test_the_log_has_losses_and_a_row_of_the_curve_for_each_phase(trained: Path)
     rows = [json.loads(line) for line in (trained.parent / LOG).read_text().splitlines()]
 
     losses = [row for row in rows if "pixel" in row]
-    assert [row["step"] for row in losses] == [2, 4, 6, 8]
+    assert [row["step"] for row in losses] == [2, 4, 6, 8, 10]
     curves = {row["step"]: row["curve"] for row in rows if "curve" in row}
-    assert set(curves) == {TINY.steps, TINY.all_steps}
+    assert set(curves) == set(TINY.ends)
     for curve in curves.values():
         assert {"held pixel", "brain pixel", "slice J", "volume J", "text cosine"} <= curve.keys()
 

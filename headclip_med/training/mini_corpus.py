@@ -49,8 +49,8 @@ class Batch:
     """Whether the captions' places are wrong."""
 
 
-CLOSING_POOLS = 1_000_000
-"""Number of the first pool of the closing steps; they have a row of their own."""
+PHASE_POOLS = 1_000_000
+"""Pools of a phase: the next one's are numbered from there on."""
 
 
 class _Pools(Dataset[Pool]):
@@ -62,7 +62,7 @@ class _Pools(Dataset[Pool]):
 
     def __getitem__(self, index: int) -> Pool:
         settings = self.settings
-        family = "mixed" if index < CLOSING_POOLS else "closing"
+        family = settings.families[index // PHASE_POOLS]
         samples = draw_samples(
             settings.seed, index, settings.pool_images, settings.image_px, family
         )
@@ -85,17 +85,16 @@ class Corpus:
 
     Step s draws from ``live_pools`` pools, the first of which is s // steps_per_pool; so a resumed
     run sees what an unbroken one would have seen. A corpus serves one phase: the steps before the
-    closing ones, or these.
+    closings, or one of these.
     """
 
     def __init__(self, settings: MiniSettings, first_step: int) -> None:
         self.settings = settings
-        closing = first_step >= settings.steps
-        self._first = settings.steps if closing else 0
-        self._offset = CLOSING_POOLS if closing else 0
+        phase = settings.phase(first_step)
+        self._first = (0, *settings.ends)[phase]
+        self._offset = phase * PHASE_POOLS
         self._next = self._pool_of(first_step)
-        end = settings.all_steps if closing else settings.steps
-        last = self._pool_of(end) + settings.live_pools
+        last = self._pool_of(settings.ends[phase]) + settings.live_pools
         self._loader = self._load(range(self._next, last + 1))
         self._live: list[Pool] = []
 

@@ -46,29 +46,51 @@ def save_checkpoint(run: Run, folder: Path) -> None:
     write_tensors(folder / CHECKPOINT, tensors, metadata)
 
 
-def load_checkpoint(run: Run, folder: Path) -> None:
-    """Go on where a checkpoint was written.
+def has_progress(folder: Path) -> bool:
+    """Whether a folder holds something to go on from."""
+    return (folder / CHECKPOINT).exists() or (folder / BACKBONE).exists()
+
+
+def load_progress(run: Run, folder: Path) -> None:
+    """Go on where a checkpoint was written or, where there is none, after a finished file.
 
     Raises:
-        UnusableWeights: There is no checkpoint, or it is of another network.
+        UnusableWeights: There is neither, or it is damaged or of another network, or no closing
+            begins anew where the finished file ends.
     """
     path = folder / CHECKPOINT
+    path = path if path.exists() else folder / BACKBONE
+    load = _load_checkpoint if path.name == CHECKPOINT else _load_backbone
     try:
         with safe_open(path, framework="pt") as file:
-            run.step = int(file.metadata()["step"])
-            for name, value in run.model.trained().items():
-                with torch.no_grad():
-                    value.copy_(file.get_tensor(f"weight.{name}"))
-                run.average[name] = file.get_tensor(f"average.{name}")
-                run.optimiser.state[value] = {
-                    key: file.get_tensor(f"{key}.{name}")
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
+            load(run, file)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UnusableWeights(
             f"{path.name} is missing, damaged or of another network; start without --resume.",
             code="checkpoint-unusable",
         ) from error
+    if path.name == BACKBONE and not run.settings.begins_anew(run.step):
+        raise UnusableWeights(
+            f"{path.name} ends at step {run.step}, where no closing begins anew; start without "
+            "--resume.",
+            code="checkpoint-unusable",
+        )
+
+
+def _load_checkpoint(run: Run, file: safe_open) -> None:
+    run.step = int(file.metadata()["step"])
+    for name, value in run.model.trained().items():
+        with torch.no_grad():
+            value.copy_(file.get_tensor(f"weight.{name}"))
+        run.average[name] = file.get_tensor(f"average.{name}")
+        run.optimiser.state[value] = {
+            key: file.get_tensor(f"{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")
+        }
+
+
+def _load_backbone(run: Run, file: safe_open) -> None:
+    tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    adopt_backbone(run, tensors, int(file.metadata()["steps"]))
 
 
 def save_backbone(run: Run, folder: Path) -> None:
@@ -105,3 +127,20 @@ def backbone_tensors(model: MiniModel, average: dict[str, Tensor]) -> dict[str, 
     half = {key: value.detach().half() for key, value in state.items()}
     half["token_embedding.rows"] = model.rows.to(torch.int32)
     return half
+
+
+def adopt_backbone(run: Run, tensors: dict[str, Tensor], step: int) -> None:
+    """Go on after ``step`` with a finished file's tensors as weights and as their average.
+
+    Raises:
+        RuntimeError: They are of another network, or of other words.
+    """
+    if not torch.equal(tensors["token_embedding.rows"], run.model.rows.to(torch.int32)):
+        raise RuntimeError("the words differ")
+    run.step = step
+    for name, value in run.model.trained().items():
+        key = "token_embedding.weight" if name == "table" else name.removeprefix("backbone.clip.")
+        if key in tensors:
+            with torch.no_grad():
+                value.copy_(tensors[key])
+            run.average[name] = value.detach().clone()

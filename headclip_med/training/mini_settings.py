@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from headclip_med.errors import InvalidSettings
@@ -29,6 +31,20 @@ class MiniLosses:
     """Weight of a defective pixel in the map's cross-entropy, times its piece's emphasis."""
     top_percent: float = 3.0
     """Percentage of the map's pixels in the ``top`` mean (k of HeadCLIP eq. 7)."""
+
+
+@dataclass(frozen=True)
+class MiniClosing:
+    """A phase after the long first one."""
+
+    family: str
+    """What it draws from the corpus."""
+    steps: int
+    """Batches."""
+    anew: bool = False
+    """Whether it keeps nothing of the phase before but the finished file: averaged weights as
+    float16, with the optimiser's moments and the auxiliary heads as at the very start. So it can
+    be run, or run again, where only that file is left."""
 
 
 @dataclass(frozen=True)
@@ -121,18 +137,22 @@ class MiniSettings:
     """Development volumes in the learning curve."""
     losses: MiniLosses = field(default_factory=MiniLosses)
     """Weights of the loss terms."""
-    closing_steps: int = 3_000
-    """Batches after ``steps``, most of them heads, since heads are what the demonstration shows."""
+    closings: tuple[MiniClosing, ...] = (
+        MiniClosing("closing", 3_000),
+        MiniClosing("hard", 1_800, anew=True),
+    )
+    """Phases after ``steps``. Most of their pictures are heads, since heads are what the
+    demonstration shows; in the second, what the first left hard to find is frequent."""
     closing_rate: float = 4e-4
-    """Learning rate of the closing steps, falling linearly to zero over the second half."""
+    """Learning rate of every closing, falling linearly to zero over its second half."""
     closing_warmup_steps: int = 40
-    """Linear warm-up of the closing steps."""
+    """Linear warm-up of every closing."""
     closing_losses: MiniLosses = field(
         default_factory=lambda: MiniLosses(
             global_score=1.0, top=1.0, positives=10.0, top_percent=1.5
         )
     )
-    """Weights of the loss terms in the closing steps: the scores count more, and so
+    """Weights of the loss terms in the closings: the scores count more, and so
     does a false alarm beside what is missed."""
 
     def __post_init__(self) -> None:
@@ -144,8 +164,10 @@ class MiniSettings:
                 )
         if not set(self.local_layers) <= set(range(1, self.layers + 1)):
             raise InvalidSettings("local_layers must lie between 1 and layers.")
-        if self.steps < 1 or not 0 < self.decay_fraction <= 1:
-            raise InvalidSettings("steps must be positive, and decay_fraction in (0, 1].")
+        if min(self.steps, *(closing.steps for closing in self.closings), 1) < 1:
+            raise InvalidSettings("Every phase needs a positive number of steps.")
+        if not 0 < self.decay_fraction <= 1:
+            raise InvalidSettings("decay_fraction must lie in (0, 1].")
 
     def model_config(self) -> dict[str, Any]:
         """The open_clip configuration of the model."""
@@ -172,11 +194,12 @@ class MiniSettings:
         return {"mean": (self.mean,) * 3, "std": (self.std,) * 3}
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, hot, settled, linear decay to zero; then the same once more, briefly."""
-        if step >= self.steps:
-            closing = step - self.steps
-            left = min(1.0, 2 * (self.closing_steps - closing) / self.closing_steps)
-            return self.closing_rate * min(1.0, (closing + 1) / self.closing_warmup_steps) * left
+        """Warm-up, hot, settled, linear decay to zero; then the same in every closing, briefly."""
+        phase = self.phase(step)
+        if phase:
+            first, end = self.ends[phase - 1 : phase + 1]
+            warm = min(1.0, (step - first + 1) / self.closing_warmup_steps)
+            return self.closing_rate * warm * min(1.0, 2 * (end - step) / (end - first))
         begin = self.steps * (1 - self.decay_fraction)
         falling = (self.steps - step) / (self.steps - begin)
         rate = self.rate if step < self.hot_steps else self.settled_rate
@@ -187,13 +210,27 @@ class MiniSettings:
         return self.small_px if step < self.small_fraction * self.steps else self.image_px
 
     @property
-    def all_steps(self) -> int:
-        """Batches of both phases."""
-        return self.steps + self.closing_steps
+    def ends(self) -> tuple[int, ...]:
+        """The number of steps at the end of each phase, the closings' after the first one's."""
+        return tuple(accumulate((self.steps, *(closing.steps for closing in self.closings))))
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """What each phase draws from the corpus."""
+        return ("mixed", *(closing.family for closing in self.closings))
+
+    def phase(self, step: int) -> int:
+        """Which phase a zero-based step belongs to: 0 before the closings."""
+        return min(bisect_right(self.ends, step), len(self.closings))
+
+    def begins_anew(self, step: int) -> bool:
+        """Whether a zero-based step is the first of a closing that keeps only the finished file."""
+        phase = self.phase(step)
+        return phase > 0 and step == self.ends[phase - 1] and self.closings[phase - 1].anew
 
     def losses_at(self, step: int) -> MiniLosses:
         """Weights of the loss terms of a zero-based step."""
-        return self.losses if step < self.steps else self.closing_losses
+        return self.closing_losses if self.phase(step) else self.losses
 
     def to_json(self) -> dict[str, object]:
         """Plain values for a file's header."""

@@ -117,6 +117,7 @@ KIND_WORDS: dict[str, tuple[str, ...]] = {
     "blurred": ("a blurred region",),
     "hole": ("a hole",),
     "missing": ("a missing part",),
+    "mole": ("a dark spot", "a dark lesion", "discolouration"),
 }
 """What each kind of defect may be called."""
 

@@ -17,8 +17,10 @@ from headclip_med.synthetic.corpus.canvas import Canvas, Drawing
 from headclip_med.synthetic.corpus.captions import NOUNS, abnormal_caption, normal_caption
 from headclip_med.synthetic.corpus.defects import Defect, draw_defect
 from headclip_med.synthetic.corpus.heads import draw_computed_head
+from headclip_med.synthetic.corpus.moles import draw_mole
 from headclip_med.synthetic.corpus.objects import draw_object
-from headclip_med.synthetic.corpus.organs import draw_organ
+from headclip_med.synthetic.corpus.organs import draw_organ, draw_skin
+from headclip_med.synthetic.corpus.solid_lesions import HARD_LESIONS, LESIONS
 from headclip_med.synthetic.corpus.studies import draw_study
 from headclip_med.synthetic.corpus.textures import draw_texture
 
@@ -27,6 +29,12 @@ BATCH = 16
 
 EMPHASIS_UNIT = 16
 """``Samples.emphasis`` is stored in sixteenths."""
+
+_ORGANS = ("organ", "head", "skin")
+"""Families that show organs; so do studies, which are drawn in another way."""
+
+_MOLES = 0.7
+"""Share of the skin family's defects that are moles; the rest is what any organ may have."""
 
 _VISIBLE = 0.05
 """Mean change of brightness, as a fraction of white, that makes a defect visible without grain."""
@@ -37,7 +45,10 @@ _FAMILIES = {"texture": 30, "object": 20, "organ": 50}
 _CLOSING = {"study": 45, "head": 15, "texture": 10, "object": 5, "organ": 25}
 """The same of the closing corpus: mostly CT-like heads, most of these whole studies."""
 
-_CANDIDATES = {"texture": 0.56, "object": 0.56, "organ": 0.45, "head": 0.5}
+_HARD = {"study": 55, "head": 5, "texture": 6, "object": 4, "organ": 20, "skin": 10}
+"""The same of the hard corpus, whose studies have thin and small lesions more often."""
+
+_CANDIDATES = {"texture": 0.56, "object": 0.56, "organ": 0.45, "head": 0.5, "skin": 0.6}
 """Share of pictures that are given a defect. About one in eight turns out too faint to see and is
 taken back: half of the surfaces and objects end up abnormal, and two organs in five, as a false
 alarm on a healthy scan costs most."""
@@ -75,8 +86,11 @@ def _emphasis(mask: Bool[Tensor, "height width"]) -> UInt8[Tensor, "height width
     return torch.from_numpy(weights.astype(np.uint8)[pieces])
 
 
-def _add_defects(canvas: Canvas, drawing: Drawing, *, organ: bool) -> tuple[str, Defect]:
+def _add_defects(canvas: Canvas, drawing: Drawing, family: str) -> tuple[str, Defect]:
     """One kind of defect; some pictures get a second of the same batch's kind."""
+    if family == "skin" and canvas.happens(_MOLES):
+        return "mole", draw_mole(canvas, drawing.image, drawing.foreground)
+    organ = family in _ORGANS
     name, defect = draw_defect(canvas, drawing.image, drawing.foreground, organ=organ)
     if not canvas.happens(0.2):
         return name, defect
@@ -105,12 +119,13 @@ def _draw_family(canvas: Canvas, family: str) -> Drawing:
         "object": draw_object,
         "organ": draw_organ,
         "head": draw_computed_head,
+        "skin": draw_skin,
     }[family]
     return draw(canvas)
 
 
 def _draw_batch(canvas: Canvas, family: str) -> Samples:
-    organ = family in ("organ", "head")
+    organ = family in _ORGANS
     drawing = _draw_family(canvas, family)
     camera = draw_camera(canvas, drawing.foreground, organ=organ)
     kinds = [""] * canvas.count
@@ -125,7 +140,7 @@ def _draw_batch(canvas: Canvas, family: str) -> Samples:
         part = slice(int(rows[0]), int(rows[-1]) + 1)
         nouns = drawing.nouns[part]
         piece = Drawing(drawing.image[part], drawing.foreground[part], nouns)
-        name, defect = _add_defects(canvas.part(len(rows)), piece, organ=organ)
+        name, defect = _add_defects(canvas.part(len(rows)), piece, family)
         mask, visible = _visible(camera.part(part), piece.image, defect)
         keep = visible.view(-1, 1, 1, 1)
         images[part] = torch.where(keep, defect.image, piece.image)
@@ -143,9 +158,10 @@ def _draw_batch(canvas: Canvas, family: str) -> Samples:
     return Samples(finished, masks, emphasis, labels, organs, captions)
 
 
-def _draw_study_batch(canvas: Canvas, seed: tuple[int, int, int]) -> Samples:
+def _draw_study_batch(canvas: Canvas, seed: tuple[int, int, int], *, hard: bool) -> Samples:
     """The slices of one head; a study's own window and grain stand for the camera."""
-    study = draw_study(np.random.default_rng(seed), canvas.count, canvas.size_px)
+    lesions = HARD_LESIONS if hard else LESIONS
+    study = draw_study(np.random.default_rng(seed), canvas.count, canvas.size_px, lesions)
     masks = torch.from_numpy(study.masks)
     labels = masks.flatten(1).any(1)
     captions = []
@@ -171,8 +187,9 @@ def draw_samples(seed: int, index: int, count: int, size_px: int, family: str = 
             samples.
         count: How many, rounded up to whole batches of ``BATCH``.
         size_px: Width and height.
-        family: ``texture``, ``object``, ``organ``, ``head``, ``study`` (slices of one head),
-            ``industrial`` (the first two), ``mixed``, or ``closing`` (mostly heads).
+        family: ``texture``, ``object``, ``organ``, ``head``, ``skin``, ``study`` (slices of one
+            head), ``industrial`` (the first two), ``mixed``, ``closing`` (mostly heads), or
+            ``hard`` (the same with skin, and lesions that are thin or small more often).
 
     Returns:
         The samples, batch after batch; shuffle before training.
@@ -180,6 +197,7 @@ def draw_samples(seed: int, index: int, count: int, size_px: int, family: str = 
     weights = {
         "mixed": _FAMILIES,
         "closing": _CLOSING,
+        "hard": _HARD,
         "industrial": {name: _FAMILIES[name] for name in ("texture", "object")},
     }.get(family, {family: 1})
     tickets = tuple(name for name, weight in weights.items() for _ in range(weight))
@@ -188,7 +206,7 @@ def draw_samples(seed: int, index: int, count: int, size_px: int, family: str = 
         canvas = Canvas(BATCH, size_px, (seed, index, batch))
         drawn = canvas.pick(tickets)
         if drawn == "study":
-            parts.append(_draw_study_batch(canvas, (seed, index, batch)))
+            parts.append(_draw_study_batch(canvas, (seed, index, batch), hard=family == "hard"))
         else:
             parts.append(_draw_batch(canvas, drawn))
     return Samples.join(parts)

@@ -9,6 +9,9 @@ import numpy as np
 from headclip_med.synthetic.corpus.solid_heads import SolidHead
 from headclip_med.synthetic.corpus.solids import Field, Number, Triple
 
+Lesions = tuple[tuple[str, Callable[[SolidHead], Field]], ...]
+"""Kinds of lesion as captions know them, each with what draws it."""
+
 _TRIES = 8
 """Draws of a lesion before the head is left healthy."""
 
@@ -18,8 +21,12 @@ _LEAST_VOXELS = 60
 """Fewer changed places are no lesion."""
 
 
-def draw_solid_lesion(head: SolidHead) -> tuple[str, Field]:
+def draw_solid_lesion(head: SolidHead, lesions: Lesions) -> tuple[str, Field]:
     """Draw a lesion.
+
+    Args:
+        head: Where it lies.
+        lesions: What may be drawn, as often as it is named.
 
     Returns:
         Its kind, as captions know it, and the change in Hounsfield units of every plane; no kind
@@ -27,7 +34,7 @@ def draw_solid_lesion(head: SolidHead) -> tuple[str, Field]:
     """
     draw = head.solid.draw
     for _ in range(_TRIES):
-        kind, shape = LESIONS[int(draw.integers(len(LESIONS)))]
+        kind, shape = lesions[int(draw.integers(len(lesions)))]
         change = np.where(head.brain | head.ventricles, shape(head), np.float32(0))
         if (np.abs(change) > 4).sum() >= _LEAST_VOXELS:
             return kind, change.astype(np.float32)
@@ -139,9 +146,7 @@ def _dense(head: SolidHead) -> Field:
     return np.asarray(np.where(place < 1, far, 0))
 
 
-Shape = Callable[[SolidHead], Field]
-
-LESIONS: tuple[tuple[str, Shape], ...] = (
+LESIONS: Lesions = (
     ("bright", _bleeding),
     ("bright", _bleeding),
     ("diffuse", _infarct),
@@ -155,4 +160,7 @@ LESIONS: tuple[tuple[str, Shape], ...] = (
     ("stain", _blood_in_folds),
     ("bright", _dense),
 )
-"""Kinds as captions know them, as often as they are drawn."""
+"""What a head may have, as often as it is drawn."""
+
+HARD_LESIONS: Lesions = (*LESIONS, *(("rim", _collection),) * 3, *(("scatter", _spots),) * 2)
+"""The same, with what is thin or small more often: it is overlooked most easily."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from headclip_med.synthetic.corpus.solid_heads import draw_solid_head, thick_slices
-from headclip_med.synthetic.corpus.solid_lesions import draw_solid_lesion
+from headclip_med.synthetic.corpus.solid_lesions import LESIONS, Lesions, draw_solid_lesion
 
 LESIONED = 0.85
 """Share of heads with a lesion; it reaches about half of their slices."""
@@ -39,7 +39,9 @@ class Study:
     kind: str
 
 
-def draw_study(draw: np.random.Generator, slices: int, size_px: int) -> Study:
+def draw_study(
+    draw: np.random.Generator, slices: int, size_px: int, lesions: Lesions = LESIONS
+) -> Study:
     """Draw a head, cut it, and look at it through a window.
 
     A trace of a lesion that cannot be seen above the grain is taken back, and its slice is
@@ -49,11 +51,12 @@ def draw_study(draw: np.random.Generator, slices: int, size_px: int) -> Study:
         draw: Where all chance comes from.
         slices: From base to vertex.
         size_px: Rows and columns.
+        lesions: What a head may have, as often as it is named.
     """
     head = draw_solid_head(draw, slices, size_px)
     kind, change = "", np.zeros_like(head.voxels_hu)
     if draw.random() < LESIONED:
-        kind, change = draw_solid_lesion(head)
+        kind, change = draw_solid_lesion(head, lesions)
     healthy, changed = thick_slices(head.voxels_hu), thick_slices(change)
     stated = _WINDOWS[int(draw.integers(3 if draw.random() < 0.75 else len(_WINDOWS)))]
     centre, width = stated[0] + draw.uniform(-8, 8), stated[1] * draw.uniform(0.8, 1.25)
