@@ -149,7 +149,7 @@ def test_pictures_grow_once_and_by_step() -> None:
         {"local_layers": (3,)},
         {"steps": 0},
         {"closings": (MiniClosing("hard", 0),)},
-        {"decay_fraction": 0},
+        {"decay_fraction": 0.0},
     ],
 )
 def test_settings_that_cannot_work_are_refused(fault: dict[str, object]) -> None:

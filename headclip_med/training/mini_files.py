@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -58,13 +58,13 @@ def load_progress(run: Run, folder: Path) -> None:
         UnusableWeights: There is neither, or it is damaged or of another network, or no closing
             begins anew where the finished file ends.
     """
-    path = folder / CHECKPOINT
-    path = path if path.exists() else folder / BACKBONE
-    load = _load_checkpoint if path.name == CHECKPOINT else _load_backbone
+    path, load = folder / CHECKPOINT, _load_checkpoint
+    if not path.exists():
+        path, load = folder / BACKBONE, _load_backbone
     try:
         with safe_open(path, framework="pt") as file:
             load(run, file)
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         raise UnusableWeights(
             f"{path.name} is missing, damaged or of another network; start without --resume.",
             code="checkpoint-unusable",
@@ -77,7 +77,7 @@ def load_progress(run: Run, folder: Path) -> None:
         )
 
 
-def _load_checkpoint(run: Run, file: safe_open) -> None:
+def _load_checkpoint(run: Run, file: Any) -> None:
     run.step = int(file.metadata()["step"])
     for name, value in run.model.trained().items():
         with torch.no_grad():
@@ -88,7 +88,7 @@ def _load_checkpoint(run: Run, file: safe_open) -> None:
         }
 
 
-def _load_backbone(run: Run, file: safe_open) -> None:
+def _load_backbone(run: Run, file: Any) -> None:
     tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     adopt_backbone(run, tensors, int(file.metadata()["steps"]))
 
