@@ -94,8 +94,11 @@ def test_an_override_stands_in_the_result(
 
 @pytest.mark.parametrize("override", [{"r": 1.0}, {"k": 40.0}, {"sigma": 20.0}])
 def test_how_maps_become_scores_changes_the_score(override: dict[str, Any], tmp_path: Path) -> None:
-    picture = np.random.default_rng(1).normal(110, 5, (112, 112))
-    picture[30:60, 40:80] = 240
+    rows, columns = np.mgrid[:112, :112]
+    picture = np.where(np.hypot((rows - 56) / 48, (columns - 56) / 38) < 1, 250.0, 0.0)  # a skull
+    brain = np.hypot((rows - 56) / 43, (columns - 56) / 33) < 1
+    picture[brain] = np.random.default_rng(1).normal(110, 5, brain.sum())
+    picture[np.hypot(rows - 45, columns - 66) < 9.5] = 190  # a bleeding
     study = tmp_path / "study"
     study.mkdir()
     Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(study / "spot.png")

@@ -164,7 +164,7 @@ class MiniSettings:
                 )
         if not set(self.local_layers) <= set(range(1, self.layers + 1)):
             raise InvalidSettings("local_layers must lie between 1 and layers.")
-        if min(self.steps, *(closing.steps for closing in self.closings), 1) < 1:
+        if any(steps < 1 for steps in (self.steps, *(closing.steps for closing in self.closings))):
             raise InvalidSettings("Every phase needs a positive number of steps.")
         if not 0 < self.decay_fraction <= 1:
             raise InvalidSettings("decay_fraction must lie in (0, 1].")
