@@ -12,6 +12,7 @@ from safetensors import safe_open
 from headclip_med.cli import train as train_command
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.backbones import EMBEDDED_PATH, load_backbone
+from headclip_med.pipelines import mini as program
 from headclip_med.pipelines.bundle.training import headclip_of, learning_network
 from headclip_med.pipelines.experiments import Setup, experiment_named
 from headclip_med.settings import EMBEDDED_NAME, HeadClipSettings, usual_headclip
@@ -306,6 +307,30 @@ def test_a_finished_file_that_no_closing_follows_cannot_be_resumed(
 
     with pytest.raises(UnusableWeights, match="ends at step 11, where no closing begins anew"):
         train_mini(TINY, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("there", "resumes"), [(None, False), (CHECKPOINT, True), (BACKBONE, True)]
+)
+def test_the_program_goes_on_from_whatever_lies_in_its_folder(
+    there: str | None, resumes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(Exception):
+        pass
+
+    def listen(settings: MiniSettings, out: Path, *, resume: bool) -> Path:
+        raise Asked(settings, out, resume)
+
+    monkeypatch.setattr(program, "train_mini", listen)
+    folder = tmp_path / "backbone"
+    folder.mkdir()
+    if there is not None:
+        (folder / there).touch()
+
+    with pytest.raises(Asked) as asked:
+        program.main(["--out", str(tmp_path), "--resume"])
+
+    assert asked.value.args == (MiniSettings(), folder, resumes)
 
 
 def test_a_finished_file_of_another_network_cannot_be_resumed(tmp_path: Path) -> None:

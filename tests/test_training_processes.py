@@ -37,9 +37,11 @@ METHODS = [
     ("headclip", ["--local-layers", "4-6", "--batch-size", "11"], ["--cache", "none"]),
     ("headclip", ["--local-layers", "4-6", "--batch-size", "5"], ["--cache", "kept"]),
     ("anomalyclip", ["--feature-layers", "3,6", "--batch-size", "4"], []),
-    # Dice over rows only where the whole batch is one image, not where one's part is.
-    ("adaclip", ["--clusters", "4", "--batch-size", "2", "--learning-rate", "1e-3"], []),
-]
+    # Dice over rows only where the whole batch is one image, not where one's part is. Unrounded
+    # prompts: fp16 rounds small gradients by their size, and a process has twice a batch's share.
+    ("adaclip", ["--clusters", "4", "--batch-size", "2", "--learning-rate", "1e-3",
+                 "--prompt-cast", "none"], []),
+]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -57,13 +59,8 @@ def test_two_processes_learn_what_one_does(
     one, two = (read_checkpoint(tmp_path / n / f"{method}.safetensors") for n in ("one", "two"))
     assert two.training["losses"] == pytest.approx(one.training["losses"], rel=1e-4)
     # Adam makes a whole step of rounding where a gradient is nought; so the mean is looked at.
-    # A step moves a value by up to 1e-3. On this backbone the gradients of AdaCLIP's text parts are
-    # 10 to 1,000 times smaller than its patch heads': more of their steps is rounding.
     apart = {k: float((two.learned[k] - v).abs().mean()) for k, v in one.learned.items()}
-    text = ("dynamic_text", "static_text")
-    loose = {k for k in apart if method == "adaclip" and k.startswith(text)}
-    assert max(value for k, value in apart.items() if k not in loose) < 2e-5, apart
-    assert max((apart[k] for k in loose), default=0.0) < 5e-4, apart
+    assert max(apart.values()) < 2e-5, apart  # a step moves a value by up to 1e-3
     printed = [json.loads(line) for line in both.stdout.splitlines()]
     assert [one["losses"] for one in printed] == [list(two.training["losses"])], "the first prints"
     steps = [json.loads(x) for x in (tmp_path / "two" / LOG_FILE).read_text().splitlines()]
