@@ -20,7 +20,7 @@ demo: setup  ## a synthetic study in, a heatmap, a DICOM-SEG and a score out
 	$(BIN)/headclip demo --out out/demo
 
 mini: setup  ## train headclip-mini anew from procedural images (hours on a CPU)
-	$(BIN)/python -m headclip_med.pipelines.mini --out out/mini --resume
+	$(BIN)/python -m research.mini.make --out out/mini --resume
 
 test: setup  ## the quick tests
 	$(BIN)/python -m pytest -m 'not slow'

@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from headclip_med.models.anovl import AnoVl
-from headclip_med.models.judging import JudgingModel
+from headclip_med.models.anovl.model import AnoVl
+from headclip_med.models.inference import JudgingModel
 from headclip_med.models.method_set import load_methods
 from headclip_med.models.sources import Source
 from headclip_med.models.trunk import predict_together
-from headclip_med.models.winclip import WinClip
+from headclip_med.models.winclip.model import WinClip
 
 FORMS = {
     ", one view": {"views": False},

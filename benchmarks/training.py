@@ -26,14 +26,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from headclip_med.models import vision
-from headclip_med.models.backbones import load_backbone
-from headclip_med.models.clip import Backbone
-from headclip_med.models.headclip import HeadClip
-from headclip_med.models.similarity import upsample
+from headclip_med.models.clip.loading import load_backbone
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.headclip.features import Features
+from headclip_med.models.headclip.learning import train_headclip
+from headclip_med.models.headclip.model import HeadClip
+from headclip_med.models.maps import upsample
 from headclip_med.settings import HeadClipSettings, TrainSettings
 from headclip_med.training.batches import Batch, Batches, Example
-from headclip_med.training.features import Features
-from headclip_med.training.headclip import train_headclip
 from headclip_med.training.loop import optimiser_of
 from headclip_med.training.losses import headclip_loss
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from headclip_med.geometry import Grid
-from headclip_med.models.anomaly import AnomalyModel
-from headclip_med.pipelines.evaluation import (
+from headclip_med.evaluation.baselines import trivial_maps
+from headclip_med.evaluation.results import (
     Evaluation,
     Row,
     average,
     sample_images,
     sample_pixels,
 )
+from headclip_med.geometry import Grid
+from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.screen import screen
-from headclip_med.pipelines.trivial import trivial_maps
 from headclip_med.settings import ScreenSettings
 from headclip_med.synthetic.acceptance import Phantom, acceptance_phantoms
 from headclip_med.transforms import apply_window, local_score, pool_slices

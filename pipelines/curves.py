@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from headclip_med.evaluation.measure import score_category
+from headclip_med.evaluation.predictions import Answers
 from headclip_med.metrics import Curves, PixelMetrics, image_curves
 from headclip_med.metrics.curves import Line
-from headclip_med.models.methods import METHODS
-from headclip_med.pipelines.answers import Answers
-from headclip_med.pipelines.measure import score_category
+from headclip_med.models.registry import METHODS
 from headclip_med.settings import ScoreSettings
-from headclip_med.write.curves import write_curves
+from headclip_med.write.pictures.curves import write_curves
 
 
 def draw_curves(

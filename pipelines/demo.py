@@ -14,12 +14,12 @@ from sklearn.metrics import roc_auc_score
 
 from headclip_med.errors import HeadClipError
 from headclip_med.geometry import Grid
-from headclip_med.models.anomaly import AnomalyModel
-from headclip_med.pipelines.worklist import Worklist, screen_inputs
+from headclip_med.models.model import AnomalyModel
+from headclip_med.pipelines.batch import Worklist, screen_inputs
 from headclip_med.read import find_inputs, read_volume
-from headclip_med.synthetic.development import DevelopmentVolume, development_volume
 from headclip_med.write import SummaryRow
-from headclip_med.write.dicom_series import write_ct_series
+from headclip_med.write.dicom.series import write_ct_series
+from research.mini.development import DevelopmentVolume, development_volume
 
 PHANTOM_SEED = 4
 PHANTOM_KIND = "bleeding"

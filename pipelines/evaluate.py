@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from headclip_med.datasets import Dataset
+from headclip_med.evaluation.measure import EvalSize, Measured, measure, measure_trivial
+from headclip_med.evaluation.predictions import Answers, ask_models
+from headclip_med.evaluation.results import Evaluation, Row
 from headclip_med.metrics import Protocol
-from headclip_med.models.anomaly import AnomalyModel
-from headclip_med.pipelines.answers import Answers, ask_models
+from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.curves import draw_curves
-from headclip_med.pipelines.eval_size import EvalSize
-from headclip_med.pipelines.evaluation import Evaluation, Row
-from headclip_med.pipelines.measure import Measured, measure, measure_trivial
 
 MODEL = "model"
 """What the evaluated model is called among the judges of its own table."""

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from headclip_med.content import subject_of_volume
 from headclip_med.errors import InvalidSettings
 from headclip_med.findings import Box, Screening, WindowUsed
-from headclip_med.models.anomaly import AnomalyModel, name_subject
-from headclip_med.pipelines.subjects import subject_of_volume
+from headclip_med.models.model import AnomalyModel, name_subject
 from headclip_med.settings import NO_PATCHES, ScreenSettings
 from headclip_med.transforms import (
     apply_window,

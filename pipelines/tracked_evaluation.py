@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 
+from headclip_med.evaluation.measure import local_scores
+from headclip_med.evaluation.predictions import Answers
+from headclip_med.evaluation.results import Evaluation, Row
 from headclip_med.metrics import image_metrics
-from headclip_med.models.anomaly import AnomalyModel
-from headclip_med.models.methods import METHODS
-from headclip_med.models.similarity import smooth
-from headclip_med.pipelines.answers import Answers
+from headclip_med.models.maps import smooth
+from headclip_med.models.model import AnomalyModel
+from headclip_med.models.registry import METHODS
 from headclip_med.pipelines.evaluate import MODEL
-from headclip_med.pipelines.evaluation import Evaluation, Row
-from headclip_med.pipelines.measure import local_scores
 from headclip_med.settings import ScoreSettings
 from headclip_med.tracking import Run
 from headclip_med.transforms import joint_score
-from headclip_med.write.experiment_plots import joint_weight_figure
-from headclip_med.write.sample import draw_sample
+from headclip_med.write.pictures.experiments import joint_weight_figure
+from headclip_med.write.pictures.sample import draw_sample
 
 SAMPLES, SAMPLES_OF_CATEGORY = 8, 2
 """Abnormal images of a set, and of each category, that are drawn at most."""

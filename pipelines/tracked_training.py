@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from torch.utils.data import Dataset as TorchDataset
 
-from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
-from headclip_med.models.clip import Backbone
-from headclip_med.models.folded import FoldedHeadClip
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.headclip.folded import FoldedHeadClip
+from headclip_med.models.model import AnomalyModel
 from headclip_med.models.trained import model_from
 from headclip_med.pipelines.train import Trained
 from headclip_med.settings import ScoreSettings, TrainSettings
@@ -18,8 +18,8 @@ from headclip_med.settings_learned import LearnedSettings
 from headclip_med.tracking import Run
 from headclip_med.training.batches import Example
 from headclip_med.training.handlers import EpochReport, StepReport
-from headclip_med.write.experiment_plots import head_weights_figure
-from headclip_med.write.sample import draw_sample
+from headclip_med.write.pictures.experiments import head_weights_figure
+from headclip_med.write.pictures.sample import draw_sample
 
 SAMPLES = 4
 """Abnormal images that are drawn, evenly spread over the data."""

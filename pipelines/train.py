@@ -13,21 +13,21 @@ from torch.utils.data import Dataset as TorchDataset
 
 import headclip_med
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.adaclip import AdaClip
-from headclip_med.models.anomaly import AnomalyModel
-from headclip_med.models.anomalyclip import AnomalyClip
+from headclip_med.evaluation.examples import Examples, Mosaics
+from headclip_med.models.adaclip.learning import train_adaclip
+from headclip_med.models.adaclip.model import AdaClip
+from headclip_med.models.anomalyclip.learning import train_anomalyclip
+from headclip_med.models.anomalyclip.model import AnomalyClip
 from headclip_med.models.checkpoint import write_checkpoint
-from headclip_med.models.clip import Backbone
-from headclip_med.models.headclip import HeadClip
-from headclip_med.pipelines.examples import Examples, Mosaics
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.headclip.features import Features, Place
+from headclip_med.models.headclip.learning import train_headclip
+from headclip_med.models.headclip.model import HeadClip
+from headclip_med.models.model import AnomalyModel
 from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
 from headclip_med.settings_learned import AnomalyClipSettings, LearnedSettings
-from headclip_med.training.adaclip import train_adaclip
-from headclip_med.training.anomalyclip import train_anomalyclip
 from headclip_med.training.batches import Example
-from headclip_med.training.features import Features, Place
 from headclip_med.training.handlers import EpochReport, StepReport
-from headclip_med.training.headclip import train_headclip
 from headclip_med.training.loop import threshold_at_specificity
 from headclip_med.training.processes import first_goes_first, joined, joined_ranks
 from headclip_med.training.state import rewind

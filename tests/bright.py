@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from headclip_med.models.similarity import log_odds
+from headclip_med.models.maps import log_odds
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
 from tests.phantoms import write_phantom

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from headclip_med.models.similarity import smooth, upsample
+from headclip_med.models.maps import smooth, upsample
 
 
 def anomaly_map(

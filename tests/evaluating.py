@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from headclip_med.datasets import Dataset
-from headclip_med.models.anomaly import AnomalyModel
+from headclip_med.evaluation.results import Evaluation
+from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.evaluate import evaluate_models
-from headclip_med.pipelines.evaluation import Evaluation
 
 
 def evaluate_dataset(dataset: Dataset, model: AnomalyModel, **options: Any) -> Evaluation:

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headclip_med.models.adaclip import AdaClip
-from headclip_med.models.anomalyclip import AnomalyClip, image_score, mean_margin
-from headclip_med.models.clip import Backbone
-from headclip_med.models.similarity import upsample
+from headclip_med.models.adaclip.learning import adaclip_loss
+from headclip_med.models.adaclip.model import AdaClip
+from headclip_med.models.anomalyclip.learning import anomalyclip_loss
+from headclip_med.models.anomalyclip.model import AnomalyClip, image_score, mean_margin
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.maps import upsample
 from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
-from headclip_med.training.adaclip import adaclip_loss
-from headclip_med.training.anomalyclip import anomalyclip_loss
 from headclip_med.training.losses import LossTerms
 from tests import stored, tiny
 

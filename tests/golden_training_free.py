@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from headclip_med.models.anomaly import Subject
-from headclip_med.models.anovl import AnoVl
-from headclip_med.models.clip import Backbone
-from headclip_med.models.judging import JudgingModel
-from headclip_med.models.similarity import unit
+from headclip_med.models.anovl.model import AnoVl
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.inference import JudgingModel
+from headclip_med.models.maps import unit
+from headclip_med.models.model import Subject
 from headclip_med.models.trunk import TrunkReader
-from headclip_med.models.winclip import WinClip, run_windows, window_index
+from headclip_med.models.winclip.model import WinClip, run_windows, window_index
 from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
 from tests import stored
 from tests.golden_learned import SIZES, pictures, towers

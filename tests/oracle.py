@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.lib.npyio import NpzFile
 
-from headclip_med.models.clip import Backbone, build_clip
-from headclip_med.models.headclip import HeadClip
-from headclip_med.models.weights import fit_weights
+from headclip_med.models.clip.towers import Backbone, build_clip
+from headclip_med.models.clip.weights import fit_weights
+from headclip_med.models.headclip.model import HeadClip
 from headclip_med.settings import HeadClipSettings
 
 

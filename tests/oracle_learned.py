@@ -12,14 +12,14 @@ import torch
 from numpy.lib.npyio import NpzFile
 from torch import Tensor, nn
 
-from headclip_med.models.adaclip import AdaClip, mean_margin
-from headclip_med.models.adaclip_prompts import HybridFeatures, prompted_pass
-from headclip_med.models.anomalyclip import AnomalyClip, image_score
-from headclip_med.models.anomalyclip import mean_margin as mean_level_margin
-from headclip_med.models.clip import Backbone
-from headclip_med.models.fusion import Clustering, most_abnormal, semantic_centre
-from headclip_med.models.published import fit_published
-from headclip_med.models.similarity import smooth, unit, upsample
+from headclip_med.models.adaclip.fusion import Clustering, most_abnormal, semantic_centre
+from headclip_med.models.adaclip.model import AdaClip, mean_margin
+from headclip_med.models.adaclip.prompts import HybridFeatures, prompted_pass
+from headclip_med.models.anomalyclip.model import AnomalyClip, image_score
+from headclip_med.models.anomalyclip.model import mean_margin as mean_level_margin
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.imported import fit_published
+from headclip_med.models.maps import smooth, unit, upsample
 from headclip_med.settings import SIGMA_REFERENCE_PX, ScoreSettings
 from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from tests import oracle

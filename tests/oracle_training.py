@@ -10,14 +10,14 @@ import torch
 from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
-from headclip_med.models.adaclip import AdaClip
-from headclip_med.models.anomalyclip import AnomalyClip
-from headclip_med.models.clip import Backbone
-from headclip_med.models.published import written_as_published
-from headclip_med.models.similarity import upsample
+from headclip_med.models.adaclip.learning import adaclip_loss
+from headclip_med.models.adaclip.model import AdaClip
+from headclip_med.models.anomalyclip.learning import anomalyclip_loss
+from headclip_med.models.anomalyclip.model import AnomalyClip
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.imported import written_as_published
+from headclip_med.models.maps import upsample
 from headclip_med.settings_learned import PUBLISHED_TRAINING
-from headclip_med.training.adaclip import adaclip_loss
-from headclip_med.training.anomalyclip import anomalyclip_loss
 from headclip_med.training.loop import optimiser_of
 from headclip_med.training.losses import LossTerms
 from tests import oracle, oracle_learned

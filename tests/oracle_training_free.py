@@ -13,20 +13,20 @@ import torch
 from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
-from headclip_med.models.adapting import PatchAdapter
-from headclip_med.models.anomaly import Subject
-from headclip_med.models.anovl import (
+from headclip_med.models.anovl.adaptation import PatchAdapter
+from headclip_med.models.anovl.model import (
     AnoVl,
     StreamReader,
     average_neighbours,
     stretch,
 )
-from headclip_med.models.clip import Backbone
-from headclip_med.models.ensembles import encode
-from headclip_med.models.similarity import unit, upsample
-from headclip_med.models.views import other_views
-from headclip_med.models.vision import BlockOutput
-from headclip_med.models.winclip import (
+from headclip_med.models.anovl.views import other_views
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.clip.vision import BlockOutput
+from headclip_med.models.maps import unit, upsample
+from headclip_med.models.model import Subject
+from headclip_med.models.sentences import encode
+from headclip_med.models.winclip.model import (
     WinClip,
     mean_reciprocal,
     pool_abnormality,

@@ -10,7 +10,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from headclip_med.geometry import Grid
-from headclip_med.write.dicom_series import write_ct_series
+from headclip_med.write.dicom.series import write_ct_series
 
 PATIENT_NAME = "Zyxwvut^Qponml"
 """Must never be seen again once it is in a file."""

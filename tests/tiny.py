@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from headclip_med.models.clip import Backbone, build_clip
-from headclip_med.models.headclip import HeadClip
+from headclip_med.models.clip.towers import Backbone, build_clip
+from headclip_med.models.headclip.model import HeadClip
 from headclip_med.settings import HeadClipSettings
 
 CONFIG: dict[str, Any] = {

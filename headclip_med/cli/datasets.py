@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     known = find_set(arguments.name)
     slices = None
     if known.name == "nifti":  # torch, and all that windows volumes, for volumes only
-        from headclip_med.pipelines.open_datasets import VolumeSlices
+        from headclip_med.evaluation.datasets import VolumeSlices
 
         slices = VolumeSlices()
     with progress(None, "image") as bar:

@@ -23,9 +23,9 @@ from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
 from headclip_med.tracking import Run, track
 
 if TYPE_CHECKING:
+    from headclip_med.evaluation.results import Evaluation
     from headclip_med.metrics import Protocol
     from headclip_med.models.method_set import LoadedMethods
-    from headclip_med.pipelines.evaluation import Evaluation
 
 FORMS = (".md", ".csv", ".json")
 """How the file of ``--out`` may end."""
@@ -169,7 +169,7 @@ def _files(
     evaluations: list[Evaluation], out: Path, arguments: argparse.Namespace
 ) -> Iterator[tuple[Path, str]]:
     """Give the files of ``--out``: the paper's tables have other columns, so a CSV of their own."""
-    from headclip_med.pipelines.beside_paper import beside_paper
+    from headclip_med.pipelines.experiments.paper_comparison import beside_paper
     from headclip_med.write.tables import to_csv
 
     yield out, _text(evaluations, out.suffix, arguments)
@@ -179,8 +179,8 @@ def _files(
 
 def _text(evaluations: list[Evaluation], form: str, arguments: argparse.Namespace) -> str:
     """Put everything that was found into one of ``FORMS``."""
-    from headclip_med.pipelines.beside_paper import beside_paper
-    from headclip_med.pipelines.evaluation import to_csv, to_markdown
+    from headclip_med.evaluation.results import to_csv, to_markdown
+    from headclip_med.pipelines.experiments.paper_comparison import beside_paper
     from headclip_med.write.tables import table_to_json, table_to_markdown
 
     paper = beside_paper(evaluations) if arguments.paper else ()
@@ -222,8 +222,8 @@ def _on_set(
     *,
     taken: Collection[str],
 ) -> Evaluation:
+    from headclip_med.evaluation.datasets import open_datasets
     from headclip_med.pipelines.evaluate import evaluate_models
-    from headclip_med.pipelines.open_datasets import open_datasets
     from headclip_med.pipelines.tracked_evaluation import SetRecord
 
     dataset = open_datasets([spec])
@@ -272,6 +272,6 @@ def _on_phantoms(loaded: LoadedMethods, runs: dict[str, Run]) -> Evaluation:
 def _joined(loaded: LoadedMethods, found: list[Evaluation]) -> Evaluation:
     if "" in loaded.models:
         return found[0]
-    from headclip_med.pipelines.comparison import side_by_side
+    from headclip_med.evaluation.results import side_by_side
 
     return side_by_side(dict(zip(loaded.models, found, strict=True)), loaded.missing)

@@ -135,7 +135,7 @@ def _command(arguments: argparse.Namespace) -> str:
 
 
 def _setup(arguments: argparse.Namespace, bar: tqdm) -> Setup:
-    from headclip_med.models.backbones import load_backbone
+    from headclip_med.models.clip.loading import load_backbone
     from headclip_med.models.loading import choose_device
     from headclip_med.pipelines.experiments import Setup
 

@@ -21,8 +21,8 @@ from headclip_med.settings_training_free import (
 )
 
 if TYPE_CHECKING:
-    from headclip_med.models.anomaly import AnomalyModel
     from headclip_med.models.method_set import LoadedMethods
+    from headclip_med.models.model import AnomalyModel
 
 ALL = "all"
 """Every method that can be had, side by side."""

@@ -22,7 +22,7 @@ from headclip_med.settings import ScreenSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headclip_med.pipelines.worklist import Worklist
+    from headclip_med.pipelines.batch import Worklist
 
     Pipeline = Callable[..., Worklist]
     """As ``screen_inputs``."""
@@ -71,7 +71,7 @@ def run_by(arguments: argparse.Namespace, load: Callable[[], Pipeline]) -> int:
 
 def show(worklist: Worklist, *, as_json: bool) -> None:
     """Print the results, failures on stderr; names without what a terminal would obey."""
-    from headclip_med.write.plain_text import visible
+    from headclip_med.write.pages.plain_text import visible
 
     if worklist.left_alone:
         of = len(worklist.rows)
@@ -90,6 +90,6 @@ def show(worklist: Worklist, *, as_json: bool) -> None:
 
 
 def _pipeline() -> Pipeline:
-    from headclip_med.pipelines.worklist import screen_inputs
+    from headclip_med.pipelines.batch import screen_inputs
 
     return screen_inputs

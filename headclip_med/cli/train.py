@@ -36,7 +36,7 @@ from headclip_med.settings_training_free import TRAINING_FREE_MODEL
 from headclip_med.tracking import Run, TrackingOptions, check_model_name, track
 
 if TYPE_CHECKING:
-    from headclip_med.models.clip import Backbone
+    from headclip_med.models.clip.towers import Backbone
     from headclip_med.pipelines.train import Trained
     from headclip_med.training.handlers import StepReport
 
@@ -99,13 +99,13 @@ def run(arguments: argparse.Namespace) -> int:
     specs = [*arguments.data, *protocol_sets(arguments, "train")]
     if not specs:
         raise InvalidSettings("Nothing to train on: name a set with --data, or a --protocol.")
-    from headclip_med.pipelines.open_datasets import open_datasets
+    from headclip_med.evaluation.datasets import open_datasets
 
     dataset = open_datasets(specs)
-    from headclip_med.models.backbones import load_backbone
-    from headclip_med.models.judging import default_image_size
+    from headclip_med.evaluation.examples import Examples
+    from headclip_med.models.clip.loading import load_backbone
+    from headclip_med.models.inference import default_image_size
     from headclip_med.models.loading import choose_device
-    from headclip_med.pipelines.examples import Examples
     from headclip_med.pipelines.tracked_training import TrainingRecord
     from headclip_med.pipelines.train import train
     from headclip_med.training.processes import own_device
@@ -213,7 +213,7 @@ def _cache(
         return None
     if not isinstance(settings, HeadClipSettings):
         return place  # which is refused where the training begins
-    from headclip_med.training.features import features_bytes
+    from headclip_med.models.headclip.features import features_bytes
 
     need, limit = features_bytes(settings, backbone.vision, count) / 1e9, arguments.cache_limit_gb
     if ranks.first:

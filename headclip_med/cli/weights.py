@@ -69,8 +69,8 @@ def _import(arguments: argparse.Namespace) -> int:
     ):  # fmt: skip
         if not value:
             raise InvalidSettings(f"'headclip weights import' needs {option} as well.")
-    from headclip_med.models.backbones import load_backbone
-    from headclip_med.models.published import import_published
+    from headclip_med.models.clip.loading import load_backbone
+    from headclip_med.models.imported import import_published
 
     backbone = load_backbone(
         arguments.backbone, weights=arguments.weights, activation=arguments.activation

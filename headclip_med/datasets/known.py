@@ -64,7 +64,7 @@ def scan_set(known: KnownSet, folder: Path, slices: SliceReader | None = None) -
         return scanned
     if slices is None:
         raise InvalidSettings(
-            "Volumes need a reader; open this set with headclip_med.pipelines.open_datasets.",
+            "Volumes need a reader; open this set with headclip_med.evaluation.datasets.",
             code="no-slice-reader",
         )
     found = [one for sample in scanned.samples for one in _slices(sample, slices)]

@@ -9,8 +9,14 @@ from headclip_med.metrics.bootstrap import bootstrap_draws, bootstrap_intervals,
 from headclip_med.metrics.curves import Curves, image_curves
 from headclip_med.metrics.draws import PixelDraws
 from headclip_med.metrics.exact import AUPRO_LIMIT
-from headclip_med.metrics.levels import Protocol, image_metrics, pixel_metrics
-from headclip_med.metrics.pooled import Pooled, pool_images, pool_pixels
+from headclip_med.metrics.pooled import (
+    Pooled,
+    Protocol,
+    image_metrics,
+    pixel_metrics,
+    pool_images,
+    pool_pixels,
+)
 from headclip_med.metrics.ranking import Ranking, rank_images, rank_pixels
 from headclip_med.metrics.streaming import PixelMetrics
 

@@ -10,8 +10,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int
 from headclip_med.metrics.exact import ExactSums
 from headclip_med.metrics.groups import Groups
 from headclip_med.metrics.pooled import Pooled
-from headclip_med.metrics.regions import region_shares
-from headclip_med.metrics.scores import SortedScores, require_same_shape
+from headclip_med.metrics.scores import SortedScores, region_shares, require_same_shape
 
 GRID = 1000
 """Scores of abnormal pixels at and above which each image is counted."""

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int, Num, Shaped
 from headclip_med.metrics.exact import ExactSums
 from headclip_med.metrics.groups import Groups
 from headclip_med.metrics.pooled import require_labels
-from headclip_med.metrics.regions import region_shares
 from headclip_med.metrics.scores import (
+    region_shares,
     require_finite,
     require_full_precision,
     require_same_shape,

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.metrics.distinct import DistinctScores
 from headclip_med.metrics.pooled import Pooled, Protocol, require_protocol
-from headclip_med.metrics.regions import region_shares
 from headclip_med.metrics.scores import (
     SortedScores,
+    region_shares,
     require_finite,
     require_full_precision,
     require_same_shape,

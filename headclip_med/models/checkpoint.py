@@ -20,8 +20,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from headclip_med.errors import HeadClipError, UnusableWeights
-from headclip_med.models.clip import Backbone
-from headclip_med.models.headclip import HeadClip
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.headclip.model import HeadClip
 from headclip_med.settings import HeadClipSettings, ScoreSettings
 from headclip_med.settings_learned import PUBLISHED_MODEL, LearnedSettings
 

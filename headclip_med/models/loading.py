@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.models.checkpoint import read_checkpoint
-from headclip_med.models.judging import JudgingModel, Precision
-from headclip_med.models.methods import method_named
+from headclip_med.models.clip.weights import Activation
+from headclip_med.models.inference import JudgingModel, Precision
+from headclip_med.models.model import AnomalyModel
+from headclip_med.models.registry import method_named
 from headclip_med.models.sources import (
     Source,
     embedded_checkpoint,
@@ -19,7 +20,6 @@ from headclip_med.models.sources import (
     on_backbone,
     untrained,
 )
-from headclip_med.models.weights import Activation
 from headclip_med.settings import EMBEDDED_NAME
 from headclip_med.settings_training_free import TRAINING_FREE_MODEL, TrainingFreeSettings
 from headclip_med.tracking import REGISTERED, registered_checkpoint

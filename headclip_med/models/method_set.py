@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from headclip_med.errors import HeadClipError, InvalidSettings
-from headclip_med.models.anomaly import AnomalyModel
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
-from headclip_med.models.judging import JudgingModel, Precision
+from headclip_med.models.inference import JudgingModel, Precision
 from headclip_med.models.loading import choose_device
-from headclip_med.models.methods import METHODS
+from headclip_med.models.model import AnomalyModel
+from headclip_med.models.registry import METHODS
 from headclip_med.models.sources import (
     Source,
     embedded_checkpoints,

@@ -1,91 +1,112 @@
-"""What open_clip knows: models by name, their pretrained weights, and where those are cached."""
+"""The methods that stand behind ``AnomalyModel``, as one table.
+
+A method that is trained is built from a checkpoint, or fresh on a backbone to be trained or timed;
+one that needs no training is built on a backbone and its settings.
+"""
 
 from __future__ import annotations
 
-import difflib
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-import open_clip
-from huggingface_hub import try_to_load_from_cache
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from headclip_med.errors import InvalidSettings
+from headclip_med.models.adaclip.model import AdaClip
+from headclip_med.models.anomalyclip.model import AnomalyClip
+from headclip_med.models.anovl.model import AnoVl
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.headclip.model import HeadClip
+from headclip_med.models.inference import JudgingModel
+from headclip_med.models.winclip.model import WinClip
+from headclip_med.settings_training_free import (
+    METHOD_NAMES,
+    METHOD_TITLES,
+    AnoVlSettings,
+    TrainingFreeSettings,
+    WinClipSettings,
+)
 
-from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.clip import refuse_foreign_towers
-from headclip_med.models.weights import Activation
-
-
-def known_models() -> tuple[str, ...]:
-    """Name the open_clip models that can be used: native ViTs with a class token."""
-    usable = []
-    for name in open_clip.list_models():
-        try:
-            refuse_foreign_towers(open_clip.get_model_config(name))
-        except InvalidSettings:
-            continue
-        usable.append(name)
-    return tuple(usable)
+Build = Callable[[Backbone, TrainingFreeSettings | None], JudgingModel]
+BuildFresh = Callable[[Backbone, int], JudgingModel]
 
 
-def known_tags(name: str) -> tuple[str, ...]:
-    """Name the pretrained weights that open_clip knows for a model."""
-    return tuple(open_clip.list_pretrained_tags_by_model(name))
+@dataclass(frozen=True)
+class Method:
+    """One method.
+
+    Attributes:
+        title: As publications write it.
+        reference: Where it was published.
+        adapts: What it changes of CLIP, in words.
+        build: Builds it on a backbone; None where a checkpoint is needed.
+        fresh: Builds it on a backbone with nothing learned yet; None where nothing is learned.
+    """
+
+    title: str
+    reference: str
+    adapts: str
+    build: Build | None = None
+    fresh: BuildFresh | None = None
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether a checkpoint must be trained, or imported, before it can be used."""
+        return self.build is None
 
 
-def cached_weights(name: str, tag: str) -> Path | None:
-    """Look for pretrained weights in open_clip's caches; nothing is fetched."""
-    entry = open_clip.get_pretrained_cfg(name, tag)
-    repository, _, file = entry.get("hf_hub", "").rpartition("/")
-    if repository:
-        for wanted in (file,) if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME):
-            found = try_to_load_from_cache(repository, wanted)
-            if isinstance(found, str):
-                return Path(found)
-    url = entry.get("url", "")
-    plain = Path("~/.cache/clip").expanduser() / url.rpartition("/")[2]
-    return plain if url and plain.is_file() else None
+def _winclip(backbone: Backbone, settings: TrainingFreeSettings | None) -> WinClip:
+    return WinClip(backbone, settings if isinstance(settings, WinClipSettings) else None)
 
 
-def fetch_weights(name: str, tag: str) -> Path:
-    """Download pretrained weights into open_clip's cache.
+def _anovl(backbone: Backbone, settings: TrainingFreeSettings | None) -> AnoVl:
+    return AnoVl(backbone, settings if isinstance(settings, AnoVlSettings) else None)
+
+
+METHODS: Mapping[str, Method] = {
+    "headclip": Method(
+        METHOD_TITLES["headclip"],
+        "Domain Adaptation of Attention Heads for Zero-shot Anomaly Detection",
+        "learned sentences and deep text tokens; learned weights of value-value heads",
+        fresh=lambda backbone, seed: HeadClip(backbone, seed=seed).fold(),
+    ),
+    "anomalyclip": Method(
+        METHOD_TITLES["anomalyclip"],
+        "AnomalyCLIP: Object-agnostic Prompt Learning for Zero-shot Anomaly Detection, ICLR 2024",
+        "learned sentences and deep text tokens; value-value heads; four feature levels",
+        fresh=lambda backbone, seed: AnomalyClip(backbone, seed=seed).fold(),
+    ),
+    "adaclip": Method(
+        METHOD_TITLES["adaclip"],
+        "AdaCLIP: Adapting CLIP with Hybrid Learnable Prompts for Zero-Shot Anomaly Detection, "
+        "ECCV 2024",
+        "static and dynamic prompts in both towers; projections of four feature levels",
+        fresh=lambda backbone, seed: AdaClip(backbone, seed=seed).fold(),
+    ),
+    "winclip": Method(
+        METHOD_TITLES["winclip"],
+        "WinCLIP: Zero-/Few-Shot Anomaly Classification and Segmentation, CVPR 2023",
+        "nothing: an ensemble of sentences, and windows of 2 x 2 and 3 x 3 patches",
+        build=_winclip,
+    ),
+    "anovl": Method(
+        METHOD_TITLES["anovl"],
+        "AnoVL: Adapting Vision-Language Models for Unified Zero-shot Anomaly Localization, 2023",
+        "nothing: an ensemble of sentences, value-value heads, 22 views; optionally an adapter "
+        "fitted to the image at hand",
+        build=_anovl,
+    ),
+}
+"""All methods, in the order of tables."""
+
+
+def method_named(name: str) -> Method:
+    """Look a method up.
 
     Raises:
-        UnusableWeights: The tag is unknown, or the download failed.
+        InvalidSettings: There is none of that name.
     """
-    entry = open_clip.get_pretrained_cfg(name, tag)
-    if not entry:
-        raise UnusableWeights(
-            f"open_clip has no weights '{tag}' for {name}; it has "
-            f"{', '.join(known_tags(name)) or 'none'}.",
-            code="unknown-tag",
-        )
-    try:
-        return Path(open_clip.download_pretrained(entry))
-    except Exception as error:  # whatever the network or the hub's client meets
-        raise UnusableWeights(
-            f"The weights '{tag}' of {name} could not be downloaded; check the network, or copy "
-            "the file here by other means and pass it as --weights FILE.",
-            code="download-failed",
-        ) from error
-
-
-def stated_activation(name: str, tag: str) -> Activation:
-    """Say what open_clip states that pretrained weights were trained with."""
-    return "quickgelu" if open_clip.get_pretrained_cfg(name, tag).get("quick_gelu") else "gelu"
-
-
-def registry_config(name: str) -> dict[str, Any]:
-    """Look a model up.
-
-    Raises:
-        InvalidSettings: It is unknown; the message names its neighbours.
-    """
-    config = open_clip.get_model_config(name)
-    if config is None:
-        near = difflib.get_close_matches(name, known_models(), n=3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
+    if name not in METHODS:
         raise InvalidSettings(
-            f"There is no model '{name}'; {hint}'headclip weights' lists them.",
-            code="unknown-model",
+            f"There is no method '{name}'; choose one of {', '.join(METHOD_NAMES)}.",
+            code="unknown-method",
         )
-    return dict(config)
+    return METHODS[name]

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headclip_med.errors import UnusableWeights
-from headclip_med.models.backbones import EMBEDDED_PATH, load_backbone
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
-from headclip_med.models.clip import Backbone
-from headclip_med.models.judging import JudgingModel
-from headclip_med.models.methods import METHODS
+from headclip_med.models.clip.loading import EMBEDDED_PATH, load_backbone
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.clip.weights import Activation
+from headclip_med.models.inference import JudgingModel
+from headclip_med.models.registry import METHODS
 from headclip_med.models.trained import model_from
-from headclip_med.models.weights import Activation
 from headclip_med.settings import EMBEDDED_NAME
 from headclip_med.settings_training_free import TrainingFreeSettings
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from headclip_med.models.adaclip import adaclip_from
-from headclip_med.models.anomalyclip import anomalyclip_from
+from headclip_med.models.adaclip.model import adaclip_from
+from headclip_med.models.anomalyclip.model import anomalyclip_from
 from headclip_med.models.checkpoint import Checkpoint, restore
-from headclip_med.models.clip import Backbone
-from headclip_med.models.folded import FoldedHeadClip
-from headclip_med.models.judging import JudgingModel
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.headclip.folded import FoldedHeadClip
+from headclip_med.models.inference import JudgingModel
 
 
 class FromCheckpoint(Protocol):

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headclip_med.models.anomaly import AnomalyModel
-from headclip_med.models.vision import BlockOutput, VisionTower
+from headclip_med.models.clip.vision import BlockOutput, VisionTower
+from headclip_med.models.model import AnomalyModel
 from headclip_med.prediction import Prediction
 
 

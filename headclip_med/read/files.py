@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.read.guards import check_file, no_permission
+from headclip_med.read.guards import ReadLimits, check_file, no_permission
 from headclip_med.read.inputs import Failure
-from headclip_med.read.limits import ReadLimits
 from headclip_med.volume import Origin
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")

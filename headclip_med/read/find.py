@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headclip_med.errors import HeadClipError, UnreadableInput
-from headclip_med.read.dicom import find_dicom
+from headclip_med.read.dicom.volume import find_dicom
 from headclip_med.read.files import find_files
-from headclip_med.read.images import find_image
+from headclip_med.read.guards import DEFAULT_LIMITS, ReadLimits
 from headclip_med.read.inputs import Failure, Input, Inputs
-from headclip_med.read.limits import DEFAULT_LIMITS, ReadLimits
 from headclip_med.read.nifti import find_nifti, is_pair_image
+from headclip_med.read.photo import find_image
 from headclip_med.volume import Volume
 
 

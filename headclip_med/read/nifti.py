@@ -14,9 +14,8 @@ from nibabel.nifti1 import Nifti1Pair
 
 from headclip_med.errors import UnreadableInput, UnusableGeometry
 from headclip_med.geometry import Grid
-from headclip_med.read.guards import check_file, check_volume_size, silence, translate
+from headclip_med.read.guards import ReadLimits, check_file, check_volume_size, silence, translate
 from headclip_med.read.inputs import Input
-from headclip_med.read.limits import ReadLimits
 from headclip_med.volume import SliceSource, Volume
 
 LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headclip_med.models.checkpoint import LearnedModel
-from headclip_med.models.judging import Precision
+from headclip_med.models.inference import Precision
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms
 

@@ -11,7 +11,7 @@ import numpy as np
 from headclip_med import __version__
 from headclip_med.findings import Lesion, Screening
 from headclip_med.volume import Volume
-from headclip_med.write.plain_text import visible
+from headclip_med.write.pages.plain_text import visible
 
 SCHEMA_VERSION = "1.0"
 """The first number rises when a key goes or changes its meaning, the second when one comes."""

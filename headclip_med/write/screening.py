@@ -18,10 +18,10 @@ from headclip_med.errors import HeadClipError
 from headclip_med.findings import Screening
 from headclip_med.volume import Volume
 from headclip_med.write.atomic import told_plainly, write_folder
-from headclip_med.write.dicom_seg import WrittenSegmentation, write_segmentation
-from headclip_med.write.montage import draw_montage
+from headclip_med.write.dicom.seg import WrittenSegmentation, write_segmentation
 from headclip_med.write.nifti import affine_error_mm, write_heatmap
-from headclip_med.write.overlay import draw_slice
+from headclip_med.write.pictures.montage import draw_montage
+from headclip_med.write.pictures.overlay import draw_slice
 from headclip_med.write.result import Json, build_result, to_text
 
 TOP_SLICES = 3

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from headclip_med import __version__
 from headclip_med.write.atomic import told_plainly, write_file
-from headclip_med.write.page import render_page
-from headclip_med.write.plain_text import csv_cell, visible
+from headclip_med.write.pages.plain_text import csv_cell, visible
+from headclip_med.write.pages.worklist import render_page
 from headclip_med.write.result import SCHEMA_VERSION, Json, to_text
 from headclip_med.write.rows import FailedInput, SummaryRow
 

@@ -12,11 +12,10 @@ from monai.data.dataset import Dataset
 from monai.engines.evaluator import SupervisedEvaluator
 
 from headclip_med.errors import HeadClipError, UnreadableInput
-from headclip_med.pipelines.batch import finished_row
+from headclip_med.pipelines.batch import finished_row, own_error, summed_up, title_of
 from headclip_med.pipelines.bundle.guards import is_command_line, paths_of, said_plainly
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.volumes import volume_of
-from headclip_med.pipelines.worklist import own_error, summed_up, title_of
 from headclip_med.read import Failure, find_inputs
 from headclip_med.settings import ScreenSettings
 from headclip_med.volume import Volume

@@ -9,7 +9,7 @@ from shutil import copyfile
 import torch
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.backbones import EMBEDDED_PATH
+from headclip_med.models.clip.loading import EMBEDDED_PATH
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.write.atomic import write_folder
 

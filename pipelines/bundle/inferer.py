@@ -12,10 +12,10 @@ from monai.inferers.inferer import SliceInferer
 from monai.utils.enums import BlendMode
 from torch import Tensor
 
-from headclip_med.models.anomaly import Subject
+from headclip_med.content import subject_of_part
+from headclip_med.models.model import Subject
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.volumes import FACTS, facts_of
-from headclip_med.pipelines.subjects import subject_of_part
 from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import memory_advice
 

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.anomaly import AnomalyModel, Subject, name_subject
-from headclip_med.models.judging import JudgingModel, Precision
+from headclip_med.models.clip.weights import Activation
+from headclip_med.models.inference import JudgingModel, Precision
 from headclip_med.models.loading import load_model
-from headclip_med.models.weights import Activation
+from headclip_med.models.model import AnomalyModel, Subject, name_subject
 from headclip_med.pipelines.bundle.guards import said_plainly
 from headclip_med.pipelines.bundle.scripted import ScriptedNetwork
 from headclip_med.settings import EMBEDDED_NAME, ScoreSettings

@@ -14,21 +14,21 @@ from torch import distributed
 
 from headclip_med.datasets import Dataset
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.backbones import load_backbone
+from headclip_med.evaluation.datasets import open_datasets
+from headclip_med.evaluation.examples import Examples
 from headclip_med.models.checkpoint import write_checkpoint
-from headclip_med.models.headclip import HeadClip
-from headclip_med.models.judging import Precision
-from headclip_med.models.weights import Activation
+from headclip_med.models.clip.loading import load_backbone
+from headclip_med.models.clip.weights import Activation
+from headclip_med.models.headclip.learning import headclip_network, headclip_terms
+from headclip_med.models.headclip.model import HeadClip
+from headclip_med.models.inference import Precision
 from headclip_med.pipelines.bundle.guards import said_plainly
 from headclip_med.pipelines.bundle.tracking import fail_runs
-from headclip_med.pipelines.examples import Examples
-from headclip_med.pipelines.open_datasets import open_datasets
 from headclip_med.pipelines.train import healthy_threshold, training_record
 from headclip_med.ranks import torchrun_ranks
 from headclip_med.settings import ScoreSettings, TrainSettings, usual_headclip
 from headclip_med.training.batches import Batches
 from headclip_med.training.handlers import KeepState, LossHistory, StepLog, StopEarly
-from headclip_med.training.headclip import headclip_network, headclip_terms
 from headclip_med.training.loop import optimiser_of
 from headclip_med.training.network import BatchLoss, LearningNetwork
 from headclip_med.training.processes import joined_ranks, own_device

@@ -22,13 +22,13 @@ from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform
 from monai.transforms.utility.array import EnsureChannelFirst
 
+from headclip_med.content import subject_of_volume
 from headclip_med.errors import UnreadableInput
 from headclip_med.findings import Box, WindowUsed
-from headclip_med.models.anomaly import name_subject
+from headclip_med.models.model import name_subject
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.volumes import FACTS, tensor_of, volume_of
 from headclip_med.pipelines.screen import Judged, Prepared, conclude, find_judged
-from headclip_med.pipelines.subjects import subject_of_volume
 from headclip_med.read import Failure, Input, read_volume
 from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import apply_window, choose_window, split_blended

@@ -14,13 +14,13 @@ from torch.utils.data import Dataset as TorchDataset
 
 from headclip_med.datasets import Dataset
 from headclip_med.errors import InvalidSettings
+from headclip_med.evaluation.examples import Examples
 from headclip_med.metrics import PixelMetrics, image_metrics
-from headclip_med.models.anomaly import AnomalyModel
+from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.bundle.guards import said_plainly
 from headclip_med.pipelines.bundle.network import ScreeningNetwork, judge
 from headclip_med.pipelines.bundle.tracking import fail_runs
 from headclip_med.pipelines.bundle.training import headclip_of
-from headclip_med.pipelines.examples import Examples
 from headclip_med.settings import ScoreSettings
 from headclip_med.training.network import LearningNetwork
 from headclip_med.transforms import joint_score, local_score

@@ -22,7 +22,7 @@ class Variant:
 
     Attributes:
         name: Of the row.
-        method: Name in ``headclip_med.models.methods``.
+        method: Name in ``headclip_med.models.registry``.
         model: Fields of ``HeadClipSettings`` that differ. ``local_layers`` are those of a tower of
             ``PAPER_DEPTH`` layers, and are scaled to another depth.
         image_score: With JAS (``joint``) or without (``global``); None as the method is published.

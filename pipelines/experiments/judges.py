@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from headclip_med.errors import HeadClipError
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
-from headclip_med.models.judging import JudgingModel
+from headclip_med.models.inference import JudgingModel
 from headclip_med.models.method_set import move_together
-from headclip_med.models.methods import METHODS
+from headclip_med.models.registry import METHODS
 from headclip_med.models.sources import learned_model, on_backbone
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan

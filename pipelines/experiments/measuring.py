@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 
 from headclip_med.datasets import Dataset
+from headclip_med.evaluation.measure import local_scores, measure
+from headclip_med.evaluation.predictions import Answers, model_digest
 from headclip_med.metrics import Protocol, image_metrics
-from headclip_med.models.anomaly import AnomalyModel
-from headclip_med.pipelines.answers import Answers, model_digest
+from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.experiments.results import Place, SetResult, mean_of
-from headclip_med.pipelines.measure import local_scores, measure
 from headclip_med.pipelines.tracked_evaluation import sample_row
 from headclip_med.settings import ScoreSettings
 from headclip_med.transforms import joint_score

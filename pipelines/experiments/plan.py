@@ -10,9 +10,9 @@ from headclip_med.datasets import KNOWN_SETS, PROTOCOLS, Dataset, find_set, find
 from headclip_med.datasets.discover import discover
 from headclip_med.datasets.protocols import INDUSTRIAL, MEDICAL
 from headclip_med.errors import HeadClipError, InvalidSettings
-from headclip_med.models.methods import METHODS
+from headclip_med.evaluation.datasets import open_datasets
+from headclip_med.models.registry import METHODS
 from headclip_med.pipelines.experiments.definitions import Experiment, Variant
-from headclip_med.pipelines.open_datasets import open_datasets
 
 GIVEN = "given"
 """What the auxiliary data are called that a user named."""

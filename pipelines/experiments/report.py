@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import headclip_med
 from headclip_med.datasets import KNOWN_SETS
-from headclip_med.models.headclip import local_layers
+from headclip_med.models.headclip.model import local_layers
 from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, scaled_layers
 from headclip_med.pipelines.experiments.judges import Judges
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
@@ -19,7 +19,7 @@ from headclip_med.pipelines.experiments.results import Results
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.pipelines.experiments.tables import is_swept, sweep_average, tables_of
 from headclip_med.settings import HeadClipSettings
-from headclip_med.write.experiment_plots import (
+from headclip_med.write.pictures.experiments import (
     head_weights_figure,
     joint_weight_figure,
     to_png,

@@ -10,8 +10,8 @@ from pathlib import Path
 from headclip_med.datasets import KNOWN_SETS
 from headclip_med.metrics import Protocol
 from headclip_med.paper import Level
-from headclip_med.pipelines.beside_paper import OTHER_IMAGES
 from headclip_med.pipelines.experiments.definitions import Variant
+from headclip_med.pipelines.experiments.paper_comparison import OTHER_IMAGES
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 
 Place = tuple[str, Level, str]

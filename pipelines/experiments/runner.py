@@ -8,8 +8,8 @@ from pathlib import Path
 
 from headclip_med.datasets import Dataset
 from headclip_med.errors import HeadClipError
-from headclip_med.models.anomaly import AnomalyModel
-from headclip_med.pipelines.answers import Answers, ask_models
+from headclip_med.evaluation.predictions import Answers, ask_models
+from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.experiments.judges import Judges, Who, gather_judges
 from headclip_med.pipelines.experiments.measuring import Question
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
@@ -18,7 +18,7 @@ from headclip_med.pipelines.experiments.report import describe
 from headclip_med.pipelines.experiments.results import Results, SetResult
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.tracking import NullRun, Run
-from headclip_med.write.document import write_document
+from headclip_med.write.pages.document import write_document
 from headclip_med.write.tables import Document
 
 ANSWERS = "answers"

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import torch
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.clip import Backbone
-from headclip_med.models.judging import Precision
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.inference import Precision
 from headclip_med.pipelines.experiments.definitions import Experiment, Variant, scaled_layers
 from headclip_med.settings import (
     HeadClipSettings,

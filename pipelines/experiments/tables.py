@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from headclip_med.datasets.protocols import INDUSTRIAL, MEDICAL
 from headclip_med.paper import Level
-from headclip_med.pipelines.beside_paper import OTHER_IMAGES, OTHER_IMAGES_NOTE
 from headclip_med.pipelines.experiments.definitions import Variant
+from headclip_med.pipelines.experiments.paper_comparison import OTHER_IMAGES, OTHER_IMAGES_NOTE
 from headclip_med.pipelines.experiments.plan import EvaluationSet
 from headclip_med.pipelines.experiments.printed import (
     AVERAGE,

@@ -10,14 +10,14 @@ from pathlib import Path
 from shutil import rmtree
 
 from headclip_med.datasets import Dataset, join_datasets
-from headclip_med.models.judging import default_image_size
-from headclip_med.pipelines.examples import Examples
+from headclip_med.evaluation.examples import Examples
+from headclip_med.models.headclip.features import features_bytes
+from headclip_med.models.inference import default_image_size
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.pipelines.train import train
 from headclip_med.settings import HeadClipSettings, TrainSettings
 from headclip_med.settings_learned import PUBLISHED_SCORES, LearnedSettings
-from headclip_med.training.features import features_bytes
 from headclip_med.training.state import STATE_FILE
 from headclip_med.write.atomic import write_file
 

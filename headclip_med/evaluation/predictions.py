@@ -1,0 +1,391 @@
+"""What models say of a set's images: asked once, kept, and read by everything that measures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+
+from headclip_med.content import subject_of_category
+from headclip_med.datasets import Dataset, Sample, read_mask
+from headclip_med.datasets.samples import Level
+from headclip_med.errors import InvalidSettings
+from headclip_med.evaluation.examples import prepare_image, resize_mask
+from headclip_med.metrics.scores import release
+from headclip_med.models.model import AnomalyModel, name_subject
+from headclip_med.models.trunk import predict_together
+from headclip_med.settings import NO_PATCHES, ScreenSettings
+from headclip_med.store import AnswerStore, Entry, for_now, model_digest
+from headclip_med.transforms.tiles import memory_advice
+
+MakeArray = Callable[[str, tuple[int, ...], type], Shaped[np.ndarray, "..."]]
+"""Gives room for an array of a name, a shape and a type: in memory, or in a file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The images of a set and what is known of them.
+
+    Attributes:
+        ids: The number of each image among the samples of the set's ``test`` split.
+        units: What a bootstrap draws as a whole: slices of one volume belong together, any other
+            image stands for itself, since no set's layout names patients.
+        labels: Whether an image is abnormal.
+        masks: Which of its pixels are, resized as the published methods do; None without masks.
+        grey: The images, in [0, 1].
+        has_vanished: Where a mask marked something too small to survive the resizing.
+    """
+
+    ids: Int[np.ndarray, "images"]
+    units: Int[np.ndarray, "images"]
+    labels: Bool[np.ndarray, "images"]
+    masks: Bool[np.ndarray, "images size size"] | None
+    grey: Float[np.ndarray, "images size size"]
+    has_vanished: Bool[np.ndarray, "images"]
+
+    @classmethod
+    def blank(cls, count: int, side: int, make: MakeArray, *, has_masks: bool) -> Truth:
+        """Make room for so many images of this size."""
+        square = (count, side, side)
+        return cls(
+            ids=make("ids", (count,), np.int64),
+            units=make("units", (count,), np.int64),
+            labels=make("labels", (count,), np.bool_),
+            masks=make("masks", square, np.bool_) if has_masks else None,
+            grey=make("grey", square, np.float32),
+            has_vanished=make("has_vanished", (count,), np.bool_),
+        )
+
+    def fill(self, chosen: Chosen) -> None:
+        """Write down all but the images themselves, which are read in batches."""
+        self.ids[:] = chosen.ids
+        self.units[:] = chosen.units
+        for number, sample in enumerate(chosen.samples):
+            self._fill_one(number, sample)
+
+    def _fill_one(self, number: int, sample: Sample) -> None:
+        if self.masks is None:
+            self.labels[number], self.has_vanished[number] = sample.label == 1, False
+            return
+        mask = read_mask(sample)
+        small = resize_mask(mask, self.grey.shape[-1])
+        self.labels[number] = mask.any() if sample.label is None else sample.label == 1
+        self.masks[number] = small
+        release(self.masks)
+        self.has_vanished[number] = mask.any() and not small.any()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The images that are judged.
+
+    Attributes:
+        samples: In the set's order, category by category.
+        ids: The number of each among the samples of the ``test`` split.
+    """
+
+    samples: tuple[Sample, ...]
+    ids: tuple[int, ...]
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The category of each."""
+        return tuple(sample.category for sample in self.samples)
+
+    @property
+    def units(self) -> list[int]:
+        """The number of what each is drawn with: its volume, or itself."""
+        keys = [
+            number if sample.slice_index is None else sample.image_path
+            for number, sample in enumerate(self.samples)
+        ]
+        known = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return [known[key] for key in keys]
+
+    def parts(self) -> dict[str, slice]:
+        """Say where each category stands."""
+        return parts_of(self.categories)
+
+
+def parts_of(categories: Sequence[str]) -> dict[str, slice]:
+    """Say where each category stands, given that each stands in one piece."""
+    starts = {name: categories.index(name) for name in dict.fromkeys(categories)}
+    return {name: slice(at, at + categories.count(name)) for name, at in starts.items()}
+
+
+def choose(dataset: Dataset, limit: int | None) -> Chosen:
+    """Choose the images of a set's ``test`` split that are judged.
+
+    Args:
+        dataset: The set.
+        limit: At most this many of each category, evenly spread over its list; all by default.
+
+    Raises:
+        InvalidSettings: ``limit`` is below 1.
+        UnreadableInput: There is no such image.
+    """
+    if limit is not None and limit < 1:
+        raise InvalidSettings("limit must be at least 1.")
+    tested = dataset.split("test")
+    numbers: list[int] = []
+    for category in tested.categories:
+        own = [n for n, sample in enumerate(tested.samples) if sample.category == category]
+        numbers += _thinned(own, limit)
+    return Chosen(tuple(tested.samples[number] for number in numbers), tuple(numbers))
+
+
+def _thinned(numbers: Sequence[int], limit: int | None) -> Sequence[int]:
+    if limit is None or len(numbers) <= limit:
+        return numbers
+    return [numbers[at] for at in np.linspace(0, len(numbers) - 1, limit).round().astype(int)]
+
+
+__all__ = ["Answers", "ask_models", "model_digest"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one model says of a set's images, beside the truth. Arrays may be mapped from files.
+
+    Attributes:
+        dataset: Name of the set.
+        content_digest: Of the set; None where nothing was kept, so that nobody needed it.
+        level: ``pixel`` where the set has masks.
+        image_size: Rows and columns of the images, in pixels.
+        limit: At most this many of each category were chosen, or None.
+        model: As it describes itself, plain JSON values.
+        categories: The category of each image; each category stands in one piece.
+        truth: What the set says of them.
+        margins: Log-odds of the maps before smoothing; see ``Prediction``.
+        global_scores: In [0, 1]; see ``Prediction``.
+        samples: Where each image and its mask can be read again.
+    """
+
+    dataset: str
+    content_digest: str | None
+    level: Level
+    image_size: int
+    limit: int | None
+    model: Mapping[str, object]
+    categories: tuple[str, ...]
+    truth: Truth
+    margins: Float[np.ndarray, "images size size"]
+    global_scores: Float[np.ndarray, "images"]
+    samples: tuple[Sample, ...] = ()
+
+    @property
+    def labels(self) -> Bool[np.ndarray, "images"]:
+        """Whether each image is abnormal."""
+        return self.truth.labels
+
+    @property
+    def masks(self) -> Bool[np.ndarray, "images size size"] | None:
+        """Which pixels are abnormal; None where the set has no masks."""
+        return self.truth.masks
+
+    @property
+    def grey(self) -> Float[np.ndarray, "images size size"]:
+        """The images, in [0, 1]."""
+        return self.truth.grey
+
+    @property
+    def ids(self) -> Int[np.ndarray, "images"]:
+        """The number of each image among the samples of ``dataset.split("test")``."""
+        return self.truth.ids
+
+    @property
+    def units(self) -> Int[np.ndarray, "images"]:
+        """What a bootstrap draws as a whole: the slices of one volume, or an image."""
+        return self.truth.units
+
+    @property
+    def patch_px(self) -> int:
+        """Rows and columns of the patches that the model's maps are stretched from.
+
+        Raises:
+            InvalidSettings: The model knows no patches.
+        """
+        patch = self.model.get("patch_px")
+        if not isinstance(patch, int):
+            raise InvalidSettings(NO_PATCHES, code="no-patches")
+        return patch
+
+    def parts(self) -> dict[str, slice]:
+        """Say where each category's images stand."""
+        return parts_of(self.categories)
+
+
+def ask_models(
+    dataset: Dataset,
+    models: Sequence[AnomalyModel],
+    *,
+    store: Path | None = None,
+    batch_size: int = 8,
+    image_size: int | None = None,
+    limit: int | None = None,
+) -> list[Answers]:
+    """Show a set's test images to models, each to each once.
+
+    Images are resized to a square (bicubic, antialiased), masks with them (bilinear, cut at one
+    half). Every image is read once for all models, those on the same backbone that see it alike
+    share its passes (``predict_together``), and a model whose sentences name what is looked at is
+    told the category.
+
+    Args:
+        dataset: Its ``test`` split is used.
+        models: Who is asked.
+        store: A folder where answers are kept and looked up, by the digests of model and set. By
+            default nothing is kept. In either case large arrays are mapped from files, by default
+            from temporary ones, and not held in memory.
+        batch_size: Images per forward pass.
+        image_size: Rows and columns of all models' input; each one's own by default.
+        limit: At most this many images of each category, evenly spread over its list.
+
+    Returns:
+        The answers of each model, in their order.
+
+    Raises:
+        InvalidSettings: ``limit`` or ``batch_size`` is below 1.
+        UnreadableInput: A file of the set cannot be used.
+        OutOfMemory: A batch does not fit the device.
+        HeadClipError: The store cannot be written, or its disk is full.
+    """
+    settings, chosen = ScreenSettings(batch_size=batch_size), choose(dataset, limit)
+    sides = [image_size or model.image_size for model in models]
+    found: dict[int, Answers] = {}
+    for side in dict.fromkeys(sides):
+        numbers = [number for number, one in enumerate(sides) if one == side]
+        asking = _Asking(dataset, chosen, side, limit, settings)
+        group = asking.ask([models[number] for number in numbers], store)
+        found.update(zip(numbers, group, strict=True))
+    return [found[number] for number in range(len(models))]
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """Asks models that see images of the same size."""
+
+    dataset: Dataset
+    chosen: Chosen
+    side: int
+    limit: int | None
+    settings: ScreenSettings
+
+    def ask(self, models: Sequence[AnomalyModel], root: Path | None) -> list[Answers]:
+        digest = None if root is None else self.dataset.split("test").content_digest
+        if root is None:
+            truth = self._blank_truth(for_now)
+            found = [self._blank_answers(for_now) for _ in models]
+            self._fill(truth, dict(enumerate(found)), models)
+        else:
+            identity = {"content_digest": digest, "image_size": self.side, "limit": self.limit}
+            store = AnswerStore(root, self.dataset.name, identity)
+            truth, found = self._from_store(store, models)
+        return [
+            Answers(
+                dataset=self.dataset.name,
+                content_digest=digest,
+                level=self.dataset.level,
+                image_size=self.side,
+                limit=self.limit,
+                model=dict(self._described(model)),
+                categories=self.chosen.categories,
+                samples=self.chosen.samples,
+                truth=truth,
+                **arrays,
+            )
+            for model, arrays in zip(models, found, strict=True)
+        ]
+
+    def _from_store(
+        self, store: AnswerStore, models: Sequence[AnomalyModel]
+    ) -> tuple[Truth, list[dict[str, Any]]]:
+        """Map what is kept, and compute what is not, all of it in one pass over the images."""
+        of_truth, entries = store.truth(), [store.answers(model) for model in models]
+        known = of_truth.read()
+        kept = {entry.folder: entry.read() for entry in entries}
+        if known is None or not all(kept.values()):
+            with ExitStack() as stack:
+                truth = None
+                if known is None:
+                    truth = self._blank_truth(stack.enter_context(of_truth.write()))
+                asked = _first_of_each(entries, kept)
+                new = {
+                    number: self._blank_answers(stack.enter_context(entries[number].write()))
+                    for number in asked
+                }
+                self._fill(truth, new, models)
+            known = known or _now(of_truth)
+            kept.update({entry.folder: _now(entry) for entry in (entries[n] for n in asked)})
+        masks = known.get("masks")
+        truth = Truth(**{**known, "masks": masks})  # type: ignore[arg-type]
+        return truth, [dict(kept[entry.folder] or {}) for entry in entries]
+
+    def _fill(
+        self,
+        truth: Truth | None,
+        answers: Mapping[int, Mapping[str, Any]],
+        models: Sequence[AnomalyModel],
+    ) -> None:
+        """Look at every image once, for all that is to be known."""
+        if truth is not None:
+            truth.fill(self.chosen)
+        for category, part in self.chosen.parts().items():
+            subject = subject_of_category(self.dataset.name, category)
+            named = [name_subject(models[number], subject) for number in answers]
+            for start in range(part.start, part.stop, self.settings.batch_size):
+                rows = slice(start, min(start + self.settings.batch_size, part.stop))
+                samples = self.chosen.samples[rows]
+                images = torch.stack([prepare_image(sample, self.side) for sample in samples])
+                if truth is not None:
+                    truth.grey[rows] = images.mean(dim=1).numpy()
+                    release(truth.grey)
+                with memory_advice(self.settings.batch_size, self.side), torch.no_grad():
+                    predictions = predict_together(named, images)
+                for arrays, prediction in zip(answers.values(), predictions, strict=True):
+                    arrays["margins"][rows] = prediction.margin.float().cpu().numpy()
+                    arrays["global_scores"][rows] = prediction.global_score.cpu().numpy()
+                    release(arrays["margins"])
+            count = part.stop - part.start
+            _log.info("%s, %s: %d images judged", self.dataset.name, category, count)
+
+    def _described(self, model: AnomalyModel) -> Mapping[str, object]:
+        # With several categories no single subject describes the run.
+        names = set(self.chosen.categories)
+        if len(names) > 1:
+            return model.describe()
+        return name_subject(model, subject_of_category(self.dataset.name, names.pop())).describe()
+
+    def _blank_truth(self, make: MakeArray) -> Truth:
+        has_masks = self.dataset.level == "pixel"
+        return Truth.blank(len(self.chosen.samples), self.side, make, has_masks=has_masks)
+
+    def _blank_answers(self, make: MakeArray) -> dict[str, Any]:
+        count = len(self.chosen.samples)
+        return {
+            "margins": make("margins", (count, self.side, self.side), np.float32),
+            "global_scores": make("global_scores", (count,), np.float32),
+        }
+
+
+def _first_of_each(entries: Sequence[Entry], kept: Mapping[Path, object]) -> list[int]:
+    """Number the entries that are to be computed; models that are alike share one."""
+    first = {entry.folder: number for number, entry in reversed(list(enumerate(entries)))}
+    return sorted(number for folder, number in first.items() if kept[folder] is None)
+
+
+def _now(entry: Entry) -> dict[str, Any]:
+    """Map what was just written."""
+    found = entry.read()
+    if found is None:
+        raise AssertionError("an entry that was just written is whole")
+    return found

@@ -1,0 +1,339 @@
+"""What an evaluation found, and how it is shown: as Markdown for people, as JSON for machines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from headclip_med.metrics import (
+    Protocol,
+    Ranking,
+    bootstrap_draws,
+    interval,
+    rank_images,
+    rank_pixels,
+)
+from headclip_med.models.registry import METHODS
+from headclip_med.write.pages.plain_text import csv_cell
+
+
+def side_by_side(evaluations: Mapping[str, Evaluation], missing: Mapping[str, str]) -> Evaluation:
+    """Put evaluations of several methods on the same images into one.
+
+    Of each method its map, and the image score that its ``ScoreSettings.image_score`` asks for: as
+    published by default, or the joint one, the same switch for all. The trivial baselines stand
+    once, below.
+
+    Args:
+        evaluations: By method, in the order of the table; at least one.
+        missing: Methods that are not in it, and why.
+
+    Returns:
+        An evaluation whose judges are the methods.
+    """
+    first = next(iter(evaluations.values()))
+    categories = {name: _merged(evaluations, name) for name in first.categories}
+    notes = dict.fromkeys(note for one in evaluations.values() for note in one.notes)
+    sizes = {one.image_size for one in evaluations.values()}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{name} {one.image_size} px" for name, one in evaluations.items())
+        notes[f"The methods saw images of different sizes: {shown}."] = None
+    gone = (f"{METHODS[name].title} is not in the table: {why}" for name, why in missing.items())
+    return replace(
+        first,
+        model={name: dict(one.model) for name, one in evaluations.items()},
+        settings={name: dict(one.settings) for name, one in evaluations.items()},
+        rows=_merged(evaluations, None),
+        categories=categories,
+        notes=(*notes, *gone),
+    )
+
+
+def _merged(evaluations: Mapping[str, Evaluation], category: str | None) -> tuple[Row, ...]:
+    """Put the rows of all methods together, over all categories or of one."""
+    first = _rows_of(next(iter(evaluations.values())), category)
+    rows: list[Row] = []
+    for level in dict.fromkeys(row.level for row in first):
+        for method, evaluation in evaluations.items():
+            title = METHODS[method].title if method in METHODS else method
+            own = own_rows(evaluation, category)
+            rows += [replace(row, judge=title) for row in own if row.level == level]
+        rows += [row for row in first if row.level == level and row.judge != "model"]
+    return tuple(rows)
+
+
+def _rows_of(evaluation: Evaluation, category: str | None) -> tuple[Row, ...]:
+    return evaluation.rows if category is None else evaluation.categories[category]
+
+
+def own_rows(evaluation: Evaluation, category: str | None = None) -> list[Row]:
+    """Choose the rows of the model itself: its map, and the image score that it is used with."""
+    scores = evaluation.settings["scores"]
+    kind = scores["image_score"] if isinstance(scores, Mapping) else "joint"
+    own = [row for row in _rows_of(evaluation, category) if row.judge == "model"]
+    return [row for row in own if row.score in ("map", kind)]
+
+
+IMAGE_REPEATS = 1000
+PIXEL_REPEATS = 200
+"""Draws of the bootstrap; an end of a 95 % interval then rests on five draws, pixels being many."""
+
+_PROTOCOLS: Mapping[Protocol, str] = {
+    "exact": "Protocol exact: over all thresholds.",
+    "paper": "Protocol paper: pixels at the thresholds of the field's published code, whose AUPRO, "
+    "F1-max and IoU-max follow the scale of the scores.",
+}
+_COLUMNS = ("AUROC", "AUPRO", "AP", "F1-max", "IoU-max", "mAD")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric and its 95 % bootstrap interval, fractions of 1.
+
+    The metric is NaN where it is undefined, and the ends are NaN where nothing was drawn.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there are ends."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        level: What is told apart: pixels, images, slices, volumes.
+        judge: The model, or the trivial baseline.
+        score: ``map``, ``global``, ``local`` or ``joint``.
+        metrics: By name.
+        protocol: By which they were computed; see ``headclip_med.metrics``.
+    """
+
+    level: str
+    judge: str
+    score: str
+    metrics: Mapping[str, Estimate]
+    protocol: Protocol = "exact"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model tells abnormal from normal on one set.
+
+    Attributes:
+        dataset: Its name.
+        counts: Of normal and abnormal images, or of what else was judged.
+        image_size: Rows and columns of the model's input.
+        content_digest: Of the set, where it has one.
+        model: As the model describes itself, plain JSON values.
+        settings: All that was set, plain JSON values.
+        rows: The results; the model's first, then those of the trivial baselines.
+        notes: Sentences a reader of the table must know.
+        categories: The rows of each category alone, where they were averaged over several.
+    """
+
+    dataset: str
+    counts: Mapping[str, int]
+    image_size: int
+    content_digest: str | None
+    model: Mapping[str, object]
+    settings: Mapping[str, object]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    categories: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values at full precision; undefined ones are null."""
+        return {
+            "dataset": self.dataset,
+            "counts": dict(self.counts),
+            "image_size": self.image_size,
+            "content_digest": self.content_digest,
+            "model": dict(self.model),
+            "settings": dict(self.settings),
+            "rows": [_row_json(row) for row in self.rows],
+            "categories": {
+                name: [_row_json(row) for row in rows] for name, rows in self.categories.items()
+            },
+            "notes": list(self.notes),
+        }
+
+    def to_markdown(self, *, per_category: bool = False) -> str:
+        """One table, in percent with one decimal, 95 % intervals in brackets.
+
+        Args:
+            per_category: Whether a table for each category follows.
+        """
+        counts = ", ".join(f"{count} {what}" for what, count in self.counts.items())
+        lines = [
+            f"## {self.dataset}",
+            "",
+            f"{counts}; images of {self.image_size} x {self.image_size} px.",
+            "",
+            *_markdown_rows(self.rows),
+            *(f"\n{note}" for note in self.notes),
+        ]
+        if per_category:
+            for name, rows in self.categories.items():
+                lines += ["", f"### {self.dataset}: {name}", "", *_markdown_rows(rows)]
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """Metrics of one group of images, and how they vary over bootstrap draws, if any were made."""
+
+    values: Mapping[str, float]
+    draws: Mapping[str, Float[np.ndarray, "draws"]]
+
+
+def sample_images(
+    scores: Float[np.ndarray, "images"],
+    labels: Shaped[np.ndarray, "images"],
+    *,
+    groups: Int[np.ndarray, "images"] | None = None,
+    seed: int,
+) -> Sampled:
+    """Compute image metrics and their draws; ``groups`` are drawn as a whole."""
+    ranking = rank_images(scores, labels)
+
+    def drawn(rows: Int[np.ndarray, "rows"]) -> dict[str, float]:
+        return ranking.metrics(np.bincount(rows, minlength=len(scores)), is_pixel=False)
+
+    rows = np.arange(len(scores))
+    draws = bootstrap_draws(drawn, rows, groups=groups, seed=seed, repeats=IMAGE_REPEATS)
+    return Sampled(ranking.metrics(is_pixel=False), draws)
+
+
+def sample_pixels(
+    maps: Float[np.ndarray, "images rows columns"],
+    masks: Bool[np.ndarray, "images rows columns"],
+    *,
+    inside: Bool[np.ndarray, "images rows columns"] | None = None,
+    units: Int[np.ndarray, "images"] | None = None,
+    seed: int,
+) -> Sampled:
+    """Compute pixel metrics and their draws over whole images, or over ``units`` of images."""
+    ranking: Ranking = rank_pixels(maps, masks, inside=inside, units=units)
+    count = len(maps) if units is None else int(units.max()) + 1
+
+    def drawn(rows: Int[np.ndarray, "rows"]) -> dict[str, float]:
+        return ranking.metrics(np.bincount(rows, minlength=count), is_pixel=True)
+
+    draws = bootstrap_draws(drawn, np.arange(count), seed=seed, repeats=PIXEL_REPEATS)
+    return Sampled(ranking.metrics(is_pixel=True), draws)
+
+
+def average(samples: Sequence[Sampled]) -> dict[str, Estimate]:
+    """Average the metrics of categories; where a metric is undefined for one, it is left out."""
+    found = {}
+    for name in samples[0].values:
+        value = _mean(np.array([[sample.values[name]] for sample in samples]))
+        drawn = [sample.draws[name] for sample in samples if name in sample.draws]
+        ends = interval(_mean(np.stack(drawn))) if drawn else (math.nan, math.nan)
+        found[name] = Estimate(float(value[0]), *ends)
+    return found
+
+
+def to_markdown(evaluations: Sequence[Evaluation], *, per_category: bool = False) -> str:
+    """Join the tables of several sets, with what all of them have in common said once.
+
+    Args:
+        evaluations: Of each set.
+        per_category: Whether tables of single categories follow each set's.
+    """
+    rows = [row for one in evaluations for row in one.rows]
+    drawn = any(found.has_interval for row in rows for found in row.metrics.values())
+    protocols = {row.protocol for row in rows}
+    said = [
+        "Percent, with 95 % bootstrap intervals in brackets." if drawn else "Percent.",
+        *(sentence for name, sentence in _PROTOCOLS.items() if name in protocols),
+        "Averaged over categories. Trivial baselines stand beside the model: where they are as "
+        "good, the model has shown nothing. Research use only.\n",
+    ]
+    tables = (one.to_markdown(per_category=per_category) for one in evaluations)
+    return "\n".join([" ".join(said), *tables])
+
+
+def to_csv(evaluations: Iterable[Evaluation]) -> str:
+    """List every metric in a line of its own, as a fraction of 1 at full precision.
+
+    The category is empty for the mean over categories, a value or an end that is undefined as well.
+    """
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(
+        ("dataset", "category", "level", "judge", "score", "protocol", "metric", "value", "low",
+         "high")
+    )  # fmt: skip
+    for one in evaluations:
+        for category, rows in {"": one.rows, **one.categories}.items():
+            for row in rows:
+                about = (one.dataset, category, row.level, row.judge, row.score, row.protocol)
+                for name, found in row.metrics.items():
+                    ends = (_plain(value) for value in (found.value, found.low, found.high))
+                    lines.writerow((*map(csv_cell, about), name, *ends))
+    return text.getvalue()
+
+
+def _markdown_rows(rows: Sequence[Row]) -> list[str]:
+    used = [name for name in _COLUMNS if any(name in row.metrics for row in rows)]
+    lines = [
+        f"| level | judge | score | protocol | {' | '.join(used)} |",
+        f"|---|---|---|---|{'---|' * len(used)}",
+    ]
+    for row in rows:
+        cells = [_percent(row.metrics.get(name)) for name in used]
+        place = f"{row.level} | {row.judge} | {row.score} | {row.protocol}"
+        lines.append(f"| {place} | {' | '.join(cells)} |")
+    return lines
+
+
+def _mean(values: Float[np.ndarray, "categories draws"]) -> Float[np.ndarray, "draws"]:
+    defined = np.isfinite(values)
+    counted = defined.sum(axis=0)
+    total = np.where(defined, values, 0).sum(axis=0)
+    return np.asarray(np.where(counted > 0, total / np.maximum(counted, 1), np.nan))
+
+
+def _row_json(row: Row) -> dict[str, object]:
+    metrics = {
+        name: {
+            "value": _plain(found.value),
+            "low": _plain(found.low),
+            "high": _plain(found.high),
+        }
+        for name, found in row.metrics.items()
+    }
+    return {
+        "level": row.level,
+        "judge": row.judge,
+        "score": row.score,
+        "protocol": row.protocol,
+        "metrics": metrics,
+    }
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _percent(found: Estimate | None) -> str:
+    if found is None:
+        return "n/a"
+    if not math.isfinite(found.value):
+        return "undefined"
+    ends = f" [{100 * found.low:.1f}, {100 * found.high:.1f}]" if found.has_interval else ""
+    return f"{100 * found.value:.1f}{ends}"

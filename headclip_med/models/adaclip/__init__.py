@@ -1,0 +1,1 @@
+"""AdaCLIP: hybrid learnable prompts in both towers."""

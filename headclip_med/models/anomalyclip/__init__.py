@@ -1,0 +1,1 @@
+"""AnomalyCLIP: learned object-agnostic prompts and value-value heads."""

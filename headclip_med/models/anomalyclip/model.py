@@ -1,0 +1,292 @@
+"""AnomalyCLIP: object-agnostic learned prompts, compared with value-value tokens of several layers.
+
+"AnomalyCLIP: Object-agnostic Prompt Learning for Zero-shot Anomaly Detection" (ICLR 2024), as its
+published code computes it. With all head weights at one, and the last layer alone, HeadCLIP's local
+path is this method's.
+
+Where the published code has a quirk, it is the default here and its correction is an option of
+``AnomalyClipSettings``: deep tokens rounded to fp16 (``deep_cast``), a class token that skips the
+final norm (``class_token_norm``), dice terms of a single image over its rows
+(``TrainSettings.squeezed_dice``). One is the other way round: the published code overwrites its
+table of positions whenever the size of images changes, so that its results depend on what the
+process saw before. Here positions always come from the pretrained table, which is equal as long as
+there is one size, and ``earlier_sizes`` names such a past. Maps are averaged over layers, where the
+published code sums them: the same order of pixels, in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from headclip_med.models.checkpoint import Checkpoint, fit_learned, settings_for
+from headclip_med.models.clip.towers import Backbone, variant
+from headclip_med.models.clip.vision import BlockOutput, VisionTower
+from headclip_med.models.headclip.folded import project_class_token
+from headclip_med.models.headclip.prompts import ObjectAgnosticPrompts
+from headclip_med.models.inference import (
+    JudgingModel,
+    Use,
+    default_image_size,
+    layers_within,
+    quarter_layers,
+)
+from headclip_med.models.maps import in_double, similarity_logits, stretched_margin, unit
+from headclip_med.models.trunk import TrunkReader
+from headclip_med.prediction import Prediction
+from headclip_med.settings import ScoreSettings
+from headclip_med.settings_learned import AnomalyClipSettings
+
+METHOD = "anomalyclip"
+
+PUBLISHED_FIRST, PUBLISHED_DEPTH = 6, 24
+"""First layer with value-value attention in ViT-L/14: the code's DPAM_layer 20 replaces the last
+19 blocks of 24."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenLevels:
+    """What the frozen trunk gives for a batch: constants of the images, whatever is learned.
+
+    Attributes:
+        global_token: The class token in the joint space, unit length.
+        levels: Patches of each feature layer in the joint space, unit length.
+        grid: Rows and columns of patches.
+    """
+
+    global_token: Float[Tensor, "batch joint"]
+    levels: tuple[Float[Tensor, "batch patches joint"], ...]
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class LevelLogits:
+    """Similarities over temperature: normal, abnormal.
+
+    Attributes:
+        image: Of the class token.
+        levels: Of the patches of each feature layer.
+    """
+
+    image: Float[Tensor, "batch 2"]
+    levels: tuple[Float[Tensor, "batch 2 rows columns"], ...]
+
+
+class AnomalyClip(nn.Module):
+    """The trainable form; only ``prompts.context`` and ``prompts.deep`` learn.
+
+    Args:
+        backbone: The towers; the caller's are left as they are.
+        settings: What the model is made of.
+        seed: Of fresh tokens.
+
+    Raises:
+        InvalidSettings: A layer lies beyond the tower, or the prompts do not fit.
+    """
+
+    method = METHOD
+
+    def __init__(
+        self, backbone: Backbone, settings: AnomalyClipSettings | None = None, *, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.settings = settings or AnomalyClipSettings()
+        self.backbone = variant(
+            backbone,
+            activation=backbone.activation,
+            position_interpolation=self.settings.position_interpolation,
+        ).requires_grad_(False)
+        vision = self.backbone.vision
+        vision.earlier_grids = tuple(px // vision.patch_px for px in self.settings.earlier_sizes)
+        self.local_layers, self.feature_layers = chosen_layers(self.settings, vision.depth)
+        self.prompts = ObjectAgnosticPrompts(self.backbone.text, self.settings, seed=seed)
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images it is trained and used on, in pixels."""
+        return default_image_size(self.settings, self.backbone.vision)
+
+    @torch.no_grad()
+    def freeze_features(self, images: Float[Tensor, "batch 3 height width"]) -> FrozenLevels:
+        """Run the frozen trunk once; no graph is kept.
+
+        Args:
+            images: Values in [0, 1].
+        """
+        vision, layers = self.backbone.vision, (self.local_layers, self.feature_layers)
+        reader = LevelReader(vision, layers, norm=self.settings.class_token_norm)
+        for block in vision.walk(self.backbone.normalise(images), reader.local_layers):
+            reader.read(block)
+        return reader.features(*images.shape[-2:])
+
+    def forward(self, frozen: FrozenLevels) -> LevelLogits:
+        """Compare the class token and every layer's patches with the learned sentences."""
+        text = self.prompts(self.backbone.text)
+        return compare(frozen, text, self.settings.temperature)
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Collect what was learned, by name; everything else belongs to the backbone."""
+        return {"context": self.prompts.context.detach(), "deep": self.prompts.deep.detach()}
+
+    @torch.no_grad()
+    def fold(
+        self,
+        *,
+        scores: ScoreSettings | None = None,
+        threshold: float = 0.5,
+        about: Mapping[str, object] | None = None,
+    ) -> FoldedAnomalyClip:
+        """Give the form that is used: the same results, with nothing left to learn.
+
+        Args:
+            scores: How maps become scores.
+            threshold: Map value from which a pixel counts as abnormal.
+            about: What ``describe`` shall say of where the model comes from.
+        """
+        use = Use(scores or ScoreSettings(image_score="global"), threshold, dict(about or {}))
+        return FoldedAnomalyClip(self, use)
+
+
+class FoldedAnomalyClip(JudgingModel):
+    """The inference form of AnomalyCLIP: the image tower, and both sentences as two vectors."""
+
+    def __init__(self, model: AnomalyClip, use: Use) -> None:
+        super().__init__(model.backbone, method=METHOD, settings=model.settings, use=use)
+        self._layers = (model.local_layers, model.feature_layers)
+        self._norm, self._temperature = (
+            model.settings.class_token_norm,
+            model.settings.temperature,
+        )
+        self.register_buffer("_text", model.prompts(model.backbone.text).detach())
+        self.eval().requires_grad_(False)
+
+    def describe(self) -> dict[str, object]:
+        """Say what it is, in plain JSON values."""
+        local, features = self._layers
+        layers = {"local_layers": list(local), "feature_layers": list(features)}
+        return {**super().describe(), **layers}
+
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+        """Start reading a pass over prepared images."""
+        return _JudgingReader(self, LevelReader(self.vision, self._layers, norm=self._norm), images)
+
+    def judge(self, frozen: FrozenLevels, height: int, width: int) -> Prediction:
+        """Turn frozen features of images of this size into maps and scores."""
+        logits = compare(frozen, self.get_buffer("_text"), self._temperature)
+        return self.smoothed(mean_margin(logits, height, width), image_score(logits))
+
+
+class LevelReader:
+    """Sums the value-value heads beside the trunk from the first local layer on.
+
+    A feature layer before the first local one gives the trunk's own tokens. The local path has no
+    MLP, and never feeds back.
+
+    Args:
+        vision: The frozen tower.
+        layers: The local layers, and the feature layers.
+        norm: Whether the class token passes the final norm.
+    """
+
+    def __init__(
+        self, vision: VisionTower, layers: tuple[tuple[int, ...], tuple[int, ...]], *, norm: bool
+    ) -> None:
+        local, self.feature_layers = layers
+        last = max(self.feature_layers)
+        self.local_layers = tuple(layer for layer in local if layer <= last)
+        self._vision, self._norm = vision, norm
+        self._stream: Tensor | None = None
+        self._token: Tensor | None = None
+        self._levels: dict[int, Tensor] = {}
+
+    def read(self, block: BlockOutput) -> None:
+        """Take a block's heads and tokens."""
+        stream = self._stream
+        if block.heads is not None and block.layer in self.local_layers:
+            stream = block.tokens_in[:, 1:].float() if stream is None else stream
+            stream = self._vision.add_heads(stream, block.layer, block.heads[:, :, 1:])
+        if block.layer in self.feature_layers:
+            self._levels[block.layer] = block.tokens[:, 1:] if stream is None else stream
+        self._stream, self._token = stream, block.tokens[:, 0]
+
+    def features(self, height: int, width: int) -> FrozenLevels:
+        """Project what was read, of images of this size; float32 from the final norm on."""
+        if self._token is None:
+            raise AssertionError("a tower has blocks")
+        patch = self._vision.patch_px
+        levels = [self._vision.project(self._levels[one].float()) for one in self.feature_layers]
+        return FrozenLevels(
+            unit(project_class_token(self._vision, self._token.float(), norm=self._norm)),
+            tuple(unit(level) for level in levels),
+            (height // patch, width // patch),
+        )
+
+
+class _JudgingReader:
+    def __init__(self, model: FoldedAnomalyClip, levels: LevelReader, images: Tensor) -> None:
+        self._model, self._levels = model, levels
+        self._size: tuple[int, int] = (images.shape[-2], images.shape[-1])
+        self.local_layers, self.read = levels.local_layers, levels.read
+
+    def finish(self) -> Prediction:
+        return self._model.judge(self._levels.features(*self._size), *self._size)
+
+
+def image_score(logits: LevelLogits) -> Float[Tensor, "batch"]:
+    """Give the published score of an image: how abnormal its class token is, in [0, 1]."""
+    return logits.image.softmax(dim=-1)[:, 1]
+
+
+def mean_margin(
+    logits: LevelLogits, height: int, width: int
+) -> Float[Tensor, "batch height width"]:
+    """Average (1 - N + A) / 2 over feature layers, in log-odds.
+
+    The published code sums: its maps are these times the number of layers.
+    """
+    levels = torch.stack([in_double(level).softmax(dim=1) for level in logits.levels])
+    return stretched_margin(levels.mean(dim=0), height, width)
+
+
+def compare(
+    frozen: FrozenLevels, text: Float[Tensor, "2 joint"], temperature: float
+) -> LevelLogits:
+    """Compare frozen features with the unit text features of normal and abnormal."""
+    rows, columns = frozen.grid
+    levels = (similarity_logits(level, text, temperature) for level in frozen.levels)
+    return LevelLogits(
+        similarity_logits(frozen.global_token, text, temperature),
+        tuple(level.transpose(1, 2).reshape(-1, 2, rows, columns) for level in levels),
+    )
+
+
+def chosen_layers(
+    settings: AnomalyClipSettings, depth: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Choose the local layers and the feature layers, in ascending order.
+
+    Raises:
+        InvalidSettings: A layer lies beyond the tower.
+    """
+    local, features = settings.local_layers, settings.feature_layers
+    if local is None:
+        local = tuple(range(max(1, round(PUBLISHED_FIRST * depth / PUBLISHED_DEPTH)), depth + 1))
+    features = quarter_layers(depth) if features is None else features
+    return layers_within(local, depth), layers_within(features, depth)
+
+
+def anomalyclip_from(
+    checkpoint: Checkpoint, backbone: Backbone, *, about: Mapping[str, object] | None = None
+) -> FoldedAnomalyClip:
+    """Build the model that a checkpoint describes, ready to judge.
+
+    Raises:
+        UnusableWeights: It is another method's checkpoint, or was trained on another backbone.
+    """
+    model = AnomalyClip(backbone, settings_for(checkpoint, backbone, AnomalyClipSettings))
+    fit_learned(model, checkpoint)
+    return model.fold(scores=checkpoint.scores, threshold=checkpoint.threshold, about=about)

@@ -1,0 +1,1 @@
+"""AnoVL: an ensemble of sentences, value-value heads and views; no training."""

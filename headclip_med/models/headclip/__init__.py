@@ -1,0 +1,1 @@
+"""HeadCLIP: learned prompts and learned head weights on a frozen CLIP."""

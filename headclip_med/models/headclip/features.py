@@ -1,0 +1,197 @@
+"""The frozen trunk's outputs of every training image, computed once and read in every epoch.
+
+The trunk never changes while HeadCLIP learns, and images are not augmented, so its outputs are
+constants of the images. They are kept as they came, in float32: a training that reads them ends
+with the losses and weights of one that computes them anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.models.clip.vision import VisionTower
+from headclip_med.models.headclip.model import FrozenFeatures, HeadClip, local_layers
+from headclip_med.models.inference import Precision, default_image_size
+from headclip_med.settings import HeadClipSettings
+from headclip_med.training.batches import Batch, Example
+
+Place = Literal["ram"] | Path
+"""Where features are kept: in memory, or in files of a folder that the next training finds."""
+
+_BYTES = 4
+"""Of a float32."""
+
+_LAYOUT = "layers, images, patches, channels"
+"""Of the kept layers; part of the name of their folder. The layer comes first, so that a batch of
+it is read as one contiguous block."""
+
+
+def features_bytes(settings: HeadClipSettings, vision: VisionTower, count: int) -> int:
+    """Tell beforehand how many bytes the features of ``count`` images take."""
+    size_px = default_image_size(settings, vision)
+    layers = local_layers(settings, vision.depth)
+    return _BYTES * (
+        math.prod(_shape(vision, layers, size_px, count)) + count * _joint_width(vision)
+    )
+
+
+class Features:
+    """Features of numbered images, all of one size.
+
+    Args:
+        model: Its trunk computes them; its learned parts do not matter.
+        count: How many images there are.
+        place: Where they are kept.
+        data_digest: Of the images; together with the size, the backbone and the layers it names
+            the files in a folder, so that features are never read for anything else.
+        precision: That the trunk is run in; kept in float32 all the same.
+
+    Raises:
+        InvalidSettings: The folder has no room for them.
+    """
+
+    def __init__(
+        self,
+        model: HeadClip,
+        count: int,
+        place: Place,
+        *,
+        data_digest: str,
+        precision: Precision = "fp32",
+    ) -> None:
+        self._model = model
+        vision = model.backbone.vision
+        side = model.image_size // vision.patch_px
+        self._grid = (side, side)
+        shapes = {
+            "tokens": (count, _joint_width(vision)),
+            "layers": _shape(vision, model.local_layers, model.image_size, count),
+            "known": (count,),
+        }
+        if place == "ram":
+            arrays = {name: np.zeros(shape, _type(name)) for name, shape in shapes.items()}
+        else:
+            arrays = _map(place / _name(model, data_digest, precision), shapes)
+        self._tokens, self._layers, self._known = (arrays[name] for name in shapes)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the features of every image are there."""
+        return bool(self._known.all())
+
+    def of(self, batch: Batch) -> FrozenFeatures:
+        """Compute the features of a batch that comes with images, or read those of one without."""
+        numbers = batch.numbers.cpu().numpy()
+        if not batch.images.numel():
+            device = batch.masks.device
+            kept = (torch.from_numpy(layer[numbers]).to(device) for layer in self._layers)
+            residual, *layers = kept
+            heads = tuple(self._split(layer) for layer in layers)
+            token = torch.from_numpy(self._tokens[numbers]).to(device)
+            return FrozenFeatures(token, residual, heads, self._grid)
+        features = self._model.freeze_features(batch.images)
+        joined = (head.transpose(1, 2).flatten(2) for head in features.heads)
+        for kept, layer in zip(self._layers, (features.residual, *joined), strict=True):
+            kept[numbers] = layer.cpu().numpy()
+        self._tokens[numbers] = features.global_token.cpu().numpy()
+        self._known[numbers] = 1
+        return features
+
+    def _split(
+        self, layer: Float[Tensor, "batch patches channels"]
+    ) -> Float[Tensor, "batch heads patches head_width"]:
+        count, patches, _ = layer.shape
+        heads = self._model.backbone.vision.head_count
+        return layer.view(count, patches, heads, -1).transpose(1, 2)
+
+
+class Remembered(Dataset[Example]):
+    """Examples whose images are not read any more once all their features are known.
+
+    Args:
+        examples: The auxiliary images.
+        features: Of these.
+    """
+
+    def __init__(self, examples: Dataset[Example], features: Features) -> None:
+        self._examples = examples
+        self._features = features
+        self._masks: dict[int, Example] = {}
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self._examples)  # type: ignore[arg-type]
+
+    def __getitem__(self, number: int) -> Example:
+        """Give a numbered example, its image empty where its features are known."""
+        known = self._masks.get(number)
+        if known is not None and self._features.complete:
+            return known._replace(mask=known.mask.float())
+        example = self._examples[number]._replace(number=number)
+        bare = example._replace(image=torch.empty(3, 0, 0))
+        self._masks[number] = bare._replace(mask=example.mask.bool())
+        return bare if self._features.complete else example
+
+
+def _shape(
+    vision: VisionTower, layers: tuple[int, ...], size_px: int, count: int
+) -> tuple[int, int, int, int]:
+    """As ``_LAYOUT``; the first layer is the residual, then comes each local one."""
+    side = size_px // vision.patch_px
+    return 1 + len(layers), count, side * side, int(vision.visual.conv1.out_channels)
+
+
+def _joint_width(vision: VisionTower) -> int:
+    return int(vision.visual.proj.shape[1])
+
+
+def _type(name: str) -> type[np.generic]:
+    return np.uint8 if name == "known" else np.float32
+
+
+def _name(model: HeadClip, data_digest: str, precision: Precision) -> str:
+    settings = model.settings
+    facts: tuple[object, ...] = (
+        _LAYOUT, data_digest, model.image_size, model.backbone.digest, model.local_layers,
+        settings.class_token_norm, settings.position_interpolation,
+    )  # fmt: skip
+    if precision != "fp32":
+        facts += (precision,)
+    return "features-" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+
+
+def _map(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray] = {}
+    for name, shape in shapes.items():
+        path, size = folder / name, math.prod(shape) * np.dtype(_type(name)).itemsize
+        if not path.exists() or path.stat().st_size != size:
+            _allocate(path, size)
+        arrays[name] = np.memmap(path, _type(name), "r+", shape=shape)
+    return arrays
+
+
+def _allocate(path: Path, size: int) -> None:
+    """Reserve the room now: a full disk found later would end the run with a bus error."""
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise InvalidSettings(
+            f"The folder for cached features has no room for {size / 1e9:.1f} GB; choose another "
+            "--cache folder, a smaller --image-size, or --cache none.",
+            code="cache-too-large",
+        ) from error

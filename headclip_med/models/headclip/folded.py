@@ -1,0 +1,148 @@
+"""HeadCLIP as it is used: a plain ViT with one extra attention per local layer, and two vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.clip.vision import BlockOutput, VisionTower, weighted_projection
+from headclip_med.models.inference import JudgingModel, Use
+from headclip_med.models.maps import averaged_margin, patch_margin, similarity_logits, unit
+from headclip_med.models.trunk import TrunkReader
+from headclip_med.prediction import Prediction
+from headclip_med.settings import HeadClipSettings
+
+
+class FoldedHeadClip(JudgingModel):
+    """The inference form of HeadCLIP, an ``AnomalyModel``.
+
+    Args:
+        backbone: Only its image tower is kept.
+        local_layers: One-based layers with value-value attention.
+        head_weights: w of eq. 4, multiplied into the output projections here.
+        text: Unit features of the two sentences.
+        settings: What the model is made of.
+        use: How it is to be used.
+    """
+
+    settings: HeadClipSettings
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        local_layers: tuple[int, ...],
+        head_weights: Float[Tensor, "layers heads"],
+        text: Float[Tensor, "2 joint"],
+        settings: HeadClipSettings,
+        use: Use,
+    ) -> None:
+        super().__init__(backbone, method="headclip", settings=settings, use=use)
+        self.local_layers = local_layers
+        projections = [
+            _fold(self.vision.blocks[layer - 1], weights)
+            for layer, weights in zip(local_layers, head_weights, strict=True)
+        ]
+        self.register_buffer("_weights", torch.stack([weight for weight, _ in projections]))
+        self.register_buffer("_bias", torch.stack([bias for _, bias in projections]).sum(dim=0))
+        self.register_buffer("_text", text)
+        self.eval().requires_grad_(False)
+
+    def describe(self) -> dict[str, object]:
+        """Say what it is, in plain JSON values."""
+        return {**super().describe(), "local_layers": list(self.local_layers)}
+
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+        """Start reading a pass over prepared images."""
+        return _FoldedReader(self, images)
+
+    def trunk_key(self, height: int, width: int) -> Hashable:
+        """Tell passes apart: one that sees mirror images serves no other model."""
+        key = super().trunk_key(height, width)
+        return (key, "mirrored") if self.settings.mirrored else key
+
+    def prepare(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "seen 3 height width"]:
+        """Move and normalise images; their mirror images follow where the settings want them."""
+        prepared = super().prepare(images)
+        return torch.cat([prepared, prepared.flip(-1)]) if self.settings.mirrored else prepared
+
+    def weight_of(self, layer: int) -> Float[Tensor, "channels merged"]:
+        """Give a local layer's output projection, its head weights multiplied in."""
+        folded: Tensor = self.get_buffer("_weights")[self.local_layers.index(layer)]
+        return folded
+
+    def start(
+        self, entering: Float[Tensor, "batch patches channels"]
+    ) -> Float[Tensor, "batch patches channels"]:
+        """Give what the local stream starts from: all biases, and the residual where it is on."""
+        bias = self.get_buffer("_bias")
+        return entering + bias if self.settings.local_residual else bias.expand_as(entering)
+
+    def judge(
+        self,
+        stream: Float[Tensor, "batch patches channels"],
+        token: Float[Tensor, "batch channels"],
+        size: tuple[int, int],
+    ) -> Prediction:
+        """Turn the summed local stream and the class token into maps and scores (eq. 9 and 12)."""
+        height, width = size
+        text, temperature = self.get_buffer("_text"), self.settings.temperature
+        local = unit(self.vision.project(stream))
+        patch = self.vision.patch_px
+        patches = similarity_logits(local, text, temperature)
+        grid = patches.transpose(1, 2).reshape(-1, 2, height // patch, width // patch)
+        whole = project_class_token(self.vision, token, norm=self.settings.class_token_norm)
+        score = similarity_logits(unit(whole), text, temperature).softmax(dim=-1)[:, 1]
+        margin = patch_margin(grid, height, width)
+        if self.settings.mirrored:
+            # ONNX's optimiser fails at a chunk of unknown length.
+            seen, mirrored = margin.reshape(2, -1, *margin.shape[-2:])
+            margin = averaged_margin(seen, mirrored.flip(-1))
+            score = score.reshape(2, -1).mean(dim=0)
+        return self.smoothed(margin, score)
+
+
+class _FoldedReader:
+    """Sums the weighted heads of the local layers (eq. 4 to 6)."""
+
+    def __init__(self, model: FoldedHeadClip, images: Tensor) -> None:
+        self._model, self.local_layers = model, model.local_layers
+        self._size: tuple[int, int] = (int(images.shape[-2]), int(images.shape[-1]))
+        self._stream: Tensor | None = None
+        self._token: Tensor | None = None
+
+    def read(self, block: BlockOutput) -> None:
+        if block.heads is not None and block.layer in self.local_layers:
+            merged = block.heads[:, :, 1:].transpose(1, 2).flatten(2)
+            added = functional.linear(merged, self._model.weight_of(block.layer)).float()
+            if self._stream is None:
+                self._stream = self._model.start(block.tokens_in[:, 1:].float())
+            self._stream = self._stream + added
+        self._token = block.tokens[:, 0]
+
+    def finish(self) -> Prediction:
+        if self._stream is None or self._token is None:
+            raise AssertionError("local layers lie inside the tower")  # checked when built
+        return self._model.judge(self._stream, self._token.float(), self._size)
+
+
+def project_class_token(
+    vision: VisionTower, token: Float[Tensor, "batch channels"], *, norm: bool
+) -> Float[Tensor, "batch joint"]:
+    """Take the class token into the joint space, with or without the final norm."""
+    return vision.project(token) if norm else vision.project_without_norm(token)
+
+
+def _fold(block: Any, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Multiply head weights and layer scale into a block's output projection and its bias."""
+    projection: nn.Linear = block.attn.out_proj
+    scale = getattr(block.ls_1, "gamma", torch.ones(projection.out_features).to(weights))
+    return scale[:, None] * weighted_projection(projection, weights), scale * projection.bias

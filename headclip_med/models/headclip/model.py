@@ -1,0 +1,194 @@
+"""HeadCLIP: learned prompts and learned head weights on a frozen CLIP.
+
+"Domain Adaptation of Attention Heads for Zero-shot Anomaly Detection", equations 1 to 12.
+``HeadClip`` is the trainable form. ``HeadClip.fold`` gives the form that is used: head weights
+multiplied into the output projections, both sentences reduced to two vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.headclip.folded import FoldedHeadClip, project_class_token
+from headclip_med.models.headclip.prompts import ObjectAgnosticPrompts
+from headclip_med.models.inference import Use, default_image_size
+from headclip_med.models.maps import similarity_logits, unit
+from headclip_med.settings import HeadClipSettings, ScoreSettings
+
+PAPER_FIRST, PAPER_LAST, PAPER_DEPTH = 5, 19, 24
+"""The paper's local layers, of ViT-L/14."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenFeatures:
+    """What the frozen trunk gives for a batch: constants of the images, whatever is learned.
+
+    Attributes:
+        global_token: The class token in the joint space, unit length.
+        residual: Tokens entering the first local layer, class token left out.
+        heads: H of eq. 3 per local layer, class token left out.
+        grid: Rows and columns of patches.
+    """
+
+    global_token: Float[Tensor, "batch joint"]
+    residual: Float[Tensor, "batch patches channels"]
+    heads: tuple[Float[Tensor, "batch heads patches head_width"], ...]
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Logits:
+    """Similarities over temperature; the last axis of ``image`` is normal, abnormal.
+
+    Attributes:
+        image: Of the class token.
+        patches: Of the local tokens.
+    """
+
+    image: Float[Tensor, "batch 2"]
+    patches: Float[Tensor, "batch 2 rows columns"]
+
+
+class HeadClip(nn.Module):
+    """The trainable form: three learned parts on a frozen backbone.
+
+    Only ``prompts.context``, ``prompts.deep`` and ``head_weights`` are parameters that learn.
+
+    Args:
+        backbone: The towers.
+        settings: What the model is made of.
+        seed: Of fresh tokens, and of Gaussian head weights.
+
+    Raises:
+        InvalidSettings: A local layer lies beyond the tower, or the prompts do not fit.
+    """
+
+    method = "headclip"
+
+    def __init__(
+        self, backbone: Backbone, settings: HeadClipSettings | None = None, *, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.settings = settings or HeadClipSettings()
+        self.backbone = backbone.requires_grad_(False)
+        backbone.vision.position_interpolation = self.settings.position_interpolation
+        self.local_layers = local_layers(self.settings, backbone.vision.depth)
+        self.prompts = ObjectAgnosticPrompts(backbone.text, self.settings, seed=seed)
+        shape = (len(self.local_layers), backbone.vision.head_count)
+        learned = self.settings.head_weights == "learned"
+        start = _first_weights(self.settings.head_weight_start if learned else "1.0", shape, seed)
+        self.head_weights = nn.Parameter(start, requires_grad=learned)
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images it is trained and used on, in pixels."""
+        return default_image_size(self.settings, self.backbone.vision)
+
+    @torch.no_grad()
+    def freeze_features(self, images: Float[Tensor, "batch 3 height width"]) -> FrozenFeatures:
+        """Run the frozen trunk once; no graph is kept.
+
+        Args:
+            images: Values in [0, 1].
+        """
+        vision = self.backbone.vision
+        residual, heads, tokens = None, [], None
+        for block in vision.walk(self.backbone.normalise(images), self.local_layers):
+            if block.layer == self.local_layers[0]:
+                residual = block.tokens_in[:, 1:]
+            if block.heads is not None:
+                heads.append(block.heads[:, :, 1:].float())  # under autocast they are shorter
+            tokens = block.tokens
+        if residual is None or tokens is None:
+            raise AssertionError("local layers lie inside the tower")  # checked when built
+        patch = vision.patch_px
+        grid = images.shape[-2] // patch, images.shape[-1] // patch
+        token = project_class_token(vision, tokens[:, 0], norm=self.settings.class_token_norm)
+        return FrozenFeatures(unit(token), residual, tuple(heads), grid)
+
+    def local_tokens(self, frozen: FrozenFeatures) -> Float[Tensor, "batch patches joint"]:
+        """Sum the weighted heads over the local layers, and project (eq. 4 to 6).
+
+        There is no MLP on this path; gradients reach the head weights only.
+        """
+        vision = self.backbone.vision
+        start = frozen.residual
+        stream = start if self.settings.local_residual else torch.zeros_like(start)
+        layers = zip(self.local_layers, frozen.heads, self.head_weights, strict=True)
+        for layer, heads, weights in layers:
+            stream = vision.add_heads(stream, layer, heads, weights)
+        return unit(vision.project(stream))
+
+    def forward(self, frozen: FrozenFeatures) -> Logits:
+        """Compare both paths with the learned sentences (eq. 9)."""
+        text = self.prompts(self.backbone.text)
+        local, temperature = self.local_tokens(frozen), self.settings.temperature
+        with torch.autocast(text.device.type, enabled=False):  # logits are always float32
+            patches = similarity_logits(local, text, temperature)
+            image = similarity_logits(frozen.global_token, text, temperature)
+        rows, columns = frozen.grid
+        return Logits(image, patches.transpose(1, 2).reshape(-1, 2, rows, columns))
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Collect what was learned, by name; everything else belongs to the backbone."""
+        return {
+            "context": self.prompts.context.detach(),
+            "deep": self.prompts.deep.detach(),
+            "head_weights": self.head_weights.detach(),
+        }
+
+    @torch.no_grad()
+    def fold(
+        self,
+        *,
+        scores: ScoreSettings | None = None,
+        threshold: float = 0.5,
+        about: Mapping[str, object] | None = None,
+    ) -> FoldedHeadClip:
+        """Give the form that is used: the same results, with nothing left to learn.
+
+        Args:
+            scores: How maps become scores.
+            threshold: Map value from which a pixel counts as abnormal.
+            about: What ``describe`` shall say of where the model comes from.
+        """
+        return FoldedHeadClip(
+            self.backbone,
+            local_layers=self.local_layers,
+            head_weights=self.head_weights.detach(),
+            text=self.prompts(self.backbone.text),
+            settings=self.settings,
+            use=Use(scores or ScoreSettings(), threshold, dict(about or {})),
+        )
+
+
+def local_layers(settings: HeadClipSettings, depth: int) -> tuple[int, ...]:
+    """Choose the layers with value-value attention.
+
+    Raises:
+        InvalidSettings: A layer lies beyond the tower.
+    """
+    layers = settings.local_layers
+    if layers is None:
+        first = max(1, round(PAPER_FIRST * depth / PAPER_DEPTH))
+        layers = tuple(range(first, max(first, round(PAPER_LAST * depth / PAPER_DEPTH)) + 1))
+    if max(layers) > depth:
+        raise InvalidSettings(
+            f"Local layer {max(layers)} lies beyond the image tower's {depth} layers; choose "
+            f"layers from 1 to {depth}.",
+            code="local-layers",
+        )
+    return tuple(sorted(set(layers)))
+
+
+def _first_weights(start: str, shape: tuple[int, int], seed: int) -> Tensor:
+    if start == "gaussian":
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return torch.full(shape, float(start))

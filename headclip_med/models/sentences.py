@@ -1,0 +1,253 @@
+"""The sentences of WinCLIP and AnoVL: states of a thing, put into descriptions of a picture.
+
+The published wordings are facts about the publications: caoyunkang/WinClip 0818c9d,
+open-edge-platform/anomalib b723368 and hq-deng/AnoVL 3a70bfd. The medical wordings are this
+project's own: the same frames, about a scan instead of a photo, and lesions instead of damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.models.clip.text import TextTower
+from headclip_med.models.maps import unit
+from headclip_med.models.model import Subject
+
+Wording = Literal["published", "medical"]
+
+NAMELESS = "object"
+"""What an unknown thing is called."""
+
+SENTENCES_PER_PASS = 128
+"""Of the text tower: what bounds its memory."""
+
+_FRAMES = (
+    ("a cropped {}", "the {}"),
+    ("a cropped {}", "a {}"),
+    ("a close-up {}", "a {}"),
+    ("a close-up {}", "the {}"),
+    ("a bright {}", "a {}"),
+    ("a bright {}", "the {}"),
+    ("a dark {}", "the {}"),
+    ("a dark {}", "a {}"),
+    ("a jpeg corrupted {}", "a {}"),
+    ("a jpeg corrupted {}", "the {}"),
+    ("a blurry {}", "the {}"),
+    ("a blurry {}", "a {}"),
+    ("a {}", "a {}"),
+    ("a {}", "the {}"),
+    ("a {}", "a small {}"),
+    ("a {}", "the small {}"),
+    ("a {}", "a large {}"),
+    ("a {}", "the large {}"),
+    ("a {}", "the {} for visual inspection"),
+    ("a {}", "a {} for visual inspection"),
+    ("a {}", "the {} for anomaly detection"),
+    ("a {}", "a {} for anomaly detection"),
+)
+"""How a picture, and the thing on it, are introduced."""
+
+_ANOMALIB_LACKS, _ANOMALIB_REPEATS = 1, 8
+"""Of these frames anomalib lacks one; in place of another it has the one behind it twice."""
+
+_STATES = {
+    "winclip-published": (
+        ("{}", "flawless {}", "perfect {}", "unblemished {}"),
+        ("damaged {}",),
+    ),
+    "winclip-medical": (
+        ("{}", "normal {}", "healthy {}", "intact {}"),
+        ("abnormal {}",),
+    ),
+    "anovl-published": (
+        ("normal {}", "flawless {}", "perfect {}", "unblemished {}"),
+        ("damaged {}", "abnormal {}", "imperfect {}", "blemished {}"),
+    ),
+    "anovl-medical": (
+        ("normal {}", "healthy {}", "intact {}", "unremarkable {}"),
+        ("damaged {}", "abnormal {}", "diseased {}", "pathological {}"),
+    ),
+}
+"""How a thing is called when it is normal, and when it is not."""
+
+_FAULTS = {
+    "published": ("flaw", "defect", "damage"),
+    "medical": ("lesion", "abnormality", "disease"),
+}
+"""What it is without when it is normal, and with when it is not."""
+
+_IN_MEDICINE = {"jpeg corrupted": "noisy", "visual inspection": "diagnosis", "anomaly": "lesion"}
+"""What frames say instead in the medical wordings."""
+
+_MACARONI = ("macaroni1", "macaroni2")
+_TEXTURES = ("carpet", "leather", "grid", "tile", "wood")
+"""Categories that AnoVL describes as surfaces."""
+
+_KINDS = {
+    "CT": ("CT scan", "CT image"),
+    "MR": ("MRI scan", "MR image"),
+    "US": ("ultrasound image", "sonogram"),
+    "CR": ("x-ray image", "radiograph"),
+    "DX": ("x-ray image", "radiograph"),
+    "MG": ("mammogram", "mammography image"),
+    "PT": ("PET scan", "PET image"),
+    "ES": ("endoscopy image", "endoscopic photo"),
+    "XC": ("clinical photo", "medical photo"),
+    "OP": ("fundus photo", "retinal image"),
+    "SM": ("microscopy image", "histology slide"),
+}
+"""What a picture of a DICOM modality is called."""
+_ANY_KIND = ("medical scan", "medical image")
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Sentences about a thing in its normal and in its abnormal state.
+
+    Attributes:
+        name: Of the wording, as results name it.
+        class_name: What the thing is called.
+        normal: Sentences; the states of one description follow each other.
+        abnormal: Likewise.
+    """
+
+    name: str
+    class_name: str
+    normal: tuple[str, ...]
+    abnormal: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for a result file: its name, and an example of both sides."""
+        return {
+            "wording": self.name,
+            "class_name": self.class_name,
+            "sentences": [len(self.normal), len(self.abnormal)],
+            "examples": [self.normal[0], self.abnormal[0]],
+        }
+
+
+def winclip_ensemble(
+    implementation: str, wording: Wording, subject: Subject, *, corrected: bool = False
+) -> Ensemble:
+    """Build WinCLIP's compositional prompt ensemble.
+
+    Args:
+        implementation: ``anomalib`` (21 descriptions, with a full stop) or ``caoyunkang`` (22).
+        wording: Published, or medical, which is the same for both.
+        subject: What is looked at.
+        corrected: Whether anomalib's descriptions are put right.
+    """
+    states, thing = _states("winclip", wording), subject.name or NAMELESS
+    if wording == "medical":
+        descriptions = _medical_descriptions(_kinds(subject)[:1])
+        return _compose("winclip-medical", thing, states, descriptions)
+    frames, stop = list(_FRAMES), ""
+    if implementation == "anomalib":
+        stop = "."
+        if not corrected:
+            frames[_ANOMALIB_REPEATS] = frames[_ANOMALIB_REPEATS + 1]
+            del frames[_ANOMALIB_LACKS]
+    name = f"winclip-{implementation}{'-corrected' if corrected else ''}"
+    descriptions = [f"{a.format('photo')} of {b}{stop}" for a, b in frames]
+    return _compose(name, thing, states, descriptions)
+
+
+def anovl_ensemble(wording: Wording, subject: Subject) -> Ensemble:
+    """Build AnoVL's domain-aware state prompts: three words for the picture, seven states a side.
+
+    As published, macaroni1 and macaroni2 are both macaroni, other names stand as they are, and
+    surfaces are described by words of their own.
+    """
+    states, thing = _states("anovl", wording), subject.name or NAMELESS
+    if wording == "medical":
+        kinds = tuple(dict.fromkeys((*_kinds(subject), "medical image")))
+        return _compose("anovl-medical", thing, states, _medical_descriptions(kinds))
+    kinds = ("industrial photo", "industrial image", "manufacturing image")
+    if thing in _TEXTURES:
+        kinds = ("industrial photo", "textural photo", "surface picture")
+    descriptions = [f"{_articled(a.format(kind))} of {b}" for kind in kinds for a, b in _FRAMES]
+    called = "macaroni" if thing in _MACARONI else thing
+    return _compose("anovl-industrial", called, states, descriptions)
+
+
+@torch.no_grad()
+def encode(text: TextTower, sentences: Sequence[str]) -> Float[Tensor, "prompts joint"]:
+    """Encode many sentences, some at a time; not normalised.
+
+    Raises:
+        InvalidSettings: One fills the tower's context, so that its end may have been cut off.
+    """
+    longest = max(sentences, key=len)
+    # Long words can be few tokens: look at all of them, whose lookup costs nothing.
+    if text.tokenize(sentences).shape[1] >= len(text.text.positional_embedding):
+        raise InvalidSettings(
+            f"A sentence as long as '{longest}' does not fit the text tower; choose a shorter "
+            "class name.",
+            code="prompt-too-long",
+        )
+    starts = range(0, len(sentences), SENTENCES_PER_PASS)
+    return torch.cat([text.encode(sentences[at : at + SENTENCES_PER_PASS]) for at in starts])
+
+
+def mean_direction(
+    normal: Float[Tensor, "prompts joint"], abnormal: Float[Tensor, "others joint"]
+) -> Float[Tensor, "2 joint"]:
+    """Average each side, then scale to length one; as published, long features count more."""
+    return unit(torch.stack([normal.mean(dim=0), abnormal.mean(dim=0)]))
+
+
+def _states(method: str, wording: Wording) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    normal, abnormal = _STATES[f"{method}-{wording}"]
+    faults = _FAULTS[wording]
+    return (
+        (*normal, *(f"{{}} without {fault}" for fault in faults)),
+        (*abnormal, *(f"{{}} with {fault}" for fault in faults)),
+    )
+
+
+def _medical_descriptions(kinds: Sequence[str]) -> list[str]:
+    """Describe scans instead of photos."""
+    descriptions = []
+    for kind in kinds:
+        for before, behind in _FRAMES:
+            words = f"{before} of {behind}"
+            for industrial, medical in _IN_MEDICINE.items():
+                words = words.replace(industrial, medical)
+            descriptions.append(words.replace("{}", kind, 1))
+    return descriptions
+
+
+def _compose(
+    name: str,
+    thing: str,
+    states: tuple[tuple[str, ...], tuple[str, ...]],
+    descriptions: Sequence[str],
+) -> Ensemble:
+    """Put every state into every description; English articles only where none was published."""
+    sides = []
+    for side in states:
+        said = [words.format(state.format(thing)) for words in descriptions for state in side]
+        sides.append(tuple(map(_articled, said) if name.endswith("medical") else said))
+    return Ensemble(name, thing, *sides)
+
+
+def _kinds(subject: Subject) -> tuple[str, str]:
+    return _KINDS.get(subject.modality or "", _ANY_KIND)
+
+
+def _articled(sentence: str) -> str:
+    """Say "an" before a vowel's sound."""
+    words = sentence.split(" ")
+    for at, word in enumerate(words[:-1]):
+        follower = words[at + 1]
+        vowel = follower[0].lower() in "aeio" or follower.startswith(("MR", "x-ray", "ultra", "un"))
+        if word == "a" and vowel:
+            words[at] = "an"
+    return " ".join(words)

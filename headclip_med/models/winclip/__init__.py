@@ -1,0 +1,1 @@
+"""WinCLIP: an ensemble of sentences and windows of patches; no training."""

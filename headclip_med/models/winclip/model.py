@@ -1,0 +1,280 @@
+"""WinCLIP, zero-shot: sentences by the hundred, and CLIP's own view of every small window.
+
+"WinCLIP: Zero-/Few-Shot Anomaly Classification and Segmentation" (CVPR 2023). Nothing is learned.
+Its authors published no code; two implementations are followed, and ``WinClipSettings`` chooses:
+
+- ``anomalib``, which follows the paper: P(abnormal) of each window, their harmonic mean over the
+  windows that cover a patch, then over scales, the whole image being one more. The image score is
+  the whole image's. It has one description twice and lacks another; ``corrected`` puts that right.
+- ``caoyunkang``: the mean of 1 / P(normal) over windows, then over scales, x, gives 1 - 1 / x, so
+  that it is normality that is averaged harmonically. The image score is the map's highest pixel.
+  Its zero-shot map is fused with itself and so comes out at half its value; ``corrected`` leaves
+  that out.
+
+Windows see the positions of the whole image, and go through all blocks with a class token each.
+Few-shot WinCLIP+, which needs normal images of the same kind, is not offered.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.models.clip.towers import Backbone, variant
+from headclip_med.models.clip.vision import BlockOutput, PositionInterpolation, VisionTower
+from headclip_med.models.inference import JudgingModel, Use
+from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit, upsample
+from headclip_med.models.model import Subject
+from headclip_med.models.sentences import Ensemble, encode, mean_direction, winclip_ensemble
+from headclip_med.models.trunk import TrunkReader
+from headclip_med.prediction import Prediction
+from headclip_med.settings_training_free import AUTO, TRAINING_FREE_SCORES, WinClipSettings
+
+METHOD = "winclip"
+
+TEMPERATURES = {"anomalib": 0.07, "caoyunkang": 0.01}
+INTERPOLATIONS: dict[str, PositionInterpolation] = {
+    "anomalib": "bicubic-antialias",
+    "caoyunkang": "bicubic",
+}
+
+TOKENS_PER_PASS = 16_384
+"""Windows are run so many tokens at a time, which bounds memory; as fast as all at once."""
+
+
+class WinClip(JudgingModel):
+    """An ``AnomalyModel`` on any backbone.
+
+    Args:
+        backbone: Both towers; the caller's are left as they are.
+        settings: What the model is made of.
+        use: How it is to be used; as published by default.
+    """
+
+    settings: WinClipSettings
+
+    def __init__(
+        self, backbone: Backbone, settings: WinClipSettings | None = None, *, use: Use | None = None
+    ) -> None:
+        settings = settings or WinClipSettings()
+        interpolation = settings.position_interpolation
+        if interpolation == "published":
+            interpolation = INTERPOLATIONS[settings.implementation]
+        towers = variant(
+            backbone, activation=backbone.activation, position_interpolation=interpolation
+        )
+        # Where abnormal sentences fit as well as normal ones; half of that in a halved map.
+        usual = Use(TRAINING_FREE_SCORES, 0.25 if _is_halved(settings) else 0.5)
+        super().__init__(towers, method=METHOD, settings=settings, use=use or usual)
+        self.text = towers.text
+        self.temperature = settings.temperature or TEMPERATURES[settings.implementation]
+        self._named = Subject(None if settings.class_name == AUTO else settings.class_name)
+        self._encoded: dict[Subject, Tensor] = {}
+        self.eval().requires_grad_(False)
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The sentences about the present subject."""
+        chosen = self.settings
+        return winclip_ensemble(
+            chosen.implementation, chosen.wording, self._named, corrected=chosen.corrected
+        )
+
+    def with_subject(self, subject: Subject) -> WinClip:
+        """Give the same model, its sentences about a subject; weights are shared."""
+        own = self.settings.class_name
+        other = copy(self)
+        other._named = subject if own == AUTO else replace(subject, name=own)
+        return other
+
+    def describe(self) -> dict[str, object]:
+        """Say what it is, in plain JSON values."""
+        return {**super().describe(), "prompts": self.ensemble.to_json()}
+
+    def text_features(self) -> Float[Tensor, "2 joint"]:
+        """Give unit features of normal and abnormal; encoded once for each subject."""
+        place = self.get_buffer("_mean").device
+        found = self._encoded.get(self._named)
+        if found is None:
+            ensemble = self.ensemble
+            sides = [encode(self.text, one) for one in (ensemble.normal, ensemble.abnormal)]
+            found = self._encoded[self._named] = mean_direction(*sides)
+        return found.to(place)
+
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+        """Start reading a pass over prepared images; the windows follow it."""
+        return _WindowReader(self, images)
+
+    def judge(
+        self,
+        embedded: Float[Tensor, "batch tokens channels"],
+        token: Float[Tensor, "batch channels"],
+        size: tuple[int, int],
+    ) -> Prediction:
+        """Judge images by their windows.
+
+        Args:
+            embedded: What enters the first block, class token first.
+            token: The class token that leaves the last block.
+            size: Rows and columns of the images, in pixels.
+        """
+        rows, columns = (side // self.vision.patch_px for side in size)
+        windows = []
+        for scale in self.settings.scales:
+            with self.trunk_context():
+                tokens = run_windows(self.vision, embedded, window_index(rows, columns, scale))
+            features = unit(self.vision.project(tokens.float()))
+            grid = (rows - scale + 1, columns - scale + 1)
+            windows.append(self.margin(features).view(-1, *grid))
+        whole = self.margin(unit(self.vision.project(token.float())))
+        follows_paper = self.settings.implementation == "anomalib"
+        if follows_paper:
+            pooled = pool_abnormality(whole, windows, self.settings.scales)
+        else:
+            pooled = pool_normality(windows, self.settings.scales)
+        both = torch.stack([(-pooled).sigmoid(), pooled.sigmoid()], dim=1)
+        normal, abnormal = upsample(both, *size).unbind(1)
+        if _is_halved(self.settings):
+            normal, abnormal = (1 + normal) / 2, abnormal / 2
+        score = whole.sigmoid() if follows_paper else abnormal.amax(dim=(1, 2))
+        return self.smoothed(log_odds(abnormal, normal), score)
+
+    def abnormality(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
+        """Compare unit features with the sentences: P(abnormal)."""
+        return self.margin(features).sigmoid().float()
+
+    def margin(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
+        """Compare unit features with the sentences: the log-odds of P(abnormal)."""
+        logits = similarity_logits(features, self.text_features(), self.temperature)
+        normal, abnormal = in_double(logits).unbind(-1)
+        return abnormal - normal
+
+
+class _WindowReader:
+    local_layers = ()
+
+    def __init__(self, model: WinClip, images: Tensor) -> None:
+        self._model = model
+        self._size: tuple[int, int] = (images.shape[-2], images.shape[-1])
+        self._first: Tensor | None = None
+        self._token: Tensor | None = None
+
+    def read(self, block: BlockOutput) -> None:
+        self._first = block.tokens_in if self._first is None else self._first
+        self._token = block.tokens[:, 0]
+
+    def finish(self) -> Prediction:
+        if self._first is None or self._token is None:
+            raise AssertionError("a tower has blocks")
+        return self._model.judge(self._first, self._token, self._size)
+
+
+def window_index(rows: int, columns: int, scale: int) -> Int[Tensor, "windows patches"]:
+    """List the patches of every window of a scale, stride 1, row by row.
+
+    Args:
+        rows: Of the grid of patches.
+        columns: Of it.
+        scale: Side of the windows, in patches.
+
+    Returns:
+        Numbers of patches from 0, row by row.
+
+    Raises:
+        InvalidSettings: The grid is smaller than a window.
+    """
+    if scale > min(rows, columns):
+        raise InvalidSettings(
+            f"Windows of {scale} x {scale} patches do not fit an image of {rows} x {columns} "
+            "patches; choose smaller scales, or a larger image size.",
+            code="window-too-large",
+        )
+    grid = torch.arange(rows * columns).view(rows, columns)
+    return grid.unfold(0, scale, 1).unfold(1, scale, 1).reshape(-1, scale * scale)
+
+
+def run_windows(
+    vision: VisionTower,
+    embedded: Float[Tensor, "batch tokens channels"],
+    index: Int[Tensor, "windows patches"],
+) -> Float[Tensor, "batch windows channels"]:
+    """Run every window through all blocks, with a class token of its own.
+
+    Args:
+        vision: The image tower.
+        embedded: What enters the first block, class token first.
+        index: Of the patches in each window, from 0.
+
+    Returns:
+        The class token that leaves the last block, of each window.
+    """
+    batch, width = len(embedded), index.shape[1] + 1
+    class_tokens, patches = embedded[:, :1], embedded[:, 1:]
+    index = index.to(embedded.device)
+    found = []
+    step = max(1, TOKENS_PER_PASS // (batch * width))
+    for at in range(0, len(index), step):
+        part = index[at : at + step]
+        first = class_tokens[:, None].expand(-1, len(part), -1, -1)
+        tokens = torch.cat([first, patches[:, part]], dim=2).flatten(0, 1)
+        for layer in range(1, vision.depth + 1):
+            tokens = vision.run_block(layer, tokens).tokens
+        found.append(tokens[:, 0].view(batch, len(part), -1))
+    return torch.cat(found, dim=1)
+
+
+def sum_over_windows(
+    values: Float[Tensor, "batch down across"], scale: int
+) -> Float[Tensor, "batch rows columns"]:
+    """Add up, for every patch, the values of the windows that cover it."""
+    batch, down, across = values.shape
+    spread = values.reshape(batch, 1, -1).expand(-1, scale * scale, -1)
+    grid = (down + scale - 1, across + scale - 1)
+    return functional.fold(spread, output_size=grid, kernel_size=scale)[:, 0]
+
+
+def mean_reciprocal(
+    values: Float[Tensor, "batch down across"], scale: int
+) -> Float[Tensor, "batch rows columns"]:
+    """Average 1 / value over the windows that cover a patch; its inverse is a harmonic mean."""
+    counts = sum_over_windows(torch.ones_like(values[:1]), scale)
+    return sum_over_windows(1 / values, scale) / counts
+
+
+def pool_abnormality(
+    whole: Float[Tensor, "batch"],
+    windows: list[Float[Tensor, "batch _ _"]],
+    scales: tuple[int, ...],
+) -> Float[Tensor, "batch rows columns"]:
+    """Average P(abnormal) harmonically over windows, then over scales and the whole image.
+
+    All in log-odds: 1 / P is 1 + 1 / odds, so that the odds of a harmonic mean of probabilities
+    are the harmonic mean of their odds, and nothing is lost near 0 or 1.
+
+    Args:
+        whole: Log-odds of the whole image.
+        windows: Log-odds of the windows of each scale.
+        scales: Sides of the windows, in patches.
+    """
+    means = [mean_reciprocal(one.exp(), scale) for one, scale in zip(windows, scales, strict=True)]
+    reciprocals = [(-whole).exp()[:, None, None].expand_as(means[0]), *means]
+    return -torch.stack(reciprocals).mean(dim=0).log()
+
+
+def pool_normality(
+    windows: list[Float[Tensor, "batch _ _"]], scales: tuple[int, ...]
+) -> Float[Tensor, "batch rows columns"]:
+    """Average 1 / P(normal) over windows, then over scales: x, and give 1 - 1 / x, in log-odds."""
+    pairs = zip(windows, scales, strict=True)
+    means = [mean_reciprocal((-one).exp(), scale) for one, scale in pairs]
+    return torch.stack(means).mean(dim=0).log()
+
+
+def _is_halved(settings: WinClipSettings) -> bool:
+    return settings.implementation == "caoyunkang" and not settings.corrected

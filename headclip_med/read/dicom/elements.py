@@ -1,0 +1,190 @@
+"""One DICOM object, opened within bounds, and its elements, read without surprises.
+
+pydicom converts values on access, so damage shows there and not only while opening.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+from functools import cache
+from io import BufferedIOBase, BufferedReader
+from pathlib import Path
+
+import pydicom
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomFileLike
+from pydicom.filereader import read_file_meta_info
+from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import Tag
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from headclip_med.errors import UnreadableInput
+from headclip_med.read.guards import VALID_UID, ReadLimits, check_file, translate
+
+SEARCHED_BYTES = 4096
+"""The file meta information, which names the transfer syntax, lies well within."""
+
+DEFLATED = DeflatedExplicitVRLittleEndian.encode()
+
+BROKEN = (
+    "The file is a damaged DICOM object that cannot be read; export it again from its source, or "
+    "leave it out."
+)
+
+
+def read_object(
+    path: Path, limits: ReadLimits, *, tags: tuple[int, ...], with_pixels: bool
+) -> tuple[Dataset, int]:
+    """Open one DICOM object.
+
+    Args:
+        path: A DICOM file, with or without preamble.
+        limits: What it may claim.
+        tags: The elements that are wanted; others are skipped.
+        with_pixels: Whether to read on into the pixel data.
+
+    Returns:
+        The data set with a transfer syntax, and how many bytes of the file follow the last
+        element read: without pixels that is the size of the pixel data, encoding included.
+
+    Raises:
+        UnreadableInput: The file is damaged, or claims more than the limits.
+    """
+    size = check_file(path, limits)
+    with translate("broken-dicom", BROKEN), path.open("rb") as file:
+        stream, size = _inflated(file, size, limits)
+        dataset = pydicom.dcmread(
+            stream, stop_before_pixels=not with_pixels, force=True, specific_tags=list(tags)
+        )
+        rest = size - stream.tell()
+        _set_transfer_syntax(dataset)
+    return dataset, rest
+
+
+def _inflated(file: BufferedReader, size: int, limits: ReadLimits) -> tuple[BufferedIOBase, int]:
+    """Return a stream that pydicom can read without inflating anything itself."""
+    start = file.read(SEARCHED_BYTES)
+    file.seek(0)
+    end = _end_of_meta(start)
+    if end is not None and DEFLATED not in start[:end]:
+        return file, size
+    if start[128:132] != b"DICM":
+        # Without preamble nothing can be deflated by the standard; what claims to be is refused.
+        if DEFLATED in start:
+            raise UnreadableInput(BROKEN, code="broken-dicom")
+        return file, size
+    meta = read_file_meta_info(file.name)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return file, size
+    if end is None:
+        raise UnreadableInput(BROKEN, code="broken-dicom")
+    file.seek(end)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    body = inflater.decompress(file.read(), limits.inflated_bytes)
+    if inflater.unconsumed_tail:
+        raise UnreadableInput(
+            f"The deflated object grows beyond {limits.inflated_bytes >> 20} MiB, more than is "
+            "read; export it uncompressed, or raise ReadLimits.inflated_bytes.",
+            code="inflated-too-large",
+        )
+    head = io.BytesIO()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    head.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(DicomFileLike(head), meta, enforce_standard=False)
+    return io.BytesIO(head.getvalue() + body), len(head.getvalue()) + len(body)
+
+
+def _end_of_meta(start: bytes) -> int | None:
+    """Find where an orderly file meta information ends (PS3.10 7.1); None where it is not one."""
+    if start[128:140] != b"DICM\x02\0\0\0UL\x04\0":
+        return None
+    end = 144 + int(struct.unpack_from("<I", start.ljust(144, b"\0"), 140)[0])
+    is_inside = end + 2 <= len(start) and start[end : end + 2] != b"\x02\0"
+    return end if is_inside and b"\x02\0\x10\0UI" in start[:end] else None
+
+
+def _set_transfer_syntax(dataset: Dataset) -> None:
+    """Name the encoding that pydicom found, where the file does not."""
+    meta = getattr(dataset, "file_meta", None)
+    if meta is None:
+        meta = dataset.file_meta = FileMetaDataset()
+    if "TransferSyntaxUID" in meta:
+        return
+    implicit, little = dataset.original_encoding
+    if not little:
+        meta.TransferSyntaxUID = ExplicitVRBigEndian
+    else:
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+
+
+def tags_of(keywords: Sequence[str]) -> tuple[int, ...]:
+    """Look up the tags of some keywords."""
+    return tuple(tag for tag in map(tag_for_keyword, keywords) if tag is not None)
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """Read an element as text; empty where it is absent or damaged."""
+    values = _values(dataset, keyword)
+    return str(values[0]).strip() if values else ""
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Read every value of an element as text."""
+    return tuple(str(value).strip() for value in _values(dataset, keyword))
+
+
+def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    """Read an element's numbers; empty where it is absent, damaged, or one is not finite."""
+    try:
+        found = tuple(float(str(value)) for value in _values(dataset, keyword))
+    except (TypeError, ValueError, ArithmeticError):
+        return ()
+    return found if all(math.isfinite(value) for value in found) else ()
+
+
+def whole(dataset: Dataset, keyword: str, default: int) -> int:
+    """Read an element as a whole number; the default where it is absent or damaged."""
+    found = numbers(dataset, keyword)
+    return int(found[0]) if found else default
+
+
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """Read a sequence's items; empty where it is absent or damaged."""
+    return [item for item in _values(dataset, keyword) if isinstance(item, Dataset)]
+
+
+def uid(dataset: Dataset, keyword: str) -> str | None:
+    """Read a UID; None where it is absent or could not safely name anything."""
+    found = text(dataset, keyword)
+    return found if VALID_UID.fullmatch(found) else None
+
+
+_tag = cache(Tag)
+
+
+def _values(dataset: Dataset, keyword: str) -> list[object]:
+    tag = _tag(keyword)
+    if tag not in dataset:
+        return []
+    try:
+        value = dataset[tag].value
+    except Exception:  # lazily converted: any parser error may come out, see translate()
+        return []
+    if value is None:
+        return []
+    if isinstance(value, str | bytes):
+        return [value]
+    try:
+        return list(value)
+    except TypeError:
+        return [value]

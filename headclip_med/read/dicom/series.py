@@ -1,0 +1,343 @@
+"""A bag of image headers made into ordered stacks of parallel slices, or a reason why not.
+
+Nothing is taken from file names or instance numbers: order is position along the slice normal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headclip_med.errors import HeadClipError, UnreadableInput, UnusableGeometry
+from headclip_med.geometry import EVEN_SPACING_TOLERANCE, Grid
+from headclip_med.read.dicom.header import Header
+from headclip_med.read.dicom.planes import SPLIT_KEYWORDS, Frame, Plane
+
+SAME_POSITION_MM = 0.01
+"""Frames this close along the normal show the same place."""
+
+SHEAR_MM = 0.1
+"""A stack whose slices drift sideways by more than this is sheared (a tilted gantry)."""
+
+NAMED_GAPS = 3
+"""So many gaps are named one by one; more are only counted."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One frame with the header of its object."""
+
+    header: Header
+    frame: Frame
+
+
+def describe_stack(slices: Sequence[Slice], grid: Grid) -> list[str]:
+    """Say what is unusual about ordered slices: a localizer, sheared, gapped, counted down."""
+    notes = []
+    if slices[0].header.is_localizer:
+        notes.append("This is a localizer (scout), which only planned the scan.")
+    if slices[0].header.frame_of_reference_uid is None:
+        notes.append("The series names no frame of reference.")
+    if len(slices) < 2:
+        return notes
+    numbers = [one.frame.number or one.header.instance_number for one in slices]
+    if len(set(numbers)) == len(numbers) and numbers == sorted(numbers, reverse=True):
+        notes.append("The series is numbered against its slice positions; slices follow position.")
+    return notes + _describe_spacing(grid)
+
+
+def _describe_spacing(grid: Grid) -> list[str]:
+    notes = []
+    positions = grid.slice_positions_mm
+    steps = np.diff(positions)
+    usual = float(np.median(steps))
+    sideways = grid.origins_lps_mm - np.outer(positions, grid.normal_lps)
+    drift_mm = float(np.linalg.norm(sideways[-1] - sideways[0]))
+    if np.abs(sideways - sideways[0]).max() > SHEAR_MM:
+        degrees = np.degrees(np.arctan2(drift_mm, positions[-1] - positions[0]))
+        notes.append(
+            f"The slices are sheared (a gantry tilt of about {degrees:.1f} degrees); each is "
+            "worked on where it lies."
+        )
+    odd = np.flatnonzero(np.abs(steps - usual) > EVEN_SPACING_TOLERANCE * usual + SAME_POSITION_MM)
+    notes += [
+        f"The step after slice {index} (counted from 0) is {steps[index]:.2f} mm where "
+        f"{usual:.2f} mm is usual{': slices may be missing' if steps[index] > usual else ''}."
+        for index in odd[:NAMED_GAPS]
+    ]
+    if len(odd) > NAMED_GAPS:
+        notes.append(f"{len(odd)} of {len(steps)} steps between slices differ from the usual one.")
+    return notes
+
+
+SAME_DIRECTION = 1e-3
+"""Direction cosines of one stack may differ by this: 0.25 mm at the rim of a head CT."""
+
+SAME_SPACING = 1e-3
+"""Pixel spacings of one stack may differ by this fraction."""
+
+MOST_KEYWORDS = 3
+"""Frames at one position are told apart by so many elements together, at most."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Slices that make one volume, in order.
+
+    Attributes:
+        grid: Where they lie.
+        part: Number within the series, from 1.
+        notes: Sentences on how the stack was made.
+    """
+
+    slices: tuple[Slice, ...]
+    grid: Grid
+    part: int = 1
+    notes: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> Header:
+        """The header of the first slice."""
+        return self.slices[0].header
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Slices that make no volume, and why."""
+
+    header: Header
+    error: HeadClipError
+
+
+def split_series(headers: Sequence[Header]) -> tuple[list[Stack], list[Unusable]]:
+    """Split the headers of one series into stacks.
+
+    Split by frame of reference, matrix, colour, localizer, orientation and pixel spacing; then,
+    where several frames share a position, by what tells them apart. Images without a plane stay
+    alone.
+
+    Args:
+        headers: All of one series, in any order; their paths play no part in the outcome.
+
+    Returns:
+        The stacks, most slices first, and what could not be used.
+    """
+    usable, unusable, notes = _set_aside(headers)
+    planar: list[Stack] = []
+    groups: dict[tuple[object, ...], list[Slice]] = defaultdict(list)
+    for header in usable:
+        if any(frame.plane is None for frame in header.frames):
+            planar.append(_planar(header))
+            continue
+        for frame in header.frames:
+            key = (header.is_localizer, header.frame_of_reference_uid, header.rows)
+            groups[(*key, header.columns, header.is_colour)].append(Slice(header, frame))
+    stacks: list[Stack] = []
+    for group in groups.values():
+        for parallel in _split_by_plane(group):
+            try:
+                stacks += _stacks_of(parallel)
+            except UnusableGeometry as error:
+                unusable.append(Unusable(parallel[0].header, error))
+    stacks.sort(key=lambda stack: -len(stack.slices))
+    stacks.sort(key=lambda stack: stack.first.is_localizer)
+    numbered = enumerate([*stacks, *planar], start=1)
+    return [
+        Stack(stack.slices, stack.grid, part, stack.notes + notes) for part, stack in numbered
+    ], unusable
+
+
+def _set_aside(headers: Sequence[Header]) -> tuple[list[Header], list[Unusable], tuple[str, ...]]:
+    """Order the headers by what is in them, drop repeats, and set aside what has no pixels."""
+    unusable = [Unusable(header, header.problem) for header in headers if header.problem]
+    kept: list[Header] = []
+    repeats = differing = 0
+    by_uid: dict[object, list[Header]] = defaultdict(list)
+    for header in headers:
+        if not header.problem:
+            by_uid[header.sop_instance_uid or header.path].append(header)
+    for same in by_uid.values():
+        if len({(header.frames, header.rows, header.columns) for header in same}) > 1:
+            unusable += [Unusable(header, _conflict()) for header in same]
+            continue
+        if len(same) == 1:
+            kept += same
+            continue
+        digests = [_digest(header) for header in same]
+        kept.append(same[digests.index(min(digests))])
+        repeats += len(same) - 1
+        differing += sum(content != min(digests)[0] for content, _ in digests)
+    notes = []
+    if unusable:
+        notes.append(
+            f"{len(unusable)} file(s) of this series could not be used and are missing here."
+        )
+    if repeats:
+        notes.append(f"{repeats} file(s) repeat an object of this series and were left out.")
+    if differing:
+        notes.append(
+            f"{differing} of them differ from the one that was kept (encoded otherwise, or with "
+            "other pixels); which is kept depends on what is in them, not on their names."
+        )
+    kept.sort(key=lambda header: (header.instance_number, header.sop_instance_uid or ""))
+    return kept, unusable, tuple(notes)
+
+
+def _conflict() -> UnreadableInput:
+    return UnreadableInput(
+        "Several files bear the same SOP instance UID but show different places, so none can be "
+        "trusted; export the series again without changing its UIDs.",
+        code="conflicting-uid",
+    )
+
+
+def _digest(header: Header) -> tuple[str, str]:
+    try:
+        with header.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest(), str(header.path)
+    except OSError:  # gone since its header was read; another copy may still be there
+        return "unreadable", str(header.path)
+
+
+def _planar(header: Header) -> Stack:
+    slices = tuple(Slice(header, frame) for frame in header.frames)
+    grid = Grid.of_pixels(slices=len(slices), rows=header.rows, columns=header.columns)
+    note = "The file has no usable patient geometry, so lengths are in pixels."
+    return Stack(slices, grid, notes=(note,))
+
+
+def _split_by_plane(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """Group slices whose orientation and spacing agree within tolerance."""
+    groups: list[list[Slice]] = []
+    for one in slices:
+        for group in groups:
+            if _is_parallel(_plane(group[0]), _plane(one)):
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    return groups
+
+
+def _plane(one: Slice) -> Plane:
+    if one.frame.plane is None:
+        raise ValueError("planar slices are set aside before stacks are made")
+    return one.frame.plane
+
+
+def _is_parallel(a: Plane, b: Plane) -> bool:
+    return all(
+        abs(x - y) <= SAME_DIRECTION for x, y in zip(a.orientation, b.orientation, strict=True)
+    ) and all(
+        abs(x - y) <= SAME_SPACING * x for x, y in zip(a.spacing_mm, b.spacing_mm, strict=True)
+    )
+
+
+def _stacks_of(slices: list[Slice]) -> list[Stack]:
+    parts = _split_by_values(slices, SPLIT_KEYWORDS)
+    if parts is None:
+        raise UnusableGeometry(
+            f"{_most_at_one_place(slices)} of {len(slices)} images of the series lie at the "
+            "same position and nothing in their headers tells them apart, so their order is "
+            "unknown; export the acquisitions as separate series.",
+            code="duplicate-positions",
+        )
+    stacks = []
+    for part in parts:
+        ordered = [part[i] for i in np.argsort(_positions_mm(part), kind="stable")]
+        grid = _grid(ordered)
+        notes = describe_stack(ordered, grid)
+        if len(parts) > 1:
+            notes.append(
+                f"The series holds {len(parts)} stacks at the same positions (acquisitions, phases "
+                "or echoes); this is one of them."
+            )
+        stacks.append(Stack(tuple(ordered), grid, notes=tuple(notes)))
+    return stacks
+
+
+def _positions_mm(slices: Sequence[Slice]) -> np.ndarray:
+    first = np.array(_plane(slices[0]).orientation)
+    normal = np.cross(first[:3], first[3:])
+    origins = np.array([_plane(one).position_lps_mm for one in slices])
+    return np.asarray(origins @ (normal / np.linalg.norm(normal)))
+
+
+def _most_at_one_place(slices: Sequence[Slice]) -> int:
+    ordered = np.sort(_positions_mm(slices))
+    starts = np.flatnonzero(np.diff(ordered, prepend=-np.inf) > SAME_POSITION_MM)
+    return int(np.diff(np.append(starts, len(ordered))).max())
+
+
+def _split_by_values(
+    slices: list[Slice], keywords: tuple[str, ...], depth: int = 0
+) -> list[list[Slice]] | None:
+    """Split until no two frames of a part share a position; None where nothing does it.
+
+    One keyword that does it alone is preferred to several. One with more values than images could
+    need (a time stamp per slice) tells nothing.
+    """
+    most = _most_at_one_place(slices)
+    if most == 1:
+        return [slices]
+    splits = [
+        (number, parts)
+        for number, keyword in enumerate(keywords, start=1)
+        if 2 <= len(parts := _parts_by(keyword, slices)) <= 3 * most
+    ]
+    for _, parts in splits:
+        if all(_most_at_one_place(part) == 1 for part in parts):
+            return parts
+    if depth == MOST_KEYWORDS - 1:
+        return None
+    for number, parts in splits:
+        below = [_split_by_values(part, keywords[number:], depth + 1) for part in parts]
+        found = [part for within in below if within is not None for part in within]
+        if all(within is not None for within in below):
+            return found
+    return None
+
+
+def _parts_by(keyword: str, slices: list[Slice]) -> list[list[Slice]]:
+    index = SPLIT_KEYWORDS.index(keyword)
+    by_value: dict[str, list[Slice]] = defaultdict(list)
+    for one in slices:
+        by_value[one.frame.splits[index]].append(one)
+    return [by_value[value] for value in sorted(by_value, key=_by_number)]
+
+
+def _by_number(value: str) -> tuple[tuple[float, str], ...]:
+    """Order 2 before 10, and words after numbers."""
+    pieces = []
+    for piece in value.split("\\"):
+        try:
+            pieces.append((float(piece), ""))
+        except ValueError:
+            pieces.append((np.inf, piece))
+    return tuple(pieces)
+
+
+def _grid(slices: Sequence[Slice]) -> Grid:
+    header, plane = slices[0].header, _plane(slices[0])
+    cosines = np.array(plane.orientation)
+    return Grid(
+        origins_lps_mm=np.array([_plane(one).position_lps_mm for one in slices]),
+        # PixelSpacing is (between rows, between columns); the first three cosines run along a row.
+        row_step_lps_mm=cosines[3:] * plane.spacing_mm[0],
+        column_step_lps_mm=cosines[:3] * plane.spacing_mm[1],
+        rows=header.rows,
+        columns=header.columns,
+    )
+
+
+def localizer_refusal() -> UnreadableInput:
+    """Say why a localizer among other images is left out."""
+    return UnreadableInput(
+        "A localizer (scout) only planned the scan and is left out beside other images; give the "
+        "file itself to screen it.",
+        code="localizer",
+    )

@@ -1,0 +1,147 @@
+"""DICOM files made into volumes: headers scanned first, pixels read when a volume is asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+from pydicom.config import disable_value_validation
+
+from headclip_med.errors import UnreadableInput
+from headclip_med.read.dicom.header import Header, read_header
+from headclip_med.read.dicom.pixels import Decoded, decode_frames
+from headclip_med.read.dicom.series import Stack, localizer_refusal, split_series
+from headclip_med.read.guards import ReadLimits, check_volume_size, silence
+from headclip_med.read.inputs import Failure, Input
+from headclip_med.volume import SliceSource, Volume
+
+AIR_HU = -1000.0
+"""What a CT shows where it did not scan."""
+
+
+def find_dicom(
+    paths: Sequence[Path], limits: ReadLimits, *, named: set[Path]
+) -> tuple[list[Input], list[Failure]]:
+    """Group DICOM files into the volumes they form.
+
+    Args:
+        paths: DICOM files of any number of studies, in any order.
+        limits: What a file may claim.
+        named: Files asked for by name; a localizer among them is never left out.
+
+    Returns:
+        The volumes by study, series and part, and what could not be used.
+    """
+    failures: list[Failure] = []
+    series: dict[tuple[str, str], list[Header]] = defaultdict(list)
+    with silence(), disable_value_validation():
+        for path in paths:
+            try:
+                header = read_header(path, limits)
+            except UnreadableInput as error:
+                failures.append(Failure.of(path, error))
+            else:
+                series[header.series_key].append(header)
+    stacks: list[Stack] = []
+    for key in sorted(series):
+        found, unusable = split_series(series[key])
+        stacks += found
+        failures += [Failure.of(one.header.path, one.error) for one in unusable]
+    kept, left_out = _leave_out_localizers(stacks, named)
+    return [_input(stack, limits) for stack in kept], failures + left_out
+
+
+def _leave_out_localizers(
+    stacks: list[Stack], named: set[Path]
+) -> tuple[list[Stack], list[Failure]]:
+    """Drop localizers where there is anything better to screen."""
+    if all(stack.first.is_localizer for stack in stacks):
+        return stacks, []
+    kept: list[Stack] = []
+    failures: list[Failure] = []
+    for stack in stacks:
+        paths = {one.header.path for one in stack.slices}
+        if stack.first.is_localizer and not paths & named:
+            failures += [Failure.of(path, localizer_refusal()) for path in sorted(paths)]
+        else:
+            kept.append(stack)
+    return kept, failures
+
+
+def _input(stack: Stack, limits: ReadLimits) -> Input:
+    header = stack.first
+    return Input(
+        kind="dicom",
+        slices=len(stack.slices),
+        paths=tuple(dict.fromkeys(one.header.path for one in stack.slices)),
+        reader=partial(read_stack, stack, limits),
+        modality=_modality(header),
+        study_instance_uid=header.study_instance_uid,
+        series_instance_uid=header.series_instance_uid,
+        part=stack.part,
+    )
+
+
+def read_stack(stack: Stack, limits: ReadLimits) -> Volume:
+    """Read the pixels of a stack.
+
+    Raises:
+        UnreadableInput: An object's pixels are missing, damaged, or claim more than the limits.
+    """
+    header = stack.first
+    shape = (*stack.grid.shape, 3) if header.is_colour else stack.grid.shape
+    check_volume_size(shape, limits)
+    voxels = np.empty(shape, np.float32)
+    notes: dict[str, None] = dict.fromkeys(stack.notes)
+    slices_of: dict[Path, list[int]] = defaultdict(list)
+    for index, one in enumerate(stack.slices):
+        slices_of[one.header.path].append(index)
+    has_padding = False
+    with silence(), disable_value_validation():
+        for indices in slices_of.values():
+            decoded = _decode(stack, indices, limits)
+            voxels[indices] = decoded.values
+            has_padding |= decoded.has_padding
+            notes.update(dict.fromkeys(decoded.notes))
+    if has_padding:
+        _fill_padding(voxels, AIR_HU if _modality(header) == "CT" else None)
+    inverted = any("was inverted" in note for note in notes)
+    return Volume(
+        voxels=voxels,
+        grid=stack.grid,
+        sources=tuple(
+            SliceSource(one.header.path, one.header.sop_instance_uid, one.frame.number)
+            for one in stack.slices
+        ),
+        origin="dicom",
+        modality=_modality(header),
+        body_part=header.body_part,
+        window_hu=None if inverted or header.is_colour else header.window,
+        study_instance_uid=header.study_instance_uid,
+        series_instance_uid=header.series_instance_uid,
+        part=stack.part,
+        notes=tuple(notes),
+    )
+
+
+def _decode(stack: Stack, indices: list[int], limits: ReadLimits) -> Decoded:
+    frames = [stack.slices[index].frame.number for index in indices]
+    return decode_frames(stack.slices[indices[0]].header, frames, limits)
+
+
+def _fill_padding(voxels: Float32[np.ndarray, "slices rows columns"], air_hu: float | None) -> None:
+    """Give unscanned pixels the value of air, or the lowest that was measured."""
+    padded = np.isneginf(voxels)
+    if air_hu is None:
+        scanned: Shaped[np.ndarray, "found"] = voxels[~padded]
+        air_hu = float(scanned.min()) if scanned.size else 0.0
+    voxels[padded] = air_hu
+
+
+def _modality(header: Header) -> str | None:
+    """The modality whose units the values have: a screenshot of a CT has no Hounsfield units."""
+    return None if header.is_capture else header.modality

@@ -1,0 +1,1 @@
+"""DICOM out: objects that return into the study they came from."""

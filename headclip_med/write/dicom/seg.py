@@ -1,0 +1,245 @@
+"""Lesion candidates as a DICOM segmentation that goes back into the study they came from.
+
+One binary segment per candidate (PS3.3 A.51). Each of its frames names the image, and of
+multi-frame objects the frame, that it was found on; masks are bound to sources by identifier, never
+by the order of a list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentDescription
+from jaxtyping import UInt8
+from pydicom.sr.codedict import codes
+
+from headclip_med.findings import Lesion, Screening
+from headclip_med.volume import SliceSource
+from headclip_med.write.dicom.source import (
+    SourceImages,
+    copy_patient_and_study,
+    derived_uid,
+    quiet,
+    read_sources,
+    stand_ins,
+)
+
+MOST_SEGMENTS = 50
+"""Candidates beyond share the last one: viewers list every segment, and hundreds help nobody."""
+
+RESEARCH_ONLY = "RESEARCH ONLY - not for clinical use"
+SERIES_NUMBER = 9001
+"""Behind every series of a scanner."""
+
+
+@dataclass(frozen=True)
+class WrittenSegmentation:
+    """What was written.
+
+    Attributes:
+        files: Names of the files; more than one where the images share no space.
+        segments: The file and the segment number of each lesion, by its id.
+        notes: Sentences on what had to be derived; no patient values.
+    """
+
+    files: tuple[str, ...]
+    segments: Mapping[int, tuple[str, int]]
+    notes: tuple[str, ...]
+
+
+def write_segmentation(folder: Path, screening: Screening, version: str) -> WrittenSegmentation:
+    """Write the lesion candidates of a screening read from DICOM.
+
+    Images that lie in the patient give one ``seg.dcm``. Those that do not (radiographs, ultrasound,
+    photographs) share no space, so each slice with a candidate gives its own object of one series:
+    ``seg.dcm`` if it is the only one, else ``seg-001.dcm`` and so on by slice.
+
+    UIDs follow from the source images, the model, the settings and the version; that of an object
+    from its pixels too, so two contents never share one. Stamps are those of the images. Two runs
+    therefore write the same bytes, whatever the order of the files.
+
+    Args:
+        folder: Where to write.
+        screening: With at least one lesion.
+        version: Of this software.
+
+    Raises:
+        UnreadableInput: The sources cannot be referred to; see ``read_sources``.
+    """
+    volume = screening.volume
+    ranks = _ranks(screening)
+    key = run_key(screening, version)
+    segments: dict[int, tuple[str, int]] = {}
+    with quiet():
+        sources = read_sources(volume)
+        parts = _parts(ranks, in_patient=sources.frame_of_reference_uid is not None)
+        for instance, (name, slices) in enumerate(parts.items(), start=1):
+            maker = _Maker(screening, sources, key, version)
+            built, number_of_rank = maker.build(ranks, slices, instance)
+            built.save_as(folder / name, enforce_file_format=True)
+            for place, lesion in enumerate(screening.lesions, start=1):
+                rank = min(place, MOST_SEGMENTS)
+                if rank in number_of_rank:
+                    segments.setdefault(lesion.id, (name, number_of_rank[rank]))
+    return WrittenSegmentation(tuple(parts), segments, sources.notes)
+
+
+def run_key(screening: Screening, version: str) -> str:
+    """Name what was computed from what: equal for equal sources, model, settings and version."""
+    sources = sorted(f"{s.sop_instance_uid} {s.frame}" for s in screening.volume.sources)
+    what = [sources, dict(screening.model), dict(screening.settings), screening.threshold, version]
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _ranks(screening: Screening) -> UInt8[np.ndarray, "slices rows columns"]:
+    """Mark each voxel with its lesion's place in the list, from 1, at most ``MOST_SEGMENTS``."""
+    rank_of_id = np.zeros(int(screening.labels.max()) + 1, dtype=np.uint8)
+    for place, lesion in enumerate(screening.lesions, start=1):
+        rank_of_id[lesion.id] = min(place, MOST_SEGMENTS)
+    return np.asarray(rank_of_id[screening.labels])
+
+
+def _parts(
+    ranks: UInt8[np.ndarray, "slices rows columns"], *, in_patient: bool
+) -> dict[str, range]:
+    """Name the files, and say which slices go into each."""
+    if in_patient:
+        return {"seg.dcm": range(len(ranks))}
+    marked = np.flatnonzero(ranks.any(axis=(1, 2))).tolist()
+    if len(marked) == 1:
+        return {"seg.dcm": range(marked[0], marked[0] + 1)}
+    return {f"seg-{index + 1:03d}.dcm": range(index, index + 1) for index in marked}
+
+
+@dataclass(frozen=True, eq=False)
+class _Maker:
+    screening: Screening
+    sources: SourceImages
+    key: str
+    version: str
+
+    def build(
+        self, ranks: UInt8[np.ndarray, "slices rows columns"], slices: range, instance: int
+    ) -> tuple[pydicom.Dataset, dict[int, int]]:
+        """Build the object for some slices, and say which segment each rank became."""
+        pixels = ranks[slices.start : slices.stop]
+        present = np.flatnonzero(np.bincount(pixels.reshape(-1))[1:]) + 1
+        number_of_rank = {rank: number for number, rank in enumerate(present.tolist(), start=1)}
+        renumbered = np.zeros(MOST_SEGMENTS + 1, dtype=np.uint8)
+        renumbered[present] = np.arange(1, len(present) + 1)
+        unique = derived_uid(self.key, hashlib.sha256(pixels.tobytes()).hexdigest(), instance)
+        uids = {index: derived_uid(unique, "stand-in", index) for index in slices}
+        headers = stand_ins(self.screening.volume, self.sources, uids)
+        date, time = self.sources.stamp
+        built = Segmentation(
+            source_images=headers,
+            pixel_array=renumbered[pixels],
+            segmentation_type="BINARY",
+            segment_descriptions=[
+                self._describe(rank, number, unique) for rank, number in number_of_rank.items()
+            ],
+            series_instance_uid=derived_uid(self.key, "series"),
+            series_number=SERIES_NUMBER,
+            series_description=f"Lesion candidates - {RESEARCH_ONLY}",
+            sop_instance_uid=unique,
+            instance_number=instance,
+            manufacturer="headclip_med",
+            manufacturer_model_name=self._model("name"),
+            software_versions=self.version,
+            device_serial_number="none",
+            content_label="LESION_CANDIDATE",
+            content_description=RESEARCH_ONLY,
+            content_creator_name="headclip_med^Automatic",
+            content_date=date,
+            content_time=time,
+        )
+        images = self.screening.volume.sources
+        self._refer(built, {uid: images[index] for index, uid in uids.items()})
+        _pin(built, unique)
+        copy_patient_and_study(self.sources, built)
+        return built, number_of_rank
+
+    def _describe(self, rank: int, number: int, unique: str) -> SegmentDescription:
+        lesions = self.screening.lesions[rank - 1 :]
+        shared = rank == MOST_SEGMENTS and len(lesions) > 1
+        described = SegmentDescription(
+            segment_number=number,
+            segment_label=f"Lesion candidate {rank}" + " and further" * shared,
+            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+            segmented_property_type=codes.SCT.Lesion,
+            algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=self._algorithm(),
+            tracking_uid=derived_uid(unique, "segment", rank),
+            tracking_id=f"headclip_med {self.key[:12]} candidate {rank}",
+            display_color=highdicom.color.CIELabColor(70.0, 50.0, 65.0),
+        )
+        described.SegmentDescription = f"{RESEARCH_ONLY}. {_measures(lesions[0])}"
+        return described
+
+    def _algorithm(self) -> highdicom.AlgorithmIdentificationSequence:
+        plain = {**self.screening.model, **self.screening.settings}
+        parameters = {
+            name: str(value)[:256]
+            for name, value in sorted(plain.items())
+            if isinstance(value, str | int | float)
+        }
+        return highdicom.AlgorithmIdentificationSequence(
+            name=self._model("name"),
+            family=codes.cid7162.ArtificialIntelligence,
+            version=self.version,
+            source="headclip_med",
+            parameters={**parameters, "threshold": f"{self.screening.threshold:.6g}"},
+        )
+
+    def _model(self, name: str) -> str:
+        return str(self.screening.model.get(name, "headclip"))[:64]
+
+    def _refer(self, built: pydicom.Dataset, source_of: dict[str, SliceSource]) -> None:
+        """Put the true objects and frames in the place of the stand-ins."""
+        # Frames of the same slice share one item, so each is collected once before any is changed.
+        items = {
+            id(item): item
+            for frame in built.PerFrameFunctionalGroupsSequence
+            for derivation in frame.DerivationImageSequence
+            for item in derivation.SourceImageSequence
+        }
+        for item in items.values():
+            source = source_of[item.ReferencedSOPInstanceUID]
+            self._point(item, source.sop_instance_uid)
+            # Single-frame classes forbid the number, even where the object counts its one frame.
+            if self.sources.objects[str(source.sop_instance_uid)].is_multi_frame:
+                item.ReferencedFrameNumber = source.frame
+        objects = []
+        for uid in dict.fromkeys(source.sop_instance_uid for source in source_of.values()):
+            item = pydicom.Dataset()
+            self._point(item, uid)
+            objects.append(item)
+        built.SourceImageSequence = objects
+        built.ReferencedSeriesSequence[0].ReferencedInstanceSequence = objects
+
+    def _point(self, item: pydicom.Dataset, uid: str | None) -> None:
+        item.ReferencedSOPInstanceUID = uid
+        item.ReferencedSOPClassUID = self.sources.objects[str(uid)].sop_class_uid
+
+
+def _measures(lesion: Lesion) -> str:
+    return f"Highest heatmap value {lesion.max_score:.3f}, volume {lesion.volume_mm3:.0f} mm3."
+
+
+def _pin(built: pydicom.Dataset, unique: str) -> None:
+    """Take out what differs from run to run: clocks and random UIDs."""
+    for item in (built, *built.get("ContributingEquipmentSequence", [])):
+        for keyword in ("InstanceCreationDate", "InstanceCreationTime", "ContributionDateTime"):
+            if keyword in item:
+                delattr(item, keyword)
+    organization = derived_uid(unique, "dimension organization")
+    built.DimensionOrganizationSequence[0].DimensionOrganizationUID = organization
+    for dimension in built.get("DimensionIndexSequence", []):
+        dimension.DimensionOrganizationUID = organization

@@ -1,0 +1,1 @@
+"""Pictures: overlays, montages, samples and curves."""

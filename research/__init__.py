@@ -1,0 +1,1 @@
+"""How what travels with the package was made; not installed."""

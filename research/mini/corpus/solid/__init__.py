@@ -1,0 +1,1 @@
+"""Heads as solids in millimetres, cut into slices."""

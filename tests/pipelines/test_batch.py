@@ -1,0 +1,297 @@
+"""A batch can be stopped and given again: what is finished stays, what changed is done anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from headclip_med.cli import main
+from headclip_med.models import loading
+from headclip_med.pipelines.batch import Worklist, read_ahead, screen_batch, screen_inputs
+from headclip_med.read import Input, find_inputs
+from headclip_med.settings import ScoreSettings, ScreenSettings
+from headclip_med.volume import Volume
+from headclip_med.write import FailedInput
+from tests.bright import BrightModel, write_inputs, write_picture
+from tests.phantoms import edit
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = ScreenSettings(threshold=0.1, minimum_volume_mm3=0.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_inputs(tmp_path / "in")
+
+
+@dataclass
+class Batch:
+    """Screens a folder again and again, and tells how often the model was asked."""
+
+    folder: Path
+    out: Path
+
+    def __call__(
+        self, model: BrightModel | None = None, settings: ScreenSettings = SETTINGS, **more: bool
+    ) -> tuple[Worklist, int]:
+        model = model or BrightModel()
+        found = screen_batch(
+            find_inputs([self.folder]), model, out=self.out, settings=settings, **more
+        )
+        return found, len(model.calls)
+
+
+@pytest.fixture
+def batch(folder: Path, tmp_path: Path) -> Batch:
+    return Batch(folder, tmp_path / "out")
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """Everything below a folder; of results, what is not a matter of time."""
+    found = {}
+    for path in sorted(one for one in out.rglob("*") if one.is_file()):
+        content = path.read_bytes()
+        if path.name == "result.json":
+            content = json.dumps({**json.loads(content), "timings_s": None}).encode()
+        found[path.relative_to(out).as_posix()] = content
+    return found
+
+
+def test_a_batch_writes_what_screen_writes(batch: Batch, tmp_path: Path) -> None:
+    found, _ = batch()
+    screen_inputs(
+        find_inputs([batch.folder]), BrightModel(), out=tmp_path / "plain", settings=SETTINGS
+    )
+    assert files(tmp_path / "out") == files(tmp_path / "plain")
+    assert (len(found.rows), found.left_alone, found.exit_code) == (3, 0, 0)
+
+
+def test_what_is_finished_is_left_alone_and_stands_in_the_summary(batch: Batch) -> None:
+    first, _ = batch()
+    before = {path: path.stat().st_mtime_ns for path in batch.out.glob("*/*/*")}
+    summary = (batch.out / "summary.json").read_bytes()
+    again, calls = batch()
+    assert (again.left_alone, calls, again.rows) == (3, 0, first.rows)
+    assert {path: path.stat().st_mtime_ns for path in batch.out.glob("*/*/*")} == before
+    assert (batch.out / "summary.json").read_bytes() == summary
+
+
+def test_only_what_is_new_is_screened(batch: Batch) -> None:
+    batch()
+    write_picture(batch.folder / "new.png", 200)
+    found, calls = batch()
+    assert (len(found.rows), found.left_alone, calls) == (4, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        (BrightModel(), ScreenSettings(threshold=0.2, minimum_volume_mm3=0.0)),
+        (BrightModel(scores=ScoreSettings(top_percent=9.0)), SETTINGS),
+    ],
+)
+def test_other_settings_are_done_anew(
+    model: BrightModel, settings: ScreenSettings, batch: Batch
+) -> None:
+    batch()
+    found, calls = batch(model, settings)
+    assert (found.left_alone, calls) == (0, 3)
+
+
+def test_another_model_is_done_anew(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch()
+    other = {**BrightModel().describe(), "digest": "another"}
+    monkeypatch.setattr(BrightModel, "describe", lambda model: other)
+    assert batch()[0].left_alone == 0
+
+
+def test_another_version_of_the_program_starts_anew(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch()
+    monkeypatch.setattr("headclip_med.pipelines.batch.__version__", "99.0")
+    assert batch()[0].left_alone == 0
+
+
+def brighten(folder: Path) -> None:
+    edit(
+        sorted((folder / "ct").glob("*")),
+        lambda dataset, index: setattr(dataset, "RescaleIntercept", 50),
+    )
+
+
+def shorten(folder: Path) -> None:
+    sorted((folder / "ct").glob("*"))[-1].unlink()
+
+
+@pytest.mark.parametrize("change", [brighten, shorten])
+def test_a_series_with_other_voxels_is_done_anew(
+    change: Callable[[Path], None], batch: Batch
+) -> None:
+    batch()
+    change(batch.folder)
+    found, calls = batch()
+    assert (found.left_alone, calls) == (2, 1)
+
+
+def test_a_damaged_result_is_done_anew(batch: Batch) -> None:
+    found, _ = batch()
+    (batch.out / found.rows[0].folder / "result.json").write_text("{")
+    assert batch()[0].left_alone == 2
+
+
+def test_a_segmentation_that_is_wanted_now_is_made(batch: Batch) -> None:
+    batch(seg=False)
+    found, calls = batch()
+    assert (found.left_alone, calls) == (2, 1)
+    assert any("seg" in row.outputs for row in found.rows)
+    assert batch(seg=False)[0].left_alone == 3
+
+
+KILLED = """
+import os, signal, sys
+from headclip_med.cli import main
+from headclip_med.models import loading
+from tests.bright import BrightModel
+
+class Mortal(BrightModel):
+    def predict(self, images):
+        if len(self.calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().predict(images)
+
+loading.load_model = lambda name, **options: Mortal()
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_batch_goes_on_where_it_was(
+    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["batch", str(batch.folder), "--out", str(batch.out)]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments], cwd=ROOT, check=False, capture_output=True
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert not (batch.out / "summary.json").exists()
+    assert len(list(batch.out.glob("*/*/result.json"))) == 2
+    models = [BrightModel(), BrightModel()]
+    rest = iter(models)
+    monkeypatch.setattr(loading, "load_model", lambda name, **options: next(rest))
+    assert main(arguments) == 0
+    assert main(["screen", str(batch.folder), "--out", str(tmp_path / "whole")]) == 0
+    assert [len(model.calls) for model in models] == [1, 3]
+    assert files(batch.out) == files(tmp_path / "whole")
+
+
+# --- reading ahead -----------------------------------------------------------------------------
+
+
+def vanish() -> Volume:
+    os._exit(9)
+
+
+def forget() -> Volume:
+    raise KeyError("Zyxwvut^Qponml")
+
+
+def test_volumes_come_in_order_and_from_another_process(folder: Path) -> None:
+    inputs = find_inputs([folder]).readable
+    ahead = [one for one in read_ahead(inputs) if isinstance(one, Volume)]
+    here = [one.read() for one in inputs]
+    assert [one.content_digest for one in ahead] == [one.content_digest for one in here]
+    assert list(read_ahead(())) == []
+
+
+def test_an_input_that_ends_its_reader_costs_only_itself(folder: Path) -> None:
+    first, *others = find_inputs([folder]).readable
+    lost = Input("image", 1, (Path("heavy.png"),), vanish)
+    found = list(read_ahead([first, lost, *others, lost]))
+    assert [isinstance(one, Volume) for one in found] == [True, False, True, True, False]
+    assert isinstance(found[1], FailedInput)
+    assert (found[1].input, found[1].code) == ("heavy.png", "reader-lost")
+
+
+def test_a_fault_in_the_other_process_names_no_patient() -> None:
+    (found,) = read_ahead([Input("image", 1, (Path("one.png"),), forget)])
+    assert isinstance(found, FailedInput)
+    assert found.code == "unexpected"
+    assert "Zyxwvut" not in repr(found)
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bright(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "load_model", lambda name, **options: BrightModel())
+
+
+def test_a_bad_study_costs_itself_and_the_exit_code_says_so(
+    bright: None, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "cut.png").write_bytes((folder / "dim.png").read_bytes()[:60])
+    arguments = ["batch", str(folder), "--out", str(tmp_path / "out"), "--json"]
+    for left_alone in (0, 3):
+        assert main(arguments) == 3
+        printed = capsys.readouterr()
+        summary = json.loads(printed.out)
+        assert (summary["screened"], summary["failed"]) == (3, 1)
+        assert "headclip: cut.png: " in printed.err
+        assert ("3 of 3 were finished" in printed.err) == bool(left_alone)
+    assert summary == json.loads((tmp_path / "out/summary.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 1, "No images were found"),
+        (("--overlap", "1.5"), 2, "overlap must lie"),
+        (("--method", "wincilp"), 2, "wincilp"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "in").mkdir()
+    if "--method" in arguments:
+        write_picture(tmp_path / "in/one.png", 90)
+    place = [str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    assert main(["batch", *place, *arguments]) == code
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert message in printed.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_readable_is_1(bright: None, tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    assert main(["batch", str(tmp_path / "empty.png"), "--out", str(tmp_path / "out")]) == 1
+
+
+@pytest.mark.slow
+def test_another_method_does_its_own_batch(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["batch", str(folder / "ct"), "--out", str(tmp_path / "out")]
+    run = partial(main, [*arguments, "--method", "winclip"])
+    assert main(arguments) == 0
+    assert run() == 0
+    assert "left alone" not in capsys.readouterr().err
+    assert run() == 0
+    assert "1 of 1 were finished" in capsys.readouterr().err
+    (row,) = json.loads((tmp_path / "out/summary.json").read_text())["series"]
+    assert row["model"].endswith("winclip")

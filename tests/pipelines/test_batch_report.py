@@ -1,0 +1,92 @@
+"""Many inputs at once: each is screened, one bad one costs itself, and no patient is named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from headclip_med.pipelines.batch import screen_inputs
+from headclip_med.read import find_inputs
+from headclip_med.settings import ScreenSettings
+from tests.bright import BrightModel, write_inputs
+from tests.phantoms import PATIENT_NAME
+
+SETTINGS = ScreenSettings(minimum_volume_mm3=0.0)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    return write_inputs(tmp_path / "in")
+
+
+def test_rows_are_sorted_by_score_and_written(inputs: Path, tmp_path: Path) -> None:
+    worklist = screen_inputs(
+        find_inputs([inputs]), BrightModel(), out=tmp_path / "out", settings=SETTINGS
+    )
+    assert [row.name for row in worklist.rows if row.name] == ["bright.png", "dim.png"]
+    assert not worklist.failures
+    for row in worklist.rows:
+        for output in row.outputs.values():
+            assert (tmp_path / "out" / row.folder / output).exists()
+    with worklist.outputs["csv"].open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3
+    assert "bright.png" in worklist.outputs["page"].read_text()
+
+
+def test_a_bad_file_costs_only_itself(inputs: Path, tmp_path: Path) -> None:
+    (inputs / "empty.png").touch()
+    (inputs / "cut.png").write_bytes((inputs / "dim.png").read_bytes()[:60])
+    worklist = screen_inputs(
+        find_inputs([inputs]), BrightModel(), out=tmp_path / "out", settings=SETTINGS
+    )
+    assert len(worklist.rows) == 3
+    assert {failure.input for failure in worklist.failures} == {"empty.png", "cut.png"}
+    assert all(failure.code and failure.reason for failure in worklist.failures)
+    for failure in worklist.failures:
+        assert failure.what_to_do.startswith(("Copy or export it again", "Export or copy it again"))
+    summary = json.loads(worklist.outputs["json"].read_text())
+    assert len(summary["failures"]) == 2
+
+
+def test_a_fault_of_ours_costs_one_input_and_names_no_patient(
+    inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        worklist = screen_inputs(
+            find_inputs([inputs]), BrightModel(breaks_at=1), out=tmp_path / "out", settings=SETTINGS
+        )
+    assert len(worklist.rows) == 2
+    assert [failure.code for failure in worklist.failures] == ["unexpected"]
+    assert "KeyError" in worklist.failures[0].reason
+    everything = caplog.text + "".join(
+        worklist.outputs[kind].read_text() for kind in ("csv", "json", "page")
+    )
+    for part in PATIENT_NAME.split("^"):
+        assert part not in everything
+
+
+def test_our_own_results_among_the_inputs_are_passed_over(inputs: Path, tmp_path: Path) -> None:
+    settings = ScreenSettings(threshold=0.1, minimum_volume_mm3=0.0)
+    first = screen_inputs(
+        find_inputs([inputs / "ct"]), BrightModel(), out=inputs / "ct" / "out", settings=settings
+    )
+    assert "seg" in first.rows[0].outputs
+    again = find_inputs([inputs / "ct"])
+    assert [one.kind for one in again.readable].count("dicom") == 1
+
+
+def test_a_second_run_gives_the_same_bytes(inputs: Path, tmp_path: Path) -> None:
+    contents = []
+    settings = ScreenSettings(threshold=0.1, minimum_volume_mm3=0.0)
+    for name in ("one", "two"):
+        screen_inputs(find_inputs([inputs]), BrightModel(), out=tmp_path / name, settings=settings)
+        files = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())
+        contents.append(
+            {p.relative_to(tmp_path / name): p.read_bytes() for p in files if p.suffix != ".json"}
+        )
+    assert contents[0] == contents[1]
+    assert any(path.name == "seg.dcm" for path in contents[0])
