@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from headclip_med.models.anovl.model import AnoVl
-from headclip_med.models.inference import JudgingModel
+from headclip_med.models.inference import InferenceModel
 from headclip_med.models.method_set import load_methods
 from headclip_med.models.sources import Source
 from headclip_med.models.trunk import predict_together
@@ -89,15 +89,15 @@ def write(found: dict[str, Timed], given: argparse.Namespace) -> None:
         sys.stdout.write(f"| {name} | {one.slice_s:.3f} | {one.slice_s / base:.2f} | {once} |\n")
 
 
-def load(given: argparse.Namespace) -> dict[str, JudgingModel]:
+def load(given: argparse.Namespace) -> dict[str, InferenceModel]:
     """Load all methods, and AnoVL in its other forms as well."""
     source = Source(given.model, None if given.model == "headclip-mini" else "random")
     loaded = load_methods(source, device=given.device, precision=given.precision)
     if loaded.missing:
         sys.stderr.write(f"not timed: {', '.join(loaded.missing)}\n")
-    found: dict[str, JudgingModel] = {}
+    found: dict[str, InferenceModel] = {}
     for name, one in loaded.models.items():
-        if not isinstance(one, JudgingModel):
+        if not isinstance(one, InferenceModel):
             raise TypeError("every method here reads the trunk")
         found[name] = one
         if isinstance(one, AnoVl):
@@ -113,7 +113,7 @@ def changed(model: AnoVl, **change: object) -> AnoVl:
 
 
 @torch.no_grad()
-def encode(model: JudgingModel, given: argparse.Namespace) -> float:
+def encode(model: InferenceModel, given: argparse.Namespace) -> float:
     """Encode what a method says of every image alike; 0 where that was done when it was built."""
     started = time.perf_counter()
     if isinstance(model, AnoVl):
@@ -126,7 +126,7 @@ def encode(model: JudgingModel, given: argparse.Namespace) -> float:
 
 
 @torch.no_grad()
-def plain(model: JudgingModel, images: torch.Tensor) -> torch.Tensor:
+def plain(model: InferenceModel, images: torch.Tensor) -> torch.Tensor:
     """CLIP's own image feature, by the same tower."""
     with model.trunk_context():
         *_, last = model.vision.walk(model.prepare(images))

@@ -5,7 +5,7 @@ python benchmarks/protocols.py [--answers STORE/SET/MODEL]
 One set of maps z is shown as it is and through p = sigmoid(k (z - c)), as a softmax over two
 prompts at another temperature would, in float32: the order of the pixels stays, except where
 float32 runs out of values. The maps are smooth noise, raised where a pixel is abnormal; or what a
-model answered, as 'headclip evaluate --store' keeps it, its margins less their mean, over their
+model answered, as 'headclip evaluate --store' keeps it, its logits less their mean, over their
 deviation.
 """
 
@@ -42,8 +42,8 @@ def draw(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Margins of a model, of mean 0 and deviation 1, and the masks of the set."""
-    margins = np.load(folder / "margins.npy").astype(np.float64)
-    return (margins - margins.mean()) / margins.std(), np.load(folder.parent / "truth/masks.npy")
+    logits = np.load(folder / "logits.npy").astype(np.float64)
+    return (logits - logits.mean()) / logits.std(), np.load(folder.parent / "truth/masks.npy")
 
 
 def main() -> None:
@@ -52,15 +52,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="rows and columns, in pixels")
     parser.add_argument("--answers", type=Path, help="of a model, in a store")
     given = parser.parse_args()
-    margins, masks = read(given.answers) if given.answers else draw(given.maps, given.size)
+    logits, masks = read(given.answers) if given.answers else draw(given.maps, given.size)
     headings = [f"{name} exact" for name in EXACT] + [f"{name} paper" for name in PAPER]
     lines = [f"| scores | {' | '.join(headings)} |", f"|---|{'---|' * len(headings)}"]
     for scale in SCALES:
-        scores, name = margins, "margin z"
+        scores, name = logits, "logits z"
         if scale is not None:
             slope, centre = scale
             scores, name = (
-                1 / (1 + np.exp(-slope * (margins - centre))),
+                1 / (1 + np.exp(-slope * (logits - centre))),
                 f"k = {slope}, c = {centre}",
             )
         maps = scores.astype(np.float32)

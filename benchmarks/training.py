@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from headclip_med.models import vision
+from headclip_med.models.clip import vision
 from headclip_med.models.clip.loading import load_backbone
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.headclip.features import Features

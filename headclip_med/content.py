@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from headclip_med.datasets import KNOWN_SETS
-from headclip_med.models.model import Subject
 from headclip_med.volume import Volume
 
 ORGANS: Mapping[str, str] = {
@@ -35,17 +34,24 @@ ORGANS: Mapping[str, str] = {
 """DICOM body parts (PS3.16 annex L) whose terms are no words; others are said as they are."""
 
 
-def subject_of_volume(volume: Volume) -> Subject:
+@dataclass(frozen=True)
+class ImageContent:
+    """What images show, as far as it is known.
+
+    Attributes:
+        name: As a sentence would call it, for example ``"brain"``.
+        modality: DICOM modality.
+    """
+
+    name: str | None = None
+    modality: str | None = None
+
+
+def content_of_volume(volume: Volume) -> ImageContent:
     """Name the organ of a volume by its body part, which is a defined term or nothing."""
-    return subject_of_part(volume.body_part, volume.modality)
+    return content_of_part(volume.body_part, volume.modality)
 
 
-def subject_of_part(part: str | None, modality: str | None) -> Subject:
+def content_of_part(part: str | None, modality: str | None) -> ImageContent:
     """Name an organ by its DICOM body part, and the modality that shows it."""
-    return Subject(None if part is None else ORGANS.get(part, part.lower()), modality)
-
-
-def subject_of_category(dataset: str, category: str) -> Subject:
-    """Name what a category of a set shows; known sets also say by which modality."""
-    known = KNOWN_SETS.get(dataset)
-    return Subject(category, known.modality if known else None)
+    return ImageContent(None if part is None else ORGANS.get(part, part.lower()), modality)

@@ -21,8 +21,8 @@ class Prediction:
             and WinCLIP it is the class token's probability, for AdaCLIP that after its fusion, for
             AnoVL the mean over views; WinCLIP's second implementation takes the map's highest
             pixel. ``ScoreSettings.image_score`` says whether JAS is put on top of it.
-        margin: float32, finite; the log-odds of the map before it was smoothed, so that
-            map = G(sigmoid(margin)). They keep the order of pixels whose probability float32
+        logits: float32, finite; the log-odds of the map before it was smoothed, so that
+            map = G(sigmoid(logits)). They keep the order of pixels whose probability float32
             rounds to 1, and every smoothing follows from them (``models.similarity``).
         local_score: float32 in [0, 1]; S_local of eq. 7 where the model's scores take it from
             ``patches``, which ``map`` no longer shows; None where they take it from pixels.
@@ -30,5 +30,5 @@ class Prediction:
 
     map: Float[Tensor, "batch height width"]
     global_score: Float[Tensor, "batch"]
-    margin: Float[Tensor, "batch height width"]
+    logits: Float[Tensor, "batch height width"]
     local_score: Float[Tensor, "batch"] | None = None

@@ -25,14 +25,14 @@ import torch
 from jaxtyping import Shaped
 from torch import nn
 
+from headclip_med.atomic import write_folder
 from headclip_med.errors import HeadClipError
 from headclip_med.models.model import AnomalyModel
-from headclip_med.write.atomic import write_folder
 
 _log = logging.getLogger(__name__)
 
 FORM = 1
-"""Of what is kept; another number where margins or files come to mean something else."""
+"""Of what is kept; another number where logits or files come to mean something else."""
 
 HELD_BYTES = 64_000_000
 """Of an array that is not kept; a larger one is held in a file and not in memory."""
@@ -40,7 +40,7 @@ HELD_BYTES = 64_000_000
 _ABOUT = "about.json"
 
 _OF_NO_EFFECT = ("scores", "name", "calibrated")
-"""What a model says of itself that its margins do not follow from."""
+"""What a model says of itself that its logits do not follow from."""
 
 Identity = Mapping[str, object]
 """Plain JSON values that tell what arrays belong to."""
@@ -161,7 +161,7 @@ def for_now(name: str, shape: tuple[int, ...], kind: type) -> Shaped[np.ndarray,
         ) from error
 
 
-class AnswerStore:
+class PredictionStore:
     """The entries about one set at one size.
 
     Args:
@@ -186,7 +186,7 @@ class AnswerStore:
 
 
 def model_digest(model: AnomalyModel) -> str:
-    """Tell models apart by what their margins follow from: not by how maps become scores.
+    """Tell models apart by what their logits follow from: not by how maps become scores.
 
     A network is told by its weights as well as by what it says of itself, so that one whose weights
     were changed after loading is another; anything else only by what it says of itself.

@@ -43,7 +43,7 @@ class Volume:
         origin: The kind of file it was read from.
         modality: DICOM modality (``"CT"``, ``"MR"``, ...); ``"CT"``-like NIfTI stays ``None``.
         body_part: DICOM body part examined, upper case, only where it is a defined term.
-        window_hu: (centre, width) stored in the file, if any.
+        window: (centre, width) stored in the file, if any.
         name: File name without folder, only where nothing else identifies the input (NIfTI,
             images). It goes into results, never into logs, errors or names of files.
         study_instance_uid: DICOM only.
@@ -59,7 +59,7 @@ class Volume:
     origin: Origin
     modality: str | None = None
     body_part: str | None = None
-    window_hu: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
     name: str | None = None
     study_instance_uid: str | None = None
     series_instance_uid: str | None = None

@@ -15,9 +15,9 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from headclip_med import __version__
-from headclip_med.content import subject_of_volume
+from headclip_med.content import content_of_volume
 from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
-from headclip_med.models.model import AnomalyModel, name_subject
+from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.pipelines.screen import screen
 from headclip_med.read import Input, Inputs
 from headclip_med.settings import ScreenSettings
@@ -44,7 +44,7 @@ Judge = Callable[[Volume], SummaryRow]
 
 
 @dataclass(frozen=True)
-class Worklist:
+class BatchReport:
     """What a run found, and what it could not use.
 
     Attributes:
@@ -75,7 +75,7 @@ def screen_inputs(
     settings: ScreenSettings | None = None,
     seg: bool = True,
     report: Callable[[int], None] = lambda slices: None,
-) -> Worklist:
+) -> BatchReport:
     """Screen every input and write all results.
 
     Args:
@@ -122,7 +122,7 @@ def work_through(
     judge: Judge,
     *,
     out: Path,
-) -> Worklist:
+) -> BatchReport:
     """Judge volumes as they come, and write the summary.
 
     Args:
@@ -154,11 +154,13 @@ def work_through(
     return summed_up(rows, failures, out)
 
 
-def summed_up(rows: Iterable[SummaryRow], failures: Iterable[FailedInput], out: Path) -> Worklist:
+def summed_up(
+    rows: Iterable[SummaryRow], failures: Iterable[FailedInput], out: Path
+) -> BatchReport:
     """Sort what a run found, and write its summary."""
     ranked = tuple(sorted(rows, key=lambda row: (-row.score, row.folder)))
     failed = tuple(failures)
-    return Worklist(ranked, failed, write_summary(ranked, failed, out))
+    return BatchReport(ranked, failed, write_summary(ranked, failed, out))
 
 
 def read_one(one: Input) -> Volume | FailedInput:
@@ -200,7 +202,7 @@ def screen_batch(
     settings: ScreenSettings | None = None,
     seg: bool = True,
     report: Callable[[int], None] = lambda slices: None,
-) -> Worklist:
+) -> BatchReport:
     """Screen every input that is not finished, and write the summary of all.
 
     Args:
@@ -250,7 +252,7 @@ def finished_row(
     folder = folder_of(volume)
     try:
         result = json.loads((out / folder / "result.json").read_text("utf-8"))
-        named = name_subject(model, subject_of_volume(volume))
+        named = name_content(model, content_of_volume(volume))
         wanted: dict[str, Any] = {
             "version": __version__,
             "model": named.describe(),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from headclip_med.evaluation.measure import score_category
-from headclip_med.evaluation.predictions import Answers
+from headclip_med.evaluation.predictions import Predictions
 from headclip_med.metrics import Curves, PixelMetrics, image_curves
 from headclip_med.metrics.curves import Line
 from headclip_med.models.registry import METHODS
@@ -18,13 +18,13 @@ from headclip_med.write.pictures.curves import write_curves
 
 
 def draw_curves(
-    answers: Sequence[Answers], scores: Sequence[ScoreSettings], folder: Path
+    answers: Sequence[Predictions], scores: Sequence[ScoreSettings], folder: Path
 ) -> list[Path]:
     """Draw the exact curves of one set.
 
     Args:
         answers: Of each model, about the same images.
-        scores: How each one's margins become scores; its ``image_score`` is what is drawn.
+        scores: How each one's logits become scores; its ``image_score`` is what is drawn.
         folder: Where to; it is made where it is missing.
 
     Returns:
@@ -48,7 +48,7 @@ def draw_curves(
 
 
 def _category_lines(
-    answers: Answers, scores: ScoreSettings, category: str
+    answers: Predictions, scores: ScoreSettings, category: str
 ) -> dict[str, Mapping[str, Line]]:
     found: dict[str, Mapping[str, Line]] = {}
     part = answers.parts()[category]
@@ -66,7 +66,7 @@ def _drawable(curves: Curves) -> Mapping[str, Line]:
     return curves.lines() if len(curves.recall) else {}
 
 
-def _names(answers: Sequence[Answers]) -> list[str]:
+def _names(answers: Sequence[Predictions]) -> list[str]:
     """Call each model by its method, and number those that are called alike."""
     methods = [str(one.model.get("method", "model")) for one in answers]
     titles = [METHODS[name].title if name in METHODS else name for name in methods]

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from headclip_med.errors import HeadClipError
 from headclip_med.geometry import Grid
 from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.batch import Worklist, screen_inputs
+from headclip_med.pipelines.batch import BatchReport, screen_inputs
 from headclip_med.read import find_inputs, read_volume
 from headclip_med.write import SummaryRow
 from headclip_med.write.dicom.series import write_ct_series
@@ -59,7 +59,7 @@ class Demonstration:
         lesion: How well its lesion was hit.
     """
 
-    worklist: Worklist
+    worklist: BatchReport
     phantom: SummaryRow
     lesion: KnownLesion
 

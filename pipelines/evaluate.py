@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from headclip_med.datasets import Dataset
-from headclip_med.evaluation.measure import EvalSize, Measured, measure, measure_trivial
-from headclip_med.evaluation.predictions import Answers, ask_models
+from headclip_med.evaluation.measure import EvalSize, Measured, measure, measure_baselines
+from headclip_med.evaluation.predictions import Predictions, predict_dataset
 from headclip_med.evaluation.results import Evaluation, Row
 from headclip_med.metrics import Protocol
 from headclip_med.models.model import AnomalyModel
@@ -18,7 +18,7 @@ from headclip_med.pipelines.curves import draw_curves
 MODEL = "model"
 """What the evaluated model is called among the judges of its own table."""
 
-Look = Callable[[Sequence[Answers]], None]
+Look = Callable[[Sequence[Predictions]], None]
 """Sees what models answered."""
 
 
@@ -50,9 +50,9 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
         batch_size: Images per forward pass.
         image_size: Rows and columns of all models' input, in pixels; each one's own by default.
         limit: At most this many images of each category, evenly spread over its list.
-        store: Where answers are kept and looked up; see ``ask_models``. Without it they are gone
-            when a category is measured. Neither way memory grows with the images, but for a few
-            numbers of each; temporary files do.
+        store: Where predictions are kept and looked up; see ``predict_dataset``. Without it they
+            are gone when a category is measured. Neither way memory grows with the images, but for
+            a few numbers of each; temporary files do.
         protocols: By which pixels are measured; see ``headclip_med.metrics``.
         intervals: Whether the exact metrics are bootstrapped, over images, or over volumes where
             images are slices of them; see ``measure`` for what that takes.
@@ -74,7 +74,7 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
     tested = dataset.split("test")
     found = [_Found() for _ in models]
     for part in [tested] if store is not None else _by_category(tested):
-        answers = ask_models(
+        answers = predict_dataset(
             part, models, store=store, batch_size=batch_size, image_size=image_size, limit=limit
         )
         look(answers)
@@ -83,7 +83,7 @@ def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and n
         for model, answer, one in zip(models, answers, found, strict=True):
             top = model.scores.top_percent
             if (answer.image_size, top) not in trivial:
-                trivial[answer.image_size, top] = measure_trivial(answer, top, **how)
+                trivial[answer.image_size, top] = measure_baselines(answer, top, **how)
             measured = measure(answer, model.scores, **how)
             one.add(answer, {MODEL: measured, **trivial[answer.image_size, top]})
         if curves is not None:
@@ -111,7 +111,7 @@ class _Found:
     abnormal: int = 0
     vanished: int = 0
 
-    def add(self, answers: Answers, judges: dict[str, Measured]) -> None:
+    def add(self, answers: Predictions, judges: dict[str, Measured]) -> None:
         """Put another part of the set beside those before."""
         for judge, measured in judges.items():
             known = self.judges.get(judge)

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from headclip_med.content import subject_of_volume
+from headclip_med.content import content_of_volume
 from headclip_med.errors import InvalidSettings
 from headclip_med.findings import Box, Screening, WindowUsed
-from headclip_med.models.model import AnomalyModel, name_subject
+from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.settings import NO_PATCHES, ScreenSettings
 from headclip_med.transforms import (
     apply_window,
@@ -86,14 +86,14 @@ def screen(
         InvalidSettings: The window is unknown.
         OutOfMemory: A batch does not fit the device.
     """
-    model = name_subject(model, subject_of_volume(volume))
+    model = name_content(model, content_of_volume(volume))
     settings = settings or ScreenSettings()
     clock = Clock()
     prepared, images = prepare(volume, settings)
     clock.lap("prepare")
     maps, scores, local_scores = predict_slices(model, images, settings=settings, report=report)
     clock.lap("predict")
-    return conclude(prepared, Judged(maps, scores, clock.laps_s, local_scores), model, settings)
+    return postprocess(prepared, Judged(maps, scores, clock.laps_s, local_scores), model, settings)
 
 
 def prepare(
@@ -117,7 +117,7 @@ def find_judged(
     return find_body(volume, grey) if settings.crop == "body" else whole_slice(volume)
 
 
-def conclude(
+def postprocess(
     prepared: Prepared, found: Judged, model: AnomalyModel, settings: ScreenSettings
 ) -> Screening:
     """Turn maps and scores of slices into a heatmap, lesion candidates and the volume's score.

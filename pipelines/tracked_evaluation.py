@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 
 from headclip_med.evaluation.measure import local_scores
-from headclip_med.evaluation.predictions import Answers
+from headclip_med.evaluation.predictions import Predictions
 from headclip_med.evaluation.results import Evaluation, Row
 from headclip_med.metrics import image_metrics
 from headclip_med.models.maps import smooth
@@ -60,7 +60,7 @@ class SetRecord:
 
     Args:
         runs: Of each model.
-        scores: How each one's margins become maps and scores, in the same order.
+        scores: How each one's logits become maps and scores, in the same order.
         label: What the set is called; no other set of the run is called so.
     """
 
@@ -71,8 +71,8 @@ class SetRecord:
         self._scored: dict[str, list[_Scored]] = {name: [] for name in runs}
         self._drawn = 0
 
-    def look(self, answers: Sequence[Answers]) -> None:
-        """Keep what is drawn later of a part of the set, while its margins are there."""
+    def look(self, answers: Sequence[Predictions]) -> None:
+        """Keep what is drawn later of a part of the set, while its logits are there."""
         if not any(run.is_recording for run in self._runs.values()):
             return
         for kept, one, how in zip(self._scored.values(), answers, self._scores, strict=True):
@@ -97,7 +97,7 @@ class SetRecord:
                     name_of_curve = f"{evaluation.dataset}/JAS/mAD over 100 r"
                     run.metrics({name_of_curve: value / 100}, step=round(100 * weight))
 
-    def _draw_samples(self, answers: Sequence[Answers]) -> None:
+    def _draw_samples(self, answers: Sequence[Predictions]) -> None:
         for part in answers[0].parts().values():
             abnormal = part.start + np.flatnonzero(answers[0].labels[part])
             wanted = min(SAMPLES_OF_CATEGORY, SAMPLES - self._drawn, len(abnormal))
@@ -146,11 +146,11 @@ def _jas_curve(kept: Sequence[_Scored]) -> list[float]:
 
 
 def sample_row(
-    answers: Answers, scores: ScoreSettings, index: int
+    answers: Predictions, scores: ScoreSettings, index: int
 ) -> UInt8[np.ndarray, "side width 3"]:
     """Draw an image beside its map and the truth."""
-    margin = torch.from_numpy(np.array(answers.margins[index : index + 1]))
-    heat = smooth(margin.sigmoid(), scores.sigma_at(answers.image_size))[0].numpy()
+    logits = torch.from_numpy(np.array(answers.logits[index : index + 1]))
+    heat = smooth(logits.sigmoid(), scores.sigma_at(answers.image_size))[0].numpy()
     truth = None if answers.masks is None else np.asarray(answers.masks[index])
     return draw_sample(np.asarray(answers.grey[index])[..., None], heat, truth)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from headclip_med.models.adaclip.learning import adaclip_loss
 from headclip_med.models.adaclip.model import AdaClip
 from headclip_med.models.anomalyclip.learning import anomalyclip_loss
-from headclip_med.models.anomalyclip.model import AnomalyClip, image_score, mean_margin
+from headclip_med.models.anomalyclip.model import AnomalyClip, image_score, mean_logits
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.maps import upsample
 from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
@@ -83,7 +83,7 @@ def anomalyclip_values(size: str) -> dict[str, Tensor]:
         "text": model.prompts(model.backbone.text),
         "token": frozen.global_token,
         "patches": torch.stack(frozen.levels)[:, 1, :4],
-        "map": mean_margin(logits, side, side)[1].sigmoid(),
+        "map": mean_logits(logits, side, side)[1].sigmoid(),
         "score": image_score(logits),
         **losses_and_norms(terms, 4.0, dict(model.named_parameters())),
     }

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from headclip_med.content import ImageContent
 from headclip_med.models.anovl.model import AnoVl
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.inference import JudgingModel
+from headclip_med.models.inference import InferenceModel
 from headclip_med.models.maps import unit
-from headclip_med.models.model import Subject
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.models.winclip.model import WinClip, run_windows, window_index
 from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
@@ -25,12 +25,12 @@ IMPLEMENTATIONS = ("anomalib", "caoyunkang")
 
 def winclip(backbone: Backbone, implementation: str) -> WinClip:
     settings = WinClipSettings(implementation=implementation)  # type: ignore[arg-type]
-    return WinClip(backbone, settings).with_subject(Subject("brain"))
+    return WinClip(backbone, settings).with_content(ImageContent("brain"))
 
 
 def anovl(backbone: Backbone, **settings: object) -> AnoVl:
     built = AnoVl(backbone, AnoVlSettings(local_layers=(2, 3, 4), **settings))  # type: ignore[arg-type]
-    return built.with_subject(Subject("carpet"))
+    return built.with_content(ImageContent("carpet"))
 
 
 def winclip_values(size: str) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ def anovl_values(size: str) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def read(model: JudgingModel, images: Tensor) -> tuple[Tensor, Tensor]:
+def read(model: InferenceModel, images: Tensor) -> tuple[Tensor, Tensor]:
     """Read the trunk as the model does, up to the projected tokens."""
     prepared = model.prepare(images)
     reader: TrunkReader = model.reader(prepared)

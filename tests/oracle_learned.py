@@ -13,10 +13,10 @@ from numpy.lib.npyio import NpzFile
 from torch import Tensor, nn
 
 from headclip_med.models.adaclip.fusion import Clustering, most_abnormal, semantic_centre
-from headclip_med.models.adaclip.model import AdaClip, mean_margin
+from headclip_med.models.adaclip.model import AdaClip, mean_logits
 from headclip_med.models.adaclip.prompts import HybridFeatures, prompted_pass
 from headclip_med.models.anomalyclip.model import AnomalyClip, image_score
-from headclip_med.models.anomalyclip.model import mean_margin as mean_level_margin
+from headclip_med.models.anomalyclip.model import mean_logits as mean_level_logits
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.imported import fit_published
 from headclip_med.models.maps import smooth, unit, upsample
@@ -133,7 +133,7 @@ def anomalyclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[St
         yield stage("similarity", patches.flatten(2).transpose(1, 2), similarity, PROBABILITIES)
         maps = theirs[f"{run}/similarity_map/layer{layer}"]
         yield stage("similarity map", upsample(patches, side, side), maps, PROBABILITIES)
-    summed = len(layers) * mean_level_margin(logits, side, side).sigmoid()
+    summed = len(layers) * mean_level_logits(logits, side, side).sigmoid()
     yield stage("map", summed, theirs[f"{run}/anomaly_map_raw"], 2e-5)
     sigma_px = float(oracle.config(folder).get("sigma", SIGMA_PX))
     smoothed = smooth(summed, sigma_px)
@@ -218,7 +218,7 @@ def adaclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage]
     if model.settings.prompt_cast == "fp16":
         # A last digit in float32 can tip a prompt to the next float16, and from there on
         # everything: stages are held to what the published code rounded, the map to our own too.
-        own = mean_margin(model.level_maps(model(images, names), side, side)).sigmoid()
+        own = mean_logits(model.level_maps(model(images, names), side, side)).sigmoid()
         yield stage("map, from images", own, theirs[f"{run}/anomaly_map_raw"], TIPPED_MAPS)
         for tower in ("image", "text"):
             there = theirs[f"{run}/dynamic_{'visual' if tower == 'image' else tower}_prompts"]
@@ -242,7 +242,7 @@ def adaclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage]
         yield stage("logits", logits[number], theirs[f"{run}/logits/layer{layer}"], LOGITS)
         trained = theirs[f"{run}/maps_train/layer{layer}"]
         yield stage("maps of layers", maps[number].softmax(dim=1), trained, MAPS)
-    raw = mean_margin(maps).sigmoid()
+    raw = mean_logits(maps).sigmoid()
     yield stage("map", raw, theirs[f"{run}/anomaly_map_raw"], MAPS)
     smoothed = theirs[f"{run}/anomaly_map_smoothed"]
     yield stage("smoothed map", smooth(raw, SIGMA_PX), smoothed, MAPS)

@@ -13,6 +13,7 @@ import torch
 from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
+from headclip_med.content import ImageContent
 from headclip_med.models.anovl.adaptation import PatchAdapter
 from headclip_med.models.anovl.model import (
     AnoVl,
@@ -24,7 +25,6 @@ from headclip_med.models.anovl.views import other_views
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import BlockOutput
 from headclip_med.models.maps import unit, upsample
-from headclip_med.models.model import Subject
 from headclip_med.models.sentences import encode
 from headclip_med.models.winclip.model import (
     WinClip,
@@ -77,7 +77,7 @@ def winclip(
     temperature = float(Fraction(stated[f"temperature_{implementation}"]))  # "1/100" or 0.07
     settings = {"implementation": implementation, "scales": scales, "temperature": temperature}
     model = WinClip(towers, WinClipSettings(**{**settings, **more}))  # type: ignore[arg-type]
-    return model.with_subject(Subject(winclip_class(oracles, run)))
+    return model.with_content(ImageContent(winclip_class(oracles, run)))
 
 
 def embedded_and_token(model: WinClip, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,12 +109,12 @@ def anomalib_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage
         one = model.abnormality(unit(windows))
         yield stage("window scores", one, theirs[f"{run}/window_scores/scale{scale}"], SCORES)
         grid = (-1, rows - scale + 1, rows - scale + 1)
-        odds.append(model.margin(unit(windows)).view(grid))
+        odds.append(model.logits(unit(windows)).view(grid))
         pooled = 1 / mean_reciprocal(one.view(grid), scale)
         yield stage("pooled windows", pooled, theirs[f"{run}/harmonic_map/scale{scale}"], SCORES)
     score = model.abnormality(unit(whole))
     yield stage("image score", score, theirs[f"{run}/zero_shot_image_score"], SCORES)
-    grid = pool_abnormality(model.margin(unit(whole)), odds, model.settings.scales).sigmoid()
+    grid = pool_abnormality(model.logits(unit(whole)), odds, model.settings.scales).sigmoid()
     yield stage("patch map", grid, theirs[f"{run}/zero_shot_grid"], SCORES)
     yield stage(
         "map", upsample(grid[:, None], side, side)[:, 0], theirs[f"{run}/zero_shot_map"], SCORES
@@ -143,7 +143,7 @@ def caoyunkang_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Sta
     joined = torch.cat(features, dim=1)
     yield stage("window features", joined, theirs[f"{run}/window_features_normalised"], FEATURES)
     odds = [
-        model.margin(one).view(-1, rows - scale + 1, rows - scale + 1)
+        model.logits(one).view(-1, rows - scale + 1, rows - scale + 1)
         for one, scale in zip(features, scales, strict=True)
     ]
     grid = pool_normality(odds, scales).sigmoid()[:, None]
@@ -174,13 +174,13 @@ def anovl(oracles: Path, towers: Backbone, **more: object) -> AnoVl:
         "adaptation_noise": stated["noise_std"],
     }
     model = AnoVl(towers, AnoVlSettings(**{**settings, **more}))  # type: ignore[arg-type]
-    return model.with_subject(Subject(stated["object_for_maps"]))
+    return model.with_content(ImageContent(stated["object_for_maps"]))
 
 
 def anovl_text_stages(oracles: Path, towers: Backbone) -> Iterator[Stage]:
     theirs = oracle.arrays(oracles / "anovl", "outputs")
     for thing in oracle.config(oracles / "anovl")["objects"]:
-        model = anovl(oracles, towers).with_subject(Subject(thing))
+        model = anovl(oracles, towers).with_content(ImageContent(thing))
         found = model.sentences()
         yield stage("text", found.text.T, theirs[f"text/{thing}/features"], FEATURES)
         if f"text/{thing}/prompt_features" in theirs.files:

@@ -175,8 +175,8 @@ def _for_ct(volume: Volume, why: str) -> WindowUsed:
     part = volume.body_part or ""
     if part in WINDOW_OF_BODY_PART:
         return _preset(WINDOW_OF_BODY_PART[part], f"{why} of the {part.lower()}")
-    if volume.window_hu is not None and _is_window(*volume.window_hu):
-        centre, width = volume.window_hu
+    if volume.window is not None and _is_window(*volume.window):
+        centre, width = volume.window
         reason = f"{why} of no known body part; the window stored in the file"
         return WindowUsed("stored", centre - width / 2, centre + width / 2, reason)
     # -150 to 250 HU holds fat, water, blood, every parenchyma and most contrast: of the presets it

@@ -130,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
             record_tables(tracked, table, as_json, failed=failed)
     show_run(tracked, options)
     if arguments.out:
-        from headclip_med.write.atomic import write_file
+        from headclip_med.atomic import write_file
 
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         for path, content in _files(evaluations, arguments.out, arguments):
@@ -169,21 +169,21 @@ def _files(
     evaluations: list[Evaluation], out: Path, arguments: argparse.Namespace
 ) -> Iterator[tuple[Path, str]]:
     """Give the files of ``--out``: the paper's tables have other columns, so a CSV of their own."""
-    from headclip_med.pipelines.experiments.paper_comparison import beside_paper
+    from headclip_med.pipelines.experiments.paper_comparison import paper_comparison
     from headclip_med.write.tables import to_csv
 
     yield out, _text(evaluations, out.suffix, arguments)
     if arguments.paper and out.suffix == ".csv":
-        yield out.with_suffix(".paper.csv"), to_csv(beside_paper(evaluations))
+        yield out.with_suffix(".paper.csv"), to_csv(paper_comparison(evaluations))
 
 
 def _text(evaluations: list[Evaluation], form: str, arguments: argparse.Namespace) -> str:
     """Put everything that was found into one of ``FORMS``."""
     from headclip_med.evaluation.results import to_csv, to_markdown
-    from headclip_med.pipelines.experiments.paper_comparison import beside_paper
+    from headclip_med.pipelines.experiments.paper_comparison import paper_comparison
     from headclip_med.write.tables import table_to_json, table_to_markdown
 
-    paper = beside_paper(evaluations) if arguments.paper else ()
+    paper = paper_comparison(evaluations) if arguments.paper else ()
     if form == ".csv":
         return to_csv(evaluations)
     if form == ".md":
@@ -193,7 +193,7 @@ def _text(evaluations: list[Evaluation], form: str, arguments: argparse.Namespac
     if not arguments.paper:
         return json.dumps(found, indent=2)
     beside = [table_to_json(table) for table in paper]
-    return json.dumps({"evaluations": found, "beside_paper": beside}, indent=2)
+    return json.dumps({"evaluations": found, "paper_comparison": beside}, indent=2)
 
 
 def _load(arguments: argparse.Namespace) -> LoadedMethods:

@@ -22,9 +22,9 @@ from headclip_med.settings import ScreenSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headclip_med.pipelines.batch import Worklist
+    from headclip_med.pipelines.batch import BatchReport
 
-    Pipeline = Callable[..., Worklist]
+    Pipeline = Callable[..., BatchReport]
     """As ``screen_inputs``."""
 
 
@@ -69,7 +69,7 @@ def run_by(arguments: argparse.Namespace, load: Callable[[], Pipeline]) -> int:
     return worklist.exit_code
 
 
-def show(worklist: Worklist, *, as_json: bool) -> None:
+def show(worklist: BatchReport, *, as_json: bool) -> None:
     """Print the results, failures on stderr; names without what a terminal would obey."""
     from headclip_med.write.pages.plain_text import visible
 

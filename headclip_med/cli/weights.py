@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List, or fetch."""
-    from headclip_med.models import registry
+    from headclip_med.models.clip import hub
     from headclip_med.settings import EMBEDDED_NAME
 
     if arguments.action == "import":
@@ -45,19 +45,18 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "fetch":
         if not arguments.name:
             raise InvalidSettings("Name the model to fetch weights for; see 'headclip weights'.")
-        path = registry.fetch_weights(arguments.name, arguments.tag)
+        path = hub.fetch_weights(arguments.name, arguments.tag)
         print(json.dumps({"path": str(path)}) if arguments.json else path)
         return 0
     if arguments.name:
         tags = {
-            tag: registry.cached_weights(arguments.name, tag)
-            for tag in registry.known_tags(arguments.name)
+            tag: hub.cached_weights(arguments.name, tag) for tag in hub.known_tags(arguments.name)
         }
         found = {tag: str(path) if path else None for tag, path in tags.items()}
         lines = [f"{tag}  {path or 'not on this machine'}" for tag, path in found.items()]
         print(json.dumps(found) if arguments.json else "\n".join(lines))
         return 0
-    names = (EMBEDDED_NAME, *registry.known_models())
+    names = (EMBEDDED_NAME, *hub.known_models())
     print(json.dumps(names) if arguments.json else "\n".join(names))
     return 0
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from headclip_med.content import ImageContent
 from headclip_med.datasets.industrial import INDUSTRIAL_SETS
 from headclip_med.datasets.layouts import GENERIC_SETS, NIFTI_SUFFIXES, KnownSet
 from headclip_med.datasets.medical import MEDICAL_SETS
@@ -125,3 +126,9 @@ def _slices(sample: Sample, slices: SliceReader) -> Iterator[Found]:
 
 def _names() -> tuple[str, ...]:
     return (*_GENERIC, *KNOWN_SETS)
+
+
+def content_of_category(dataset: str, category: str) -> ImageContent:
+    """Name what a category of a set shows; known sets also say by which modality."""
+    known = KNOWN_SETS.get(dataset)
+    return ImageContent(category, known.modality if known else None)

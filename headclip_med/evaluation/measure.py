@@ -1,4 +1,4 @@
-"""From answers to metrics: one pass over the margins for each choice of smoothing, k and r."""
+"""From answers to metrics: one pass over the logits for each choice of smoothing, k and r."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from headclip_med.datasets import read_mask
+from headclip_med.evaluation import results
 from headclip_med.evaluation.baselines import BASELINES, MapsOf
-from headclip_med.evaluation.predictions import Answers
+from headclip_med.evaluation.predictions import Predictions
 from headclip_med.evaluation.results import Estimate, Sampled, average, sample_images
 from headclip_med.metrics import PixelDraws, PixelMetrics, Pooled, Protocol, image_metrics
 from headclip_med.metrics.scores import release
 from headclip_med.metrics.streaming import MEMORY_MB
-from headclip_med.models.maps import log_odds, patches_of, smooth_margin_and_map
-from headclip_med.pipelines import evaluation
+from headclip_med.models.maps import log_odds, patches_of, smooth_logits_and_map
 from headclip_med.settings import ScoreSettings
 from headclip_med.transforms import joint_score, local_score, resize_maps
 
@@ -39,7 +39,7 @@ Compared = tuple[
 
 
 def at_native_size(
-    answers: Answers,
+    answers: Predictions,
     rows: slice,
     ranked: Float[np.ndarray, "images size size"],
     maps: Float[np.ndarray, "images size size"],
@@ -64,8 +64,8 @@ def at_native_size(
         stretched = _resized(torch.from_numpy(np.array(maps[one])), mask)
         by_rank = stretched
         if ranked is not maps:
-            margin = torch.from_numpy(np.array(ranked[one])).double()
-            abnormal, normal = (_resized(side.sigmoid(), mask) for side in (margin, -margin))
+            logits = torch.from_numpy(np.array(ranked[one])).double()
+            abnormal, normal = (_resized(side.sigmoid(), mask) for side in (logits, -logits))
             by_rank = log_odds(abnormal, normal)
         yield slice(number, number + 1), by_rank.numpy(), stretched.numpy(), mask[None]
 
@@ -138,7 +138,7 @@ class Measured:
 
 
 def measure(
-    answers: Answers,
+    answers: Predictions,
     scores: ScoreSettings,
     *,
     protocols: Sequence[Protocol] = ("exact",),
@@ -147,14 +147,14 @@ def measure(
 ) -> Measured:
     """Measure a model, with JAS and without it.
 
-    By ``exact`` pixels are ranked by their smoothed margins, which order them as their maps do and
+    By ``exact`` pixels are ranked by their smoothed logits, which order them as their maps do and
     lose nothing where a map is 1; by ``paper`` by the maps, on whose scale its values depend.
 
     Everything is streamed: memory does not grow with the pixels.
 
     Args:
         answers: Of the model.
-        scores: How margins become maps and scores.
+        scores: How logits become maps and scores.
         protocols: By which pixels are measured; the published code is exact for images.
         intervals: Whether to bootstrap (by ``exact`` only), which takes a second pass.
         eval_size: Where pixels are compared; S_local is of the model's map in either case.
@@ -169,8 +169,8 @@ def measure(
     return Measured(found)
 
 
-def measure_trivial(
-    answers: Answers,
+def measure_baselines(
+    answers: Predictions,
     top_percent: float,
     *,
     protocols: Sequence[Protocol] = ("exact",),
@@ -201,29 +201,29 @@ def measure_trivial(
 
 
 def score_category(
-    answers: Answers, scores: ScoreSettings, part: slice, pixels: PixelMetrics
+    answers: Predictions, scores: ScoreSettings, part: slice, pixels: PixelMetrics
 ) -> dict[str, Float[np.ndarray, "images"]]:
     """Score the images of one category, and give its pixels to a stream where it has masks.
 
     Args:
         answers: Of the model.
-        scores: How margins become scores.
+        scores: How logits become scores.
         part: Where the category's images stand.
-        pixels: Takes smoothed margins and masks.
+        pixels: Takes smoothed logits and masks.
 
     Returns:
         Of each image the ``global``, the ``local`` and the ``joint`` score.
     """
     local = []
     for rows in _batches(part):
-        margins, maps = _smoothed(answers, scores, rows)
+        logits, maps = _smoothed(answers, scores, rows)
         local.append(_local(answers, scores, rows, maps))
         if answers.masks is not None:
-            pixels.update(margins, _rows(answers.masks, rows))
+            pixels.update(logits, _rows(answers.masks, rows))
     return _kinds(answers.global_scores[part], np.concatenate(local), scores)
 
 
-def local_scores(answers: Answers, scores: ScoreSettings) -> Float[np.ndarray, "images"]:
+def local_scores(answers: Predictions, scores: ScoreSettings) -> Float[np.ndarray, "images"]:
     """Compute S_local of every image (eq. 7): what a sweep over r reads, once for all its r."""
     whole = slice(0, len(answers.global_scores))
     maps = ((rows, _smoothed(answers, scores, rows)[1]) for rows in _batches(whole))
@@ -242,7 +242,7 @@ def _kinds(
 class _Category:
     """Measures scores of one category."""
 
-    answers: Answers
+    answers: Predictions
     part: slice
     protocols: tuple[Protocol, ...]
     intervals: bool
@@ -304,7 +304,7 @@ class _Category:
             for some, by_rank, _, marked in self._sized(rows, *read(rows)):
                 own = slice(some.start - self.part.start, some.stop - self.part.start)
                 counted.update(by_rank, marked, numbers[own])
-        return counted.draws(values, seed=SEED, repeats=evaluation.PIXEL_REPEATS)
+        return counted.draws(values, seed=SEED, repeats=results.PIXEL_REPEATS)
 
     def _sized(
         self,
@@ -336,27 +336,27 @@ def _read(array: Shaped[np.ndarray, "images size size"], rows: slice) -> np.ndar
     return found
 
 
-def _smoothed(answers: Answers, scores: ScoreSettings, rows: slice) -> _Batch:
-    """Smooth some images: margins in float32, maps in float64."""
-    margins = torch.from_numpy(_read(answers.margins, rows))
-    smoothed, maps = smooth_margin_and_map(margins, scores.sigma_at(answers.image_size))
+def _smoothed(answers: Predictions, scores: ScoreSettings, rows: slice) -> _Batch:
+    """Smooth some images: logits in float32, maps in float64."""
+    logits = torch.from_numpy(_read(answers.logits, rows))
+    smoothed, maps = smooth_logits_and_map(logits, scores.sigma_at(answers.image_size))
     return smoothed.numpy(), maps.numpy()
 
 
 def _local(
-    answers: Answers,
+    answers: Predictions,
     scores: ScoreSettings,
     rows: slice,
     maps: Float[np.ndarray, "batch size size"],
 ) -> Float[np.ndarray, "batch"]:
     """Give S_local of some images (eq. 7), from what the scores take it from."""
     if scores.local_map == "patches":
-        exact = torch.from_numpy(_read(answers.margins, rows)).double().sigmoid()
+        exact = torch.from_numpy(_read(answers.logits, rows)).double().sigmoid()
         maps = patches_of(exact, answers.patch_px).numpy()
     return local_score(maps, scores.top_percent)
 
 
-def _trivial(answers: Answers, maps_of: MapsOf, rows: slice) -> _Batch:
+def _trivial(answers: Predictions, maps_of: MapsOf, rows: slice) -> _Batch:
     maps = np.asarray(maps_of(_read(answers.grey, rows)), dtype=np.float32)
     return maps, maps
 

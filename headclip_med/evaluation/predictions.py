@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 
-from headclip_med.content import subject_of_category
 from headclip_med.datasets import Dataset, Sample, read_mask
+from headclip_med.datasets.known import content_of_category
 from headclip_med.datasets.samples import Level
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import prepare_image, resize_mask
 from headclip_med.metrics.scores import release
-from headclip_med.models.model import AnomalyModel, name_subject
+from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.models.trunk import predict_together
 from headclip_med.settings import NO_PATCHES, ScreenSettings
-from headclip_med.store import AnswerStore, Entry, for_now, model_digest
+from headclip_med.store import Entry, PredictionStore, for_now, model_digest
 from headclip_med.transforms.tiles import memory_advice
 
 MakeArray = Callable[[str, tuple[int, ...], type], Shaped[np.ndarray, "..."]]
@@ -30,7 +30,7 @@ MakeArray = Callable[[str, tuple[int, ...], type], Shaped[np.ndarray, "..."]]
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class GroundTruth:
     """The images of a set and what is known of them.
 
     Attributes:
@@ -51,7 +51,7 @@ class Truth:
     has_vanished: Bool[np.ndarray, "images"]
 
     @classmethod
-    def blank(cls, count: int, side: int, make: MakeArray, *, has_masks: bool) -> Truth:
+    def blank(cls, count: int, side: int, make: MakeArray, *, has_masks: bool) -> GroundTruth:
         """Make room for so many images of this size."""
         square = (count, side, side)
         return cls(
@@ -147,13 +147,13 @@ def _thinned(numbers: Sequence[int], limit: int | None) -> Sequence[int]:
     return [numbers[at] for at in np.linspace(0, len(numbers) - 1, limit).round().astype(int)]
 
 
-__all__ = ["Answers", "ask_models", "model_digest"]
+__all__ = ["Predictions", "model_digest", "predict_dataset"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Predictions:
     """What one model says of a set's images, beside the truth. Arrays may be mapped from files.
 
     Attributes:
@@ -165,7 +165,7 @@ class Answers:
         model: As it describes itself, plain JSON values.
         categories: The category of each image; each category stands in one piece.
         truth: What the set says of them.
-        margins: Log-odds of the maps before smoothing; see ``Prediction``.
+        logits: Log-odds of the maps before smoothing; see ``Prediction``.
         global_scores: In [0, 1]; see ``Prediction``.
         samples: Where each image and its mask can be read again.
     """
@@ -177,8 +177,8 @@ class Answers:
     limit: int | None
     model: Mapping[str, object]
     categories: tuple[str, ...]
-    truth: Truth
-    margins: Float[np.ndarray, "images size size"]
+    truth: GroundTruth
+    logits: Float[np.ndarray, "images size size"]
     global_scores: Float[np.ndarray, "images"]
     samples: tuple[Sample, ...] = ()
 
@@ -224,7 +224,7 @@ class Answers:
         return parts_of(self.categories)
 
 
-def ask_models(
+def predict_dataset(
     dataset: Dataset,
     models: Sequence[AnomalyModel],
     *,
@@ -232,7 +232,7 @@ def ask_models(
     batch_size: int = 8,
     image_size: int | None = None,
     limit: int | None = None,
-) -> list[Answers]:
+) -> list[Predictions]:
     """Show a set's test images to models, each to each once.
 
     Images are resized to a square (bicubic, antialiased), masks with them (bilinear, cut at one
@@ -261,7 +261,7 @@ def ask_models(
     """
     settings, chosen = ScreenSettings(batch_size=batch_size), choose(dataset, limit)
     sides = [image_size or model.image_size for model in models]
-    found: dict[int, Answers] = {}
+    found: dict[int, Predictions] = {}
     for side in dict.fromkeys(sides):
         numbers = [number for number, one in enumerate(sides) if one == side]
         asking = _Asking(dataset, chosen, side, limit, settings)
@@ -280,7 +280,7 @@ class _Asking:
     limit: int | None
     settings: ScreenSettings
 
-    def ask(self, models: Sequence[AnomalyModel], root: Path | None) -> list[Answers]:
+    def ask(self, models: Sequence[AnomalyModel], root: Path | None) -> list[Predictions]:
         digest = None if root is None else self.dataset.split("test").content_digest
         if root is None:
             truth = self._blank_truth(for_now)
@@ -288,10 +288,10 @@ class _Asking:
             self._fill(truth, dict(enumerate(found)), models)
         else:
             identity = {"content_digest": digest, "image_size": self.side, "limit": self.limit}
-            store = AnswerStore(root, self.dataset.name, identity)
+            store = PredictionStore(root, self.dataset.name, identity)
             truth, found = self._from_store(store, models)
         return [
-            Answers(
+            Predictions(
                 dataset=self.dataset.name,
                 content_digest=digest,
                 level=self.dataset.level,
@@ -307,8 +307,8 @@ class _Asking:
         ]
 
     def _from_store(
-        self, store: AnswerStore, models: Sequence[AnomalyModel]
-    ) -> tuple[Truth, list[dict[str, Any]]]:
+        self, store: PredictionStore, models: Sequence[AnomalyModel]
+    ) -> tuple[GroundTruth, list[dict[str, Any]]]:
         """Map what is kept, and compute what is not, all of it in one pass over the images."""
         of_truth, entries = store.truth(), [store.answers(model) for model in models]
         known = of_truth.read()
@@ -327,12 +327,12 @@ class _Asking:
             known = known or _now(of_truth)
             kept.update({entry.folder: _now(entry) for entry in (entries[n] for n in asked)})
         masks = known.get("masks")
-        truth = Truth(**{**known, "masks": masks})  # type: ignore[arg-type]
+        truth = GroundTruth(**{**known, "masks": masks})  # type: ignore[arg-type]
         return truth, [dict(kept[entry.folder] or {}) for entry in entries]
 
     def _fill(
         self,
-        truth: Truth | None,
+        truth: GroundTruth | None,
         answers: Mapping[int, Mapping[str, Any]],
         models: Sequence[AnomalyModel],
     ) -> None:
@@ -340,8 +340,8 @@ class _Asking:
         if truth is not None:
             truth.fill(self.chosen)
         for category, part in self.chosen.parts().items():
-            subject = subject_of_category(self.dataset.name, category)
-            named = [name_subject(models[number], subject) for number in answers]
+            subject = content_of_category(self.dataset.name, category)
+            named = [name_content(models[number], subject) for number in answers]
             for start in range(part.start, part.stop, self.settings.batch_size):
                 rows = slice(start, min(start + self.settings.batch_size, part.stop))
                 samples = self.chosen.samples[rows]
@@ -352,9 +352,9 @@ class _Asking:
                 with memory_advice(self.settings.batch_size, self.side), torch.no_grad():
                     predictions = predict_together(named, images)
                 for arrays, prediction in zip(answers.values(), predictions, strict=True):
-                    arrays["margins"][rows] = prediction.margin.float().cpu().numpy()
+                    arrays["logits"][rows] = prediction.logits.float().cpu().numpy()
                     arrays["global_scores"][rows] = prediction.global_score.cpu().numpy()
-                    release(arrays["margins"])
+                    release(arrays["logits"])
             count = part.stop - part.start
             _log.info("%s, %s: %d images judged", self.dataset.name, category, count)
 
@@ -363,16 +363,16 @@ class _Asking:
         names = set(self.chosen.categories)
         if len(names) > 1:
             return model.describe()
-        return name_subject(model, subject_of_category(self.dataset.name, names.pop())).describe()
+        return name_content(model, content_of_category(self.dataset.name, names.pop())).describe()
 
-    def _blank_truth(self, make: MakeArray) -> Truth:
+    def _blank_truth(self, make: MakeArray) -> GroundTruth:
         has_masks = self.dataset.level == "pixel"
-        return Truth.blank(len(self.chosen.samples), self.side, make, has_masks=has_masks)
+        return GroundTruth.blank(len(self.chosen.samples), self.side, make, has_masks=has_masks)
 
     def _blank_answers(self, make: MakeArray) -> dict[str, Any]:
         count = len(self.chosen.samples)
         return {
-            "margins": make("margins", (count, self.side, self.side), np.float32),
+            "logits": make("logits", (count, self.side, self.side), np.float32),
             "global_scores": make("global_scores", (count,), np.float32),
         }
 

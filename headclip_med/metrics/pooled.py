@@ -55,7 +55,7 @@ def pixel_metrics(
 
     Args:
         maps: How abnormal each pixel looks, in any unit, float32 or float64; never scaled image
-            by image. Scores that saturate (many equal to 1) have lost their order: give the margin
+            by image. Scores that saturate (many equal to 1) have lost their order: give the logits
             before the softmax instead.
         masks: True where abnormal; all False for normal images, whose pixels count as well.
         protocol: ``exact``: every distinct value is a threshold. ``paper``: the threshold grids of

@@ -55,7 +55,7 @@ class MethodSettings(HasImageSize, Protocol):
         """Plain values for a checkpoint's header and a result file."""
 
 
-class JudgingModel(nn.Module):
+class InferenceModel(nn.Module):
     """An ``AnomalyModel`` whose subclass says how it reads the trunk.
 
     Args:
@@ -98,7 +98,7 @@ class JudgingModel(nn.Module):
         """Map value from which a pixel counts as abnormal."""
         return self.use.threshold
 
-    def with_scores(self, scores: ScoreSettings) -> JudgingModel:
+    def with_scores(self, scores: ScoreSettings) -> InferenceModel:
         """Give the same model, its maps smoothed and scored otherwise; weights are shared."""
         other = copy(self)
         other.use = replace(self.use, scores=scores)
@@ -153,20 +153,20 @@ class JudgingModel(nn.Module):
         return torch.autocast(self.get_buffer("_mean").device.type, torch.bfloat16)
 
     def smoothed(
-        self, margin: Float[Tensor, "batch height width"], score: Float[Tensor, "batch"]
+        self, logits: Float[Tensor, "batch height width"], score: Float[Tensor, "batch"]
     ) -> Prediction:
         """Turn log-odds into a map, smoothed as the model's scores want it."""
         # Sides are tensors while a graph is traced.
-        side = max(int(one) for one in margin.shape[-2:])
-        margin, sigma_px = margin.float(), self.scores.sigma_at(side)
+        side = max(int(one) for one in logits.shape[-2:])
+        logits, sigma_px = logits.float(), self.scores.sigma_at(side)
         local = None
         if self.scores.local_map == "patches":
-            local = self._local_score(margin)
-        return Prediction(smooth(margin.sigmoid(), sigma_px), score.float(), margin, local)
+            local = self._local_score(logits)
+        return Prediction(smooth(logits.sigmoid(), sigma_px), score.float(), logits, local)
 
-    def _local_score(self, margin: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch"]:
+    def _local_score(self, logits: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch"]:
         """Average the most abnormal patches (eq. 7)."""
-        patches = patches_of(in_double(margin).sigmoid(), self.vision.patch_px).flatten(1)
+        patches = patches_of(in_double(logits).sigmoid(), self.vision.patch_px).flatten(1)
         counted = top_count(patches.shape[1], self.scores.top_percent)
         return patches.topk(counted).values.mean(dim=1).float()
 

@@ -9,7 +9,7 @@ import torch
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.clip.weights import Activation
-from headclip_med.models.inference import JudgingModel, Precision
+from headclip_med.models.inference import InferenceModel, Precision
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import method_named
 from headclip_med.models.sources import (
@@ -82,7 +82,7 @@ def load_model(  # noqa: PLR0913 - everything but the name is optional, and name
     return model.to(place)
 
 
-def _load_trained(source: Source, method: str | None) -> JudgingModel:
+def _load_trained(source: Source, method: str | None) -> InferenceModel:
     wanted = method or "headclip"
     if source.name == EMBEDDED_NAME or source.is_bundle:
         path = source.bundled(embedded_checkpoint(wanted))
@@ -106,7 +106,7 @@ def _load_trained(source: Source, method: str | None) -> JudgingModel:
 
 def _load_training_free(
     source: Source, method: str, settings: TrainingFreeSettings | None
-) -> JudgingModel:
+) -> InferenceModel:
     checkpoint = source.checkpoint()
     if checkpoint is not None:
         raise UnusableWeights(

@@ -88,7 +88,7 @@ def log_odds(
     return (abnormal.clamp_min(least).log() - normal.clamp_min(least).log()).float()
 
 
-def patch_margin(
+def patch_logits(
     logits: Float[Tensor, "batch 2 rows columns"], height: int, width: int
 ) -> Float[Tensor, "batch height width"]:
     """Turn the logits of patches into the log-odds of Up((1 - N + A) / 2) (eq. 12).
@@ -100,10 +100,10 @@ def patch_margin(
         height: Rows of the image.
         width: Columns of the image.
     """
-    return stretched_margin(in_double(logits).softmax(dim=1), height, width)
+    return stretched_logits(in_double(logits).softmax(dim=1), height, width)
 
 
-def stretched_margin(
+def stretched_logits(
     probabilities: Float[Tensor, "batch 2 rows columns"], height: int, width: int
 ) -> Float[Tensor, "batch height width"]:
     """Stretch P(normal) and P(abnormal) of patches to pixels, and give their log-odds."""
@@ -111,7 +111,7 @@ def stretched_margin(
     return log_odds(abnormal, normal)
 
 
-def averaged_margin(
+def averaged_logits(
     first: Float[Tensor, "batch height width"], second: Float[Tensor, "batch height width"]
 ) -> Float[Tensor, "batch height width"]:
     """Give the log-odds of the mean of two maps that are given by their log-odds."""
@@ -119,25 +119,25 @@ def averaged_margin(
     return log_odds(pair.sigmoid().mean(dim=0), (-pair).sigmoid().mean(dim=0))
 
 
-def smooth_margin(
-    margin: Float[Tensor, "batch height width"], sigma_px: float
+def smooth_logits(
+    logits: Float[Tensor, "batch height width"], sigma_px: float
 ) -> Float[Tensor, "batch height width"]:
     """Smooth a map in its log-odds: log G(sigmoid(m)) - log G(sigmoid(-m)).
 
     It orders pixels as the smoothed map G(sigmoid(m)) does, also where float32 rounds that to 1.
 
     Args:
-        margin: Log-odds of a map.
+        logits: Log-odds of a map.
         sigma_px: As for ``smooth``.
     """
-    return smooth_margin_and_map(margin, sigma_px)[0]
+    return smooth_logits_and_map(logits, sigma_px)[0]
 
 
-def smooth_margin_and_map(
-    margin: Float[Tensor, "batch height width"], sigma_px: float
+def smooth_logits_and_map(
+    logits: Float[Tensor, "batch height width"], sigma_px: float
 ) -> tuple[Float[Tensor, "batch height width"], Float[Tensor, "batch height width"]]:
-    """Give ``smooth_margin``, and the smoothed map in float64."""
-    exact = in_double(margin)
+    """Give ``smooth_logits``, and the smoothed map in float64."""
+    exact = in_double(logits)
     abnormal, normal = (smooth(one.sigmoid(), sigma_px) for one in (exact, -exact))
     return log_odds(abnormal, normal), abnormal
 

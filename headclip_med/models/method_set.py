@@ -11,7 +11,7 @@ from torch import nn
 
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
-from headclip_med.models.inference import JudgingModel, Precision
+from headclip_med.models.inference import InferenceModel, Precision
 from headclip_med.models.loading import choose_device
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import METHODS
@@ -74,7 +74,7 @@ def load_methods(
         if checkpoint.method in learned:
             raise InvalidSettings(f"There are two checkpoints of {checkpoint.method}; name one.")
         learned[checkpoint.method] = path, checkpoint
-    models: dict[str, JudgingModel] = {}
+    models: dict[str, InferenceModel] = {}
     missing: dict[str, str] = {}
     for name, method in METHODS.items():
         try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
+from headclip_med.content import ImageContent
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
 
@@ -39,30 +39,17 @@ class AnomalyModel(Protocol):
         """Judge a batch of images with values in [0, 1]; sides a multiple of the patch."""
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What images show, as far as it is known.
-
-    Attributes:
-        name: As a sentence would call it, for example ``"brain"``.
-        modality: DICOM modality.
-    """
-
-    name: str | None = None
-    modality: str | None = None
-
-
 @runtime_checkable
-class NamesSubject(Protocol):
+class NamesContent(Protocol):
     """A model whose sentences say what is looked at."""
 
-    def with_subject(self, subject: Subject) -> AnomalyModel:
+    def with_content(self, subject: ImageContent) -> AnomalyModel:
         """Give the same model, its sentences about a subject; weights are shared.
 
         A name that the settings have chosen already stays.
         """
 
 
-def name_subject(model: AnomalyModel, subject: Subject) -> AnomalyModel:
+def name_content(model: AnomalyModel, subject: ImageContent) -> AnomalyModel:
     """Tell a model what it will see; one without sentences about it stays as it is."""
-    return model.with_subject(subject) if isinstance(model, NamesSubject) else model
+    return model.with_content(subject) if isinstance(model, NamesContent) else model

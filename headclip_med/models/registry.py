@@ -15,7 +15,7 @@ from headclip_med.models.anomalyclip.model import AnomalyClip
 from headclip_med.models.anovl.model import AnoVl
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.headclip.model import HeadClip
-from headclip_med.models.inference import JudgingModel
+from headclip_med.models.inference import InferenceModel
 from headclip_med.models.winclip.model import WinClip
 from headclip_med.settings_training_free import (
     METHOD_NAMES,
@@ -25,8 +25,8 @@ from headclip_med.settings_training_free import (
     WinClipSettings,
 )
 
-Build = Callable[[Backbone, TrainingFreeSettings | None], JudgingModel]
-BuildFresh = Callable[[Backbone, int], JudgingModel]
+Build = Callable[[Backbone, TrainingFreeSettings | None], InferenceModel]
+BuildFresh = Callable[[Backbone, int], InferenceModel]
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.text import TextTower
 from headclip_med.models.maps import unit
-from headclip_med.models.model import Subject
 
 Wording = Literal["published", "medical"]
 
@@ -134,7 +134,7 @@ class Ensemble:
 
 
 def winclip_ensemble(
-    implementation: str, wording: Wording, subject: Subject, *, corrected: bool = False
+    implementation: str, wording: Wording, subject: ImageContent, *, corrected: bool = False
 ) -> Ensemble:
     """Build WinCLIP's compositional prompt ensemble.
 
@@ -159,7 +159,7 @@ def winclip_ensemble(
     return _compose(name, thing, states, descriptions)
 
 
-def anovl_ensemble(wording: Wording, subject: Subject) -> Ensemble:
+def anovl_ensemble(wording: Wording, subject: ImageContent) -> Ensemble:
     """Build AnoVL's domain-aware state prompts: three words for the picture, seven states a side.
 
     As published, macaroni1 and macaroni2 are both macaroni, other names stand as they are, and
@@ -238,7 +238,7 @@ def _compose(
     return Ensemble(name, thing, *sides)
 
 
-def _kinds(subject: Subject) -> tuple[str, str]:
+def _kinds(subject: ImageContent) -> tuple[str, str]:
     return _KINDS.get(subject.modality or "", _ANY_KIND)
 
 

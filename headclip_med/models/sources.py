@@ -10,7 +10,7 @@ from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
 from headclip_med.models.clip.loading import EMBEDDED_PATH, load_backbone
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.weights import Activation
-from headclip_med.models.inference import JudgingModel
+from headclip_med.models.inference import InferenceModel
 from headclip_med.models.registry import METHODS
 from headclip_med.models.trained import model_from
 from headclip_med.settings import EMBEDDED_NAME
@@ -75,7 +75,7 @@ class Source:
 
 def on_backbone(
     method: str, backbone: Backbone, settings: TrainingFreeSettings | None
-) -> JudgingModel:
+) -> InferenceModel:
     """Build a method that needs no training."""
     build = METHODS[method].build
     if build is None:
@@ -86,7 +86,7 @@ def on_backbone(
     return model
 
 
-def learned_model(path: Path, checkpoint: Checkpoint, backbone: Backbone) -> JudgingModel:
+def learned_model(path: Path, checkpoint: Checkpoint, backbone: Backbone) -> InferenceModel:
     """Build what a checkpoint describes, on the backbone that it was trained on."""
     about = {
         "name": path.name.removesuffix(".safetensors").removesuffix(".checkpoint"),
@@ -97,7 +97,7 @@ def learned_model(path: Path, checkpoint: Checkpoint, backbone: Backbone) -> Jud
     return model_from(checkpoint, backbone, about=about)
 
 
-def fresh_model(method: str, source: Source, backbone: Backbone) -> JudgingModel:
+def fresh_model(method: str, source: Source, backbone: Backbone) -> InferenceModel:
     """Build a method that is trained, with nothing learned."""
     fresh = METHODS[method].fresh
     if fresh is None:

@@ -10,7 +10,7 @@ from headclip_med.models.anomalyclip.model import anomalyclip_from
 from headclip_med.models.checkpoint import Checkpoint, restore
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.headclip.folded import FoldedHeadClip
-from headclip_med.models.inference import JudgingModel
+from headclip_med.models.inference import InferenceModel
 
 
 class FromCheckpoint(Protocol):
@@ -22,7 +22,7 @@ class FromCheckpoint(Protocol):
         backbone: Backbone,
         *,
         about: Mapping[str, object] | None = None,
-    ) -> JudgingModel:
+    ) -> InferenceModel:
         """Build it, on the backbone that it was trained on."""
 
 
@@ -48,7 +48,7 @@ TRAINED: Mapping[str, FromCheckpoint] = {
 
 def model_from(
     checkpoint: Checkpoint, backbone: Backbone, *, about: Mapping[str, object] | None = None
-) -> JudgingModel:
+) -> InferenceModel:
     """Build the model of whichever method a checkpoint is of.
 
     Args:

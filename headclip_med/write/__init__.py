@@ -1,6 +1,6 @@
 """Results on disk: heatmap, pictures, DICOM segmentation, result.json, and the summary of a run."""
 
-from headclip_med.write.atomic import check_writable
+from headclip_med.atomic import check_writable
 from headclip_med.write.rows import FailedInput, SummaryRow, read_rows
 from headclip_med.write.screening import (
     WrittenScreening,

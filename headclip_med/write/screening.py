@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from headclip_med import __version__
+from headclip_med.atomic import reported_errors, write_folder
 from headclip_med.errors import HeadClipError
 from headclip_med.findings import Screening
 from headclip_med.volume import Volume
-from headclip_med.write.atomic import told_plainly, write_folder
 from headclip_med.write.dicom.seg import WrittenSegmentation, write_segmentation
 from headclip_med.write.nifti import affine_error_mm, write_heatmap
 from headclip_med.write.pictures.montage import draw_montage
@@ -59,7 +59,7 @@ class WrittenScreening:
     result: Json = field(default_factory=dict, repr=False)
 
 
-@told_plainly()
+@reported_errors()
 def write_screening(screening: Screening, out: Path, *, seg: bool = True) -> WrittenScreening:
     """Write heatmap, pictures, segmentation and result.json of one volume.
 

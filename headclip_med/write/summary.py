@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from headclip_med import __version__
-from headclip_med.write.atomic import told_plainly, write_file
+from headclip_med.atomic import reported_errors, write_file
 from headclip_med.write.pages.plain_text import csv_cell, visible
 from headclip_med.write.pages.worklist import render_page
 from headclip_med.write.result import SCHEMA_VERSION, Json, to_text
@@ -40,7 +40,7 @@ COLUMNS = (
 """Of summary.csv; failed inputs stand at its end, with the last three filled."""
 
 
-@told_plainly()
+@reported_errors()
 def write_summary(
     rows: Iterable[SummaryRow], failures: Iterable[FailedInput], out: Path
 ) -> dict[str, Path]:

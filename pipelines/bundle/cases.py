@@ -13,7 +13,7 @@ from monai.engines.evaluator import SupervisedEvaluator
 
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.pipelines.batch import finished_row, own_error, summed_up, title_of
-from headclip_med.pipelines.bundle.guards import is_command_line, paths_of, said_plainly
+from headclip_med.pipelines.bundle.guards import is_command_line, paths_of, reported_errors
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.volumes import volume_of
 from headclip_med.read import Failure, find_inputs
@@ -105,7 +105,7 @@ class CaseEvaluator(SupervisedEvaluator):
     def _leave(self) -> None:
         if self.failures and not self.rows:
             first = self.failures[0]
-            with said_plainly():
+            with reported_errors():
                 raise UnreadableInput(f"{first.reason} {first.what_to_do}".strip(), code=first.code)
         if self.worklist.exit_code and is_command_line():
             raise SystemExit(self.worklist.exit_code)

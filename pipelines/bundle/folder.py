@@ -8,10 +8,10 @@ from shutil import copyfile
 
 import torch
 
+from headclip_med.atomic import write_folder
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.loading import EMBEDDED_PATH
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
-from headclip_med.write.atomic import write_folder
 
 BUNDLE = EMBEDDED_PATH.parents[1]
 """The folder with ``configs``, ``models`` and ``docs``."""

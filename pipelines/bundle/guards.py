@@ -31,7 +31,7 @@ TRACKING_KEYS = frozenset(
 
 
 @contextmanager
-def said_plainly() -> Iterator[None]:
+def reported_errors() -> Iterator[None]:
     """Let errors of this project end ``python -m monai.bundle`` with their sentence alone.
 
     MONAI would bury them in the tracebacks of its parser. In a Python program they are raised.
@@ -60,7 +60,7 @@ def screen_settings(*, window: Any = "auto", **settings: Any) -> ScreenSettings:
     Raises:
         InvalidSettings: The window is unknown, or a number is out of its range.
     """
-    with said_plainly():
+    with reported_errors():
         text = window if isinstance(window, str) else ",".join(str(part) for part in window)
         check_window(text)
         return ScreenSettings(window=text, **settings)
@@ -75,7 +75,7 @@ def train_settings(**settings: Any) -> TrainSettings:
     Raises:
         InvalidSettings: A number is out of its range.
     """
-    with said_plainly():
+    with reported_errors():
         return TrainSettings(**settings)
 
 
@@ -88,7 +88,7 @@ def score_settings(**settings: Any) -> ScoreSettings:
     Raises:
         InvalidSettings: A number is out of its range.
     """
-    with said_plainly():
+    with reported_errors():
         return ScoreSettings(**settings)
 
 
@@ -102,7 +102,7 @@ def check_inputs(dataset_dir: Any, datalist: Sequence[dict[str, Any]]) -> None:
     Raises:
         UnreadableInput: A path does not exist, or there is no image below it.
     """
-    with said_plainly():
+    with reported_errors():
         if any(not path.exists() for path in paths_of(dataset_dir)):
             raise UnreadableInput(
                 "dataset_dir does not exist, so nothing was written; give the folder or file with "
@@ -126,7 +126,7 @@ def check_device(device: Any) -> None:
     Raises:
         InvalidSettings: There is no such device here.
     """
-    with said_plainly():
+    with reported_errors():
         choose_device(str(device))
 
 
@@ -153,7 +153,7 @@ def refuse_unknown(given: Iterable[str], files: Any) -> None:
     """
     known = {str(key) for key in ConfigParser.load_config_files(files)}
     allowed = known | TRACKING_KEYS | {ConfigParser.meta_key}
-    with said_plainly():
+    with reported_errors():
         for name in given:
             key = name.replace("::", "#").partition("#")[0].lstrip("+~")
             if key not in allowed:

@@ -12,8 +12,7 @@ from monai.inferers.inferer import SliceInferer
 from monai.utils.enums import BlendMode
 from torch import Tensor
 
-from headclip_med.content import subject_of_part
-from headclip_med.models.model import Subject
+from headclip_med.content import ImageContent, content_of_part
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.volumes import FACTS, facts_of
 from headclip_med.settings import ScreenSettings
@@ -73,8 +72,8 @@ class ScreeningInferer(SliceInferer):
         return judged
 
 
-def _subject(inputs: Tensor) -> Subject:
+def _subject(inputs: Tensor) -> ImageContent:
     if not isinstance(inputs, MetaTensor) or FACTS not in inputs.meta:
-        return Subject()
+        return ImageContent()
     facts = facts_of(inputs)
-    return subject_of_part(facts["body_part"], facts["modality"])
+    return content_of_part(facts["body_part"], facts["modality"])

@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.weights import Activation
-from headclip_med.models.inference import JudgingModel, Precision
+from headclip_med.models.inference import InferenceModel, Precision
 from headclip_med.models.loading import load_model
-from headclip_med.models.model import AnomalyModel, Subject, name_subject
-from headclip_med.pipelines.bundle.guards import said_plainly
+from headclip_med.models.model import AnomalyModel, name_content
+from headclip_med.pipelines.bundle.guards import reported_errors
 from headclip_med.pipelines.bundle.scripted import ScriptedNetwork
 from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
 from headclip_med.transforms import map_and_score
@@ -54,7 +55,7 @@ class ScreeningNetwork(nn.Module):
         sigma: float | None = None,
     ) -> None:
         super().__init__()
-        with said_plainly():
+        with reported_errors():
             loaded = load_model(
                 _one_name(str(model), backbone),
                 method=method, weights=weights, activation=activation, device="cpu",
@@ -85,9 +86,9 @@ class ScreeningNetwork(nn.Module):
         """Give ``torch.jit.script`` what it can compile; MONAI's ``ckpt_export`` calls it."""
         return ScriptedNetwork(self, self.image_size)
 
-    def about(self, subject: Subject) -> Callable[[Tensor], Tensor]:
+    def about(self, subject: ImageContent) -> Callable[[Tensor], Tensor]:
         """Give the network for images of something; only sentences that name it differ."""
-        named = name_subject(self.model, subject)
+        named = name_content(self.model, subject)
         return lambda images: judge(named, images)
 
 
@@ -99,9 +100,9 @@ def judge(
         return map_and_score(model, images.expand(-1, 3, -1, -1), model.image_size)
 
 
-def module_of(network: ScreeningNetwork) -> JudgingModel:
+def module_of(network: ScreeningNetwork) -> InferenceModel:
     """Give the network's model as the module that it is."""
-    if not isinstance(network.model, JudgingModel):
+    if not isinstance(network.model, InferenceModel):
         raise TypeError("load_model gives modules")
     return network.model
 

@@ -22,13 +22,13 @@ from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform
 from monai.transforms.utility.array import EnsureChannelFirst
 
-from headclip_med.content import subject_of_volume
+from headclip_med.content import content_of_volume
 from headclip_med.errors import UnreadableInput
 from headclip_med.findings import Box, WindowUsed
-from headclip_med.models.model import name_subject
+from headclip_med.models.model import name_content
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.volumes import FACTS, tensor_of, volume_of
-from headclip_med.pipelines.screen import Judged, Prepared, conclude, find_judged
+from headclip_med.pipelines.screen import Judged, Prepared, find_judged, postprocess
 from headclip_med.read import Failure, Input, read_volume
 from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import apply_window, choose_window, split_blended
@@ -180,7 +180,7 @@ class ConcludeScreeningd(MapTransform):
         meta = result[self.image_key].meta
         box = Box(**json.loads(meta[JUDGED]))
         prepared = Prepared(volume, WindowUsed(**json.loads(meta[WINDOW])), box)
-        model = name_subject(self.network.model, subject_of_volume(volume))
+        model = name_content(self.network.model, content_of_volume(volume))
         for key in self.key_iterator(data):
             slices = torch.as_tensor(result[key]).detach().cpu().float().permute(3, 0, 1, 2)
             maps, scores, local = split_blended(slices[(..., *box.indices)])
@@ -190,7 +190,7 @@ class ConcludeScreeningd(MapTransform):
                 json.loads(meta[TIMINGS]),
                 None if local is None else local.numpy(),
             )
-            result[self.screening_key] = conclude(prepared, found, model, self.settings)
+            result[self.screening_key] = postprocess(prepared, found, model, self.settings)
         return result
 
 

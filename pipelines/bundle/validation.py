@@ -17,7 +17,7 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import Examples
 from headclip_med.metrics import PixelMetrics, image_metrics
 from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.bundle.guards import said_plainly
+from headclip_med.pipelines.bundle.guards import reported_errors
 from headclip_med.pipelines.bundle.network import ScreeningNetwork, judge
 from headclip_med.pipelines.bundle.tracking import fail_runs
 from headclip_med.pipelines.bundle.training import headclip_of
@@ -147,7 +147,7 @@ class ScreeningMetrics:
         }
         self._clear()
         if self._key not in found:
-            with said_plainly():
+            with reported_errors():
                 raise InvalidSettings(
                     f"{self._key} is not defined on these images, which lack one of the two "
                     f"classes or masks; choose another key_metric: {', '.join(found) or 'none'}.",

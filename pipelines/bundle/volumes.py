@@ -134,7 +134,7 @@ def _facts(volume: Volume) -> dict[str, Any]:
     grid = volume.grid
     return {
         **{name: getattr(volume, name) for name in _PLAIN},
-        "window_hu": volume.window_hu,
+        "window": volume.window,
         "notes": volume.notes,
         "sources": [(str(one.path), one.sop_instance_uid, one.frame) for one in volume.sources],
         "origins_lps_mm": grid.origins_lps_mm.tolist(),
@@ -155,12 +155,12 @@ def _volume_from(facts: dict[str, Any], voxels: np.ndarray) -> Volume:
         facts["columns"],
         facts["is_patient"],
     )
-    window = facts["window_hu"]
+    window = facts["window"]
     return Volume(
         voxels=np.ascontiguousarray(voxels),
         grid=grid,
         sources=tuple(SliceSource(Path(path), uid, frame) for path, uid, frame in facts["sources"]),
-        window_hu=None if window is None else (float(window[0]), float(window[1])),
+        window=None if window is None else (float(window[0]), float(window[1])),
         notes=tuple(facts["notes"]),
         **{name: facts[name] for name in _PLAIN},
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from headclip_med.errors import HeadClipError
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
-from headclip_med.models.inference import JudgingModel
+from headclip_med.models.inference import InferenceModel
 from headclip_med.models.method_set import move_together
 from headclip_med.models.registry import METHODS
 from headclip_med.models.sources import learned_model, on_backbone
@@ -36,7 +36,7 @@ class Judges:
         failures: Why the others cannot.
     """
 
-    models: Mapping[Who, JudgingModel]
+    models: Mapping[Who, InferenceModel]
     trainings: Mapping[Who, Training] = field(default_factory=dict)
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
     failures: Mapping[Who, str] = field(default_factory=dict)
@@ -59,8 +59,8 @@ def gather_judges(plan: Plan, setup: Setup) -> Judges:
     for variant, key in plan.trainings:
         trainings[variant.name, key] = training_of(variant, plan.auxiliaries[key], setup)
     checkpoints = _train(plan, trainings, setup)
-    built: dict[str, JudgingModel] = {}
-    models: dict[Who, JudgingModel] = {}
+    built: dict[str, InferenceModel] = {}
+    models: dict[Who, InferenceModel] = {}
     for variant in plan.variants:
         trained = METHODS[variant.method].needs_training
         for key in plan.auxiliaries if trained else ("",):
@@ -118,9 +118,9 @@ def _network(
     variant: Variant,
     training: Training | None,
     checkpoints: Mapping[str, Checkpoint | HeadClipError],
-    built: dict[str, JudgingModel],
+    built: dict[str, InferenceModel],
     setup: Setup,
-) -> JudgingModel:
+) -> InferenceModel:
     """Build a model, or give the one that another variant has built."""
     key = variant.method if training is None else training.digest
     if key not in built:

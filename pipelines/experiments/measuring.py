@@ -15,16 +15,16 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from headclip_med.atomic import write_file
 from headclip_med.datasets import Dataset
 from headclip_med.evaluation.measure import local_scores, measure
-from headclip_med.evaluation.predictions import Answers, model_digest
+from headclip_med.evaluation.predictions import Predictions, model_digest
 from headclip_med.metrics import Protocol, image_metrics
 from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.experiments.results import Place, SetResult, mean_of
 from headclip_med.pipelines.tracked_evaluation import sample_row
 from headclip_med.settings import ScoreSettings
 from headclip_med.transforms import joint_score
-from headclip_med.write.atomic import write_file
 
 MEASURED = "measured"
 SAMPLES = "samples"
@@ -96,7 +96,7 @@ class Question:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def settle(self, answers: Answers, out: Path) -> SetResult:
+    def settle(self, answers: Predictions, out: Path) -> SetResult:
         """Measure, and keep the numbers."""
         scores = self.model.scores
         found: dict[str, Any] = {
@@ -120,7 +120,7 @@ class Question:
 
 
 def sweep_joint(
-    answers: Answers, scores: ScoreSettings, weights: Sequence[float]
+    answers: Predictions, scores: ScoreSettings, weights: Sequence[float]
 ) -> tuple[float, ...]:
     """Score images with every r, from what a model said once.
 
@@ -144,7 +144,7 @@ def sweep_joint(
     return tuple(found)
 
 
-def _draw_samples(answers: Answers, scores: ScoreSettings, path: Path) -> None:
+def _draw_samples(answers: Predictions, scores: ScoreSettings, path: Path) -> None:
     """Draw some abnormal images below each other, where there are any."""
     abnormal = np.flatnonzero(answers.labels)
     count = min(SAMPLES_DRAWN, len(abnormal))
@@ -158,7 +158,7 @@ def _draw_samples(answers: Answers, scores: ScoreSettings, path: Path) -> None:
     write_file(path, content.getvalue())
 
 
-def _rows(answers: Answers, scores: ScoreSettings) -> list[list[object]]:
+def _rows(answers: Predictions, scores: ScoreSettings) -> list[list[object]]:
     """List metrics by category (``""`` for their average), level, score and protocol."""
     measured = measure(answers, scores, protocols=PROTOCOLS, intervals=False)
     rows: list[list[object]] = []

@@ -40,7 +40,7 @@ class _Ours:
     backbone: str
 
 
-def beside_paper(evaluations: Sequence[Evaluation]) -> tuple[Table, ...]:
+def paper_comparison(evaluations: Sequence[Evaluation]) -> tuple[Table, ...]:
     """Put evaluations beside the paper's numbers, images and pixels apart.
 
     Ours are averaged as the paper forms its averages: over categories, then over sets. An average

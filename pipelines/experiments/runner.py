@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headclip_med.datasets import Dataset
 from headclip_med.errors import HeadClipError
-from headclip_med.evaluation.predictions import Answers, ask_models
+from headclip_med.evaluation.predictions import Predictions, predict_dataset
 from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.experiments.judges import Judges, Who, gather_judges
 from headclip_med.pipelines.experiments.measuring import Question
@@ -137,8 +137,8 @@ def _measure(
 
 def _ask(
     dataset: Dataset, models: Mapping[str, AnomalyModel], limit: int | None, setup: Setup
-) -> dict[str, Answers]:
-    asked = ask_models(
+) -> dict[str, Predictions]:
+    asked = predict_dataset(
         dataset,
         list(models.values()),
         store=setup.out / ANSWERS,

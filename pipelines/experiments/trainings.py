@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 
+from headclip_med.atomic import write_file
 from headclip_med.datasets import Dataset, join_datasets
 from headclip_med.evaluation.examples import Examples
 from headclip_med.models.headclip.features import features_bytes
@@ -19,7 +20,6 @@ from headclip_med.pipelines.train import train
 from headclip_med.settings import HeadClipSettings, TrainSettings
 from headclip_med.settings_learned import PUBLISHED_SCORES, LearnedSettings
 from headclip_med.training.state import STATE_FILE
-from headclip_med.write.atomic import write_file
 
 TRAININGS = "trainings"
 FEATURES = "features"

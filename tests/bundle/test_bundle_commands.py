@@ -17,7 +17,7 @@ from headclip_med.pipelines.bundle.metadata import metadata_problems
 from headclip_med.pipelines.bundle.verify import verify_bundle, write_tiny_set
 from tests.phantoms import edit, write_phantom
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models import backbones
 from headclip_med.models.checkpoint import write_checkpoint
+from headclip_med.models.clip import loading
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.pipelines.bundle import ScreeningNetwork, check_device, network
 from headclip_med.pipelines.bundle.folder import BUNDLE, CONFIGS, write_bundle
@@ -148,14 +148,14 @@ def test_a_device_that_is_not_here_is_refused_with_a_sentence() -> None:
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Write random weights of a tiny model that goes by the name of ViT-L/14, and a checkpoint."""
-    monkeypatch.setattr(backbones, "registry_config", lambda name: tiny.CONFIG)
+    monkeypatch.setattr(loading, "registry_config", lambda name: tiny.CONFIG)
     files = {}
     for seed in (1, 2):
         towers = tiny.backbone(seed, quick_gelu=True)
         state = {key: value.contiguous() for key, value in towers.clip.state_dict().items()}
         files[f"seed {seed}"] = tmp_path / f"clip{seed}.safetensors"
         save_file(state, files[f"seed {seed}"])
-    towers = backbones.load_backbone(NAME, weights=files["seed 1"], activation="quickgelu")
+    towers = loading.load_backbone(NAME, weights=files["seed 1"], activation="quickgelu")
     learned = HeadClip(towers, HeadClipSettings(local_layers=(2, 3)), seed=3)
     files["checkpoint"] = tmp_path / "models/headclip-vitl14.safetensors"
     files["checkpoint"].parent.mkdir()

@@ -184,7 +184,7 @@ def test_the_command_lists_every_set_with_terms_source_counts_and_level(
 
 
 def test_the_page_about_data_sets_says_the_same_as_the_list() -> None:
-    page = (Path(__file__).parents[1] / "docs/datasets.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/datasets.md").read_text()
     for known in KNOWN_SETS.values():
         (row,) = [line for line in page.splitlines() if line.startswith(f"| [{known.name}](")]
         cells = [cell.strip() for cell in row.strip("|").split("|")]

@@ -1,4 +1,4 @@
-"""Measuring: from margins to the metrics of every smoothing, and to what a saturated map loses."""
+"""Measuring: from logits to the metrics of every smoothing, and to what a saturated map loses."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from headclip_med.evaluation import measure as measuring
+from headclip_med.evaluation import results
 from headclip_med.evaluation.baselines import centre_maps, median_maps
-from headclip_med.evaluation.measure import Measured, local_scores, measure, measure_trivial
-from headclip_med.evaluation.predictions import Answers, Truth
+from headclip_med.evaluation.measure import Measured, local_scores, measure, measure_baselines
+from headclip_med.evaluation.predictions import GroundTruth, Predictions
 from headclip_med.metrics import Protocol, image_metrics, pixel_metrics
 from headclip_med.models.maps import smooth
-from headclip_med.pipelines import evaluation
-from headclip_med.pipelines import measure as measuring
 from headclip_med.pipelines.curves import draw_curves
 from headclip_med.settings import SIGMA_REFERENCE_PX, ScoreSettings
 from headclip_med.transforms import joint_score, local_score
@@ -30,41 +30,41 @@ NO_BLUR = ScoreSettings(sigma_px=0.0, top_percent=10.0)
 
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "IMAGE_REPEATS", 20)
-    monkeypatch.setattr(evaluation, "PIXEL_REPEATS", 8)
+    monkeypatch.setattr(results, "IMAGE_REPEATS", 20)
+    monkeypatch.setattr(results, "PIXEL_REPEATS", 8)
 
 
 def answers(
-    margins: np.ndarray,
+    logits: np.ndarray,
     masks: np.ndarray | None,
     *,
     labels: Sequence[int] | None = None,
     categories: Sequence[str] | None = None,
     global_scores: Sequence[float] | None = None,
     units: Sequence[int] | None = None,
-) -> Answers:
-    count = len(margins)
+) -> Predictions:
+    count = len(logits)
     if labels is None:
         labels = [0] * count if masks is None else [int(mask.any()) for mask in masks]
     random = np.random.default_rng(3)
-    truth = Truth(
+    truth = GroundTruth(
         ids=np.arange(count),
         units=np.arange(count) if units is None else np.array(units),
         labels=np.array(labels, dtype=bool),
         masks=masks,
-        grey=random.random(margins.shape, dtype=np.float32),
+        grey=random.random(logits.shape, dtype=np.float32),
         has_vanished=np.zeros(count, dtype=bool),
     )
-    return Answers(
+    return Predictions(
         dataset="made up",
         content_digest=None,
         level="image" if masks is None else "pixel",
-        image_size=margins.shape[-1],
+        image_size=logits.shape[-1],
         limit=None,
         model={"method": "headclip"},
         categories=tuple(categories or ["only"] * count),
         truth=truth,
-        margins=margins.astype(np.float32),
+        logits=logits.astype(np.float32),
         global_scores=np.array(
             [0.5] * count if global_scores is None else global_scores, dtype=np.float32
         ),
@@ -74,11 +74,11 @@ def answers(
 def noisy(count: int = 6, *, scale: float = 1.0, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
     """Margins that are higher in a square of every other image."""
     random = np.random.default_rng(1)
-    margins = random.normal(size=(count, side, side))
-    masks = np.zeros(margins.shape, dtype=bool)
+    logits = random.normal(size=(count, side, side))
+    masks = np.zeros(logits.shape, dtype=bool)
     masks[1::2, 4:12, 6:15] = True
-    margins[masks] += 1.5
-    return margins * scale, masks
+    logits[masks] += 1.5
+    return logits * scale, masks
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
@@ -95,17 +95,17 @@ def plain(
 
 def test_pixels_by_hand() -> None:
     # Of two abnormal pixels one is highest and one below the two normal ones.
-    margins = np.array([[[3.0, 1.0], [0.0, -1.0]]])
+    logits = np.array([[[3.0, 1.0], [0.0, -1.0]]])
     masks = np.array([[[True, False], [False, True]]])
-    found = plain(measure(answers(margins, masks), NO_BLUR, intervals=False), "pixels", "map")
+    found = plain(measure(answers(logits, masks), NO_BLUR, intervals=False), "pixels", "map")
     assert found["AUROC"] == pytest.approx(1 / 2)
     assert found["AP"] == pytest.approx((1 + 2 / 4) / 2)
 
 
 def test_images_by_hand() -> None:
-    margins = np.log(np.array([0.2, 0.6, 0.3, 0.9]) / np.array([0.8, 0.4, 0.7, 0.1]))
+    logits = np.log(np.array([0.2, 0.6, 0.3, 0.9]) / np.array([0.8, 0.4, 0.7, 0.1]))
     made = answers(
-        np.broadcast_to(margins[:, None, None], (4, 2, 2)),
+        np.broadcast_to(logits[:, None, None], (4, 2, 2)),
         None,
         labels=[0, 1, 0, 1],
         global_scores=[0.9, 0.1, 0.1, 0.5],
@@ -122,14 +122,14 @@ def test_images_by_hand() -> None:
 
 
 @pytest.mark.parametrize("sigma_px", [0.0, 30.0])
-def test_exact_metrics_on_margins_are_those_of_double_precision_maps(sigma_px: float) -> None:
-    margins, masks = noisy()
+def test_exact_metrics_on_logits_are_those_of_double_precision_maps(sigma_px: float) -> None:
+    logits, masks = noisy()
     scores = ScoreSettings(sigma_px=sigma_px)
-    maps = sigmoid(margins.astype(np.float32).astype(np.float64))
+    maps = sigmoid(logits.astype(np.float32).astype(np.float64))
     if sigma_px:
         sigma = sigma_px * SIDE / SIGMA_REFERENCE_PX
         maps = np.stack([gaussian_filter(one, sigma) for one in maps])
-    found = measure(answers(margins, masks), scores, protocols=BOTH, intervals=False)
+    found = measure(answers(logits, masks), scores, protocols=BOTH, intervals=False)
     assert plain(found, "pixels", "map") == pytest.approx(pixel_metrics(maps, masks), abs=1e-9)
     by_paper = pixel_metrics(maps.astype(np.float32), masks, "paper")
     assert plain(found, "pixels", "map", "paper") == pytest.approx(by_paper, abs=1e-4)
@@ -142,8 +142,8 @@ def test_exact_metrics_on_margins_are_those_of_double_precision_maps(sigma_px: f
 
 @pytest.mark.parametrize("sigma_px", [0.0, 30.0])
 def test_a_saturated_model_loses_no_ranking(sigma_px: float) -> None:
-    margins, masks = noisy()
-    saturated = margins * 4 + 40  # float32 maps are 1 all over
+    logits, masks = noisy()
+    saturated = logits * 4 + 40  # float32 maps are 1 all over
     scores = ScoreSettings(sigma_px=sigma_px)
     found = measure(answers(saturated, masks), scores, protocols=BOTH, intervals=False)
     maps = smooth(torch.from_numpy(saturated).float().sigmoid(), scores.sigma_at(SIDE)).numpy()
@@ -155,8 +155,8 @@ def test_a_saturated_model_loses_no_ranking(sigma_px: float) -> None:
 
 
 def test_intervals_change_no_value_and_hold_it() -> None:
-    margins, masks = noisy(10)
-    made = answers(margins, masks)
+    logits, masks = noisy(10)
+    made = answers(logits, masks)
     without = measure(made, NO_BLUR, protocols=BOTH, intervals=False)
     drawn = measure(made, NO_BLUR, protocols=BOTH)
     assert drawn.keys == without.keys
@@ -172,8 +172,8 @@ def test_intervals_change_no_value_and_hold_it() -> None:
 
 
 def test_slices_of_a_volume_are_drawn_together() -> None:
-    margins, masks = noisy(8)
-    one_volume = measure(answers(margins, masks, units=[7] * 8), NO_BLUR)
+    logits, masks = noisy(8)
+    one_volume = measure(answers(logits, masks, units=[7] * 8), NO_BLUR)
     for found in (one_volume.estimates("pixels", "map"), one_volume.estimates("images", "local")):
         for one in found.values():
             assert one.low == pytest.approx(one.value)
@@ -181,16 +181,16 @@ def test_slices_of_a_volume_are_drawn_together() -> None:
 
 
 def test_categories_are_averaged_and_can_be_asked_for() -> None:
-    margins, masks = noisy(8)
-    margins[4:] = -margins[4:]  # the other way round
+    logits, masks = noisy(8)
+    logits[4:] = -logits[4:]  # the other way round
     names = ["good"] * 4 + ["bad"] * 4
-    found = measure(answers(margins, masks, categories=names), NO_BLUR, intervals=False)
+    found = measure(answers(logits, masks, categories=names), NO_BLUR, intervals=False)
     good, bad = (found.metrics("pixels", "map", category=one)["AUROC"] for one in ("good", "bad"))
     assert bad < 0.5 < good
-    assert good == pytest.approx(pixel_metrics(margins[:4], masks[:4])["AUROC"], abs=1e-6)
+    assert good == pytest.approx(pixel_metrics(logits[:4], masks[:4])["AUROC"], abs=1e-6)
     assert found.metrics("pixels", "map")["AUROC"] == pytest.approx((good + bad) / 2)
     halves = [
-        measure(answers(margins[at], masks[at], categories=names[at]), NO_BLUR, intervals=False)
+        measure(answers(logits[at], masks[at], categories=names[at]), NO_BLUR, intervals=False)
         for at in (slice(0, 4), slice(4, 8))
     ]
     joined = halves[0].joined(halves[1])
@@ -198,17 +198,17 @@ def test_categories_are_averaged_and_can_be_asked_for() -> None:
 
 
 def test_a_category_of_one_class_has_no_image_metrics_and_undefined_pixels() -> None:
-    margins, masks = noisy(4)
+    logits, masks = noisy(4)
     normal = np.zeros_like(masks)
-    found = measure(answers(margins, normal), NO_BLUR)
+    found = measure(answers(logits, normal), NO_BLUR)
     assert found.keys == (("pixels", "map", "exact"),)
     assert math.isnan(found.metrics("pixels", "map")["AUPRO"])
     assert not found.estimates("pixels", "map")["AP"].has_interval
 
 
 def test_batches_do_not_change_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    margins, masks = noisy(7)
-    made = answers(margins, masks)
+    logits, masks = noisy(7)
+    made = answers(logits, masks)
     whole = measure(made, NO_BLUR, protocols=BOTH)
     monkeypatch.setattr(measuring, "IMAGES_AT_ONCE", 2)
     parts = measure(made, NO_BLUR, protocols=BOTH)
@@ -217,9 +217,9 @@ def test_batches_do_not_change_anything(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_baselines_are_measured_on_the_same_images() -> None:
-    margins, masks = noisy()
-    made = answers(margins, masks)
-    found = measure_trivial(made, 10.0, protocols=BOTH, intervals=False)
+    logits, masks = noisy()
+    made = answers(logits, masks)
+    found = measure_baselines(made, 10.0, protocols=BOTH, intervals=False)
     maps = {
         "distance to the median": median_maps(made.grey),
         "centre prior": centre_maps(6, 24, 24),
@@ -235,13 +235,13 @@ def test_the_baselines_are_measured_on_the_same_images() -> None:
 
 
 def test_mapped_answers_are_measured_as_those_in_memory(tmp_path: Path) -> None:
-    margins, masks = noisy()
-    made = answers(margins, masks)
-    np.save(tmp_path / "margins.npy", made.margins)
+    logits, masks = noisy()
+    made = answers(logits, masks)
+    np.save(tmp_path / "logits.npy", made.logits)
     np.save(tmp_path / "masks.npy", masks)
     mapped = replace(
         made,
-        margins=np.load(tmp_path / "margins.npy", mmap_mode="r"),
+        logits=np.load(tmp_path / "logits.npy", mmap_mode="r"),
         truth=replace(made.truth, masks=np.load(tmp_path / "masks.npy", mmap_mode="r")),
     )
     for key in (whole := measure(made, NO_BLUR, protocols=BOTH)).keys:
@@ -249,10 +249,10 @@ def test_mapped_answers_are_measured_as_those_in_memory(tmp_path: Path) -> None:
 
 
 def test_curves_are_drawn_for_each_category_that_has_any(tmp_path: Path) -> None:
-    margins, masks = noisy(8)
+    logits, masks = noisy(8)
     names = ["a thing"] * 4 + ["lesions only"] * 4
     labels = [0, 1, 0, 1, 1, 1, 1, 1]
-    made = answers(margins, masks, categories=names, labels=labels)
+    made = answers(logits, masks, categories=names, labels=labels)
     written = draw_curves([made, made], [NO_BLUR, NO_BLUR], tmp_path / "curves")
     assert sorted(path.name for path in written) == [
         "made_up.a_thing.images.png",

@@ -1,4 +1,4 @@
-"""Answers: asked once, kept whole or not at all, read back as they were."""
+"""Predictions: asked once, kept whole or not at all, read back as they were."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from headclip_med.datasets import Dataset, Sample, open_dataset
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.evaluation.measure import measure
-from headclip_med.evaluation.predictions import Answers, ask_models
+from headclip_med.evaluation.predictions import Predictions, predict_dataset
 from headclip_med.models.maps import log_odds
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
@@ -27,7 +27,7 @@ SIDE = 8
 
 
 class Grey:
-    """Its margin is the log-odds of the grey level; counts what it is shown."""
+    """Its logits is the log-odds of the grey level; counts what it is shown."""
 
     image_size = SIDE
     threshold = 0.5
@@ -87,15 +87,15 @@ def entries(store: Path) -> list[str]:
     return sorted(path.name for path in store.glob("*/*"))
 
 
-def assert_equal(one: Answers, other: Answers) -> None:
+def assert_equal(one: Predictions, other: Predictions) -> None:
     assert one.categories == other.categories
-    for name in ("margins", "global_scores", "labels", "masks", "grey", "ids", "units"):
+    for name in ("logits", "global_scores", "labels", "masks", "grey", "ids", "units"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
 def test_answers_say_what_the_model_said_beside_the_truth(tmp_path: Path) -> None:
     dataset = pictures(tmp_path)
-    (found,) = ask_models(dataset, [Grey()], batch_size=2)
+    (found,) = predict_dataset(dataset, [Grey()], batch_size=2)
     assert (found.dataset, found.level, found.image_size) == ("noise", "pixel", SIDE)
     assert found.categories == ("one", "one", "one", "two", "two")
     assert found.parts() == {"one": slice(0, 3), "two": slice(3, 5)}
@@ -105,44 +105,44 @@ def test_answers_say_what_the_model_said_beside_the_truth(tmp_path: Path) -> Non
     assert found.ids.tolist() == found.units.tolist() == [0, 1, 2, 3, 4]
     grey = np.asarray(Image.open(tmp_path / "3.png")).mean(axis=2) / 255
     np.testing.assert_allclose(found.grey[3], grey, atol=1e-6)
-    expected = 1 / (1 + np.exp(-found.margins[3].astype(np.float64)))
+    expected = 1 / (1 + np.exp(-found.logits[3].astype(np.float64)))
     np.testing.assert_allclose(expected, grey.clip(0.01, 0.99), atol=1e-6)
     assert found.global_scores[3] == pytest.approx(grey.mean(), abs=1e-6)
-    assert found.margins.dtype == found.global_scores.dtype == np.float32
+    assert found.logits.dtype == found.global_scores.dtype == np.float32
 
 
 def test_what_is_kept_is_what_was_computed_and_is_mapped(tmp_path: Path) -> None:
     dataset, store = pictures(tmp_path / "set"), tmp_path / "store"
-    (computed,) = ask_models(dataset, [Grey()])
+    (computed,) = predict_dataset(dataset, [Grey()])
     for _ in range(2):
-        (kept,) = ask_models(dataset, [Grey()], store=store)
+        (kept,) = predict_dataset(dataset, [Grey()], store=store)
         assert_equal(kept, computed)
-        assert isinstance(kept.margins, np.memmap)
+        assert isinstance(kept.logits, np.memmap)
         assert isinstance(kept.masks, np.memmap)
-        assert not kept.margins.flags.writeable
+        assert not kept.logits.flags.writeable
     assert kept.content_digest == dataset.content_digest
 
 
 def test_a_model_is_never_asked_twice(tmp_path: Path) -> None:
     dataset, store = pictures(tmp_path / "set"), tmp_path / "store"
-    ask_models(dataset, [Grey()], store=store)
-    (found,) = ask_models(dataset, [Never()], store=store)
-    assert len(found.margins) == 5
+    predict_dataset(dataset, [Grey()], store=store)
+    (found,) = predict_dataset(dataset, [Never()], store=store)
+    assert len(found.logits) == 5
 
 
 def test_another_smoothing_or_weight_reads_the_same_answers(tmp_path: Path) -> None:
     dataset, store = pictures(tmp_path / "set"), tmp_path / "store"
-    ask_models(dataset, [Grey()], store=store)
+    predict_dataset(dataset, [Grey()], store=store)
     other = Never().with_scores(ScoreSettings(sigma_px=9.0, joint_weight=0.1, top_percent=50.0))
-    (found,) = ask_models(dataset, [other], store=store)
+    (found,) = predict_dataset(dataset, [other], store=store)
     assert found.model["scores"] == other.scores.to_json()
 
 
 def test_of_several_models_only_the_new_one_is_asked(tmp_path: Path) -> None:
     dataset, store = pictures(tmp_path / "set"), tmp_path / "store"
-    ask_models(dataset, [Grey()], store=store)
+    predict_dataset(dataset, [Grey()], store=store)
     new = Grey("new")
-    found = ask_models(dataset, [Never(), new, Never("new")], store=store)
+    found = predict_dataset(dataset, [Never(), new, Never("new")], store=store)
     assert new.shown == 5
     assert [one.model["method"] for one in found] == ["grey", "new", "new"]
     assert len(entries(store)) == 3
@@ -151,35 +151,35 @@ def test_of_several_models_only_the_new_one_is_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["pixels", "size", "limit", "model", "name"])
 def test_anything_else_is_another_entry(tmp_path: Path, change: str) -> None:
     store, dataset = tmp_path / "store", pictures(tmp_path / "set")
-    ask_models(dataset, [Grey()], store=store)
+    predict_dataset(dataset, [Grey()], store=store)
     model = Grey("other" if change == "model" else "grey")
     if change == "pixels":
         dataset = pictures(tmp_path / "set", shift=1)
     if change == "name":
         dataset = replace(dataset, name="other")
     size, limit = (16 if change == "size" else None), (2 if change == "limit" else None)
-    ask_models(dataset, [model], store=store, image_size=size, limit=limit)
+    predict_dataset(dataset, [model], store=store, image_size=size, limit=limit)
     assert model.shown == (4 if change == "limit" else 5)
 
 
 def test_a_run_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     dataset, store = pictures(tmp_path / "set"), tmp_path / "store"
     with pytest.raises(KeyboardInterrupt):
-        ask_models(dataset, [Grey(breaks_at=4)], store=store, batch_size=2)
+        predict_dataset(dataset, [Grey(breaks_at=4)], store=store, batch_size=2)
     assert entries(store) == []
     again = Grey()
-    ask_models(dataset, [again], store=store)
+    predict_dataset(dataset, [again], store=store)
     assert again.shown == 5
 
 
-@pytest.mark.parametrize("file", ["margins.npy", "about.json", "global_scores.npy"])
+@pytest.mark.parametrize("file", ["logits.npy", "about.json", "global_scores.npy"])
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
 def test_a_damaged_entry_is_computed_anew_and_said(
     tmp_path: Path, file: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     dataset, store = pictures(tmp_path / "set"), tmp_path / "store"
-    ask_models(dataset, [Grey()], store=store)
-    (before,) = ask_models(dataset, [Grey()])
+    predict_dataset(dataset, [Grey()], store=store)
+    (before,) = predict_dataset(dataset, [Grey()])
     (path,) = store.glob(f"*/grey-*/{file}")
     content = path.read_bytes()
     if damage == "gone":
@@ -188,7 +188,7 @@ def test_a_damaged_entry_is_computed_anew_and_said(
         path.write_bytes(content[:-3] if damage == "cut" else content[:-3] + b"xyz")
     again = Grey()
     with caplog.at_level(logging.WARNING):
-        (found,) = ask_models(dataset, [again], store=store)
+        (found,) = predict_dataset(dataset, [again], store=store)
     assert again.shown == 5
     assert "of the store is damaged; it is computed anew" in caplog.text
     assert_equal(found, before)
@@ -197,11 +197,11 @@ def test_a_damaged_entry_is_computed_anew_and_said(
 
 def test_damaged_truth_is_read_anew_without_asking(tmp_path: Path) -> None:
     dataset, store = pictures(tmp_path / "set"), tmp_path / "store"
-    ask_models(dataset, [Grey()], store=store)
-    (before,) = ask_models(dataset, [Grey()])
+    predict_dataset(dataset, [Grey()], store=store)
+    (before,) = predict_dataset(dataset, [Grey()])
     (path,) = store.glob("*/truth/grey.npy")
     path.write_bytes(path.read_bytes()[:-1])
-    (found,) = ask_models(dataset, [Never()], store=store)
+    (found,) = predict_dataset(dataset, [Never()], store=store)
     assert_equal(found, before)
 
 
@@ -209,14 +209,14 @@ def test_an_entry_put_in_another_s_place_is_not_believed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     dataset, store = pictures(tmp_path / "set"), tmp_path / "store"
-    ask_models(dataset, [Grey()], store=store)
+    predict_dataset(dataset, [Grey()], store=store)
     (path,) = store.glob("*/grey-*/about.json")
     about = json.loads(path.read_text())
     about["identity"]["model_digest"] = "0" * 64
     path.write_text(json.dumps(about))
     again = Grey()
     with caplog.at_level(logging.WARNING):
-        ask_models(dataset, [again], store=store)
+        predict_dataset(dataset, [again], store=store)
     assert again.shown == 5
     assert "about other images or another model" in caplog.text
 
@@ -234,7 +234,7 @@ def test_a_full_disk_is_said_before_anything_is_computed(
     fill_disk(monkeypatch)
     model = Grey()
     with pytest.raises(HeadClipError, match=r"no room on the store's disk for 0\.0 GB"):
-        ask_models(pictures(tmp_path / "set"), [model], store=tmp_path / "store")
+        predict_dataset(pictures(tmp_path / "set"), [model], store=tmp_path / "store")
     assert model.shown == 0
     assert entries(tmp_path / "store") == []
 
@@ -244,12 +244,12 @@ def test_large_arrays_lie_in_files_that_nobody_sees(
 ) -> None:
     dataset, place = pictures(tmp_path / "set"), tmp_path / "temporary"
     place.mkdir()
-    (held,) = ask_models(dataset, [Grey()])
+    (held,) = predict_dataset(dataset, [Grey()])
     monkeypatch.setattr("headclip_med.store.HELD_BYTES", 100)
     monkeypatch.setattr("tempfile.tempdir", str(place))
-    (mapped,) = ask_models(dataset, [Grey()])
+    (mapped,) = predict_dataset(dataset, [Grey()])
     assert_equal(mapped, held)
-    for array in (mapped.margins, mapped.masks, mapped.grey):
+    for array in (mapped.logits, mapped.masks, mapped.grey):
         assert isinstance(array, np.memmap)
     assert list(place.iterdir()) == []
     numbers = [measure(one, ScoreSettings()).metrics("pixels", "map") for one in (mapped, held)]
@@ -263,20 +263,20 @@ def test_no_room_for_temporary_files_is_said_before_anything_is_computed(
     monkeypatch.setattr("headclip_med.store.HELD_BYTES", 100)
     model = Grey()
     with pytest.raises(HeadClipError, match=r"temporary files; make room.*TMPDIR"):
-        ask_models(pictures(tmp_path), [model])
+        predict_dataset(pictures(tmp_path), [model])
     assert model.shown == 0
 
 
 def test_a_store_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file")
     with pytest.raises(HeadClipError, match="cannot be written"):
-        ask_models(pictures(tmp_path / "set"), [Grey()], store=tmp_path / "store")
+        predict_dataset(pictures(tmp_path / "set"), [Grey()], store=tmp_path / "store")
 
 
 def test_nothing_in_the_store_names_a_file(tmp_path: Path) -> None:
     store = tmp_path / "store"
     dataset = pictures(tmp_path / "Zyxwvut^Qponml")
-    ask_models(dataset, [Grey()], store=store)
+    predict_dataset(dataset, [Grey()], store=store)
     for path in store.rglob("*"):
         assert "Zyxwvut" not in path.name
         assert path.is_dir() or b"Zyxwvut" not in path.read_bytes()
@@ -285,7 +285,7 @@ def test_nothing_in_the_store_names_a_file(tmp_path: Path) -> None:
 def test_a_set_without_masks_has_none(tmp_path: Path) -> None:
     dataset = replace(pictures(tmp_path / "set"), level="image")
     for store in (None, tmp_path / "store"):
-        (found,) = ask_models(dataset, [Grey()], store=store)
+        (found,) = predict_dataset(dataset, [Grey()], store=store)
         assert found.masks is None
         assert found.labels.sum() == 2
 
@@ -297,13 +297,13 @@ def test_slices_of_a_volume_are_one_unit(tmp_path: Path) -> None:
         replace(one, slice_index=index, label=0, mask_path=None, category="one")
         for one, index in ((first, 0), (first, 1), (second, 0), (dataset.samples[4], None))
     ]
-    (found,) = ask_models(replace(dataset, samples=tuple(slices)), [Grey()])
+    (found,) = predict_dataset(replace(dataset, samples=tuple(slices)), [Grey()])
     assert found.units.tolist() == [0, 0, 1, 2]
 
 
 def test_a_limit_below_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="limit must be at least 1"):
-        ask_models(pictures(tmp_path), [Grey()], limit=0)
+        predict_dataset(pictures(tmp_path), [Grey()], limit=0)
 
 
 def test_a_network_is_told_by_its_weights_and_not_by_its_scores() -> None:
@@ -322,6 +322,6 @@ def test_a_set_that_a_layout_opens_is_kept_too(tmp_path: Path) -> None:
     pictures(tmp_path / "no", count=2)
     pictures(tmp_path / "yes", count=2)
     dataset = open_dataset(f"BrainMRI:{tmp_path}")
-    ask_models(dataset, [Grey()], store=tmp_path / "store")
-    (found,) = ask_models(dataset, [Never()], store=tmp_path / "store")
+    predict_dataset(dataset, [Grey()], store=tmp_path / "store")
+    (found,) = predict_dataset(dataset, [Never()], store=tmp_path / "store")
     assert found.labels.sum() * 2 == len(found.labels)

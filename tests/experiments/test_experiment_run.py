@@ -16,8 +16,8 @@ from headclip_med.cli import main
 from headclip_med.cli.experiment import shown_command
 from headclip_med.errors import HeadClipError
 from headclip_med.evaluation.measure import local_scores, measure
-from headclip_med.evaluation.predictions import ask_models
-from headclip_med.models import backbones
+from headclip_med.evaluation.predictions import predict_dataset
+from headclip_med.models.clip import loading
 from headclip_med.pipelines.experiments import (
     EXPERIMENTS,
     Outcome,
@@ -63,7 +63,7 @@ class Calls:
         self.trained: list[str] = []
         self.asked: list[tuple[str, int]] = []
         self.interrupt_at = ""
-        learn, ask = trainings.train, runner.ask_models
+        learn, ask = trainings.train, runner.predict_dataset
 
         def train(*arguments: Any, **named: Any) -> Any:
             self.trained.append(named["out"].name)
@@ -76,7 +76,7 @@ class Calls:
             return ask(dataset, models, **named)
 
         monkeypatch.setattr(trainings, "train", train)
-        monkeypatch.setattr(runner, "ask_models", asking)
+        monkeypatch.setattr(runner, "predict_dataset", asking)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_the_sweep_ends_in_the_scores_it_is_made_of(data: Path, tmp_path: Path) 
 
     model = tiny.model().fold()
     dataset = open_dataset(f"MVTecAD:{data / 'MVTecAD'}")
-    (answers,) = ask_models(dataset, [model])
+    (answers,) = predict_dataset(dataset, [model])
     measured = measure(answers, model.scores, intervals=False)
     local, half, whole = sweep_joint(answers, model.scores, (0.0, 0.5, 1.0))
     assert whole == pytest.approx(measured.metrics("images", "global")["mAD"])
@@ -166,7 +166,7 @@ def test_the_sweep_ends_in_the_scores_it_is_made_of(data: Path, tmp_path: Path) 
     assert half == pytest.approx(measured.metrics("images", "joint")["mAD"])
     assert sweep_joint(answers, model.scores, ()) == ()
     only_lesions = open_dataset(f"DDTI:{data / 'DDTI'}")
-    (answers,) = ask_models(only_lesions, [model])
+    (answers,) = predict_dataset(only_lesions, [model])
     assert np.isnan(sweep_joint(answers, model.scores, (0.5,))).all()
     assert local_scores(answers, model.scores).shape == (2,)
 
@@ -193,7 +193,7 @@ def test_values_are_what_measuring_gives(data: Path, tmp_path: Path) -> None:
     from headclip_med.models.sources import on_backbone
 
     model = on_backbone("winclip", tiny.backbone(), None)
-    (answers,) = ask_models(open_dataset(f"DDTI:{data / 'DDTI'}"), [model])
+    (answers,) = predict_dataset(open_dataset(f"DDTI:{data / 'DDTI'}"), [model])
     measured = measure(answers, model.scores, protocols=("exact", "paper"), intervals=False)
     for protocol in ("exact", "paper"):
         for metric, value in measured.metrics("pixels", "map", protocol).items():
@@ -309,7 +309,7 @@ def test_a_sweep_is_recorded_as_a_curve(data: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def tiny_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbones, "load_backbone", lambda *_, **__: tiny.backbone())
+    monkeypatch.setattr(loading, "load_backbone", lambda *_, **__: tiny.backbone())
 
 
 @pytest.mark.usefixtures("tiny_command")

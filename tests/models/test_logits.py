@@ -16,10 +16,10 @@ from headclip_med.models.anomalyclip.model import AnomalyClip
 from headclip_med.models.anovl.model import AnoVl
 from headclip_med.models.maps import (
     log_odds,
-    patch_margin,
+    patch_logits,
     smooth,
-    smooth_margin,
-    stretched_margin,
+    smooth_logits,
+    stretched_logits,
     upsample,
 )
 from headclip_med.models.model import AnomalyModel
@@ -59,26 +59,26 @@ def test_log_odds_by_hand() -> None:
 
 @pytest.mark.parametrize("name", models())
 @pytest.mark.parametrize("sigma_px", [0.0, 60.0])
-def test_every_map_is_its_margin_s(name: str, sigma_px: float) -> None:
+def test_every_map_is_its_logits_s(name: str, sigma_px: float) -> None:
     model = models()[name].with_scores(ScoreSettings(sigma_px=sigma_px))
     found = model.predict(tiny.images(2))
-    assert found.margin.shape == found.map.shape
-    assert found.margin.dtype == torch.float32
-    assert found.margin.isfinite().all()
-    expected = smooth(found.margin.sigmoid(), model.scores.sigma_at(tiny.images().shape[-1]))
+    assert found.logits.shape == found.map.shape
+    assert found.logits.dtype == torch.float32
+    assert found.logits.isfinite().all()
+    expected = smooth(found.logits.sigmoid(), model.scores.sigma_at(tiny.images().shape[-1]))
     torch.testing.assert_close(found.map, expected, atol=1e-6, rtol=0)
     plain = model.with_scores(ScoreSettings(sigma_px=0.0)).predict(tiny.images(2))
-    torch.testing.assert_close(found.margin, plain.margin)
+    torch.testing.assert_close(found.logits, plain.logits)
 
 
 @given(st.lists(st.floats(-40, 40), min_size=8, max_size=8), st.sampled_from([0.0, 0.6, 2.0]))
 @settings(deadline=None, max_examples=60)
-def test_smoothed_margins_order_pixels_as_maps_do(values: list[float], sigma: float) -> None:
-    margin = torch.tensor(values).view(1, 2, 4)
-    maps = margin.double().sigmoid().numpy()
+def test_smoothed_logits_order_pixels_as_maps_do(values: list[float], sigma: float) -> None:
+    logits = torch.tensor(values).view(1, 2, 4)
+    maps = logits.double().sigmoid().numpy()
     if sigma:
         maps = np.stack([gaussian_filter(one, sigma) for one in maps])
-    found = smooth_margin(margin, sigma).double().sigmoid().numpy()
+    found = smooth_logits(logits, sigma).double().sigmoid().numpy()
     np.testing.assert_allclose(found, maps, atol=1e-6)
 
 
@@ -86,29 +86,29 @@ def test_smoothed_margins_order_pixels_as_maps_do(values: list[float], sigma: fl
 @pytest.mark.parametrize("sigma", [0.0, 1.0])
 def test_saturated_pixels_keep_their_order(sign: int, sigma: float) -> None:
     steps = torch.linspace(38, 42, 32).expand(1, 8, 32)
-    margin = sign * steps
-    as_float32 = smooth(margin.sigmoid(), sigma)
+    logits = sign * steps
+    as_float32 = smooth(logits.sigmoid(), sigma)
     if sign == 1 and sigma == 0:
         assert as_float32.unique().numel() == 1, "the map has lost the order"
-    found = smooth_margin(margin, sigma)[0, 4]
+    found = smooth_logits(logits, sigma)[0, 4]
     assert (sign * found.diff() > 0).all()
 
 
 def test_patches_of_huge_logits_keep_their_order_between_patches() -> None:
     logits = torch.zeros(1, 2, 2, 4)
     logits[0, 1] = torch.tensor([200.0, 205.0, 210.0, 215.0])
-    found = patch_margin(logits, 8, 16)[0, 4]
+    found = patch_logits(logits, 8, 16)[0, 4]
     assert found.min() == pytest.approx(200.0)
     assert found.max() == pytest.approx(215.0)
     assert (found.diff()[2:-2] > 0).all()
-    torch.testing.assert_close(patch_margin(logits.flip(1), 8, 16)[0, 4], -found)
+    torch.testing.assert_close(patch_logits(logits.flip(1), 8, 16)[0, 4], -found)
 
 
 def test_between_patches_it_is_probabilities_that_are_mixed() -> None:
     abnormal = torch.tensor([[0.2, 0.9], [0.4, 0.6]], dtype=torch.float64)
     both = torch.stack([1 - abnormal, abnormal])[None]
     expected = upsample(both, 6, 6)[0, 1].float()
-    torch.testing.assert_close(stretched_margin(both, 6, 6)[0].sigmoid(), expected)
+    torch.testing.assert_close(stretched_logits(both, 6, 6)[0].sigmoid(), expected)
 
 
 def test_pooling_in_log_odds_loses_nothing_near_one() -> None:

@@ -15,21 +15,22 @@ from PIL import Image
 
 from headclip_med import load_model
 from headclip_med.cli import main
-from headclip_med.content import ORGANS, subject_of_category, subject_of_volume
+from headclip_med.content import ORGANS, ImageContent, content_of_volume
 from headclip_med.datasets import Dataset, Sample
+from headclip_med.datasets.known import content_of_category
 from headclip_med.errors import HeadClipError, InvalidSettings, UnusableWeights
+from headclip_med.evaluation import results
 from headclip_med.evaluation.results import side_by_side, to_markdown
 from headclip_med.models import method_set
 from headclip_med.models.anomalyclip.model import AnomalyClip
 from headclip_med.models.checkpoint import write_checkpoint
-from headclip_med.models.inference import JudgingModel
+from headclip_med.models.inference import InferenceModel
 from headclip_med.models.method_set import load_methods
-from headclip_med.models.model import AnomalyModel, Subject, name_subject
+from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.models.registry import METHODS
 from headclip_med.models.sources import Source
 from headclip_med.models.trained import TRAINED
 from headclip_med.models.winclip.model import WinClip
-from headclip_med.pipelines import evaluation
 from headclip_med.pipelines.evaluate import evaluate_models
 from headclip_med.pipelines.screen import screen
 from headclip_med.read.dicom.vocabulary import BODY_PARTS
@@ -54,8 +55,8 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         open_clip, "get_model_config", lambda n: tiny.CONFIG if n == "tiny" else look_up(n)
     )
-    monkeypatch.setattr(evaluation, "IMAGE_REPEATS", 20)
-    monkeypatch.setattr(evaluation, "PIXEL_REPEATS", 5)
+    monkeypatch.setattr(results, "IMAGE_REPEATS", 20)
+    monkeypatch.setattr(results, "PIXEL_REPEATS", 5)
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ def test_all_methods_share_one_backbone_and_judge_as_they_would_alone() -> None:
     for method, model in loaded.models.items():
         alone = load_model("tiny", method=method, weights="random", device="cpu")
         torch.testing.assert_close(model.predict(images).map, alone.predict(images).map)
-        assert isinstance(model, JudgingModel)
+        assert isinstance(model, InferenceModel)
         parameters.append({id(one) for one in model.vision.parameters()})
     assert all(one == parameters[0] for one in parameters), "weights are there once"
 
@@ -314,7 +315,7 @@ def test_a_missing_method_stands_below_the_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", sorted(BODY_PARTS))
 def test_every_body_part_becomes_words(part: str) -> None:
-    name = subject_of_volume(volume(body_part=part)).name
+    name = content_of_volume(volume(body_part=part)).name
     assert name is not None
     assert re.fullmatch(r"[A-Za-z]+(,? [A-Za-z]+)*", name)
     assert set(ORGANS) <= BODY_PARTS
@@ -336,8 +337,8 @@ def test_sentences_name_the_organ_and_the_scan() -> None:
 
 
 def test_sentences_name_the_category_that_is_evaluated(tmp_path: Path) -> None:
-    assert subject_of_category("BrainMRI", "brain") == Subject("brain", "MR")
-    assert subject_of_category("mvtec_ad", "zipper") == Subject("zipper")
+    assert content_of_category("BrainMRI", "brain") == ImageContent("brain", "MR")
+    assert content_of_category("mvtec_ad", "zipper") == ImageContent("zipper")
     for method in ("winclip", "anovl"):
         model = load_model("tiny", method=method, weights="random", device="cpu")
         found = evaluate_dataset(pictures(tmp_path), model)
@@ -345,7 +346,7 @@ def test_sentences_name_the_category_that_is_evaluated(tmp_path: Path) -> None:
     named = load_model("tiny", method="adaclip", weights="random", device="cpu")
     assert evaluate_dataset(pictures(tmp_path), named).model["class_name"] == "wood"
     bright = BrightModel()
-    assert name_subject(bright, Subject("wood")) is bright
+    assert name_content(bright, ImageContent("wood")) is bright
 
 
 # --- the command line ------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 
 from headclip_med.cli import main
 from headclip_med.models import loading
-from headclip_med.pipelines.batch import Worklist, read_ahead, screen_batch, screen_inputs
+from headclip_med.pipelines.batch import BatchReport, read_ahead, screen_batch, screen_inputs
 from headclip_med.read import Input, find_inputs
 from headclip_med.settings import ScoreSettings, ScreenSettings
 from headclip_med.volume import Volume
@@ -24,7 +24,7 @@ from headclip_med.write import FailedInput
 from tests.bright import BrightModel, write_inputs, write_picture
 from tests.phantoms import edit
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SETTINGS = ScreenSettings(threshold=0.1, minimum_volume_mm3=0.0)
 
 
@@ -42,7 +42,7 @@ class Batch:
 
     def __call__(
         self, model: BrightModel | None = None, settings: ScreenSettings = SETTINGS, **more: bool
-    ) -> tuple[Worklist, int]:
+    ) -> tuple[BatchReport, int]:
         model = model or BrightModel()
         found = screen_batch(
             find_inputs([self.folder]), model, out=self.out, settings=settings, **more

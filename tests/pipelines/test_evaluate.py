@@ -15,12 +15,12 @@ from torch import Tensor
 
 from headclip_med.datasets import Dataset, Sample, open_dataset
 from headclip_med.errors import InvalidSettings
+from headclip_med.evaluation import results
 from headclip_med.evaluation.baselines import centre_maps, median_maps
 from headclip_med.evaluation.results import Estimate, Evaluation, Row, Sampled, average
 from headclip_med.geometry import Grid
 from headclip_med.metrics import image_metrics
 from headclip_med.models.maps import log_odds
-from headclip_med.pipelines import evaluation
 from headclip_med.pipelines.acceptance import LEAST_LESION_PX, evaluate_acceptance, to_volume
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings, ScreenSettings
@@ -60,8 +60,8 @@ class Bright:
 
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "IMAGE_REPEATS", 40)
-    monkeypatch.setattr(evaluation, "PIXEL_REPEATS", 10)
+    monkeypatch.setattr(results, "IMAGE_REPEATS", 40)
+    monkeypatch.setattr(results, "PIXEL_REPEATS", 10)
 
 
 def picture(path: Path, spot: int | None = None, *, side: int = SIDE) -> Path:
@@ -264,7 +264,7 @@ def test_the_table_shows_percent_and_the_json_full_precision() -> None:
     metrics = {"AUROC": Estimate(0.91234, 0.8, 0.95), "AP": Estimate(math.nan, math.nan, math.nan)}
     rows = (Row("pixels", "model", "map", metrics),)
     found = Evaluation("set", {"normal": 1}, 112, None, {}, {}, rows, ("A note.",))
-    text = evaluation.to_markdown([found])
+    text = results.to_markdown([found])
     assert "| pixels | model | map | exact | 91.2 [80.0, 95.0] | undefined |" in text
     assert "A note." in text
     back = json.loads(json.dumps(found.to_json(), allow_nan=False))

@@ -17,10 +17,10 @@ from PIL import Image
 
 from headclip_med.cli.main import main
 from headclip_med.datasets import KNOWN_SETS
+from headclip_med.evaluation import results
 from headclip_med.evaluation.results import Estimate, Evaluation, Row, to_csv
 from headclip_med.paper import paper_values
-from headclip_med.pipelines import evaluation
-from headclip_med.pipelines.experiments.paper_comparison import OTHER_IMAGES, beside_paper
+from headclip_med.pipelines.experiments.paper_comparison import OTHER_IMAGES, paper_comparison
 from tests import tiny
 
 SIDE = 16
@@ -34,8 +34,8 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         open_clip, "get_model_config", lambda n: tiny.CONFIG if n == "tiny" else look_up(n)
     )
-    monkeypatch.setattr(evaluation, "IMAGE_REPEATS", 10)
-    monkeypatch.setattr(evaluation, "PIXEL_REPEATS", 4)
+    monkeypatch.setattr(results, "IMAGE_REPEATS", 10)
+    monkeypatch.setattr(results, "PIXEL_REPEATS", 4)
 
 
 def mvtec(root: Path, *categories: str) -> Path:
@@ -126,7 +126,7 @@ def test_the_paper_stands_in_a_table_of_its_own(
     assert OTHER_IMAGES in text
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    (table,) = found["beside_paper"]
+    (table,) = found["paper_comparison"]
     (printed,) = paper_values(dataset="BrainMRI", method="AnoVL", level="image", metric="mAD")[:1]
     assert table["rows"][0]["numbers"][-1]["paper"] == printed.value
     assert found["evaluations"][0]["dataset"] == "BrainMRI"
@@ -173,7 +173,7 @@ def printed(dataset: str, method: str, level: str, metric: str) -> float:
 
 
 def test_ours_by_the_paper_s_protocol_stands_beside_its_number() -> None:
-    images, pixels = beside_paper([evaluated("MVTecAD", "headclip")])
+    images, pixels = paper_comparison([evaluated("MVTecAD", "headclip")])
     assert (images.key, pixels.key) == ("paper-images", "paper-pixels")
     (line,) = pixels.lines
     assert line.heads == ("MVTecAD", "HeadCLIP")
@@ -190,7 +190,7 @@ def test_ours_by_the_paper_s_protocol_stands_beside_its_number() -> None:
 
 def test_averages_are_over_sets_and_beside_the_paper_s_over_the_same_sets() -> None:
     two = [evaluated("HeadCT", "anovl", value=0.4), evaluated("Br35H", "anovl", value=0.8)]
-    (images,) = beside_paper([*two, evaluated("BrainMRI", "winclip")])
+    (images,) = paper_comparison([*two, evaluated("BrainMRI", "winclip")])
     assert [line.heads for line in images.lines] == [
         ("HeadCT", "AnoVL"),
         ("Br35H", "AnoVL"),
@@ -205,30 +205,30 @@ def test_averages_are_over_sets_and_beside_the_paper_s_over_the_same_sets() -> N
 
 
 def test_other_images_are_marked() -> None:
-    (images,) = beside_paper([evaluated("HeadCT", "adaclip", counts=(10, 10))])
+    (images,) = paper_comparison([evaluated("HeadCT", "adaclip", counts=(10, 10))])
     assert {number.differs for number in images.lines[0].numbers if number} == {OTHER_IMAGES}
 
 
 def test_another_backbone_than_the_paper_s_is_said() -> None:
     own = evaluated("HeadCT", "headclip")
-    (images,) = beside_paper([own])
+    (images,) = paper_comparison([own])
     assert not any("backbone" in note for note in images.notes)
     small = replace(own, model={"method": "headclip", "backbone": {"name": "headclip-mini"}})
-    (images,) = beside_paper([own, small])
+    (images,) = paper_comparison([own, small])
     assert any("Ours are on headclip-mini, the paper's on ViT-L-14-336" in n for n in images.notes)
 
 
 def test_what_the_paper_does_not_have_is_no_table() -> None:
-    assert beside_paper([replace(evaluated("HeadCT", "headclip"), dataset="mine")]) == ()
+    assert paper_comparison([replace(evaluated("HeadCT", "headclip"), dataset="mine")]) == ()
     models: Mapping[str, object] = {"headclip": {"method": "headclip"}}
-    assert beside_paper([replace(evaluated("HeadCT", "headclip"), model=models)]) == ()
+    assert paper_comparison([replace(evaluated("HeadCT", "headclip"), model=models)]) == ()
 
 
 def test_methods_side_by_side_are_found_by_their_titles() -> None:
     one = evaluated("HeadCT", "headclip")
     rows = [replace(row, judge="AdaCLIP") for row in one.rows if row.score == "global"]
     models: Mapping[str, object] = {"headclip": {}, "adaclip": {}}
-    (images,) = beside_paper([replace(one, model=models, rows=tuple(rows))])
+    (images,) = paper_comparison([replace(one, model=models, rows=tuple(rows))])
     (line,) = images.lines
     assert line.heads == ("HeadCT", "AdaCLIP")
     assert line.numbers[0] is not None

@@ -12,11 +12,11 @@ from safetensors import safe_open
 from headclip_med.cli import train as train_command
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.clip.loading import EMBEDDED_PATH, load_backbone
-from headclip_med.pipelines import mini as program
 from headclip_med.pipelines.bundle.training import headclip_of, learning_network
 from headclip_med.pipelines.experiments import Setup, experiment_named
 from headclip_med.settings import EMBEDDED_NAME, HeadClipSettings, usual_headclip
-from headclip_med.training import mini_corpus
+from research.mini import make as program
+from research.mini import pools
 from research.mini.corpus import Samples, draw_samples
 from research.mini.curve import Curve
 from research.mini.files import BACKBONE, CHECKPOINT, backbone_tensors
@@ -124,7 +124,7 @@ def test_each_phase_draws_its_own_family(monkeypatch: pytest.MonkeyPatch) -> Non
         asked.append((index, family))
         return draw_samples(seed, index, count, size_px, family)
 
-    monkeypatch.setattr(mini_corpus, "draw_samples", listen)
+    monkeypatch.setattr(pools, "draw_samples", listen)
     firsts = (0, *TINY.ends[:-1])
     images = [Corpus(TINY, first).batch(first).images for first in firsts]
 

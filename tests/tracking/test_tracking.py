@@ -25,7 +25,6 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from PIL import Image
-from tests.test_pipelines_train import mvtec_folder
 
 import headclip_med
 from headclip_med import load_model
@@ -43,6 +42,7 @@ from headclip_med.tracking.processes import is_gone, this_process
 from headclip_med.tracking.recorded import BATCH, RecordedRun
 from headclip_med.tracking.values import flattened, to_name, to_text
 from tests import tiny
+from tests.pipelines.test_train import mvtec_folder
 
 PATIENT = "Smith^John"
 """As it may stand in the name of an input's folder or file."""

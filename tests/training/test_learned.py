@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.test_training_headclip import Squares
 from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
@@ -28,6 +27,7 @@ from headclip_med.training.handlers import StepReport
 from headclip_med.training.loop import optimiser_of
 from headclip_med.training.losses import dice_loss, level_terms
 from tests import oracle, oracle_training, tiny
+from tests.models.headclip.test_learning import Squares
 
 FAST = {"epochs": 3, "batch_size": 4, "seed": 1}
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.test_pipelines_train import mvtec_folder
 
 from headclip_med.cli import main
 from headclip_med.datasets import mvtec
 from headclip_med.datasets.samples import Dataset, Sample
 from headclip_med.evaluation.examples import Examples, Mosaics, mosaic
 from headclip_med.models.checkpoint import read_checkpoint
+from tests.pipelines.test_train import mvtec_folder
 
 GREYS = (0, 51, 102, 204)
 
@@ -107,7 +107,7 @@ def test_adaclip_makes_mosaics_on_mvtec_ad_by_default(
     given: list[str], expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = mvtec_folder(tmp_path / "data", categories=("nut",))
-    from headclip_med.pipelines import open_datasets as opener
+    from headclip_med.evaluation import datasets as opener
 
     named = replace(mvtec(data), name="MVTecAD")
     monkeypatch.setattr(opener, "open_datasets", lambda specs: named)

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.test_pipelines_train import mvtec_folder
 
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.training.handlers import LOG_FILE
+from tests.pipelines.test_train import mvtec_folder
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 

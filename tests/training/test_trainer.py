@@ -14,7 +14,6 @@ import pytest
 import torch
 from monai.engines.trainer import SupervisedTrainer
 from monai.handlers.checkpoint_saver import CheckpointSaver
-from tests.test_training_headclip import SETTINGS, Squares, trained
 from torch.utils.data import DataLoader, Dataset
 
 from headclip_med.errors import InvalidSettings
@@ -36,6 +35,7 @@ from headclip_med.training.network import BatchLoss
 from headclip_med.training.state import STATE_FILE
 from headclip_med.training.trainer import build_trainer
 from tests import tiny
+from tests.models.headclip.test_learning import SETTINGS, Squares, trained
 
 # --- batches ---------------------------------------------------------------------------------
 
@@ -281,7 +281,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import torch
-from tests.test_training_headclip import SETTINGS, trained
+from tests.models.headclip.test_learning import SETTINGS, trained
 torch.set_num_threads(int(sys.argv[2]))
 trained(Path(sys.argv[1]), replace(SETTINGS, epochs=1_000_000))
 """

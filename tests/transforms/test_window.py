@@ -47,18 +47,18 @@ def test_the_brain_window_maps_0_and_80_hu_to_black_and_white() -> None:
     [("HEAD", "brain"), ("BRAIN", "brain"), ("CHEST", "lung"), ("ABDOMEN", "soft-tissue")],
 )
 def test_a_ct_is_shown_as_its_body_part_asks(part: str, name: str) -> None:
-    volume = volume_of(ct_values(), modality="CT", body_part=part, window_hu=(1.0, 2.0))
+    volume = volume_of(ct_values(), modality="CT", body_part=part, window=(1.0, 2.0))
     window = choose_window(volume)
     assert window.name == name
     assert part.lower() in window.reason
 
 
 def test_a_ct_of_an_unknown_part_takes_the_stored_window_then_soft_tissue() -> None:
-    stored = choose_window(volume_of(ct_values(), modality="CT", window_hu=(30.0, 100.0)))
+    stored = choose_window(volume_of(ct_values(), modality="CT", window=(30.0, 100.0)))
     assert (stored.name, stored.low, stored.high) == ("stored", -20, 80)
     neither = choose_window(volume_of(ct_values(), modality="CT", body_part="FOOT"))
     assert (neither.name, neither.low, neither.high) == ("soft-tissue", -150, 250)
-    broken = choose_window(volume_of(ct_values(), modality="CT", window_hu=(30.0, float("nan"))))
+    broken = choose_window(volume_of(ct_values(), modality="CT", window=(30.0, float("nan"))))
     assert broken.name == "soft-tissue"
 
 

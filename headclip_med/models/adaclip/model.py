@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from headclip_med.content import ImageContent
 from headclip_med.models.adaclip.fusion import (
     Clustering,
     fuse,
@@ -43,13 +44,12 @@ from headclip_med.models.checkpoint import Checkpoint, fit_learned, settings_for
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput
 from headclip_med.models.inference import (
-    JudgingModel,
+    InferenceModel,
     Use,
     default_image_size,
     layers_within,
     quarter_layers,
 )
-from headclip_med.models.model import Subject
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
@@ -259,7 +259,7 @@ class AdaClip(nn.Module):
         return FoldedAdaClip(self, use)
 
 
-class FoldedAdaClip(JudgingModel):
+class FoldedAdaClip(InferenceModel):
     """The inference form of AdaCLIP; both towers stay, since its sentences follow the image."""
 
     def __init__(self, model: AdaClip, use: Use) -> None:
@@ -268,7 +268,7 @@ class FoldedAdaClip(JudgingModel):
         self.class_name = model.settings.class_name
         self.eval()
 
-    def with_subject(self, subject: Subject) -> FoldedAdaClip:
+    def with_content(self, subject: ImageContent) -> FoldedAdaClip:
         """Name what is looked at, as published, unless the settings have named it already."""
         other = copy(self)
         if self.model.settings.class_name == AdaClipSettings.class_name:
@@ -305,8 +305,8 @@ class FoldedAdaClip(JudgingModel):
         names = [self.class_name] * len(images)
         features = self.model(images, names, plain=plain, trunk=self.trunk_context)
         probability = self.model.image_probabilities(features)
-        margin = mean_margin(self.model.level_maps(features, *images.shape[-2:]))
-        return self.smoothed(margin, probability[:, 1])
+        logits = mean_logits(self.model.level_maps(features, *images.shape[-2:]))
+        return self.smoothed(logits, probability[:, 1])
 
 
 class _PlainReader:
@@ -325,7 +325,7 @@ class _PlainReader:
         return self._model.judge(self._images, self._model.vision.project(self._token.float()))
 
 
-def mean_margin(
+def mean_logits(
     levels: Float[Tensor, "levels batch 2 height width"],
 ) -> Float[Tensor, "batch height width"]:
     """Average the layers' logits; (1 - N + A) / 2 of their softmax is this one's sigmoid."""

@@ -29,13 +29,13 @@ from headclip_med.models.clip.vision import BlockOutput, VisionTower
 from headclip_med.models.headclip.folded import project_class_token
 from headclip_med.models.headclip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.inference import (
-    JudgingModel,
+    InferenceModel,
     Use,
     default_image_size,
     layers_within,
     quarter_layers,
 )
-from headclip_med.models.maps import in_double, similarity_logits, stretched_margin, unit
+from headclip_med.models.maps import in_double, similarity_logits, stretched_logits, unit
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
@@ -151,7 +151,7 @@ class AnomalyClip(nn.Module):
         return FoldedAnomalyClip(self, use)
 
 
-class FoldedAnomalyClip(JudgingModel):
+class FoldedAnomalyClip(InferenceModel):
     """The inference form of AnomalyCLIP: the image tower, and both sentences as two vectors."""
 
     def __init__(self, model: AnomalyClip, use: Use) -> None:
@@ -177,7 +177,7 @@ class FoldedAnomalyClip(JudgingModel):
     def judge(self, frozen: FrozenLevels, height: int, width: int) -> Prediction:
         """Turn frozen features of images of this size into maps and scores."""
         logits = compare(frozen, self.get_buffer("_text"), self._temperature)
-        return self.smoothed(mean_margin(logits, height, width), image_score(logits))
+        return self.smoothed(mean_logits(logits, height, width), image_score(logits))
 
 
 class LevelReader:
@@ -241,7 +241,7 @@ def image_score(logits: LevelLogits) -> Float[Tensor, "batch"]:
     return logits.image.softmax(dim=-1)[:, 1]
 
 
-def mean_margin(
+def mean_logits(
     logits: LevelLogits, height: int, width: int
 ) -> Float[Tensor, "batch height width"]:
     """Average (1 - N + A) / 2 over feature layers, in log-odds.
@@ -249,7 +249,7 @@ def mean_margin(
     The published code sums: its maps are these times the number of layers.
     """
     levels = torch.stack([in_double(level).softmax(dim=1) for level in logits.levels])
-    return stretched_margin(levels.mean(dim=0), height, width)
+    return stretched_logits(levels.mean(dim=0), height, width)
 
 
 def compare(

@@ -29,14 +29,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.anovl.adaptation import PatchAdapter
 from headclip_med.models.anovl.views import other_views
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.inference import JudgingModel, Use, layers_within
+from headclip_med.models.inference import InferenceModel, Use, layers_within
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit
-from headclip_med.models.model import Subject
 from headclip_med.models.sentences import Ensemble, anovl_ensemble, encode, mean_direction
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.prediction import Prediction
@@ -61,7 +61,7 @@ class Sentences:
     prompts: Float[Tensor, "prompts joint"]
 
 
-class AnoVl(JudgingModel):
+class AnoVl(InferenceModel):
     """An ``AnomalyModel`` on any backbone.
 
     Args:
@@ -89,9 +89,9 @@ class AnoVl(JudgingModel):
         )
         self.text = towers.text
         self.local_layers, self.feature_layer = chosen_layers(settings, self.vision.depth)
-        self._named = Subject(None if settings.class_name == AUTO else settings.class_name)
-        self._encoded: dict[Subject, Sentences] = {}
-        self._adapters: dict[Subject, PatchAdapter] = {}
+        self._named = ImageContent(None if settings.class_name == AUTO else settings.class_name)
+        self._encoded: dict[ImageContent, Sentences] = {}
+        self._adapters: dict[ImageContent, PatchAdapter] = {}
         self.eval().requires_grad_(False)
 
     @property
@@ -99,7 +99,7 @@ class AnoVl(JudgingModel):
         """The sentences about the present subject."""
         return anovl_ensemble(self.settings.wording, self._named)
 
-    def with_subject(self, subject: Subject) -> AnoVl:
+    def with_content(self, subject: ImageContent) -> AnoVl:
         """Give the same model, its sentences about a subject; weights are shared."""
         own = self.settings.class_name
         other = copy(self)

@@ -33,7 +33,7 @@ DEFAULT_TAG = "openai"
 """The pretrained weights meant by a bare model name: those of the compared publications."""
 
 EMBEDDED_PATH = (
-    Path(__file__).parents[1]
+    Path(__file__).parents[2]
     / "bundles/headclip_lesion_segmentation/models/headclip-mini.safetensors"
 )
 

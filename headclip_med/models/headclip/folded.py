@@ -12,14 +12,14 @@ from torch.nn import functional
 
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import BlockOutput, VisionTower, weighted_projection
-from headclip_med.models.inference import JudgingModel, Use
-from headclip_med.models.maps import averaged_margin, patch_margin, similarity_logits, unit
+from headclip_med.models.inference import InferenceModel, Use
+from headclip_med.models.maps import averaged_logits, patch_logits, similarity_logits, unit
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.prediction import Prediction
 from headclip_med.settings import HeadClipSettings
 
 
-class FoldedHeadClip(JudgingModel):
+class FoldedHeadClip(InferenceModel):
     """The inference form of HeadCLIP, an ``AnomalyModel``.
 
     Args:
@@ -101,13 +101,13 @@ class FoldedHeadClip(JudgingModel):
         grid = patches.transpose(1, 2).reshape(-1, 2, height // patch, width // patch)
         whole = project_class_token(self.vision, token, norm=self.settings.class_token_norm)
         score = similarity_logits(unit(whole), text, temperature).softmax(dim=-1)[:, 1]
-        margin = patch_margin(grid, height, width)
+        logits = patch_logits(grid, height, width)
         if self.settings.mirrored:
             # ONNX's optimiser fails at a chunk of unknown length.
-            seen, mirrored = margin.reshape(2, -1, *margin.shape[-2:])
-            margin = averaged_margin(seen, mirrored.flip(-1))
+            seen, mirrored = logits.reshape(2, -1, *logits.shape[-2:])
+            logits = averaged_logits(seen, mirrored.flip(-1))
             score = score.reshape(2, -1).mean(dim=0)
-        return self.smoothed(margin, score)
+        return self.smoothed(logits, score)
 
 
 class _FoldedReader:

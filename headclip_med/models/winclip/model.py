@@ -25,12 +25,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, PositionInterpolation, VisionTower
-from headclip_med.models.inference import JudgingModel, Use
+from headclip_med.models.inference import InferenceModel, Use
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit, upsample
-from headclip_med.models.model import Subject
 from headclip_med.models.sentences import Ensemble, encode, mean_direction, winclip_ensemble
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.prediction import Prediction
@@ -48,7 +48,7 @@ TOKENS_PER_PASS = 16_384
 """Windows are run so many tokens at a time, which bounds memory; as fast as all at once."""
 
 
-class WinClip(JudgingModel):
+class WinClip(InferenceModel):
     """An ``AnomalyModel`` on any backbone.
 
     Args:
@@ -74,8 +74,8 @@ class WinClip(JudgingModel):
         super().__init__(towers, method=METHOD, settings=settings, use=use or usual)
         self.text = towers.text
         self.temperature = settings.temperature or TEMPERATURES[settings.implementation]
-        self._named = Subject(None if settings.class_name == AUTO else settings.class_name)
-        self._encoded: dict[Subject, Tensor] = {}
+        self._named = ImageContent(None if settings.class_name == AUTO else settings.class_name)
+        self._encoded: dict[ImageContent, Tensor] = {}
         self.eval().requires_grad_(False)
 
     @property
@@ -86,7 +86,7 @@ class WinClip(JudgingModel):
             chosen.implementation, chosen.wording, self._named, corrected=chosen.corrected
         )
 
-    def with_subject(self, subject: Subject) -> WinClip:
+    def with_content(self, subject: ImageContent) -> WinClip:
         """Give the same model, its sentences about a subject; weights are shared."""
         own = self.settings.class_name
         other = copy(self)
@@ -131,8 +131,8 @@ class WinClip(JudgingModel):
                 tokens = run_windows(self.vision, embedded, window_index(rows, columns, scale))
             features = unit(self.vision.project(tokens.float()))
             grid = (rows - scale + 1, columns - scale + 1)
-            windows.append(self.margin(features).view(-1, *grid))
-        whole = self.margin(unit(self.vision.project(token.float())))
+            windows.append(self.logits(features).view(-1, *grid))
+        whole = self.logits(unit(self.vision.project(token.float())))
         follows_paper = self.settings.implementation == "anomalib"
         if follows_paper:
             pooled = pool_abnormality(whole, windows, self.settings.scales)
@@ -147,9 +147,9 @@ class WinClip(JudgingModel):
 
     def abnormality(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
         """Compare unit features with the sentences: P(abnormal)."""
-        return self.margin(features).sigmoid().float()
+        return self.logits(features).sigmoid().float()
 
-    def margin(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
+    def logits(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
         """Compare unit features with the sentences: the log-odds of P(abnormal)."""
         logits = similarity_logits(features, self.text_features(), self.temperature)
         normal, abnormal = in_double(logits).unbind(-1)

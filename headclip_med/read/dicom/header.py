@@ -9,7 +9,7 @@ from pydicom import uid as uids
 from pydicom.dataset import Dataset
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.read import vocabulary
+from headclip_med.read.dicom import vocabulary
 from headclip_med.read.dicom.elements import (
     BROKEN,
     items,

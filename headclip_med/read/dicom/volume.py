@@ -120,7 +120,7 @@ def read_stack(stack: Stack, limits: ReadLimits) -> Volume:
         origin="dicom",
         modality=_modality(header),
         body_part=header.body_part,
-        window_hu=None if inverted or header.is_colour else header.window,
+        window=None if inverted or header.is_colour else header.window,
         study_instance_uid=header.study_instance_uid,
         series_instance_uid=header.series_instance_uid,
         part=stack.part,

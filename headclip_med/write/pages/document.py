@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from headclip_med.write.atomic import write_file
+from headclip_med.atomic import write_file
 from headclip_med.write.pages.tables import render_tables
 from headclip_med.write.tables import Document, to_csv, to_json, to_markdown
 

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from headclip_med.atomic import write_file
 from headclip_med.errors import InvalidSettings
-from headclip_med.write.atomic import write_file
 
 Line = tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"]]
 """What lies along the horizontal axis, and the height there; fractions of 1."""

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.adaclip.fusion import fuse, k_means, most_abnormal, semantic_centre
-from headclip_med.models.adaclip.model import AdaClip, chosen_layers, mean_margin
+from headclip_med.models.adaclip.model import AdaClip, chosen_layers, mean_logits
 from headclip_med.models.adaclip.prompts import as_half, hybrid_prompts, prompted_pass, sentences
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.model import AnomalyModel, Subject
+from headclip_med.models.model import AnomalyModel
 from headclip_med.settings import ScoreSettings
 from headclip_med.settings_learned import AdaClipSettings
 from tests import golden_learned, oracle, oracle_learned, stored, tiny
@@ -63,9 +64,9 @@ def test_static_and_dynamic_prompts_add_up() -> None:
 # --- semantic fusion, by hand ----------------------------------------------------------------
 
 
-def test_the_patches_with_the_highest_mean_margin_are_chosen() -> None:
-    margins = torch.tensor([[[0.0, 3.0, 1.0, 9.0]], [[5.0, 3.0, 1.0, -9.0]]])  # means 2.5 3 1 0
-    logits = torch.stack([torch.zeros_like(margins), margins], dim=-1)
+def test_the_patches_with_the_highest_mean_logits_are_chosen() -> None:
+    logits = torch.tensor([[[0.0, 3.0, 1.0, 9.0]], [[5.0, 3.0, 1.0, -9.0]]])  # means 2.5 3 1 0
+    logits = torch.stack([torch.zeros_like(logits), logits], dim=-1)
     assert most_abnormal(logits, 1).tolist() == [[1, 0, 2, 3]], "five are more than there are"
     many = torch.linspace(-2, 2, 20).flip(0).expand(2, 1, 20)
     logits = torch.stack([torch.zeros_like(many), many], dim=-1)
@@ -100,9 +101,9 @@ def test_k_means_finds_what_lies_apart_and_survives_equal_patches() -> None:
 
 
 def test_the_map_averages_logits_before_the_softmax() -> None:
-    margins = torch.tensor([0.0, math.log(9)])  # mean ln 3: 3 to 1
-    levels = torch.stack([torch.zeros(2), margins], dim=1)[:, None, :, None, None]
-    assert mean_margin(levels).sigmoid().item() == pytest.approx(0.75)
+    logits = torch.tensor([0.0, math.log(9)])  # mean ln 3: 3 to 1
+    levels = torch.stack([torch.zeros(2), logits], dim=1)[:, None, :, None, None]
+    assert mean_logits(levels).sigmoid().item() == pytest.approx(0.75)
 
 
 # --- the towers ------------------------------------------------------------------------------
@@ -210,7 +211,7 @@ def test_it_is_an_anomaly_model_that_describes_itself() -> None:
 
 def test_what_is_looked_at_has_a_name() -> None:
     folded, images = model().fold(), tiny.images()
-    brain = folded.with_subject(Subject("brain"))
+    brain = folded.with_content(ImageContent("brain"))
     assert (folded.class_name, brain.describe()["class_name"]) == ("object", "brain")
     assert not torch.allclose(folded.predict(images).map, brain.predict(images).map)
 
@@ -290,7 +291,7 @@ def test_predictions_are_the_published_ones(oracles: Path, towers: Backbone) -> 
     images = oracle_learned.images_of(folder, "other", 3)
     folded = built.fold(scores=oracle_learned.scores_at(images.shape[-1]))
     for number, name in enumerate(stated["class_names"]):
-        found = folded.with_subject(Subject(name)).predict(images[number : number + 1])
+        found = folded.with_content(ImageContent(name)).predict(images[number : number + 1])
         expected = theirs["other_gelu/anomaly_map_smoothed"][number : number + 1]
         oracle_learned.stage("map", found.map, expected, 1e-5).check()
         score = theirs["other_gelu/image_score"][number : number + 1]

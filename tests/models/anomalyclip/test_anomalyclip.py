@@ -15,7 +15,7 @@ from headclip_med.models.anomalyclip.model import (
     LevelLogits,
     chosen_layers,
     image_score,
-    mean_margin,
+    mean_logits,
 )
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.headclip.model import HeadClip
@@ -44,7 +44,7 @@ def logits_of(*abnormal: float) -> LevelLogits:
 
 
 def test_the_map_averages_the_layers() -> None:
-    found = mean_margin(logits_of(0.5, 0.75), 2, 3).sigmoid()
+    found = mean_logits(logits_of(0.5, 0.75), 2, 3).sigmoid()
     torch.testing.assert_close(found, torch.full((1, 2, 3), 0.625))
 
 

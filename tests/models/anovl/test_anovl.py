@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.anovl.adaptation import PatchAdapter, adaptation_loss
 from headclip_med.models.anovl.model import AnoVl, average_neighbours, chosen_layers, stretch
 from headclip_med.models.anovl.views import COUNT, other_views
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.model import AnomalyModel, Subject
+from headclip_med.models.model import AnomalyModel
 from headclip_med.models.sentences import anovl_ensemble
 from headclip_med.models.trunk import predict_together
 from headclip_med.settings_training_free import AnoVlSettings
@@ -31,7 +32,9 @@ def model(**settings: object) -> AnoVl:
 
 
 def test_things_and_surfaces_are_described_by_words_of_their_own() -> None:
-    brain, carpet = (anovl_ensemble("published", Subject(name)) for name in ("brain", "carpet"))
+    brain, carpet = (
+        anovl_ensemble("published", ImageContent(name)) for name in ("brain", "carpet")
+    )
     for said in (brain, carpet):
         assert (len(set(said.normal)), len(set(said.abnormal))) == (462, 462)
         assert said.normal[0] == f"a cropped industrial photo of the normal {said.class_name}"
@@ -41,13 +44,13 @@ def test_things_and_surfaces_are_described_by_words_of_their_own() -> None:
 
 
 def test_both_kinds_of_macaroni_are_macaroni_and_other_names_stand() -> None:
-    assert anovl_ensemble("published", Subject("macaroni2")).class_name == "macaroni"
-    assert anovl_ensemble("published", Subject("pipe_fryum")).class_name == "pipe_fryum"
-    assert anovl_ensemble("published", Subject()).class_name == "object"
+    assert anovl_ensemble("published", ImageContent("macaroni2")).class_name == "macaroni"
+    assert anovl_ensemble("published", ImageContent("pipe_fryum")).class_name == "pipe_fryum"
+    assert anovl_ensemble("published", ImageContent()).class_name == "object"
 
 
 def test_the_medical_wording_names_scan_and_organ() -> None:
-    said = anovl_ensemble("medical", Subject("brain", "MR"))
+    said = anovl_ensemble("medical", ImageContent("brain", "MR"))
     assert (len(set(said.normal)), len(set(said.abnormal))) == (462, 462)
     assert "an MRI scan of an abnormal brain" in said.abnormal
     assert "a medical image of a brain without lesion" in said.normal
@@ -199,7 +202,7 @@ def test_a_temperature_sharpens_what_it_says() -> None:
 
 
 def test_it_describes_itself_and_shares_the_pass_of_the_trunk() -> None:
-    built = model(views=False).with_subject(Subject("wood"))
+    built = model(views=False).with_content(ImageContent("wood"))
     described = json.loads(json.dumps(built.describe()))
     assert described["method"] == "anovl"
     assert described["prompts"]["wording"] == "anovl-industrial"
@@ -274,7 +277,7 @@ def test_every_sentence_is_a_published_one(oracles: Path, towers: Backbone) -> N
     things = sorted({key.split("/")[1] for key in inputs.files if key.startswith("tokens/")})
     assert things
     for thing in things:
-        said = anovl_ensemble("published", Subject(thing))
+        said = anovl_ensemble("published", ImageContent(thing))
         for side, sentences in (("normal", said.normal), ("abnormal", said.abnormal)):
             mine = towers.text.tokenize(sentences).numpy()
             theirs = inputs[f"tokens/{thing}/{side}"]

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models import attention
+from headclip_med.models.clip import attention
 from headclip_med.models.clip.hub import known_models
 from headclip_med.models.clip.towers import Backbone, build_clip
 from headclip_med.models.clip.vision import VisionTower

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.test_training_headclip import SETTINGS, Squares
 from torch.utils.data import Dataset
 
 from headclip_med.errors import InvalidSettings
+from headclip_med.models.headclip import features as features_module
 from headclip_med.models.headclip.features import Features, features_bytes
 from headclip_med.models.headclip.learning import train_headclip
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.settings import HeadClipSettings
-from headclip_med.training import features as features_module
 from headclip_med.training.batches import Example
 from tests import tiny
+from tests.models.headclip.test_learning import SETTINGS, Squares
 
 
 class Counted(Dataset[Example]):

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models import headclip
+from headclip_med.models.headclip import model as headclip
 from headclip_med.models.headclip.model import HeadClip, local_layers
 from headclip_med.models.maps import similarity_logits, smooth, unit
 from headclip_med.models.model import AnomalyModel

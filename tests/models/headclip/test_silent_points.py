@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from headclip_med.datasets import Dataset, Sample, read_mask
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.measure import local_scores, measure
-from headclip_med.evaluation.predictions import ask_models
+from headclip_med.evaluation.predictions import predict_dataset
 from headclip_med.models.maps import patches_of, upsample
 from headclip_med.pipelines.bundle.network import judge
 from headclip_med.pipelines.evaluate import evaluate_models
@@ -121,7 +121,7 @@ def test_an_evaluation_scores_images_by_patches_where_asked(tmp_path: Path) -> N
         Image.fromarray(random.integers(0, 255, (16, 16, 3)).astype(np.uint8)).save(path)
         samples.append(Sample(path, None, number % 2, "one"))
     model = tiny.model().fold(scores=PATCHES)
-    (answers,) = ask_models(Dataset("noise", tuple(samples), "image"), [model])
+    (answers,) = predict_dataset(Dataset("noise", tuple(samples), "image"), [model])
     images = torch.stack(
         [
             torch.from_numpy(np.asarray(Image.open(one.image_path)).copy()).permute(2, 0, 1) / 255
@@ -138,7 +138,7 @@ def test_a_model_without_patches_cannot_be_scored_by_them(tmp_path: Path) -> Non
     path = tmp_path / "one.png"
     Image.new("RGB", (8, 8)).save(path)
     dataset = Dataset("one", (Sample(path, None, 1, "one"),), "image")
-    (answers,) = ask_models(dataset, [BrightModel(image_size=8)])
+    (answers,) = predict_dataset(dataset, [BrightModel(image_size=8)])
     with pytest.raises(InvalidSettings, match="leave local_map at pixels"):
         local_scores(answers, PATCHES)
 
@@ -149,8 +149,8 @@ def test_sigma_counts_pixels_of_518_or_of_any_input(scale_sigma: bool, sigma: fl
     scores = ScoreSettings(sigma_px=given_px, scale_sigma=scale_sigma)
     images = tiny.images()
     found = tiny.model().fold(scores=scores).predict(images)
-    for map_, margin in zip(found.map, found.margin, strict=True):
-        expected = gaussian_filter(margin.double().sigmoid().numpy(), sigma, mode="reflect")
+    for map_, logits in zip(found.map, found.logits, strict=True):
+        expected = gaussian_filter(logits.double().sigmoid().numpy(), sigma, mode="reflect")
         np.testing.assert_allclose(map_.numpy(), expected, atol=1e-6)
 
 
@@ -170,11 +170,11 @@ def pictures_of_any_size(folder: Path) -> Dataset:
 
 def test_pixels_can_be_compared_at_each_image_s_own_size(tmp_path: Path) -> None:
     dataset, scores = pictures_of_any_size(tmp_path), ScoreSettings(sigma_px=0.0)
-    (answers,) = ask_models(dataset, [tiny.model().fold(scores=scores)])
+    (answers,) = predict_dataset(dataset, [tiny.model().fold(scores=scores)])
     maps, marked = [], []
-    for sample, margin in zip(dataset.samples, answers.margins, strict=True):
+    for sample, logits in zip(dataset.samples, answers.logits, strict=True):
         mask = read_mask(sample)
-        whole = torch.from_numpy(np.array(margin)).double().sigmoid()[None]
+        whole = torch.from_numpy(np.array(logits)).double().sigmoid()[None]
         maps.append(resize_maps(whole, *mask.shape).numpy().ravel())
         marked.append(mask.ravel())
     expected = roc_auc_score(np.concatenate(marked), np.concatenate(maps))

@@ -10,9 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.model import AnomalyModel, NamesSubject, Subject
+from headclip_med.models.model import AnomalyModel, NamesContent
 from headclip_med.models.sentences import (
     SENTENCES_PER_PASS,
     encode,
@@ -43,18 +44,18 @@ def model(**settings: object) -> WinClip:
 
 
 def test_anomalib_says_one_sentence_twice_and_another_not_at_all() -> None:
-    said = winclip_ensemble("anomalib", "published", Subject("brain")).normal
+    said = winclip_ensemble("anomalib", "published", ImageContent("brain")).normal
     assert len(said) == 21 * 7
     assert "a cropped photo of a brain." not in said
     assert said.count("a jpeg corrupted photo of the brain.") == 2
-    right = winclip_ensemble("anomalib", "published", Subject("brain"), corrected=True)
+    right = winclip_ensemble("anomalib", "published", ImageContent("brain"), corrected=True)
     assert (len(set(right.normal)), len(set(right.abnormal))) == (22 * 7, 22 * 4)
     assert "a cropped photo of a brain." in right.normal
     assert right.name == "winclip-anomalib-corrected"
 
 
 def test_caoyunkang_says_22_descriptions_of_each_state() -> None:
-    said = winclip_ensemble("caoyunkang", "published", Subject("pipe_fryum"))
+    said = winclip_ensemble("caoyunkang", "published", ImageContent("pipe_fryum"))
     assert (len(set(said.normal)), len(set(said.abnormal))) == (22 * 7, 22 * 4)
     assert said.normal[1] == "a cropped photo of the flawless pipe_fryum"
     assert said.abnormal[-1] == "a photo of a pipe_fryum with damage for anomaly detection"
@@ -63,13 +64,13 @@ def test_caoyunkang_says_22_descriptions_of_each_state() -> None:
 @pytest.mark.parametrize(
     ("subject", "sentence"),
     [
-        (Subject("brain", "MR"), "an MRI scan of a brain without lesion"),
-        (Subject("abdomen", "CT"), "a CT scan of an abdomen without lesion"),
-        (Subject("uterus", "US"), "an ultrasound image of a uterus without lesion"),
-        (Subject(), "a medical scan of an object without lesion"),
+        (ImageContent("brain", "MR"), "an MRI scan of a brain without lesion"),
+        (ImageContent("abdomen", "CT"), "a CT scan of an abdomen without lesion"),
+        (ImageContent("uterus", "US"), "an ultrasound image of a uterus without lesion"),
+        (ImageContent(), "a medical scan of an object without lesion"),
     ],
 )
-def test_the_medical_wording_names_scan_and_organ(subject: Subject, sentence: str) -> None:
+def test_the_medical_wording_names_scan_and_organ(subject: ImageContent, sentence: str) -> None:
     said = winclip_ensemble("anomalib", "medical", subject)
     assert sentence in said.normal
     assert (len(said.normal), len(said.abnormal)) == (22 * 7, 22 * 4)
@@ -219,14 +220,14 @@ def test_the_corrected_map_is_twice_the_published_one() -> None:
 
 def test_sentences_follow_the_subject_unless_a_name_was_chosen() -> None:
     built = model(wording="medical")
-    assert isinstance(built, NamesSubject)
-    brain = built.with_subject(Subject("brain", "CT"))
+    assert isinstance(built, NamesContent)
+    brain = built.with_content(ImageContent("brain", "CT"))
     prompts = brain.describe()["prompts"]
     assert isinstance(prompts, dict)
     assert (prompts["wording"], prompts["class_name"]) == ("winclip-medical", "brain")
     assert prompts["examples"][0] == "a cropped CT scan of the brain"
     assert not torch.equal(brain.text_features(), built.text_features())
-    chosen = model(wording="medical", class_name="skull").with_subject(Subject("brain", "CT"))
+    chosen = model(wording="medical", class_name="skull").with_content(ImageContent("brain", "CT"))
     assert chosen.ensemble.normal[0] == "a cropped CT scan of the skull"
 
 
@@ -279,7 +280,7 @@ def towers(oracles: Path) -> Backbone:
 @pytest.mark.parametrize("implementation", golden.IMPLEMENTATIONS)
 def test_every_sentence_is_a_published_one(oracles: Path, implementation: str) -> None:
     inputs = oracle.arrays(oracles / "winclip", "inputs")
-    said = winclip_ensemble(implementation, "published", Subject("brain"))
+    said = winclip_ensemble(implementation, "published", ImageContent("brain"))
     tokenize = tiny.backbone(text_cfg={**tiny.CONFIG["text_cfg"], "context_length": 77}).text
     for side, sentences in (("normal", said.normal), ("abnormal", said.abnormal)):
         theirs = inputs[f"{implementation}_tokens_{side}"]

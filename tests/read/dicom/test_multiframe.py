@@ -85,7 +85,7 @@ def test_an_enhanced_ct_is_one_volume_in_order_of_position(
     np.testing.assert_allclose(volume.grid.affine_lps, grid.affine_lps, atol=1e-9)
     assert [source.frame for source in volume.sources] == [2, 4, 5, 1, 3]
     assert len({source.sop_instance_uid for source in volume.sources}) == 1
-    assert volume.window_hu == (50, 350)
+    assert volume.window == (50, 350)
 
 
 def test_the_phases_of_an_enhanced_object_are_parts_with_their_own_rescale(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_an_x_ray_that_is_dark_on_white_is_turned(tmp_path: Path) -> None:
     volume = read_one(tmp_path, change)
     np.testing.assert_array_equal(volume.voxels, [[[1023, 1022, 1021], [1020, 1019, 0]]])
     assert "The image is MONOCHROME1 (white is low) and was inverted." in volume.notes
-    assert volume.window_hu is None  # it was meant for the other polarity
+    assert volume.window is None  # it was meant for the other polarity
 
 
 def test_signed_values_are_turned_within_their_own_range(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_hounsfield_units_are_never_turned(tmp_path: Path) -> None:
     volume = read_one(tmp_path, lambda d: setattr(d, "PhotometricInterpretation", "MONOCHROME1"))
     np.testing.assert_array_equal(volume.voxels, [[[-100, 2000, -98], [-97, -96, -95]]])
     assert volume.notes == ("The image is MONOCHROME1; Hounsfield units are kept as they are.",)
-    assert volume.window_hu == (40, 80)
+    assert volume.window == (40, 80)
 
 
 def test_padding_of_a_ct_becomes_air(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_series_is_read_in_hounsfield_units_where_it_lies(tmp_path: Path) -> N
     assert_same(volume, make_voxels(), grid)
     assert volume.voxels.dtype == np.float32
     assert (volume.origin, volume.modality, volume.body_part) == ("dicom", "CT", "HEAD")
-    assert volume.window_hu == (40, 80)
+    assert volume.window == (40, 80)
     assert (volume.part, volume.name, volume.notes) == (1, None, ())
     assert volume.study_instance_uid == read_at(paths[0]).StudyInstanceUID
     assert volume.series_instance_uid == read_at(paths[0]).SeriesInstanceUID
@@ -382,7 +382,7 @@ def test_an_impossible_window_is_no_window(tmp_path: Path, centre: str, width: s
         dataset.WindowCenter, dataset.WindowWidth = centre, width
 
     edit(write_phantom(tmp_path), change)
-    assert read_volume(tmp_path).window_hu is None
+    assert read_volume(tmp_path).window is None
 
 
 def test_the_first_of_several_windows_counts(tmp_path: Path) -> None:
@@ -390,4 +390,4 @@ def test_the_first_of_several_windows_counts(tmp_path: Path) -> None:
         dataset.WindowCenter, dataset.WindowWidth = ["35", "700"], ["75", "3200"]
 
     edit(write_phantom(tmp_path), change)
-    assert read_volume(tmp_path).window_hu == (35, 75)
+    assert read_volume(tmp_path).window == (35, 75)

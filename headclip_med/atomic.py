@@ -39,7 +39,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def reported_errors() -> Iterator[None]:
     """Say in one sentence why the system does not take what is written.
 
     Raises:
@@ -60,7 +60,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         UnwritableOutput: It does not.
     """
-    with told_plainly():
+    with reported_errors():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from headclip_med import atomic
+from headclip_med.atomic import check_writable, reported_errors, write_file, write_folder
 from headclip_med.errors import UnwritableOutput
-from headclip_med.write import atomic
-from headclip_med.write.atomic import check_writable, told_plainly, write_file, write_folder
 
 
 def write(target: Path, text: str) -> None:
@@ -66,7 +66,7 @@ def test_a_folder_that_takes_no_files_is_told_in_a_sentence(tmp_path: Path) -> N
 def test_a_full_disk_is_told_in_a_sentence() -> None:
     with (
         pytest.raises(UnwritableOutput, match="No space left on device; free space"),
-        told_plainly(),
+        reported_errors(),
     ):
         raise OSError(errno.ENOSPC, "No space left on device", "/patient/Zyxwvut")
 
@@ -125,7 +125,7 @@ def test_a_file_is_replaced_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 WRITER = """
 import sys
 from pathlib import Path
-from headclip_med.write.atomic import write_folder
+from headclip_med.atomic import write_folder
 number = 0
 while True:
     number += 1
