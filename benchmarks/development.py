@@ -23,13 +23,13 @@ from headclip_med.pipelines.acceptance import LEAST_LESION_PX
 from headclip_med.pipelines.screen import screen
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings, ScreenSettings
-from headclip_med.transforms import joint_score, local_score
-from headclip_med.volume import SliceSource, Volume
-from research.mini.development import (
+from headclip_med.synthetic.development import (
     SPACING_MM,
     DevelopmentVolume,
     development_volumes,
 )
+from headclip_med.transforms import joint_score, local_score
+from headclip_med.volume import SliceSource, Volume
 
 SCORES = ((0.5, 3.0), (0.25, 1.0), (0.5, 0.5), (0.25, 0.5), (0.0, 0.5))
 """r and k (in percent): the published ones first, headclip-mini's last."""

@@ -49,8 +49,8 @@ def reported_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise UnwritableOutput(
-            f"The results cannot be written, since the system says: {reason_of(error)}; free "
-            "space, grant permission, or choose another folder."
+            f"The results cannot be written, since the system says: {reason_of(error)}.",
+            "Free space, grant permission, or choose another folder.",
         ) from None
 
 

@@ -1,7 +1,8 @@
 """Every error this library raises on purpose: a code for machines, a sentence for people.
 
-A message says what was found, why it cannot be used, and what to do. It never embeds a value
-read from a patient's file.
+An error has two texts, full sentences both: ``reason`` says what was found and why it cannot be
+used, ``advice`` what to do. Neither ever embeds a value read from a patient's file. Texts are for
+people only: programs tell errors apart by class and ``code``.
 
     HeadClipError
     ├── UnreadableInput     no image, a broken file, a folder without permission
@@ -20,12 +21,20 @@ class HeadClipError(Exception):
     """The root of every error raised on purpose.
 
     Attributes:
+        reason: What was found, and why it cannot be used: one sentence or more.
+        advice: What to do about it; empty where nothing can be done.
         code: A short stable name for reports, for example ``"zero-byte-file"``.
     """
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, advice: str = "", *, code: str | None = None) -> None:
+        super().__init__(reason, advice)
+        self.reason = reason
+        self.advice = advice
         self.code = code or self.default_code
+
+    def __str__(self) -> str:
+        """Say both, the reason first."""
+        return f"{self.reason} {self.advice}".strip()
 
     default_code = "failed"
 

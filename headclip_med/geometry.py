@@ -116,8 +116,8 @@ class Grid:
         """
         if not self.is_even:
             raise UnusableGeometry(
-                "The slices are unevenly spaced, so no single affine describes them; "
-                "work slice by slice, or resample first.",
+                "The slices are unevenly spaced, so no single affine describes them.",
+                "Work slice by slice, or resample first.",
                 code="uneven-spacing",
             )
         origins = self.origins_lps_mm

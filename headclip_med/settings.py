@@ -14,7 +14,8 @@ SIGMA_REFERENCE_PX = 518
 
 NO_PATCHES = (
     "The model does not say what patches its maps are made of, so S_local cannot be taken from "
-    "them; leave local_map at pixels."
+    "them.",
+    "Leave local_map at pixels.",
 )
 
 EMBEDDED_NAME = "headclip-mini"

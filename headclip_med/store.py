@@ -86,7 +86,8 @@ class Entry:
                 folder = stack.enter_context(write_folder(self.folder))
             except OSError as error:
                 raise HeadClipError(
-                    "The store's folder cannot be written; choose another, or its permissions.",
+                    "The store's folder cannot be written.",
+                    "Choose another, or its permissions.",
                     code="store-not-writable",
                 ) from error
             arrays = NewArrays(folder)
@@ -124,8 +125,9 @@ class NewArrays:
                 _make_room(file.fileno(), path.stat().st_size)
         except OSError as error:
             raise HeadClipError(
-                f"There is no room on the store's disk for {_bytes_of(shape, kind) / 1e9:.1f} GB "
-                "of answers; make room, or choose another store.",
+                "There is no room on the store's disk for "
+                f"{_bytes_of(shape, kind) / 1000000000.0:.1f} GB of answers.",
+                "Make room, or choose another store.",
                 code="no-room-for-answers",
             ) from error
         self._open.append(array)
@@ -155,8 +157,9 @@ def for_now(name: str, shape: tuple[int, ...], kind: type) -> Shaped[np.ndarray,
             return np.memmap(file, kind, "r+", shape=shape)
     except OSError as error:
         raise HeadClipError(
-            f"There is no room for {size / 1e9:.1f} GB of answers where the system keeps temporary "
-            "files; make room, choose another place with the variable TMPDIR, or name a store.",
+            f"There is no room for {size / 1000000000.0:.1f} GB of answers where the system keeps "
+            "temporary files.",
+            "Make room, choose another place with the variable TMPDIR, or name a store.",
             code="no-room-for-answers",
         ) from error
 

@@ -184,8 +184,8 @@ def own_error(error: Exception) -> HeadClipError:
     kind = type(error).__name__
     _log.debug("unexpected %s", kind)
     return UnreadableInput(
-        f"This input met a fault of this program ({kind}); report it with the program's version "
-        "and the kind of input.",
+        f"This input met a fault of this program ({kind}).",
+        "Report it with the program's version and the kind of input.",
         code="unexpected",
     )
 

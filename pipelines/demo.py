@@ -17,9 +17,9 @@ from headclip_med.geometry import Grid
 from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.batch import BatchReport, screen_inputs
 from headclip_med.read import find_inputs, read_volume
+from headclip_med.synthetic.development import DevelopmentVolume, development_volume
 from headclip_med.write import SummaryRow
 from headclip_med.write.dicom.series import write_ct_series
-from research.mini.development import DevelopmentVolume, development_volume
 
 PHANTOM_SEED = 4
 PHANTOM_KIND = "bleeding"
@@ -88,7 +88,7 @@ def demonstrate(
     row = next((row for row in worklist.rows if row.series_instance_uid == series), None)
     if row is None:
         failed = next(one for one in worklist.failures if one.input == series)
-        raise HeadClipError(f"{failed.reason} {failed.what_to_do}".strip(), code=failed.code)
+        raise HeadClipError(failed.reason, failed.what_to_do, code=failed.code)
     return Demonstration(worklist, row, compare(row, out / "results", phantom.lesion, grid))
 
 

@@ -141,7 +141,7 @@ def postprocess(
     local_scores = found.local_scores
     if local_scores is None:
         if scores.local_map == "patches":
-            raise InvalidSettings(NO_PATCHES, code="no-patches")
+            raise InvalidSettings(*NO_PATCHES, code="no-patches")
         local_scores = local_score(found.maps, scores.top_percent)
     global_scores = found.global_scores.astype(np.float64)
     slice_scores = joint_score(global_scores, local_scores, scores.global_weight)

@@ -102,7 +102,8 @@ def train(  # noqa: PLR0913 - what is trained, on what, how and where, each by i
     path = out / f"{model.method}.safetensors"
     if path.exists() and not resume:
         raise InvalidSettings(
-            f"{out} already holds a checkpoint; choose another folder, or add --resume.",
+            f"{out} already holds a checkpoint.",
+            "Choose another folder, or add --resume.",
             code="out-exists",
         )
     where: dict[str, Any] = {
@@ -179,7 +180,7 @@ def _augmented(examples: TorchDataset[Example], settings: TrainSettings) -> Torc
     if not settings.mosaic:
         return examples
     if not isinstance(examples, Examples):
-        raise InvalidSettings("Mosaics are made of a data set's images only; leave mosaic at 0.")
+        raise InvalidSettings("Mosaics are made of a data set's images only.", "Leave mosaic at 0.")
     return Mosaics(examples, settings.mosaic, settings.seed)
 
 
@@ -188,19 +189,20 @@ def _features(
 ) -> Features:
     if not isinstance(model, HeadClip):
         raise InvalidSettings(
-            f"Features are cached for headclip only, not for {model.method}; leave --cache out.",
+            f"Features are cached for headclip only, not for {model.method}.",
+            "Leave --cache out.",
             code="cache-method",
         )
     if settings.mosaic:
         raise InvalidSettings(
-            "Features of mosaics cannot be kept, since every epoch has others; leave --mosaic at "
-            "0, or name --cache none.",
+            "Features of mosaics cannot be kept, since every epoch has others.",
+            "Leave --mosaic at 0, or name --cache none.",
             code="cache-mosaic",
         )
     if cache == "ram" and joined_ranks().count > 1:
         raise InvalidSettings(
-            "The memory of one process is not seen by the others; give --cache a folder, which "
-            "all of them read, or none.",
+            "The memory of one process is not seen by the others.",
+            "Give --cache a folder, which all of them read, or none.",
             code="cache-processes",
         )
     return Features(model, count, cache, data_digest=data_digest, precision=settings.precision)

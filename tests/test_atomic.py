@@ -65,7 +65,7 @@ def test_a_folder_that_takes_no_files_is_told_in_a_sentence(tmp_path: Path) -> N
 
 def test_a_full_disk_is_told_in_a_sentence() -> None:
     with (
-        pytest.raises(UnwritableOutput, match="No space left on device; free space"),
+        pytest.raises(UnwritableOutput, match=r"No space left on device\. Free space"),
         reported_errors(),
     ):
         raise OSError(errno.ENOSPC, "No space left on device", "/patient/Zyxwvut")

@@ -34,7 +34,8 @@ class CTWindow(Transform):
     def __init__(self, window: str = "soft-tissue") -> None:
         if window not in CT_WINDOWS_HU:
             raise InvalidSettings(
-                f"The window is not known; choose one of {', '.join(CT_WINDOWS_HU)}.",
+                "The window is not known.",
+                f"Choose one of {', '.join(CT_WINDOWS_HU)}.",
                 code="unknown-window",
             )
         centre, width = CT_WINDOWS_HU[window]

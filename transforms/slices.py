@@ -80,7 +80,8 @@ def fuse(
     if not np.isfinite(maps).all():
         raise HeadClipError(
             "The model returned values that are not numbers, so nothing can be said about this "
-            "volume; run it in full precision, and check the weights.",
+            "volume.",
+            "Run it in full precision, and check the weights.",
             code="map-not-finite",
         )
     values = np.zeros(grid.shape, dtype=np.float32)

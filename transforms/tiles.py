@@ -163,5 +163,6 @@ def memory_advice(batch_size: int, side: int) -> Iterator[None]:
             raise
         raise OutOfMemory(
             f"The device ran out of memory with {batch_size} images of {side} x {side} px at a "
-            "time; use a smaller --batch-size, or a smaller image size."
+            "time.",
+            "Use a smaller --batch-size, or a smaller image size.",
         ) from error

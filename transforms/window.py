@@ -110,8 +110,9 @@ def check_window(window: str) -> WindowUsed | None:
         centre, width = _parse(asked)
         return WindowUsed("custom", centre - width / 2, centre + width / 2, "asked for")
     raise InvalidSettings(
-        "The window is not known; choose auto, percentile, one of "
-        f"{', '.join(CT_WINDOWS_HU)}, or give centre,width such as 40,80.",
+        "The window is not known.",
+        f"Choose auto, percentile, one of {', '.join(CT_WINDOWS_HU)}, or give centre,width such "
+        "as 40,80.",
         code="unknown-window",
     )
 
@@ -232,8 +233,8 @@ def _parse(text: str) -> tuple[float, float]:
         centre = width = math.nan
     if not _is_window(centre, width):
         raise InvalidSettings(
-            "The window's numbers cannot be used; give centre,width with a width above 0, "
-            "for example 40,80.",
+            "The window's numbers cannot be used.",
+            "Give centre,width with a width above 0, for example 40,80.",
             code="bad-window",
         )
     return centre, width

@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if not arguments.folder.is_dir():
         raise UnreadableInput(
-            "There is no such folder; name a bundle's, or write one with 'headclip bundle init'.",
+            "There is no such folder.",
+            "Name a bundle's, or write one with 'headclip bundle init'.",
             code="missing-path",
         )
     from headclip_med.pipelines.bundle.verify import verify_bundle

@@ -99,13 +99,16 @@ def run(arguments: argparse.Namespace) -> int:
     if not (arguments.data or arguments.data_root or arguments.acceptance):
         raise InvalidSettings("Nothing to evaluate on: name a set, --data-root or --acceptance.")
     if arguments.checkpoint and arguments.method != ALL:
-        raise InvalidSettings("--checkpoint goes with --method all; name one as --model instead.")
+        raise InvalidSettings(
+            "--checkpoint goes with --method all.", "Name one as --model instead."
+        )
     more = arguments.store or arguments.curves or arguments.metrics != "exact"
     more = more or arguments.eval_size != "input"
     if arguments.acceptance and more:
         raise InvalidSettings(
             "--acceptance is measured by --metrics exact at --eval-size input, keeps no --store "
-            "and draws no --curves; leave them out, or evaluate the sets alone."
+            "and draws no --curves.",
+            "Leave them out, or evaluate the sets alone.",
         )
     if arguments.out and arguments.out.suffix not in FORMS:
         raise InvalidSettings(f"--out names a file that ends in {', '.join(FORMS)}.")
@@ -121,8 +124,8 @@ def run(arguments: argparse.Namespace) -> int:
             evaluations, failed = _evaluate(specs, loaded, arguments, runs)
         if not evaluations:
             raise UnreadableInput(
-                "None of the sets could be evaluated, so there is no table; the reasons stand "
-                "above.",
+                "None of the sets could be evaluated, so there is no table.",
+                "The reasons stand above.",
                 code="none-evaluated",
             )
         if tracked.is_recording:

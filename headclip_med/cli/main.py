@@ -70,12 +70,16 @@ def _tell(error: HeadClipError | OSError, *, as_json: bool) -> int:
     """Say in one line what went wrong, and give the exit code."""
     if isinstance(error, OSError):
         error = HeadClipError(
-            f"A file or folder cannot be used, since the system says: {reason_of(error)}; check "
-            "permissions and free space, or run again with --debug to see which.",
+            f"A file or folder cannot be used, since the system says: {reason_of(error)}.",
+            "Check permissions and free space, or run again with --debug to see which.",
             code="system-refused",
         )
     if as_json:
-        print(json.dumps({"error": {"code": error.code, "message": str(error)}}))
+        print(
+            json.dumps(
+                {"error": {"code": error.code, "reason": error.reason, "advice": error.advice}}
+            )
+        )
     print(f"headclip: {error}", file=sys.stderr)
     return 2 if isinstance(error, InvalidSettings) else 1
 

@@ -100,8 +100,8 @@ def refuse_other_methods(
             if one.name not in own and getattr(arguments, one.name, None) is not None:
                 raise InvalidSettings(
                     f"--{one.name.replace('_', '-')} is an option of {other}, and "
-                    f"{method or 'what was named'} has none like it; leave it out, or name a "
-                    "--method that has it."
+                    f"{method or 'what was named'} has none like it.",
+                    "Leave it out, or name a --method that has it.",
                 )
 
 

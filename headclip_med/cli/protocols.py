@@ -35,8 +35,8 @@ def protocol_sets(arguments: argparse.Namespace, part: Literal["train", "test"])
     absent = [name for name in resolved.absent if name in wanted]
     if not found:
         raise InvalidSettings(
-            f"None of the sets of {arguments.protocol} is below the folder that was given; it "
-            f"needs {', '.join(wanted)}.",
+            f"None of the sets of {arguments.protocol} is below the folder that was given.",
+            f"It needs {', '.join(wanted)}.",
             code="protocol-absent",
         )
     if absent:

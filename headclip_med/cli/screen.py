@@ -53,8 +53,8 @@ def run_by(arguments: argparse.Namespace, load: Callable[[], Pipeline]) -> int:
     inputs = find_inputs(arguments.input)
     if not inputs.readable and not any(failure.is_error for failure in inputs.failures):
         raise UnreadableInput(
-            "No images were found there, so nothing was written; name a folder or file with "
-            "DICOM, NIfTI, PNG or JPEG images.",
+            "No images were found there, so nothing was written.",
+            "Name a folder or file with DICOM, NIfTI, PNG or JPEG images.",
             code="no-images",
         )
     pipeline = load()

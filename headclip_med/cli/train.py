@@ -172,7 +172,7 @@ def _tracking(arguments: argparse.Namespace) -> TrackingOptions:
     if arguments.register is not None:
         check_model_name(arguments.register)
         if not options.is_on:
-            raise InvalidSettings("--register needs the tracker; leave --no-tracking out.")
+            raise InvalidSettings("--register needs the tracker.", "Leave --no-tracking out.")
     return options
 
 
@@ -224,8 +224,8 @@ def _cache(
         print(f"that is above {limit:g} GB: the tower runs in every epoch", file=sys.stderr)
         return None
     raise InvalidSettings(
-        f"The features would take {need:.1f} GB, above --cache-limit-gb {limit:g}; raise it, or "
-        "choose a smaller --image-size or --cache none.",
+        f"The features would take {need:.1f} GB, above --cache-limit-gb {limit:g}.",
+        "Raise it, or choose a smaller --image-size or --cache none.",
         code="cache-too-large",
     )
 
@@ -237,10 +237,10 @@ def _method(name: str) -> str:
     trained = ", ".join(PUBLISHED_MODEL)
     if name in TRAINING_FREE_MODEL:
         raise InvalidSettings(
-            f"{name} needs no training: name it as --method where it is used; {trained} are "
-            "trained.",
+            f"{name} needs no training: name it as --method where it is used.",
+            f"{trained} are trained.",
             code="untrainable-method",
         )
     raise InvalidSettings(
-        f"There is no method '{name}' to train; choose one of {trained}.", code="unknown-method"
+        f"There is no method '{name}' to train.", f"Choose one of {trained}.", code="unknown-method"
     )

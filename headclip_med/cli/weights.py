@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _import(arguments)
     if arguments.action == "fetch":
         if not arguments.name:
-            raise InvalidSettings("Name the model to fetch weights for; see 'headclip weights'.")
+            raise InvalidSettings("Name the model to fetch weights for.", "See 'headclip weights'.")
         path = hub.fetch_weights(arguments.name, arguments.tag)
         print(json.dumps({"path": str(path)}) if arguments.json else path)
         return 0

@@ -31,8 +31,9 @@ def discover(root: Path) -> list[str]:
     found = [f"{layout}:{folder}" for layout, folder in _below(root)]
     if not found:
         raise UnreadableInput(
-            "No known set lies below the folder given; a set's folder is named "
-            f"{', '.join(KNOWN_SETS)}, or holds test/ and ground_truth/ as in MVTec AD.",
+            "No known set lies below the folder given.",
+            f"A set's folder is named {', '.join(KNOWN_SETS)}, or holds test/ and ground_truth/ "
+            "as in MVTec AD.",
             code="no-datasets",
         )
     return found

@@ -65,7 +65,8 @@ def scan_set(known: KnownSet, folder: Path, slices: SliceReader | None = None) -
         return scanned
     if slices is None:
         raise InvalidSettings(
-            "Volumes need a reader; open this set with headclip_med.evaluation.datasets.",
+            "Volumes need a reader.",
+            "Open this set with headclip_med.evaluation.datasets.",
             code="no-slice-reader",
         )
     found = [one for sample in scanned.samples for one in _slices(sample, slices)]
@@ -106,7 +107,8 @@ def mvtec(root: Path, categories: Sequence[str] | None = None) -> Dataset:
     for category in categories:
         if category not in dataset.categories:
             raise InvalidSettings(
-                f"There is no category {category}; known here: {', '.join(dataset.categories)}.",
+                f"There is no category {category}.",
+                f"Known here: {', '.join(dataset.categories)}.",
                 code="unknown-category",
             )
     chosen = (s for name in categories for s in dataset.samples if s.category == name)

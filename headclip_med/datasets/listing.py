@@ -43,8 +43,8 @@ def entries(folder: Path) -> list[Path]:
         found = sorted(folder.iterdir())
     except OSError as error:
         raise UnreadableInput(
-            f"There is no readable folder {folder.name} where the set's layout wants one; check "
-            "the path, its permissions, and the name of the layout.",
+            f"There is no readable folder {folder.name} where the set's layout wants one.",
+            "Check the path, its permissions, and the name of the layout.",
             code="missing-folder",
         ) from error
     return [path for path in found if not path.name.startswith((".", "__"))]

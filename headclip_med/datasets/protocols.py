@@ -72,7 +72,8 @@ def find_protocol(name: str) -> Protocol:
     """
     if name not in PROTOCOLS:
         raise InvalidSettings(
-            f"There is no protocol {name}; known are {', '.join(PROTOCOLS)}.",
+            f"There is no protocol {name}.",
+            f"Known are {', '.join(PROTOCOLS)}.",
             code="unknown-protocol",
         )
     return PROTOCOLS[name]

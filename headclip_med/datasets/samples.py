@@ -105,7 +105,8 @@ class Dataset:
         """Refuse a set without images."""
         if not self.samples:
             raise UnreadableInput(
-                f"The set {self.name} holds no images; check the folder and the layout's name.",
+                f"The set {self.name} holds no images.",
+                "Check the folder and the layout's name.",
                 code="empty-dataset",
             )
 
@@ -158,7 +159,8 @@ def join_datasets(datasets: Sequence[Dataset]) -> Dataset:
         plain = ", ".join(dataset.name for dataset in datasets if dataset.level == "image")
         raise InvalidSettings(
             f"Sets with masks cannot be joined with sets without ({plain}): what is learned from "
-            "masks would be learned from some images only. Leave those out, or use them alone.",
+            "masks would be learned from some images only.",
+            "Leave those out, or use them alone.",
             code="mixed-levels",
         )
     if len(datasets) == 1:
@@ -185,7 +187,8 @@ def read_image(sample: Sample) -> UInt8[np.ndarray, "rows columns 3"]:
         if picture.mode == "F":
             raise UnreadableInput(
                 f"The image {sample.shown(sample.image_path)} has floating-point values of no "
-                "known range; save it with 8 or 16 bits per channel.",
+                "known range.",
+                "Save it with 8 or 16 bits per channel.",
                 code="unknown-range",
             )
         if picture.mode.startswith("I"):
@@ -212,8 +215,8 @@ def read_mask(sample: Sample) -> Bool[np.ndarray, "rows columns"]:
         if sample.label == 0:
             return np.zeros(size[::-1], dtype=bool)
         raise UnreadableInput(
-            f"The image {sample.shown(sample.image_path)} is abnormal but has no mask; evaluate "
-            "this set on image level.",
+            f"The image {sample.shown(sample.image_path)} is abnormal but has no mask.",
+            "Evaluate this set on image level.",
             code="no-mask",
         )
     marked = np.zeros(size[::-1], dtype=bool)
@@ -239,8 +242,8 @@ def read_mask_levels(
         if mask.size != size:
             raise UnreadableInput(
                 f"The mask {sample.shown(path)} has {mask.size[0]} x {mask.size[1]} px, but its "
-                f"image {sample.shown(sample.image_path)} has {size[0]} x {size[1]}; find the mask "
-                "that was drawn on this image.",
+                f"image {sample.shown(sample.image_path)} has {size[0]} x {size[1]}.",
+                "Find the mask that was drawn on this image.",
                 code="mask-size",
             )
         return np.asarray(mask.convert("L"))
@@ -253,21 +256,22 @@ def _opened(sample: Sample, path: Path) -> Iterator[Image.Image]:
         with Image.open(path) as picture:
             if getattr(picture, "n_frames", 1) > 1:
                 raise UnreadableInput(
-                    f"The file {sample.shown(path)} holds several pictures, but one is needed; "
-                    "save the one that is meant.",
+                    f"The file {sample.shown(path)} holds several pictures, but one is needed.",
+                    "Save the one that is meant.",
                     code="several-pictures",
                 )
             yield picture
     except FileNotFoundError as error:
         raise UnreadableInput(
-            f"The file {sample.shown(path)} is not there; fetch the set again, or correct the "
-            "path.",
+            f"The file {sample.shown(path)} is not there.",
+            "Fetch the set again, or correct the path.",
             code="missing-file",
         ) from error
     except _BROKEN as error:
         raise UnreadableInput(
-            f"The file {sample.shown(path)} is not a readable picture (empty, cut short or another "
-            "format); fetch it again.",
+            f"The file {sample.shown(path)} is not a readable picture (empty, cut short or "
+            "another format).",
+            "Fetch it again.",
             code="broken-picture",
         ) from error
 
@@ -283,6 +287,7 @@ def file_digest(path: Path) -> bytes:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
         raise UnreadableInput(
-            f"The file {path.name} cannot be read; check that it is there and its permissions.",
+            f"The file {path.name} cannot be read.",
+            "Check that it is there and its permissions.",
             code="missing-file",
         ) from error

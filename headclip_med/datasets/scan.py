@@ -49,7 +49,8 @@ def scan(known: KnownSet, folder: Path) -> Scan:
     """
     if not folder.is_dir():
         raise UnreadableInput(
-            f"There is no folder for the set {known.name} at the path given; correct the path.",
+            f"There is no folder for the set {known.name} at the path given.",
+            "Correct the path.",
             code="missing-folder",
         )
     fitting = _fitting(known, folder)
@@ -79,7 +80,7 @@ def _fitting(known: KnownSet, folder: Path) -> _Reader:
     if without_masks is None:
         wanted = "; or ".join(layout.describe() for layout in known.layouts)
         raise UnreadableInput(
-            f"The folder {folder.name} does not look like {known.name}, which is kept as {wanted}. "
+            f"The folder {folder.name} does not look like {known.name}, which is kept as {wanted}.",
             "Check the folder and the name, and whether the archive was unpacked whole.",
             code="unknown-layout",
         )
@@ -148,8 +149,8 @@ class _Reader:
         images = self._images(folder)
         if not images:
             yield UnreadableInput(
-                f"The folder {shown(folder, self.root)} holds no pictures; fetch the set again, or "
-                "remove the empty folder.",
+                f"The folder {shown(folder, self.root)} holds no pictures.",
+                "Fetch the set again, or remove the empty folder.",
                 code="empty-class",
             )
         if self._table:
@@ -160,8 +161,8 @@ class _Reader:
             if named is None:
                 yield UnreadableInput(
                     f"The file {shown(path, self.root)} is not named as the images of "
-                    f"{self.known.name} are ({self.layout.file}); move it away, or give it its "
-                    "name back.",
+                    f"{self.known.name} are ({self.layout.file}).",
+                    "Move it away, or give it its name back.",
                     code="unexpected-file",
                 )
             else:
@@ -172,7 +173,8 @@ class _Reader:
         if row is None:
             return UnreadableInput(
                 f"The image {shown(path, self.root)} has no label in {self.known.name}, whose "
-                "images are numbered or listed in a table; remove it, or fetch the set again.",
+                "images are numbered or listed in a table.",
+                "Remove it, or fetch the set again.",
                 code="missing-label",
             )
         split = row.split or dict(self.layout.splits).get(fields.get("split", ""), "test")
@@ -210,7 +212,8 @@ class _Reader:
             if len(masks) > 1:
                 return UnreadableInput(
                     f"The masks {sample.shown(masks[0])} and {sample.shown(masks[1])} share a "
-                    "name, so it is unclear which belongs to the image; remove one.",
+                    "name, so it is unclear which belongs to the image.",
+                    "Remove one.",
                     code="two-masks",
                 )
             if masks:
@@ -222,8 +225,9 @@ class _Reader:
                     more_mask_paths=tuple(path for some in more for path in some),
                 )
         return UnreadableInput(
-            f"The image {sample.shown(sample.image_path)} has no mask of its name; fetch the masks "
-            "again. Pairing by order would shift every mask after it.",
+            f"The image {sample.shown(sample.image_path)} has no mask of its name; fetch the "
+            "masks again.",
+            "Pairing by order would shift every mask after it.",
             code="missing-mask",
         )
 

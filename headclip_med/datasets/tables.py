@@ -55,8 +55,8 @@ class LabelTable:
         self._rows[path] = {}
         if path is None:
             yield UnreadableInput(
-                f"The table {filled(self._table.paths[0], fields)} is not there; fetch the set "
-                "again.",
+                f"The table {filled(self._table.paths[0], fields)} is not there.",
+                "Fetch the set again.",
                 code="missing-table",
             )
             return
@@ -65,7 +65,8 @@ class LabelTable:
         except (OSError, UnicodeDecodeError, csv.Error, ValueError, IndexError, KeyError):
             yield UnreadableInput(
                 f"The table {path.name} must hold a header, then a line for each image with its "
-                "name and a 0 or 1, or a split; fetch it again.",
+                "name and a 0 or 1, or a split.",
+                "Fetch it again.",
                 code="bad-labels",
             )
 
@@ -85,7 +86,8 @@ class LabelTable:
                 if (path, key) not in self._used and (self._root / key).parent.is_dir():
                     yield UnreadableInput(
                         f"The image {key} is listed in {path.name if path else 'a table'} and is "
-                        "not there; fetch the set again.",
+                        "not there.",
+                        "Fetch the set again.",
                         code="missing-file",
                     )
 

@@ -91,8 +91,8 @@ class Walk:
 
 def _no_folder(name: str) -> UnreadableInput:
     return UnreadableInput(
-        f"There is no readable folder {name} where the set's layout wants one; check the path, its "
-        "permissions, and the name of the layout.",
+        f"There is no readable folder {name} where the set's layout wants one.",
+        "Check the path, its permissions, and the name of the layout.",
         code="missing-folder",
     )
 
@@ -100,6 +100,7 @@ def _no_folder(name: str) -> UnreadableInput:
 def _not_a_class(folder: Path) -> UnreadableInput:
     return UnreadableInput(
         f"The folder {folder.name} beside the classes does not name a class, and its images would "
-        "count as abnormal; move it away, or name the set's own layout.",
+        "count as abnormal.",
+        "Move it away, or name the set's own layout.",
         code="not-a-class",
     )

@@ -41,14 +41,15 @@ class VolumeSlices:
         if image.shape != mask.shape:
             raise UnreadableInput(
                 f"The mask {mask_path.name} has {_size(mask)} voxels, but its image "
-                f"{image_path.name} has {_size(image)}; find the mask that was drawn on this "
-                "volume.",
+                f"{image_path.name} has {_size(image)}.",
+                "Find the mask that was drawn on this volume.",
                 code="mask-size",
             )
         if not _lie_alike(image, mask):
             raise UnreadableInput(
-                f"The mask {mask_path.name} lies elsewhere than its image {image_path.name}: their "
-                "affines differ. Resample the mask onto the image.",
+                f"The mask {mask_path.name} lies elsewhere than its image {image_path.name}: "
+                "their affines differ.",
+                "Resample the mask onto the image.",
                 code="mask-grid",
             )
         return image.shape[0]
@@ -83,7 +84,9 @@ def _volume(path: Path) -> Volume:
     try:
         volume = read_volume(path)
     except HeadClipError as error:
-        raise UnreadableInput(f"The file {path.name}: {error}", code=error.code) from error
+        raise UnreadableInput(
+            f"The file {path.name} cannot be used. {error.reason}", error.advice, code=error.code
+        ) from error
     if volume.voxels.shape[0] < 1:
         raise UnreadableInput(f"The file {path.name} holds no slice.", code="empty-volume")
     return volume

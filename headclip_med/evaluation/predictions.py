@@ -216,7 +216,7 @@ class Predictions:
         """
         patch = self.model.get("patch_px")
         if not isinstance(patch, int):
-            raise InvalidSettings(NO_PATCHES, code="no-patches")
+            raise InvalidSettings(*NO_PATCHES, code="no-patches")
         return patch
 
     def parts(self) -> dict[str, slice]:

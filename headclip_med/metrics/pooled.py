@@ -167,7 +167,7 @@ def require_protocol(protocol: str) -> None:
     """
     known = get_args(Protocol)
     if protocol not in known:
-        raise InvalidSettings(f"The protocol {protocol} is unknown; known: {', '.join(known)}.")
+        raise InvalidSettings(f"The protocol {protocol} is unknown.", f"Known: {', '.join(known)}.")
 
 
 def require_labels(labels: Shaped[np.ndarray, "images"]) -> None:

@@ -106,7 +106,8 @@ def require_full_precision(scores: Shaped[np.ndarray, "..."]) -> None:
     if scores.dtype == np.float16:
         raise InvalidSettings(
             "Scores in half precision (float16) have lost the order of close values, so metrics "
-            "would be those of other scores; keep float32 from the model on.",
+            "would be those of other scores.",
+            "Keep float32 from the model on.",
             code="half-precision-scores",
         )
 
@@ -137,7 +138,7 @@ def require_finite(scores: Float[np.ndarray, "..."], *, is_sorted: bool = False)
     looked_at = scores[[0, -1]] if is_sorted and len(scores) else scores
     if not np.isfinite(looked_at).all():
         raise HeadClipError(
-            "Some scores are not numbers, so they have no order; run the model in full precision, "
-            "and check its weights.",
+            "Some scores are not numbers, so they have no order.",
+            "Run the model in full precision, and check its weights.",
             code="scores-not-finite",
         )

@@ -107,8 +107,8 @@ class PixelMetrics:
         require_full_precision(maps)
         if maps.dtype != np.float32:
             raise InvalidSettings(
-                f"Streaming counts distinct float32 scores, and these are {maps.dtype}; convert "
-                "them, or use pixel_metrics."
+                f"Streaming counts distinct float32 scores, and these are {maps.dtype}.",
+                "Convert them, or use pixel_metrics.",
             )
         require_same_shape(maps, masks, inside)
         require_finite(maps)
@@ -182,8 +182,8 @@ class PixelMetrics:
             files = self._stores[name].spill(Path(self._folder.name), f"{name}-{number}")
         except OSError as error:
             raise HeadClipError(
-                "There is no room on the disk for the scores that do not fit the memory; give "
-                "another spill_folder, or a larger memory_mb.",
+                "There is no room on the disk for the scores that do not fit the memory.",
+                "Give another spill_folder, or a larger memory_mb.",
                 code="no-room-for-scores",
             ) from error
         self._spilled[name].append(files)

@@ -122,8 +122,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise UnusableWeights(
-            f"There is no checkpoint at {path}; train one with 'headclip train', or check the "
-            "path.",
+            f"There is no checkpoint at {path}.",
+            "Train one with 'headclip train', or check the path.",
             code="weights-missing",
         )
     try:
@@ -132,21 +132,22 @@ def read_checkpoint(path: Path) -> Checkpoint:
             learned = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UnusableWeights(
-            f"{path} is truncated, damaged, or no safetensors file (pickles are never loaded); "
-            "copy it anew, or give the checkpoint that 'headclip train' wrote.",
+            f"{path} is truncated, damaged, or no safetensors file (pickles are never loaded).",
+            "Copy it anew, or give the checkpoint that 'headclip train' wrote.",
             code="weights-unreadable",
         ) from error
     if FORMAT not in metadata:
         raise UnusableWeights(
-            f"{path} is a safetensors file, but no HeadCLIP checkpoint; give the one that "
-            "'headclip train' wrote, and the backbone's weights as --weights.",
+            f"{path} is a safetensors file, but no HeadCLIP checkpoint.",
+            "Give the one that 'headclip train' wrote, and the backbone's weights as --weights.",
             code="not-a-checkpoint",
         )
     try:
         return _parse(json.loads(metadata[FORMAT]), learned, sha256_of(path))
     except (KeyError, TypeError, ValueError, HeadClipError) as error:
         raise UnusableWeights(
-            f"The header of {path} is incomplete or from another version; train it anew.",
+            f"The header of {path} is incomplete or from another version.",
+            "Train it anew.",
             code="weights-unreadable",
         ) from error
 
@@ -171,8 +172,8 @@ def settings_for(checkpoint: Checkpoint, backbone: Backbone, kind: type[Settings
     if not isinstance(checkpoint.settings, kind):
         wanted = next(name for name, one in PUBLISHED_MODEL.items() if isinstance(one, kind))
         raise UnusableWeights(
-            f"This is a checkpoint of {checkpoint.method}, not of {wanted}; name that method, or "
-            "leave the method out.",
+            f"This is a checkpoint of {checkpoint.method}, not of {wanted}.",
+            "Name that method, or leave the method out.",
             code="wrong-method",
         )
     stated = checkpoint.backbone
@@ -180,8 +181,8 @@ def settings_for(checkpoint: Checkpoint, backbone: Backbone, kind: type[Settings
         raise UnusableWeights(
             f"The checkpoint was trained on {stated['name']} ({stated['weights']} weights, digest "
             f"{stated['digest'][:12]}), but the backbone here is {backbone.name} "
-            f"({backbone.weights} weights, digest {backbone.digest[:12]}); load the one it was "
-            "trained on.",
+            f"({backbone.weights} weights, digest {backbone.digest[:12]}).",
+            "Load the one it was trained on.",
             code="wrong-backbone",
         )
     return checkpoint.settings
@@ -196,8 +197,8 @@ def fit_learned(model: LearnedModel, checkpoint: Checkpoint) -> None:
     own, given = model.learned_state(), checkpoint.learned
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in given.items()}:
         raise UnusableWeights(
-            "The checkpoint's tensors do not have the shapes that its own settings ask for; "
-            "it is damaged, so copy it anew.",
+            "The checkpoint's tensors do not have the shapes that its own settings ask for.",
+            "It is damaged, so copy it anew.",
             code="weights-mismatch",
         )
     with torch.no_grad():

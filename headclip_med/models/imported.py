@@ -48,17 +48,20 @@ def read_published(path: Path) -> dict[str, Any]:
         UnusableWeights: The file is missing, damaged, or holds anything else.
     """
     if not path.is_file():
-        raise UnusableWeights(f"There is no file {path}; check the path.", code="weights-missing")
+        raise UnusableWeights(
+            f"There is no file {path}.", "Check the path.", code="weights-missing"
+        )
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets whatever bytes a damaged file has
         raise UnusableWeights(
             f"{path} is damaged, or holds more than tensors, which is not loaded because it could "
-            "run code; download it anew from the authors.",
+            "run code.",
+            "Download it anew from the authors.",
             code="weights-unreadable",
         ) from error
     if not isinstance(found, dict):
-        raise UnusableWeights(f"{path} holds no state dict; give the authors' file.")
+        raise UnusableWeights(f"{path} holds no state dict.", "Give the authors' file.")
     return found
 
 
@@ -90,7 +93,8 @@ def build_published(
         model = AdaClip(backbone, _adaclip_settings(found, depth, feature_layers))
     else:
         raise InvalidSettings(
-            f"There is no published file of {method}; choose {' or '.join(IMPORTABLE)}.",
+            f"There is no published file of {method}.",
+            f"Choose {' or '.join(IMPORTABLE)}.",
             code="no-published-file",
         )
     fit_published(model, found)
@@ -222,7 +226,8 @@ def _same_words(model: AnomalyClip, state: Mapping[str, Tensor]) -> None:
         if not same:
             raise UnusableWeights(
                 "The file's sentences, or the embeddings of their words, are not those of this "
-                "backbone; name the backbone and the weights that it was trained on.",
+                "backbone.",
+                "Name the backbone and the weights that it was trained on.",
                 code="wrong-backbone",
             )
 
@@ -231,8 +236,9 @@ def _inner(found: Mapping[str, Any]) -> Mapping[str, Any]:
     inner = found.get("prompt_learner")
     if not isinstance(inner, dict):
         raise UnusableWeights(
-            "The file is not laid out as AnomalyCLIP's: the key prompt_learner is missing, and it "
-            f"has {_few(sorted(map(str, found)))}; give the authors' file.",
+            "The file is not laid out as AnomalyCLIP's: the key prompt_learner is missing, and "
+            f"it has {_few(sorted(map(str, found)))}.",
+            "Give the authors' file.",
             code="weights-mismatch",
         )
     return inner
@@ -263,8 +269,9 @@ def _compare(
     ]  # fmt: skip
     if problems:
         raise UnusableWeights(
-            f"The file is not laid out as published for this method and backbone: "
-            f"{'; '.join(problems)}. Give the authors' file, and the backbone it was trained on.",
+            "The file is not laid out as published for this method and backbone: "
+            f"{'; '.join(problems)}.",
+            "Give the authors' file, and the backbone it was trained on.",
             code="weights-mismatch",
         )
 

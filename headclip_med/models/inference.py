@@ -180,8 +180,8 @@ def layers_within(layers: Collection[int], depth: int) -> tuple[int, ...]:
     highest = max(layers, default=0)
     if highest > depth:
         raise InvalidSettings(
-            f"Layer {highest} lies beyond the image tower's {depth} layers; choose layers from 1 "
-            f"to {depth}.",
+            f"Layer {highest} lies beyond the image tower's {depth} layers.",
+            f"Choose layers from 1 to {depth}.",
             code="layer-beyond-tower",
         )
     return tuple(sorted(set(layers)))

@@ -70,8 +70,8 @@ def load_model(  # noqa: PLR0913 - everything but the name is optional, and name
     place = choose_device(device)
     if settings is not None and type(settings) is not type(TRAINING_FREE_MODEL.get(method or "")):
         raise InvalidSettings(
-            f"The settings given are not those of {method or 'a checkpoint, which has its own'}; "
-            "leave them out, or name their method."
+            f"The settings given are not those of {method or 'a checkpoint, which has its own'}.",
+            "Leave them out, or name their method.",
         )
     source = Source(str(name), weights, activation, seed)
     if method is None or method_named(method).needs_training:
@@ -93,8 +93,8 @@ def _load_trained(source: Source, method: str | None) -> InferenceModel:
         checkpoint = read_checkpoint(Path(source.name))
         if method not in (None, checkpoint.method):
             raise UnusableWeights(
-                f"{source.name} is a checkpoint of {checkpoint.method}, not of {method}; name that "
-                "method's, or leave --method out.",
+                f"{source.name} is a checkpoint of {checkpoint.method}, not of {method}.",
+                "Name that method's, or leave --method out.",
                 code="wrong-method",
             )
         return learned_model(Path(source.name), checkpoint, source.backbone_of(checkpoint))
@@ -110,8 +110,8 @@ def _load_training_free(
     checkpoint = source.checkpoint()
     if checkpoint is not None:
         raise UnusableWeights(
-            f"{source.name} is a checkpoint of {checkpoint.method}, and {method} needs none; name "
-            f"the backbone instead, here {checkpoint.backbone['name']}.",
+            f"{source.name} is a checkpoint of {checkpoint.method}, and {method} needs none.",
+            f"Name the backbone instead, here {checkpoint.backbone['name']}.",
             code="wrong-method",
         )
     return on_backbone(method, source.backbone(), settings)
@@ -132,7 +132,8 @@ def choose_device(device: str) -> torch.device:
         torch.empty(1, device=place)
     except (RuntimeError, AssertionError) as error:
         raise InvalidSettings(
-            f"The device '{device}' cannot be used here; choose cpu, or leave --device out.",
+            f"The device '{device}' cannot be used here.",
+            "Choose cpu, or leave --device out.",
             code="unknown-device",
         ) from error
     return place

@@ -72,7 +72,7 @@ def load_methods(
     learned: dict[str, tuple[Path, Checkpoint]] = {}
     for path, checkpoint in named.items():
         if checkpoint.method in learned:
-            raise InvalidSettings(f"There are two checkpoints of {checkpoint.method}; name one.")
+            raise InvalidSettings(f"There are two checkpoints of {checkpoint.method}.", "Name one.")
         learned[checkpoint.method] = path, checkpoint
     models: dict[str, InferenceModel] = {}
     missing: dict[str, str] = {}

@@ -106,7 +106,8 @@ def method_named(name: str) -> Method:
     """
     if name not in METHODS:
         raise InvalidSettings(
-            f"There is no method '{name}'; choose one of {', '.join(METHOD_NAMES)}.",
+            f"There is no method '{name}'.",
+            f"Choose one of {', '.join(METHOD_NAMES)}.",
             code="unknown-method",
         )
     return METHODS[name]

@@ -188,8 +188,8 @@ def encode(text: TextTower, sentences: Sequence[str]) -> Float[Tensor, "prompts 
     # Long words can be few tokens: look at all of them, whose lookup costs nothing.
     if text.tokenize(sentences).shape[1] >= len(text.text.positional_embedding):
         raise InvalidSettings(
-            f"A sentence as long as '{longest}' does not fit the text tower; choose a shorter "
-            "class name.",
+            f"A sentence as long as '{longest}' does not fit the text tower.",
+            "Choose a shorter class name.",
             code="prompt-too-long",
         )
     starts = range(0, len(sentences), SENTENCES_PER_PASS)

@@ -101,8 +101,8 @@ def _own_results(folder: Path) -> Failure:
     return Failure.of(
         folder,
         UnreadableInput(
-            "The folder holds results of an earlier screening, which are not screened again; "
-            "nothing needs to be done.",
+            "The folder holds results of an earlier screening, which are not screened again.",
+            "Nothing needs to be done.",
             code="own-result",
         ),
     )
@@ -118,13 +118,15 @@ def _add(path: Path, found: Found, limits: ReadLimits, *, root: Path | None) -> 
         found.failures.append(Failure.of(path, error))
         return
     if kind is None:
-        message = (
-            "The file is neither DICOM nor NIfTI nor a PNG, JPEG, BMP or TIFF image, so there is "
-            "nothing to screen; convert it, or leave it out."
-        )
         # A text file beside the images is ordinary; one given by name is a mistake.
         code = "not-an-image" if root is not None else "unknown-format"
-        found.failures.append(Failure.of(path, UnreadableInput(message, code=code)))
+        unknown = UnreadableInput(
+            "The file is neither DICOM nor NIfTI nor a PNG, JPEG, BMP or TIFF image, so there is "
+            "nothing to screen.",
+            "Convert it, or leave it out.",
+            code=code,
+        )
+        found.failures.append(Failure.of(path, unknown))
     else:
         found.files[path] = kind
 
@@ -133,8 +135,8 @@ def _check_link(path: Path, root: Path, *, what: str = "file") -> None:
     """Refuse a link that leads out of the folder: it could pull in another patient's files."""
     if not path.resolve().is_relative_to(root.resolve()):
         raise UnreadableInput(
-            f"The {what} is a link that leads out of the given folder, which is not followed; give "
-            f"the {what} it points to by its own name.",
+            f"The {what} is a link that leads out of the given folder, which is not followed.",
+            f"Give the {what} it points to by its own name.",
             code="link-outside",
         )
 
@@ -147,7 +149,7 @@ def _kind(path: Path) -> Origin | None:
         raise no_permission("file") from None
     except OSError:
         raise UnreadableInput(
-            "The file cannot be read; check the drive, or copy it again.", code="unreachable"
+            "The file cannot be read.", "Check the drive, or copy it again.", code="unreachable"
         ) from None
     name = path.name.lower()
     if start[128:] == b"DICM":

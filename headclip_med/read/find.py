@@ -72,15 +72,16 @@ def read_volume(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS) -> Vol
         return dataclasses.replace(volume, notes=(*volume.notes, note))
     if inputs.readable:
         raise UnreadableInput(
-            f"There are {len(inputs.readable)} volumes ({_count_kinds(inputs.readable)}) where one "
-            "was expected; name one file or a folder with one series, or take find_inputs() or "
-            "`headclip screen`, which handle several.",
+            f"There are {len(inputs.readable)} volumes ({_count_kinds(inputs.readable)}) where "
+            "one was expected.",
+            "Name one file or a folder with one series, or take find_inputs() or `headclip "
+            "screen`, which handle several.",
             code="several-volumes",
         )
     for failure in errors or inputs.failures:
         raise failure.to_error()
     raise UnreadableInput(
-        "The folder holds no DICOM, NIfTI or image file; check the path.", code="nothing-found"
+        "The folder holds no DICOM, NIfTI or image file.", "Check the path.", code="nothing-found"
     )
 
 

@@ -62,7 +62,7 @@ def silence() -> Iterator[None]:
 
 
 @contextmanager
-def translate(code: str, message: str) -> Iterator[None]:
+def translate(code: str, reason: str, advice: str) -> Iterator[None]:
     """Turn whatever a foreign parser raises on a damaged file into one sentence.
 
     The catch is broad on purpose: on malformed files pydicom, nibabel, Pillow and the codecs
@@ -71,10 +71,11 @@ def translate(code: str, message: str) -> Iterator[None]:
 
     Args:
         code: Of the error.
-        message: What was found; then, after a semicolon or in a last sentence, what to do.
+        reason: What was found.
+        advice: What to do.
 
     Raises:
-        UnreadableInput: Anything was raised inside; the type's name is added to the message.
+        UnreadableInput: Anything was raised inside; the type's name is added to the reason.
     """
     try:
         yield
@@ -85,10 +86,7 @@ def translate(code: str, message: str) -> Iterator[None]:
         name = type(error).__name__
         if not isinstance(error, Exception) and name != "PanicException":
             raise
-        # What to do stays last: reports show it apart.
-        end = max(message.rfind("; "), message.rfind(". "))
-        told = f"{message[:end]} (the parser says: {name}){message[end:]}"
-        raise UnreadableInput(told, code=code) from None
+        raise UnreadableInput(f"{reason} The parser says: {name}.", advice, code=code) from None
 
 
 def check_file(path: Path, limits: ReadLimits) -> int:
@@ -101,29 +99,31 @@ def check_file(path: Path, limits: ReadLimits) -> int:
         status = path.stat()
     except FileNotFoundError:
         raise UnreadableInput(
-            "There is no such file or folder; check the path.", code="not-found"
+            "There is no such file or folder.", "Check the path.", code="not-found"
         ) from None
     except PermissionError:
         raise no_permission("file") from None
     except OSError:
         raise UnreadableInput(
-            "The file cannot be reached; check the path and the drive.", code="unreachable"
+            "The file cannot be reached.", "Check the path and the drive.", code="unreachable"
         ) from None
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableInput(
             "This is neither a file nor a folder but a device, pipe or socket, which is never "
-            "read; give a file.",
+            "read.",
+            "Give a file.",
             code="not-a-regular-file",
         )
     if status.st_size == 0:
         raise UnreadableInput(
-            "The file is empty (0 bytes), so it holds no image; export or copy it again.",
+            "The file is empty (0 bytes), so it holds no image.",
+            "Export or copy it again.",
             code="zero-byte-file",
         )
     if status.st_size > limits.file_bytes:
         raise UnreadableInput(
-            f"The file is larger than {limits.file_bytes >> 20} MiB, more than is read; split it, "
-            "or raise ReadLimits.file_bytes.",
+            f"The file is larger than {limits.file_bytes >> 20} MiB, more than is read.",
+            "Split it, or raise ReadLimits.file_bytes.",
             code="file-too-large",
         )
     return status.st_size
@@ -132,7 +132,8 @@ def check_file(path: Path, limits: ReadLimits) -> int:
 def no_permission(what: str) -> UnreadableInput:
     """Say that a file or folder may not be read."""
     return UnreadableInput(
-        f"There is no permission to read this {what}; grant it, or copy the {what}.",
+        f"There is no permission to read this {what}.",
+        f"Grant it, or copy the {what}.",
         code="no-permission",
     )
 
@@ -149,6 +150,7 @@ def check_volume_size(shape: tuple[int, ...], limits: ReadLimits) -> None:
     if claimed > limits.volume_bytes:
         raise UnreadableInput(
             f"The image claims more than {limits.volume_bytes >> 20} MiB of voxels, more than is "
-            "read; crop or split it, or raise ReadLimits.volume_bytes.",
+            "read.",
+            "Crop or split it, or raise ReadLimits.volume_bytes.",
             code="volume-too-large",
         )

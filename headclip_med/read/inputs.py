@@ -20,26 +20,28 @@ class Failure:
     """Something that cannot be used.
 
     Attributes:
-        path: The file or folder; never part of ``message``.
+        path: The file or folder; never part of the texts.
         code: A short stable name, as on errors.
-        message: What was found, why it cannot be used, what to do.
+        reason: What was found, and why it cannot be used.
+        advice: What to do.
         is_error: False where leaving it out is ordinary, such as a report among the images.
     """
 
     path: Path = field(repr=False)
     code: str
-    message: str
+    reason: str
+    advice: str
     is_error: bool = True
 
     @classmethod
     def of(cls, path: Path, error: HeadClipError) -> Failure:
         """Record an error that belongs to one path."""
-        return cls(path, error.code, str(error), error.code not in MILD_CODES)
+        return cls(path, error.code, error.reason, error.advice, error.code not in MILD_CODES)
 
     def to_error(self) -> HeadClipError:
         """Make the exception that says the same."""
         kind = UnusableGeometry if self.code in GEOMETRY_CODES else UnreadableInput
-        return kind(self.message, code=self.code)
+        return kind(self.reason, self.advice, code=self.code)
 
 
 @dataclass(frozen=True)

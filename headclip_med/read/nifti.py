@@ -24,7 +24,10 @@ LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
 SMALLEST_VOXEL_MM3 = 1e-12
 COLOUR_FIELDS = ("R", "G", "B")
-BROKEN = "The file is no readable NIfTI image; it is damaged or cut short. Copy or write it again."
+BROKEN = (
+    "The file is no readable NIfTI image; it is damaged or cut short.",
+    "Copy or write it again.",
+)
 
 
 def find_nifti(path: Path, limits: ReadLimits) -> list[Input]:
@@ -40,7 +43,8 @@ def find_nifti(path: Path, limits: ReadLimits) -> list[Input]:
     if count > limits.time_points:
         raise UnreadableInput(
             f"The NIfTI file holds {count} time points, more than the {limits.time_points} that "
-            "are read as separate volumes; extract the ones of interest.",
+            "are read as separate volumes.",
+            "Extract the ones of interest.",
             code="too-many-time-points",
         )
     check_volume_size(shape[:3], limits)
@@ -75,7 +79,7 @@ def read_nifti(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
         image = _open(path, limits)
         shape = _shape(image)
         check_volume_size(shape[:3], limits)
-        with translate("broken-nifti", BROKEN):
+        with translate("broken-nifti", *BROKEN):
             stored = np.asanyarray(image.dataobj[_time_point(image, part)])
     voxels, notes = _voxels(stored.reshape(*shape[:3]))
     rows, columns = shape[1], shape[0]
@@ -103,11 +107,12 @@ def is_pair_image(path: Path) -> bool:
 
 def _open(path: Path, limits: ReadLimits) -> Nifti1Pair:
     check_file(path, limits)
-    with translate("broken-nifti", BROKEN):
+    with translate("broken-nifti", *BROKEN):
         image = nibabel.load(path)
     if not isinstance(image, Nifti1Pair) or not isinstance(image.dataobj, ArrayProxy):
         raise UnreadableInput(
-            "The file is a neuroimaging format other than NIfTI-1 or NIfTI-2; convert it.",
+            "The file is a neuroimaging format other than NIfTI-1 or NIfTI-2.",
+            "Convert it.",
             code="unsupported-nifti",
         )
     voxel_file = Path(image.file_map["image"].filename or path)
@@ -117,7 +122,8 @@ def _open(path: Path, limits: ReadLimits) -> Nifti1Pair:
     is_plain = voxel_file.name.lower().endswith((".nii", ".img"))
     if check_file(voxel_file, limits) < needed and is_plain:
         raise UnreadableInput(
-            "The file is cut short: its voxels end early. Copy or write it again.",
+            "The file is cut short: its voxels end early.",
+            "Copy or write it again.",
             code="truncated-file",
         )
     return image
@@ -130,8 +136,8 @@ def _shape(image: Nifti1Pair) -> tuple[int, int, int, int]:
         shape = shape[:-1]
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
         raise UnreadableInput(
-            f"The NIfTI file has {len(shape)} dimensions or an empty one; images of two or three, "
-            "and time series of four, can be read.",
+            f"The NIfTI file has {len(shape)} dimensions or an empty one.",
+            "Images of two or three, and time series of four, can be read.",
             code="unsupported-nifti",
         )
     columns, rows, slices, times = (*shape, 1, 1)[:4]
@@ -154,8 +160,8 @@ def _voxels(
         return np.ascontiguousarray(colours.transpose(2, 1, 0, 3), np.float32), ()
     if names is not None or stored.dtype.kind not in "iufb":
         raise UnreadableInput(
-            "The voxels of the NIfTI file are neither numbers nor RGB (complex, for example); "
-            "write the magnitude instead.",
+            "The voxels of the NIfTI file are neither numbers nor RGB (complex, for example).",
+            "Write the magnitude instead.",
             code="unsupported-nifti",
         )
     with np.errstate(over="ignore", invalid="ignore"):
@@ -165,7 +171,9 @@ def _voxels(
         return voxels, ()
     if not finite.any():
         raise UnreadableInput(
-            "No voxel of the NIfTI file is a finite number; write it again.", code="no-finite-voxel"
+            "No voxel of the NIfTI file is a finite number.",
+            "Write it again.",
+            code="no-finite-voxel",
         )
     voxels[~finite] = voxels[finite].min()
     missing = int(finite.size - np.count_nonzero(finite))
@@ -175,7 +183,7 @@ def _voxels(
 def _affine_lps(image: Nifti1Pair) -> tuple[Float[np.ndarray, "4 4"], tuple[str, ...]]:
     """Turn the affine of (column, row, slice) to RAS into one of (slice, row, column) to LPS."""
     notes: tuple[str, ...] = ()
-    with translate("broken-nifti", BROKEN):
+    with translate("broken-nifti", *BROKEN):
         affine_ras = np.array(image.affine, dtype=np.float64)
         unit = image.header.get_xyzt_units()[0]  # type: ignore[no-untyped-call]
         codes = int(image.header["sform_code"]), int(image.header["qform_code"])
@@ -185,8 +193,9 @@ def _affine_lps(image: Nifti1Pair) -> tuple[Float[np.ndarray, "4 4"], tuple[str,
     steps = affine_ras[:3, :3]
     if not np.isfinite(affine_ras).all() or abs(np.linalg.det(steps)) < SMALLEST_VOXEL_MM3:
         raise UnusableGeometry(
-            "The affine of the NIfTI file is singular or holds values that are not numbers, so the "
-            "voxels lie nowhere; write the file again with a proper sform or qform.",
+            "The affine of the NIfTI file is singular or holds values that are not numbers, so "
+            "the voxels lie nowhere.",
+            "Write the file again with a proper sform or qform.",
             code="bad-affine",
         )
     return (LPS_OF_RAS @ affine_ras)[:, [2, 1, 0, 3]], notes

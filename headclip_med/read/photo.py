@@ -20,7 +20,10 @@ ORIENTATION_TAG = 0x0112
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """Modes with more than eight bits of grey, which are kept."""
 
-BROKEN = "The file is no readable image; it is damaged or cut short. Copy or export it again."
+BROKEN = (
+    "The file is no readable image; it is damaged or cut short.",
+    "Copy or export it again.",
+)
 
 
 def find_image(path: Path, limits: ReadLimits) -> Input:
@@ -29,7 +32,7 @@ def find_image(path: Path, limits: ReadLimits) -> Input:
     Raises:
         UnreadableInput: It is damaged, or larger than the limits.
     """
-    with silence(), _open(path, limits) as image, translate("broken-image", BROKEN):
+    with silence(), _open(path, limits) as image, translate("broken-image", *BROKEN):
         slices = len(_pages(image)) if image.format == "TIFF" else 1
     return Input(
         kind="image", slices=slices, paths=(path,), reader=partial(read_image, path, limits)
@@ -46,7 +49,7 @@ def read_image(path: Path, limits: ReadLimits) -> Volume:
         UnreadableInput: It is damaged, or larger than the limits.
     """
     notes: tuple[str, ...] = ()
-    with silence(), _open(path, limits) as image, translate("broken-image", BROKEN):
+    with silence(), _open(path, limits) as image, translate("broken-image", *BROKEN):
         pages = _pages(image)
         check_volume_size((len(pages), image.height, image.width, 3), limits)
         stored = []
@@ -58,7 +61,7 @@ def read_image(path: Path, limits: ReadLimits) -> Volume:
     voxels = np.stack(stored)
     if not np.isfinite(voxels).all():
         raise UnreadableInput(
-            "The image holds values that are not numbers; export it again.", code="not-finite"
+            "The image holds values that are not numbers.", "Export it again.", code="not-finite"
         )
     return Volume(
         voxels=voxels,
@@ -74,7 +77,7 @@ def read_image(path: Path, limits: ReadLimits) -> Volume:
 
 def _open(path: Path, limits: ReadLimits) -> Image.Image:
     check_file(path, limits)
-    with translate("broken-image", BROKEN):
+    with translate("broken-image", *BROKEN):
         try:
             image = Image.open(path, formats=FORMATS)
         except Image.DecompressionBombError:
@@ -87,8 +90,8 @@ def _open(path: Path, limits: ReadLimits) -> Image.Image:
 
 def _too_large(limits: ReadLimits) -> UnreadableInput:
     return UnreadableInput(
-        f"The image claims more than {limits.image_px} pixels, more than is read; crop it, or "
-        "raise ReadLimits.image_px.",
+        f"The image claims more than {limits.image_px} pixels, more than is read.",
+        "Crop it, or raise ReadLimits.image_px.",
         code="image-too-large",
     )
 

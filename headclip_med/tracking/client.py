@@ -74,8 +74,8 @@ def saying(what: str) -> Iterator[None]:
         yield
     except FAILURES as error:
         raise UnusableTracker(
-            f"The tracker {what} ({_short(error)}); name another with --tracking-uri, or record "
-            "nothing with --no-tracking."
+            f"The tracker {what} ({_short(error)}).",
+            "Name another with --tracking-uri, or record nothing with --no-tracking.",
         ) from error
 
 
@@ -91,11 +91,11 @@ def _prepare(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnusableTracker(
-            "The folder of the tracker's database cannot be made; name another with "
-            "--tracking-uri, or record nothing with --no-tracking."
+            "The folder of the tracker's database cannot be made.",
+            "Name another with --tracking-uri, or record nothing with --no-tracking.",
         ) from error
     if not os.access(folder, os.W_OK):
         raise UnusableTracker(
-            "The folder of the tracker's database may not be written to; name another with "
-            "--tracking-uri, or record nothing with --no-tracking."
+            "The folder of the tracker's database may not be written to.",
+            "Name another with --tracking-uri, or record nothing with --no-tracking.",
         )

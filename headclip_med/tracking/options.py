@@ -43,8 +43,8 @@ class TrackingOptions:
     def __post_init__(self) -> None:
         if self.run_name is not None and not _RUN_NAME.fullmatch(self.run_name):
             raise InvalidSettings(
-                "A run's name is made of letters, digits, spaces and . + : = , % _ -; choose "
-                "another --run-name.",
+                "A run's name is made of letters, digits, spaces and . + : = , % _ -.",
+                "Choose another --run-name.",
                 code="run-name",
             )
 
@@ -59,8 +59,9 @@ class TrackingOptions:
         if uri.startswith(_SQLITE) or urlsplit(uri).scheme not in ("", "file", "sqlite"):
             return uri
         raise InvalidSettings(
-            "The tracker's address must be a database or a server, such as sqlite:///mlflow.db or "
-            "http://localhost:5000; MLflow no longer records into plain folders.",
+            "The tracker's address must be a database or a server, such as sqlite:///mlflow.db "
+            "or http://localhost:5000.",
+            "MLflow no longer records into plain folders.",
             code="tracking-uri",
         )
 
@@ -80,8 +81,8 @@ def check_model_name(name: str) -> str:
     """
     if not _MODEL_NAME.fullmatch(name):
         raise InvalidSettings(
-            "A registered model's name is made of letters, digits, spaces and . _ -; choose "
-            "another.",
+            "A registered model's name is made of letters, digits, spaces and . _ -.",
+            "Choose another.",
             code="model-name",
         )
     return name

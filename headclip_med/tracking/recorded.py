@@ -123,14 +123,14 @@ class Recorder:
                     raise
         if found.lifecycle_stage != "active":
             raise UnusableTracker(
-                f"The experiment '{name}' was deleted at the tracker, which keeps its name; "
-                "restore it with 'mlflow experiments restore', or remove it with 'mlflow gc'.",
+                f"The experiment '{name}' was deleted at the tracker, which keeps its name.",
+                "Restore it with 'mlflow experiments restore', or remove it with 'mlflow gc'.",
                 code="experiment-deleted",
             )
         if found.artifact_location.startswith("mlflow-artifacts:") and self._artifacts:
             raise UnusableTracker(
-                f"The experiment '{name}' was begun at a server, which alone can take its files; "
-                "start that, and name its address as --tracking-uri.",
+                f"The experiment '{name}' was begun at a server, which alone can take its files.",
+                "Start that, and name its address as --tracking-uri.",
                 code="server-needed",
             )
         return str(found.experiment_id)

@@ -89,8 +89,9 @@ def fetched_checkpoint(name: str, uri: str | None) -> Iterator[Path]:
         )
     except MlflowException as error:
         raise UnusableWeights(
-            f"The tracker has no {name}; look at what it has with 'mlflow ui', or name the tracker "
-            "that has it with --tracking-uri or in MLFLOW_TRACKING_URI.",
+            f"The tracker has no {name}.",
+            "Look at what it has with 'mlflow ui', or name the tracker that has it with "
+            "--tracking-uri or in MLFLOW_TRACKING_URI.",
             code="no-such-model",
         ) from error
     with TemporaryDirectory() as scratch:
@@ -102,7 +103,8 @@ def _parts(name: str) -> tuple[str, str, str]:
     found = re.fullmatch(rf"{REGISTERED}([^/:@]+)(?:/(\d+)|@([^/:@]+))", name)
     if not found:
         raise InvalidSettings(
-            f"{name} names no registered model; write models:/NAME/VERSION or models:/NAME@ALIAS.",
+            f"{name} names no registered model.",
+            "Write models:/NAME/VERSION or models:/NAME@ALIAS.",
             code="model-name",
         )
     return found[1], found[2] or "", found[3] or ""
@@ -112,8 +114,8 @@ def _opened(uri: str) -> MlflowClient:
     database = database_of(uri)
     if database is not None and not database.is_file():  # which recording would make
         raise UnusableTracker(
-            "There is no tracking database here to look the model up in; name the tracker with "
-            "--tracking-uri or in MLFLOW_TRACKING_URI.",
+            "There is no tracking database here to look the model up in.",
+            "Name the tracker with --tracking-uri or in MLFLOW_TRACKING_URI.",
             code="no-tracking-database",
         )
     return connect(uri)
@@ -130,7 +132,8 @@ def _fetched(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
     if len(files) != 1 or version.tags.get(_DIGEST_TAG) != _digest(files[0]):
         raise UnusableWeights(
             f"What the tracker keeps as version {version.version} of {version.name} is not the "
-            "checkpoint that was registered; train and register it anew.",
+            "checkpoint that was registered.",
+            "Train and register it anew.",
             code="not-what-was-registered",
         )
     return files[0].rename(folder / f"{version.name}-{version.version}.safetensors")

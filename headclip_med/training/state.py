@@ -34,8 +34,8 @@ def rewind(folder: Path, epoch: int) -> None:
         there = sorted(int(path.stem) for path in kept.parent.glob("[0-9]*.pt"))
         shown = f"{there[0]} to {there[-1]}" if there else "none"
         raise InvalidSettings(
-            f"The training in this folder has no state of epoch {epoch} (it has {shown}); name "
-            "another, or leave --from-epoch out.",
+            f"The training in this folder has no state of epoch {epoch} (it has {shown}).",
+            "Name another, or leave --from-epoch out.",
             code="no-such-epoch",
         )
     partial = folder / f".{STATE_FILE}.partial"
@@ -101,7 +101,8 @@ class TrainingState:
         state = self._read()
         if state["backbone"] != self._model.backbone.digest:
             raise UnusableWeights(
-                "The training in this folder was started on another backbone; name that one.",
+                "The training in this folder was started on another backbone.",
+                "Name that one.",
                 code="wrong-backbone",
             )
         with torch.no_grad():
@@ -122,15 +123,16 @@ class TrainingState:
             same_model = (method, state.get("model", made_of)) == (model.method, made_of)
         except Exception as error:  # a damaged state can break anywhere in the unpickler
             raise UnusableWeights(
-                f"{self.path} is missing or damaged, so the training cannot be resumed; start it "
-                "anew without --resume.",
+                f"{self.path} is missing or damaged, so the training cannot be resumed.",
+                "Start it anew without --resume.",
                 code="state-unreadable",
             ) from error
         same = json.loads(json.dumps(started | {"epochs": settings.epochs}))
         if not same_model or same != json.loads(json.dumps(settings.to_json())):
             raise InvalidSettings(
-                "The training in this folder was started with other settings; resume it with the "
-                "same ones (only --epochs may change), or start anew without --resume.",
+                "The training in this folder was started with other settings.",
+                "Resume it with the same ones (only --epochs may change), or start anew without "
+                "--resume.",
                 code="settings-changed",
             )
         return state

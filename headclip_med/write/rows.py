@@ -114,16 +114,8 @@ class FailedInput:
 
     @classmethod
     def of(cls, name: str, error: HeadClipError) -> FailedInput:
-        """Take an error apart: its message ends, in a clause or a sentence, with what to do."""
-        earlier, stop, last = str(error).rpartition(". ")
-        clause, semicolon, advice = last.rpartition("; ")
-        if semicolon:
-            return cls(
-                name, error.code, f"{earlier}{stop}{clause}.", advice[:1].upper() + advice[1:]
-            )
-        if stop:
-            return cls(name, error.code, f"{earlier}.", last)
-        return cls(name, error.code, last)
+        """Report an error that belongs to an input."""
+        return cls(name, error.code, error.reason, error.advice)
 
 
 def read_rows(out: Path) -> list[SummaryRow]:
@@ -141,8 +133,8 @@ def read_rows(out: Path) -> list[SummaryRow]:
             rows.append(SummaryRow.from_result(result, path.parent.relative_to(out).as_posix()))
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableInput(
-                "A result.json below this folder is damaged or of another version; remove its "
-                "folder and screen that series again.",
+                "A result.json below this folder is damaged or of another version.",
+                "Remove its folder and screen that series again.",
                 code="bad-result",
             ) from error
     return rows

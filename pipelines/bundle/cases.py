@@ -106,7 +106,7 @@ class CaseEvaluator(SupervisedEvaluator):
         if self.failures and not self.rows:
             first = self.failures[0]
             with reported_errors():
-                raise UnreadableInput(f"{first.reason} {first.what_to_do}".strip(), code=first.code)
+                raise UnreadableInput(first.reason, first.what_to_do, code=first.code)
         if self.worklist.exit_code and is_command_line():
             raise SystemExit(self.worklist.exit_code)
 

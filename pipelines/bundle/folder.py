@@ -41,7 +41,8 @@ def write_bundle(target: Path) -> Path:
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InvalidSettings(
-            "The bundle's folder is there already, and not empty; name a new one.",
+            "The bundle's folder is there already, and not empty.",
+            "Name a new one.",
             code="out-exists",
         )
     with write_folder(target) as unfinished:

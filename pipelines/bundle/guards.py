@@ -105,14 +105,14 @@ def check_inputs(dataset_dir: Any, datalist: Sequence[dict[str, Any]]) -> None:
     with reported_errors():
         if any(not path.exists() for path in paths_of(dataset_dir)):
             raise UnreadableInput(
-                "dataset_dir does not exist, so nothing was written; give the folder or file with "
-                "DICOM, NIfTI, PNG or JPEG images as --dataset_dir.",
+                "dataset_dir does not exist, so nothing was written.",
+                "Give the folder or file with DICOM, NIfTI, PNG or JPEG images as --dataset_dir.",
                 code="missing-path",
             )
         if not any(_counts(case["image"]) for case in datalist):
             raise UnreadableInput(
-                "dataset_dir holds no image, so nothing was written; give a folder or file with "
-                "DICOM, NIfTI, PNG or JPEG images as --dataset_dir.",
+                "dataset_dir holds no image, so nothing was written.",
+                "Give a folder or file with DICOM, NIfTI, PNG or JPEG images as --dataset_dir.",
                 code="no-images",
             )
 
@@ -160,7 +160,8 @@ def refuse_unknown(given: Iterable[str], files: Any) -> None:
                 near = get_close_matches(key, sorted(known), n=1)
                 hint = f"did you mean '{near[0]}'?" if near else "see the top of that file."
                 raise InvalidSettings(
-                    f"'{key}' is no key of the bundle's configuration; {hint}",
+                    f"'{key}' is no key of the bundle's configuration.",
+                    f"{hint}",
                     code="unknown-override",
                 )
 

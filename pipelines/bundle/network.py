@@ -112,8 +112,8 @@ def _one_name(model: str, backbone: str | None) -> str:
         return model
     if model != EMBEDDED_NAME:
         raise InvalidSettings(
-            "Both a model and a backbone are named, but a checkpoint names its own backbone; give "
-            "one of them."
+            "Both a model and a backbone are named, but a checkpoint names its own backbone.",
+            "Give one of them.",
         )
     return backbone
 

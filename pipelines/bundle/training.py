@@ -131,8 +131,8 @@ def training_state(
     with reported_errors():
         if (folder / CHECKPOINT_FILE).exists() and not resume:
             raise InvalidSettings(
-                "ckpt_dir already holds a trained checkpoint; name another folder as --ckpt_dir, "
-                "or add --resume True to train it further.",
+                "ckpt_dir already holds a trained checkpoint.",
+                "Name another folder as --ckpt_dir, or add --resume True to train it further.",
                 code="out-exists",
             )
         folder.mkdir(parents=True, exist_ok=True)
@@ -236,7 +236,9 @@ def headclip_of(network: LearningNetwork) -> HeadClip:
         InvalidSettings: It trains another method.
     """
     if not isinstance(network.model, HeadClip):
-        raise InvalidSettings("The bundle trains headclip only; see 'headclip train' for others.")
+        raise InvalidSettings(
+            "The bundle trains headclip only.", "See 'headclip train' for others."
+        )
     return network.model
 
 

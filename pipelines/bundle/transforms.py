@@ -70,8 +70,8 @@ class LoadVolumed(MapTransform):
 def _channel_first(read: torch.Tensor) -> torch.Tensor:
     if not isinstance(read, MetaTensor) or FACTS not in read.meta:
         raise UnreadableInput(
-            "The image was read by another reader, which may have put slices into a wrong order; "
-            "read it with headclip_med.pipelines.bundle.VolumeReader, or give its path.",
+            "The image was read by another reader, which may have put slices into a wrong order.",
+            "Read it with headclip_med.pipelines.bundle.VolumeReader, or give its path.",
             code="foreign-reader",
         )
     return EnsureChannelFirst()(read)

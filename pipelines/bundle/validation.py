@@ -150,7 +150,8 @@ class ScreeningMetrics:
             with reported_errors():
                 raise InvalidSettings(
                     f"{self._key} is not defined on these images, which lack one of the two "
-                    f"classes or masks; choose another key_metric: {', '.join(found) or 'none'}.",
+                    "classes or masks.",
+                    f"Choose another key_metric: {', '.join(found) or 'none'}.",
                     code="undefined-metric",
                 )
         engine.state.metrics.update(found)

@@ -98,7 +98,7 @@ def _require_files(folder: Path) -> None:
     missing = [name for name in REQUIRED if not (folder / name).is_file()]
     if missing:
         raise HeadClipError(
-            f"{', '.join(missing)} missing; 'headclip bundle init' writes a complete bundle."
+            f"{', '.join(missing)} missing.", "'headclip bundle init' writes a complete bundle."
         )
 
 
@@ -126,7 +126,8 @@ def _check_sizes(folder: Path) -> None:
     ]
     if large:
         raise HeadClipError(
-            f"{', '.join(large)}: above 25 MB; host the file elsewhere, list it in large_files.yml."
+            f"{', '.join(large)}: above 25 MB.",
+            "Host the file elsewhere, list it in large_files.yml.",
         )
 
 
@@ -247,7 +248,9 @@ def _images(count: int, rows: int, columns: int) -> torch.Tensor:
 
 def _require_none(missing: list[str] | None) -> None:
     if missing:
-        raise HeadClipError(f"Missing, or called otherwise: {', '.join(missing)}; see train.json.")
+        raise HeadClipError(
+            f"Missing, or called otherwise: {', '.join(missing)}.", "See train.json."
+        )
 
 
 def _require_equal(exported: np.ndarray, own: np.ndarray) -> None:

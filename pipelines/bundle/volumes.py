@@ -93,8 +93,8 @@ class VolumeReader(ImageReader):
         names = [data] if isinstance(data, (str, Path)) else list(data)
         if len(names) != 1:
             return UnreadableInput(
-                f"{len(names)} files are named where a volume is one file or folder; name the "
-                "folder of the series.",
+                f"{len(names)} files are named where a volume is one file or folder.",
+                "Name the folder of the series.",
                 code="several-files",
             )
         try:

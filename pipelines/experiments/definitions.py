@@ -199,7 +199,8 @@ def experiment_named(name: str) -> Experiment:
     """
     if name not in EXPERIMENTS:
         raise InvalidSettings(
-            f"There is no experiment '{name}'; choose one of {', '.join(EXPERIMENTS)}.",
+            f"There is no experiment '{name}'.",
+            f"Choose one of {', '.join(EXPERIMENTS)}.",
             code="unknown-experiment",
         )
     return EXPERIMENTS[name]

@@ -119,7 +119,8 @@ def plan_experiment(experiment: Experiment, request: Request) -> Plan:
     for name in names:
         if names.count(name) > 1:
             raise InvalidSettings(
-                f"Two sets are called {name}; name one of them, or give their folders other names.",
+                f"Two sets are called {name}.",
+                "Name one of them, or give their folders other names.",
                 code="two-sets-of-one-name",
             )
     needs_training = any(METHODS[variant.method].needs_training for variant in variants)
@@ -166,8 +167,8 @@ def _chosen(experiment: Experiment, methods: tuple[str, ...]) -> tuple[Variant, 
     for method in methods:
         if method not in experiment.methods:
             raise InvalidSettings(
-                f"The experiment {experiment.name} has no method '{method}'; it compares "
-                f"{', '.join(experiment.methods)}.",
+                f"The experiment {experiment.name} has no method '{method}'.",
+                f"It compares {', '.join(experiment.methods)}.",
                 code="unknown-method",
             )
     return tuple(one for one in experiment.variants if not methods or one.method in methods)
@@ -212,7 +213,8 @@ def _unnamed(root: Path) -> list[str]:
 def _entry(name: str, places: Mapping[str, Path]) -> _Wanted:
     if name not in KNOWN_SETS:
         raise InvalidSettings(
-            f"'{name}' is a layout, not a set; give its folder as well, as {name}:FOLDER.",
+            f"'{name}' is a layout, not a set.",
+            f"Give its folder as well, as {name}:FOLDER.",
             code="unknown-dataset",
         )
     spec = f"{name}:{places[name]}" if name in places else ""
@@ -274,7 +276,8 @@ def _require_something(plan: Plan) -> None:
         reasons[one.name] = refusals[0]
     told = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:20])
     raise InvalidSettings(
-        f"Nothing can be tested ({told or 'no set was named'}). Name sets with --datasets, the "
-        "folder that holds them with --data-root, and what to train on with --train LAYOUT:FOLDER.",
+        f"Nothing can be tested ({told or 'no set was named'}).",
+        "Name sets with --datasets, the folder that holds them with --data-root, and what to "
+        "train on with --train LAYOUT:FOLDER.",
         code="nothing-to-test",
     )

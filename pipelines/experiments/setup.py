@@ -115,8 +115,8 @@ class Setup:
             varied |= {"joint_weight", "image_score"} & set(self.scores)
         for name in sorted(varied):
             raise InvalidSettings(
-                f"The experiment {experiment.name} varies --{name.replace('_', '-')} itself; leave "
-                "it out."
+                f"The experiment {experiment.name} varies --{name.replace('_', '-')} itself.",
+                "Leave it out.",
             )
 
     def _size(self) -> Mapping[str, Any]:

@@ -66,13 +66,14 @@ def load_progress(run: Run, folder: Path) -> None:
             load(run, file)
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         raise UnusableWeights(
-            f"{path.name} is missing, damaged or of another network; start without --resume.",
+            f"{path.name} is missing, damaged or of another network.",
+            "Start without --resume.",
             code="checkpoint-unusable",
         ) from error
     if path.name == BACKBONE and not run.settings.begins_anew(run.step):
         raise UnusableWeights(
-            f"{path.name} ends at step {run.step}, where no closing begins anew; start without "
-            "--resume.",
+            f"{path.name} ends at step {run.step}, where no closing begins anew.",
+            "Start without --resume.",
             code="checkpoint-unusable",
         )
 

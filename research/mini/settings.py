@@ -160,7 +160,8 @@ class MiniSettings:
         for size in (self.image_px, self.small_px):
             if size % self.patch_px:
                 raise InvalidSettings(
-                    f"Size {size} is no multiple of the {self.patch_px} px patch; choose another."
+                    f"Size {size} is no multiple of the {self.patch_px} px patch.",
+                    "Choose another.",
                 )
         if not set(self.local_layers) <= set(range(1, self.layers + 1)):
             raise InvalidSettings("local_layers must lie between 1 and layers.")

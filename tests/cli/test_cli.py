@@ -165,7 +165,7 @@ def test_unknown_models_and_missing_weights_are_told(
     assert main(["screen", *place, "--model", "ViT-L-14-336"]) == 1
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "weights-missing"
-    assert "headclip weights fetch ViT-L-14-336" in error["message"]
+    assert "headclip weights fetch ViT-L-14-336" in error["advice"]
     assert not (tmp_path / "out").exists()
 
 

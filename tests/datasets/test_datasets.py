@@ -72,7 +72,7 @@ def test_mvtec_reads_a_folder_of_categories_or_some_of_them(tmp_path: Path) -> N
         screw(tmp_path / name)
     assert mvtec(tmp_path).categories == ("bottle", "cable", "screw")
     assert mvtec(tmp_path, ["screw"]).categories == ("screw",)
-    with pytest.raises(InvalidSettings, match="known here: bottle, cable, screw"):
+    with pytest.raises(InvalidSettings, match="Known here: bottle, cable, screw"):
         mvtec(tmp_path, ["nut"])
 
 
@@ -228,7 +228,7 @@ def test_a_normal_image_has_an_empty_mask_of_its_own_size(tmp_path: Path) -> Non
 
 
 def test_an_abnormal_image_without_a_mask_has_no_pixel_truth(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableInput, match="evaluate this set on image level"):
+    with pytest.raises(UnreadableInput, match="Evaluate this set on image level"):
         read_mask(Sample(picture(tmp_path / "a.png"), None, 1, "any"))
 
 

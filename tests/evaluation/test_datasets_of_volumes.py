@@ -120,7 +120,7 @@ def test_lost_masks_and_broken_volumes_are_named_together(tmp_path: Path) -> Non
     errors = [one.message for one in report.findings if one.severity == "error"]
     assert len(errors) == 2
     assert "a.nii" in errors[0]
-    assert errors[1].startswith("The file b.nii: ")
+    assert errors[1].startswith("The file b.nii cannot be used. ")
     assert report.counts == {"test": (2, 1)}
 
 

@@ -262,7 +262,7 @@ def test_no_room_for_temporary_files_is_said_before_anything_is_computed(
     fill_disk(monkeypatch)
     monkeypatch.setattr("headclip_med.store.HELD_BYTES", 100)
     model = Grey()
-    with pytest.raises(HeadClipError, match=r"temporary files; make room.*TMPDIR"):
+    with pytest.raises(HeadClipError, match=r"temporary files. Make room.*TMPDIR"):
         predict_dataset(pictures(tmp_path), [model])
     assert model.shown == 0
 

@@ -42,7 +42,7 @@ def setup(tmp_path: Path, **changes: object) -> Setup:
 
 def test_the_command_line_names_every_experiment() -> None:
     assert tuple(EXPERIMENTS) == NAMES
-    with pytest.raises(InvalidSettings, match="There is no experiment 'all'; choose one of main"):
+    with pytest.raises(InvalidSettings, match=r"There is no experiment 'all'\. Choose one of main"):
         experiment_named("all")
 
 

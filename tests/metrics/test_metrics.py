@@ -198,9 +198,9 @@ def test_masks_of_another_shape_are_refused() -> None:
 def test_half_precision_is_refused() -> None:
     maps, masks = np.zeros((1, 2, 2), dtype=np.float16), np.eye(2, dtype=bool)[None]
     for judge in (pixel_metrics, rank_pixels):
-        with pytest.raises(InvalidSettings, match="keep float32"):
+        with pytest.raises(InvalidSettings, match="Keep float32"):
             judge(maps, masks)
-    with pytest.raises(InvalidSettings, match="keep float32"):
+    with pytest.raises(InvalidSettings, match="Keep float32"):
         image_metrics(np.zeros(2, dtype=np.float16), np.array([0, 1]))
 
 

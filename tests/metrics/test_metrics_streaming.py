@@ -145,7 +145,7 @@ def test_nothing_yet_is_undefined() -> None:
 
 def test_other_precisions_are_refused() -> None:
     maps, masks = np.zeros((1, 2, 2)), np.eye(2, dtype=bool)[None]
-    with pytest.raises(InvalidSettings, match="float64; convert"):
+    with pytest.raises(InvalidSettings, match=r"float64\. Convert"):
         PixelMetrics().update(maps, masks)
     with pytest.raises(InvalidSettings, match="half precision"):
         PixelMetrics().update(maps.astype(np.float16), masks)

@@ -152,7 +152,7 @@ def test_a_checkpoint_names_its_method_and_no_other_takes_it(checkpoint: Path) -
         assert loaded.describe()["method"] == "anomalyclip"
     with pytest.raises(UnusableWeights, match="a checkpoint of anomalyclip, not of headclip"):
         load_model(checkpoint, method="headclip", weights="random", device="cpu")
-    with pytest.raises(UnusableWeights, match=r"winclip needs none; name the backbone .* tiny"):
+    with pytest.raises(UnusableWeights, match=r"winclip needs none. Name the backbone .* tiny"):
         load_model(checkpoint, method="winclip", weights="random", device="cpu")
 
 

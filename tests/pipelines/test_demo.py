@@ -21,7 +21,7 @@ from headclip_med.pipelines import demo
 from headclip_med.pipelines.demo import Demonstration, demonstrate, phantom_grid
 from headclip_med.prediction import Prediction
 from headclip_med.settings import TrainSettings
-from research.mini.development import development_volume
+from headclip_med.synthetic.development import development_volume
 from research.mini.make import (
     COMPARED_EXAMPLES,
     ProceduralExamples,

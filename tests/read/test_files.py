@@ -37,7 +37,7 @@ def test_a_path_that_does_not_exist_is_said_to_be_missing(tmp_path: Path) -> Non
     assert code_of(tmp_path / "nowhere") == "not-found"
     (failure,) = find_inputs([tmp_path / "nowhere"]).failures
     assert failure.is_error
-    assert str(tmp_path) not in failure.message
+    assert str(tmp_path) not in failure.reason + failure.advice
 
 
 def test_a_path_may_be_given_as_text(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_no_value_of_a_patient_is_ever_repeated(
         recwarn.clear()
         told = []
         found = find_inputs([tmp_path])
-        told += [repr(one) + one.message for one in found.failures]
+        told += [repr(one) + one.reason + one.advice for one in found.failures]
         for one in found.readable:
             told.append(repr(one))
             try:

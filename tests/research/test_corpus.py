@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from headclip_med.synthetic.development import KINDS, development_volume, development_volumes
 from research.mini.corpus import (
     Samples,
     draw_samples,
@@ -30,7 +31,6 @@ from research.mini.corpus.organs import ORGANS
 from research.mini.corpus.places import rim
 from research.mini.corpus.samples import EMPHASIS_UNIT, _emphasis, _visible
 from research.mini.corpus.textures import TEXTURES, draw_texture
-from research.mini.development import KINDS, development_volume, development_volumes
 
 SIZE = 48
 

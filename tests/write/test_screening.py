@@ -171,7 +171,7 @@ def test_a_failure_while_writing_leaves_no_trace(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("headclip_med.write.screening.to_text", full)
-    with pytest.raises(UnwritableOutput, match="No space left on device; free space"):
+    with pytest.raises(UnwritableOutput, match=r"No space left on device\. Free space"):
         write_screening(screening_of(stack()), tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 

@@ -278,8 +278,8 @@ def chosen_layers(settings: AnoVlSettings, depth: int) -> tuple[tuple[int, ...],
     (feature,) = layers_within((settings.feature_layer or depth,), depth)
     if feature < local[0]:
         raise InvalidSettings(
-            f"feature_layer {feature} lies before the first local layer, {local[0]}; choose a "
-            "later one.",
+            f"feature_layer {feature} lies before the first local layer, {local[0]}.",
+            "Choose a later one.",
             code="feature-layer",
         )
     return local, feature

@@ -55,16 +55,17 @@ def fetch_weights(name: str, tag: str) -> Path:
     entry = open_clip.get_pretrained_cfg(name, tag)
     if not entry:
         raise UnusableWeights(
-            f"open_clip has no weights '{tag}' for {name}; it has "
-            f"{', '.join(known_tags(name)) or 'none'}.",
+            f"open_clip has no weights '{tag}' for {name}.",
+            f"It has {', '.join(known_tags(name)) or 'none'}.",
             code="unknown-tag",
         )
     try:
         return Path(open_clip.download_pretrained(entry))
     except Exception as error:  # whatever the network or the hub's client meets
         raise UnusableWeights(
-            f"The weights '{tag}' of {name} could not be downloaded; check the network, or copy "
-            "the file here by other means and pass it as --weights FILE.",
+            f"The weights '{tag}' of {name} could not be downloaded.",
+            "Check the network, or copy the file here by other means and pass it as --weights "
+            "FILE.",
             code="download-failed",
         ) from error
 
@@ -85,7 +86,8 @@ def registry_config(name: str) -> dict[str, Any]:
         near = difflib.get_close_matches(name, known_models(), n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise InvalidSettings(
-            f"There is no model '{name}'; {hint}'headclip weights' lists them.",
+            f"There is no model '{name}'.",
+            f"{hint}'headclip weights' lists them.",
             code="unknown-model",
         )
     return dict(config)

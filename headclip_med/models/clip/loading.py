@@ -106,8 +106,8 @@ def _load_described(path: Path, source: str) -> Backbone:
         seed = int(file.metadata["token_seed"])
     except (KeyError, ValueError) as error:
         raise UnusableWeights(
-            f"The header of {path.name} describes no model; name the model, and pass this file as "
-            "--weights.",
+            f"The header of {path.name} describes no model.",
+            "Name the model, and pass this file as --weights.",
             code="weights-unreadable",
         ) from error
     backbone = build_clip(config, name=path.stem, weights=source, preprocess=preprocess)
@@ -148,7 +148,7 @@ def _locate(
     if path is None:
         tags = ", ".join(known_tags(name)) or "none"
         raise UnusableWeights(
-            f"The weights '{tag}' of {name} are not on this machine (open_clip knows: {tags}). "
+            f"The weights '{tag}' of {name} are not on this machine (open_clip knows: {tags}).",
             f"Get them with 'headclip weights fetch {name} --tag {tag}', or copy the file here "
             "and pass it as --weights FILE.",
             code="weights-missing",
@@ -170,15 +170,15 @@ def _settle_activation(
     if len(opinions) > 1:
         raise UnusableWeights(
             f"The weights were trained with {stated or own}, but {name} would run them with "
-            f"{asked or own}, which silently costs accuracy; leave --activation out, or name the "
-            "model that the weights belong to.",
+            f"{asked or own}, which silently costs accuracy.",
+            "Leave --activation out, or name the model that the weights belong to.",
             code="activation-mismatch",
         )
     if not opinions:
         raise UnusableWeights(
             "The file does not say which activation its weights were trained with, and a wrong "
-            "one silently costs accuracy; pass --activation quickgelu for OpenAI's weights, "
-            "or --activation gelu.",
+            "one silently costs accuracy.",
+            "Pass --activation quickgelu for OpenAI's weights, or --activation gelu.",
             code="activation-unknown",
         )
     return opinions.pop()
@@ -197,8 +197,8 @@ def _folder_config(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[float,
         config = stated["model_cfg"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnusableWeights(
-            f"{path} is missing or is no open_clip configuration; a model folder needs it beside "
-            "its weights.",
+            f"{path} is missing or is no open_clip configuration.",
+            "A model folder needs it beside its weights.",
             code="config-unreadable",
         ) from error
     preprocess = stated.get("preprocess_cfg", {})
@@ -212,7 +212,7 @@ def _folder_weights(folder: Path) -> Path:
         if (folder / file).is_file():
             return folder / file
     raise UnusableWeights(
-        f"{folder} holds none of {', '.join(WEIGHTS_FILES)}; copy the weights there, or pass "
-        "--weights.",
+        f"{folder} holds none of {', '.join(WEIGHTS_FILES)}.",
+        "Copy the weights there, or pass --weights.",
         code="weights-missing",
     )

@@ -152,8 +152,8 @@ def refuse_foreign_towers(config: Mapping[str, Any]) -> None:
     for is_foreign, part in foreign:
         if is_foreign:
             raise InvalidSettings(
-                f"The model's {part} is of another kind, whose attention heads cannot be reached; "
-                "choose a native ViT such as ViT-B-16 or ViT-L-14-336.",
+                f"The model's {part} is of another kind, whose attention heads cannot be reached.",
+                "Choose a native ViT such as ViT-B-16 or ViT-L-14-336.",
                 code="foreign-tower",
             )
 

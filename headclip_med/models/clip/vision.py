@@ -126,8 +126,9 @@ class VisionTower(nn.Module):
         height, width = (int(side) for side in images.shape[-2:])
         if height % self.patch_px or width % self.patch_px:
             raise InvalidSettings(
-                f"Images of {height} x {width} px cannot be cut into patches of "
-                f"{self.patch_px} px; choose a size that is a multiple of {self.patch_px}.",
+                f"Images of {height} x {width} px cannot be cut into patches of {self.patch_px} "
+                "px.",
+                f"Choose a size that is a multiple of {self.patch_px}.",
                 code="image-size",
             )
         visual = self.visual

@@ -52,7 +52,8 @@ def read_weights(path: Path) -> WeightsFile:
     """
     if not path.is_file():
         raise UnusableWeights(
-            f"There is no weights file at {path}; check the path, or see 'headclip weights'.",
+            f"There is no weights file at {path}.",
+            "Check the path, or see 'headclip weights'.",
             code="weights-missing",
         )
     if path.suffix == ".safetensors":
@@ -97,8 +98,8 @@ def fit_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -
     ]
     if problems:
         raise UnusableWeights(
-            f"The weights in {source} do not fit the model: {'; '.join(problems)}. Name the model "
-            "that they were trained for.",
+            f"The weights in {source} do not fit the model: {'; '.join(problems)}.",
+            "Name the model that they were trained for.",
             code="weights-mismatch",
         )
     shaped = {key: state[key].reshape(value.shape).float() for key, value in expected.items()}
@@ -137,7 +138,8 @@ def _read_pickle(path: Path) -> object:
     except Exception as error:  # the unpickler meets whatever bytes a damaged file has
         raise UnusableWeights(
             f"{path} is damaged, or holds more than tensors, which is not loaded because it could "
-            "run code; download it anew, or save its state dict as safetensors.",
+            "run code.",
+            "Download it anew, or save its state dict as safetensors.",
             code="weights-unreadable",
         ) from error
 
@@ -149,7 +151,8 @@ def _clean(
         found = found["state_dict"]
     if not isinstance(found, dict) or not found:
         raise UnusableWeights(
-            "The file holds no state dict; give the file of a CLIP model's weights.",
+            "The file holds no state dict.",
+            "Give the file of a CLIP model's weights.",
             code="weights-unreadable",
         )
     state = {str(key).removeprefix("module."): value for key, value in found.items()}
@@ -159,7 +162,8 @@ def _clean(
         state.pop(key, None)
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise UnusableWeights(
-            "The file holds more than tensors; give the file of a CLIP model's weights.",
+            "The file holds more than tensors.",
+            "Give the file of a CLIP model's weights.",
             code="weights-unreadable",
         )
     return WeightsFile(state, activation, metadata)
@@ -174,5 +178,5 @@ def _is_torchscript(path: Path) -> bool:
 
 def _damaged(path: Path) -> UnusableWeights:
     return UnusableWeights(
-        f"{path} is truncated or damaged; copy or download it anew.", code="weights-unreadable"
+        f"{path} is truncated or damaged.", "Copy or download it anew.", code="weights-unreadable"
     )

@@ -191,7 +191,7 @@ def _allocate(path: Path, size: int) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise InvalidSettings(
-            f"The folder for cached features has no room for {size / 1e9:.1f} GB; choose another "
-            "--cache folder, a smaller --image-size, or --cache none.",
+            f"The folder for cached features has no room for {size / 1000000000.0:.1f} GB.",
+            "Choose another --cache folder, a smaller --image-size, or --cache none.",
             code="cache-too-large",
         ) from error

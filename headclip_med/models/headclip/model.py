@@ -181,8 +181,8 @@ def local_layers(settings: HeadClipSettings, depth: int) -> tuple[int, ...]:
         layers = tuple(range(first, max(first, round(PAPER_LAST * depth / PAPER_DEPTH)) + 1))
     if max(layers) > depth:
         raise InvalidSettings(
-            f"Local layer {max(layers)} lies beyond the image tower's {depth} layers; choose "
-            f"layers from 1 to {depth}.",
+            f"Local layer {max(layers)} lies beyond the image tower's {depth} layers.",
+            f"Choose layers from 1 to {depth}.",
             code="local-layers",
         )
     return tuple(sorted(set(layers)))

@@ -46,7 +46,8 @@ class ObjectAgnosticPrompts(nn.Module):
         full_stop = text.tokenize(["."])[0, 1]
         if bool((tokens[torch.arange(2), ends - 1] != full_stop).any()):
             raise InvalidSettings(
-                f"{settings.context_tokens} context tokens do not fit the text tower; use fewer.",
+                f"{settings.context_tokens} context tokens do not fit the text tower.",
+                "Use fewer.",
                 code="prompt-too-long",
             )
         with torch.no_grad():

@@ -192,7 +192,8 @@ def window_index(rows: int, columns: int, scale: int) -> Int[Tensor, "windows pa
     if scale > min(rows, columns):
         raise InvalidSettings(
             f"Windows of {scale} x {scale} patches do not fit an image of {rows} x {columns} "
-            "patches; choose smaller scales, or a larger image size.",
+            "patches.",
+            "Choose smaller scales, or a larger image size.",
             code="window-too-large",
         )
     grid = torch.arange(rows * columns).view(rows, columns)

@@ -54,8 +54,8 @@ def check_codestream(
 
 def _mismatch() -> UnreadableInput:
     return UnreadableInput(
-        "The compressed image claims another size than its header, so it is not decoded; export "
-        "it again from its source.",
+        "The compressed image claims another size than its header, so it is not decoded.",
+        "Export it again from its source.",
         code="codestream-mismatch",
     )
 

@@ -37,8 +37,8 @@ SEARCHED_BYTES = 4096
 DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
 BROKEN = (
-    "The file is a damaged DICOM object that cannot be read; export it again from its source, or "
-    "leave it out."
+    "The file is a damaged DICOM object that cannot be read.",
+    "Export it again from its source, or leave it out.",
 )
 
 
@@ -61,7 +61,7 @@ def read_object(
         UnreadableInput: The file is damaged, or claims more than the limits.
     """
     size = check_file(path, limits)
-    with translate("broken-dicom", BROKEN), path.open("rb") as file:
+    with translate("broken-dicom", *BROKEN), path.open("rb") as file:
         stream, size = _inflated(file, size, limits)
         dataset = pydicom.dcmread(
             stream, stop_before_pixels=not with_pixels, force=True, specific_tags=list(tags)
@@ -81,20 +81,21 @@ def _inflated(file: BufferedReader, size: int, limits: ReadLimits) -> tuple[Buff
     if start[128:132] != b"DICM":
         # Without preamble nothing can be deflated by the standard; what claims to be is refused.
         if DEFLATED in start:
-            raise UnreadableInput(BROKEN, code="broken-dicom")
+            raise UnreadableInput(*BROKEN, code="broken-dicom")
         return file, size
     meta = read_file_meta_info(file.name)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return file, size
     if end is None:
-        raise UnreadableInput(BROKEN, code="broken-dicom")
+        raise UnreadableInput(*BROKEN, code="broken-dicom")
     file.seek(end)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     body = inflater.decompress(file.read(), limits.inflated_bytes)
     if inflater.unconsumed_tail:
         raise UnreadableInput(
             f"The deflated object grows beyond {limits.inflated_bytes >> 20} MiB, more than is "
-            "read; export it uncompressed, or raise ReadLimits.inflated_bytes.",
+            "read.",
+            "Export it uncompressed, or raise ReadLimits.inflated_bytes.",
             code="inflated-too-large",
         )
     head = io.BytesIO()

@@ -78,7 +78,7 @@ def read_header(path: Path, limits: ReadLimits) -> Header:
         UnreadableInput: It is damaged, no image, a result of ours, or claims more than the limits.
     """
     dataset, rest = read_object(path, limits, tags=HEADER_TAGS, with_pixels=False)
-    with translate("broken-dicom", BROKEN):
+    with translate("broken-dicom", *BROKEN):
         return _header(path, dataset, rest, limits)
 
 
@@ -115,26 +115,28 @@ def _check_kind(dataset: Dataset) -> None:
     media_kind = text(dataset.file_meta, "MediaStorageSOPClassUID")
     if uids.MediaStorageDirectoryStorage in (kind, media_kind):
         raise UnreadableInput(
-            "A DICOMDIR is an index, not an image; give the folder it describes.",
+            "A DICOMDIR is an index, not an image.",
+            "Give the folder it describes.",
             code="not-an-image",
         )
     if kind == uids.VLWholeSlideMicroscopyImageStorage:
         raise UnreadableInput(
-            "This is a tiled whole-slide image, which is not supported; export the region of "
-            "interest as an ordinary image.",
+            "This is a tiled whole-slide image, which is not supported.",
+            "Export the region of interest as an ordinary image.",
             code="whole-slide-image",
         )
     if kind in vocabulary.OBJECTS_WITHOUT_IMAGE:
         raise UnreadableInput(
             "The object is no image to screen but a result about one (segmentation, report, "
-            "presentation state, dose, plan or document); nothing needs to be done.",
+            "presentation state, dose, plan or document).",
+            "Nothing needs to be done.",
             code="not-an-image",
         )
     makers = (text(dataset, "Manufacturer") + text(dataset, "ManufacturerModelName")).lower()
     if kind in vocabulary.CAPTURE_CLASSES and "headclip" in makers:
         raise UnreadableInput(
-            "The image is a result of an earlier screening, which is not screened again; nothing "
-            "needs to be done.",
+            "The image is a result of an earlier screening, which is not screened again.",
+            "Nothing needs to be done.",
             code="own-result",
         )
 
@@ -147,8 +149,8 @@ def _check_size(dataset: Dataset, limits: ReadLimits) -> tuple[int, int, int]:
         is_whole = kind is not None and uid(dataset, "SOPInstanceUID") is not None
         is_document = is_whole and "Image" not in uids.UID(kind or "").name
         raise UnreadableInput(
-            "The DICOM object has no rows and columns, so it holds no image; leave it out, or "
-            "export it again if it should.",
+            "The DICOM object has no rows and columns, so it holds no image.",
+            "Leave it out, or export it again if it should.",
             code="not-an-image" if is_document else "broken-dicom",
         )
     count = whole(dataset, "NumberOfFrames", 1)
@@ -167,7 +169,8 @@ def _check_size(dataset: Dataset, limits: ReadLimits) -> tuple[int, int, int]:
 
 def _impossible(what: str) -> UnreadableInput:
     return UnreadableInput(
-        f"The header claims {what}, so the image is not decoded; export it again from its source.",
+        f"The header claims {what}, so the image is not decoded.",
+        "Export it again from its source.",
         code="impossible-size",
     )
 
@@ -178,8 +181,8 @@ def _find_problem(dataset: Dataset, rest: int, pixels: int) -> UnreadableInput |
     rest -= 8 if syntax == uids.ImplicitVRLittleEndian else 12  # the element's own header
     if rest <= 0:
         return UnreadableInput(
-            "The file ends before its pixel data; it was cut short or never held an image. Copy "
-            "or export it again.",
+            "The file ends before its pixel data; it was cut short or never held an image.",
+            "Copy or export it again.",
             code="no-pixel-data",
         )
     if syntax.is_private or (syntax.is_transfer_syntax and syntax.is_encapsulated):
@@ -189,7 +192,8 @@ def _find_problem(dataset: Dataset, rest: int, pixels: int) -> UnreadableInput |
         bits = bits * 2 // 3  # two luminance samples share one pair of colours
     if 8 * rest < bits:
         return UnreadableInput(
-            "The file is cut short: its pixel data ends early. Copy or export it again.",
+            "The file is cut short: its pixel data ends early.",
+            "Copy or export it again.",
             code="truncated-file",
         )
     return None

@@ -50,8 +50,8 @@ RESCALE_KEYWORDS = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 CANNOT_DECODE = (
-    "The pixel data cannot be decoded; it is damaged or compressed in an unusual way. Export the "
-    "image uncompressed from its source."
+    "The pixel data cannot be decoded; it is damaged or compressed in an unusual way.",
+    "Export the image uncompressed from its source.",
 )
 
 
@@ -84,13 +84,14 @@ def decode_frames(header: Header, frames: Sequence[int | None], limits: ReadLimi
     size = whole(dataset, "Rows", 0), whole(dataset, "Columns", 0)
     if size != (header.rows, header.columns):
         raise UnreadableInput(
-            "The file changed while it was being read; wait until the copy is complete.",
+            "The file changed while it was being read.",
+            "Wait until the copy is complete.",
             code="file-changed",
         )
     indices = [(number or 1) - 1 for number in frames]
     shape = (len(indices), *size, 3) if header.is_colour else (len(indices), *size)
     decoded = Decoded(np.empty(shape, np.float32))
-    with translate("cannot-decode", CANNOT_DECODE):
+    with translate("cannot-decode", *CANNOT_DECODE):
         stored = _stored_frames(dataset, indices)
         if header.is_colour:
             for out, frame in zip(decoded.values, stored, strict=True):
@@ -209,7 +210,8 @@ def _rescale(dataset: Dataset, index: int) -> tuple[float, float] | None:
     if slope == 0 or not abs(slope) < LARGEST_SCALE or not abs(intercept) < LARGEST_SCALE:
         raise UnreadableInput(
             "The rescale slope or intercept is zero, absurd or no number, so the values mean "
-            "nothing; export the image again from its source.",
+            "nothing.",
+            "Export the image again from its source.",
             code="bad-rescale",
         )
     return slope, intercept

@@ -190,7 +190,8 @@ def _set_aside(headers: Sequence[Header]) -> tuple[list[Header], list[Unusable],
 def _conflict() -> UnreadableInput:
     return UnreadableInput(
         "Several files bear the same SOP instance UID but show different places, so none can be "
-        "trusted; export the series again without changing its UIDs.",
+        "trusted.",
+        "Export the series again without changing its UIDs.",
         code="conflicting-uid",
     )
 
@@ -241,9 +242,9 @@ def _stacks_of(slices: list[Slice]) -> list[Stack]:
     parts = _split_by_values(slices, SPLIT_KEYWORDS)
     if parts is None:
         raise UnusableGeometry(
-            f"{_most_at_one_place(slices)} of {len(slices)} images of the series lie at the "
-            "same position and nothing in their headers tells them apart, so their order is "
-            "unknown; export the acquisitions as separate series.",
+            f"{_most_at_one_place(slices)} of {len(slices)} images of the series lie at the same "
+            "position and nothing in their headers tells them apart, so their order is unknown.",
+            "Export the acquisitions as separate series.",
             code="duplicate-positions",
         )
     stacks = []
@@ -337,7 +338,7 @@ def _grid(slices: Sequence[Slice]) -> Grid:
 def localizer_refusal() -> UnreadableInput:
     """Say why a localizer among other images is left out."""
     return UnreadableInput(
-        "A localizer (scout) only planned the scan and is left out beside other images; give the "
-        "file itself to screen it.",
+        "A localizer (scout) only planned the scan and is left out beside other images.",
+        "Give the file itself to screen it.",
         code="localizer",
     )

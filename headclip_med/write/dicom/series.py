@@ -109,15 +109,16 @@ def _common(grid: Grid, study_seed: str, patient_name: str) -> FileDataset:
     """Everything that the slices of a series share, whatever its modality."""
     if not grid.is_patient:
         raise UnusableGeometry(
-            "The grid has no patient geometry, which a series needs; give a Grid in millimetres.",
+            "The grid has no patient geometry, which a series needs.",
+            "Give a Grid in millimetres.",
             code="no-patient-geometry",
         )
     row_mm, column_mm = grid.pixel_spacing_mm
     across, down = grid.column_step_lps_mm / column_mm, grid.row_step_lps_mm / row_mm
     if abs(float(across @ down)) > RIGHT_ANGLE_TOLERANCE:
         raise UnusableGeometry(
-            "Rows and columns of the grid are not at right angles, which DICOM cannot express; "
-            "resample first.",
+            "Rows and columns of the grid are not at right angles, which DICOM cannot express.",
+            "Resample first.",
             code="sheared-plane",
         )
     common = FileDataset("", {}, file_meta=FileMetaDataset(), preamble=b"\0" * 128)
@@ -151,7 +152,8 @@ def _write(
 ) -> tuple[Path, ...]:
     if stored.shape != grid.shape:
         raise UnusableGeometry(
-            f"The voxels are {stored.shape} and the grid {grid.shape}; give one grid for both.",
+            f"The voxels are {stored.shape} and the grid {grid.shape}.",
+            "Give one grid for both.",
             code="shape-mismatch",
         )
     content = _digest(

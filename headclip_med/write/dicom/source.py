@@ -158,14 +158,15 @@ def read_sources(volume: Volume) -> SourceImages:
     header = pydicom.dcmread(volume.sources[0].path, stop_before_pixels=True, force=True)
     if not all(header.get(f"{level}InstanceUID") for level in ("Study", "Series")):
         raise UnreadableInput(
-            "The source names no study or no series, so no DICOM result can refer to it; "
-            "use the NIfTI heatmap instead.",
+            "The source names no study or no series, so no DICOM result can refer to it.",
+            "Use the NIfTI heatmap instead.",
             code="no-study",
         )
     if (header.get("Rows"), header.get("Columns")) != (volume.grid.rows, volume.grid.columns):
         raise UnreadableInput(
             "The slices were not screened on the pixels of their source, so a segmentation would "
-            "not fit it; use the NIfTI heatmap instead.",
+            "not fit it.",
+            "Use the NIfTI heatmap instead.",
             code="other-matrix",
         )
     frame_of_reference_uid, notes = None, []
@@ -246,8 +247,8 @@ def _objects(volume: Volume) -> dict[str, SourceObject]:
             continue
         if uid is None:
             raise UnreadableInput(
-                "A source image has no valid SOP instance UID, so no DICOM result can refer to it; "
-                "use the NIfTI heatmap instead.",
+                "A source image has no valid SOP instance UID, so no DICOM result can refer to it.",
+                "Use the NIfTI heatmap instead.",
                 code="no-instance-uid",
             )
         header = pydicom.dcmread(
@@ -258,8 +259,9 @@ def _objects(volume: Volume) -> dict[str, SourceObject]:
         )
         if header.get("SOPInstanceUID") != uid or not header.get("SOPClassUID"):
             raise UnreadableInput(
-                "A source file is not the one that was read, so a segmentation could refer to the "
-                "wrong image; screen again while nobody changes the folder.",
+                "A source file is not the one that was read, so a segmentation could refer to "
+                "the wrong image.",
+                "Screen again while nobody changes the folder.",
                 code="source-changed",
             )
         frames = int(header.get("NumberOfFrames") or 1)

@@ -57,7 +57,7 @@ def test_a_file_cut_anywhere_ends_in_a_reason(
     (folder / "a.dcm").write_bytes(slice_bytes[: min(kept, len(slice_bytes) - 1)])
     found = read_all(folder)
     assert found.readable == ()
-    assert all(failure.message.endswith((".", ")")) for failure in found.failures)
+    assert all(failure.reason.endswith(".") for failure in found.failures)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
@@ -120,7 +120,7 @@ def test_every_file_that_pydicom_brings_ends_in_a_volume_or_a_reason() -> None:
     assert len(found.readable) > 20
     for failure in found.failures:
         assert failure.code
-        assert failure.message[0].isupper()
+        assert failure.reason[0].isupper()
 
 
 @pytest.mark.slow
