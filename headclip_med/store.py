@@ -1,8 +1,11 @@
-"""Where answers are kept, so that no image is shown to the same model twice.
+"""The one store: whatever is costly to compute is kept by all that it depends on.
 
-A folder for each set at each size holds ``truth`` and a folder for each model. Every one of these
-has its arrays as ``.npy`` files, which are mapped and not read into memory, and an ``about.json``:
-what it belongs to, and the SHA-256 of each file. It appears complete or not at all.
+An entry is a folder named by its identity: plain JSON values that say all that its content follows
+from. ``about.json`` in it repeats them, so that nothing is ever believed of something else.
+
+There are two kinds. What is *written* appears complete or not at all, with the SHA-256 of each of
+its files. What is *grown* is filled in place, step by step, and a run goes on with the work of one
+that was killed.
 """
 
 from __future__ import annotations
@@ -14,199 +17,231 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Shaped
-from torch import nn
 
-from headclip_med.atomic import write_folder
-from headclip_med.errors import HeadClipError
-from headclip_med.models.model import AnomalyModel
+from headclip_med.atomic import write_file, write_folder
+from headclip_med.errors import HeadClipError, UnwritableOutput
 
 _log = logging.getLogger(__name__)
-
-FORM = 1
-"""Of what is kept; another number where logits or files come to mean something else."""
 
 HELD_BYTES = 64_000_000
 """Of an array that is not kept; a larger one is held in a file and not in memory."""
 
-_ABOUT = "about.json"
-
-_OF_NO_EFFECT = ("scores", "name", "calibrated")
-"""What a model says of itself that its logits do not follow from."""
+ABOUT_FILE = "about.json"
 
 Identity = Mapping[str, object]
-"""Plain JSON values that tell what arrays belong to."""
+"""Plain JSON values that tell what an entry belongs to."""
+
+MakeArray = Callable[[str, tuple[int, ...], type], Shaped[np.ndarray, "..."]]
+"""Gives room for an array of a name, a shape and a type: in memory, or in a file."""
+
+
+class StoreFull(HeadClipError):
+    """A disk that has no room for an array."""
+
+    default_code = "store-full"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A folder of arrays.
+class Kept:
+    """What an entry holds.
 
     Attributes:
-        folder: Where it stands, or will.
-        identity: What its arrays belong to.
+        folder: Where it stands.
+        arrays: By name, mapped from files and not to be written.
+        values: Plain JSON values by name.
     """
 
     folder: Path
-    identity: Identity
-
-    def read(self) -> dict[str, Shaped[np.ndarray, "..."]] | None:
-        """Map its arrays; None where it is not there, damaged or about something else."""
-        if not self.folder.is_dir():
-            return None
-        try:
-            about = json.loads((self.folder / _ABOUT).read_text("utf-8"))
-            is_own = about["identity"] == self.identity
-            arrays = {name: self._mapped(name, told) for name, told in about["files"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            is_own, arrays = True, None
-        if is_own and arrays is not None:
-            return arrays
-        state = "damaged" if is_own else "about other images or another model"
-        _log.warning("%s of the store is %s; it is computed anew.", self.folder.name, state)
-        return None
-
-    @contextmanager
-    def write(self) -> Iterator[NewArrays]:
-        """Fill it; nothing of it is seen before the end of the block.
-
-        Raises:
-            HeadClipError: The folder cannot be made.
-        """
-        with ExitStack() as stack:
-            try:
-                folder = stack.enter_context(write_folder(self.folder))
-            except OSError as error:
-                raise HeadClipError(
-                    "The store's folder cannot be written.",
-                    "Choose another, or its permissions.",
-                    code="store-not-writable",
-                ) from error
-            arrays = NewArrays(folder)
-            yield arrays
-            arrays.close()
-            files = {path.stem: _digest(path) for path in sorted(folder.glob("*.npy"))}
-            about = {"identity": dict(self.identity), "files": files}
-            (folder / _ABOUT).write_text(json.dumps(about, indent=1), "utf-8")
-
-    def _mapped(self, name: str, digest: str) -> Shaped[np.ndarray, "..."]:
-        path = self.folder / f"{name}.npy"
-        if _digest(path) != digest:
-            raise ValueError("the file has changed")
-        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    arrays: Mapping[str, Shaped[np.ndarray, "..."]]
+    values: Mapping[str, Any]
 
 
-class NewArrays:
-    """Gives room for arrays in a folder's files; see ``truth.MakeArray``."""
+@dataclass(frozen=True)
+class New:
+    """What is being written: arrays by calling it, a ``MakeArray``; values; files in its folder.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._open: list[np.memmap[Any, Any]] = []
+    Attributes:
+        folder: Out of sight.
+        values: Plain JSON values by name, to be filled.
+    """
+
+    folder: Path
+    values: dict[str, Any] = field(default_factory=dict)
+    _open: list[np.memmap[Any, Any]] = field(default_factory=list)
 
     def __call__(self, name: str, shape: tuple[int, ...], kind: type) -> Shaped[np.ndarray, "..."]:
         """Make a file and map it.
 
         Raises:
-            HeadClipError: There is no room for it; without this check, writing to a mapped file on
-                a full disk would end the process.
+            StoreFull: There is no room for it.
         """
-        path = self._folder / f"{name}.npy"
+        path = self.folder / f"{name}.npy"
         try:
             array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, "w+", kind, shape)
             with path.open("r+b") as file:
                 _make_room(file.fileno(), path.stat().st_size)
         except OSError as error:
-            raise HeadClipError(
-                "There is no room on the store's disk for "
-                f"{_bytes_of(shape, kind) / 1000000000.0:.1f} GB of answers.",
-                "Make room, or choose another store.",
-                code="no-room-for-answers",
-            ) from error
+            raise _disk_full(_bytes_of(shape, kind)) from error
         self._open.append(array)
         return array
 
-    def close(self) -> None:
-        """Write everything down."""
+    def close(self, identity: Identity) -> None:
+        """Write everything down, and what it belongs to."""
         for array in self._open:
             array.flush()
+        files = {path.name: _digest(path) for path in sorted(self.folder.iterdir())}
+        about = {"identity": dict(identity), "values": self.values, "files": files}
+        text = json.dumps(about, indent=1, allow_nan=False)
+        (self.folder / ABOUT_FILE).write_text(text, "utf-8")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A place of the store.
+
+    Attributes:
+        folder: Where it stands, or will.
+        identity: What it belongs to.
+    """
+
+    folder: Path
+    identity: Identity
+
+    @classmethod
+    def of(cls, root: Path, name: str, identity: Identity) -> Entry:
+        """Name the entry of an identity.
+
+        Args:
+            root: Where such entries stand.
+            name: For people, the first part of the folder's name.
+            identity: All that its content depends on.
+        """
+        slug = re.sub(r"[^A-Za-z0-9+-]+", "_", name)[:60]
+        return cls(root / f"{slug}-{digest_of(identity)}", identity)
+
+    def read(self) -> Kept | None:
+        """Map what was written; None where it is not there, damaged or about something else."""
+        if not self.folder.is_dir():
+            return None
+        try:
+            about = json.loads((self.folder / ABOUT_FILE).read_text("utf-8"))
+            is_own = about["identity"] == self.identity
+            kept = Kept(self.folder, dict(self._mapped(about["files"])), dict(about["values"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            is_own, kept = True, None
+        if is_own and kept is not None:
+            return kept
+        state = "damaged" if is_own else "about something else"
+        _log.warning("%s of the store is %s; it is computed anew.", self.folder.name, state)
+        return None
+
+    @contextmanager
+    def write(self) -> Iterator[New]:
+        """Fill it; nothing of it is seen before the end of the block.
+
+        Raises:
+            UnwritableOutput: The folder cannot be made.
+        """
+        with ExitStack() as stack:
+            try:
+                new = New(stack.enter_context(write_folder(self.folder)))
+            except OSError as error:
+                raise UnwritableOutput(
+                    "The store's folder cannot be written.",
+                    "Choose another, or its permissions.",
+                    code="store-not-writable",
+                ) from error
+            yield new
+            new.close(self.identity)
+
+    def open(self) -> Path:
+        """Make the folder of what is grown, and say in it what it belongs to."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"identity": dict(self.identity)}, sort_keys=True, indent=1)
+        write_file(self.folder / ABOUT_FILE, text.encode())
+        return self.folder
+
+    def grow(
+        self, kinds: Mapping[str, tuple[tuple[int, ...], type[np.generic]]]
+    ) -> dict[str, np.ndarray]:
+        """Map arrays to be filled in place; they are as a run before left them, at first all 0.
+
+        Args:
+            kinds: Shape and type of each, which follow from the identity.
+
+        Raises:
+            StoreFull: There is no room for them.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, np.ndarray] = {}
+        for name, (shape, kind) in kinds.items():
+            path, size = self.folder / name, _bytes_of(shape, kind)
+            if not path.exists() or path.stat().st_size != size:
+                _reserve(path, size)
+            arrays[name] = np.memmap(path, kind, "r+", shape=shape)
+        self.open()
+        return arrays
+
+    def _mapped(self, files: Mapping[str, str]) -> Iterator[tuple[str, Shaped[np.ndarray, "..."]]]:
+        for name, digest in files.items():
+            path = self.folder / name
+            if _digest(path) != digest:
+                raise ValueError("the file has changed")
+            if path.suffix == ".npy":
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+                yield path.stem, np.asanyarray(array)
 
 
 def for_now(name: str, shape: tuple[int, ...], kind: type) -> Shaped[np.ndarray, "..."]:
-    """Give room for an array that is not kept; see ``truth.MakeArray``.
+    """Give room for an array that is not kept; a ``MakeArray``.
 
     A large one is mapped from a temporary file without a name, which is gone with the array, or
     with the process, however that ends.
 
     Raises:
-        HeadClipError: There is no room for it.
+        StoreFull: There is no room for it.
     """
     size = _bytes_of(shape, kind)
     if size <= HELD_BYTES:
         return np.zeros(shape, kind)
     try:
-        with tempfile.TemporaryFile(prefix="headclip-answers-") as file:
+        with tempfile.TemporaryFile(prefix="headclip-arrays-") as file:
             _make_room(file.fileno(), size)
             return np.memmap(file, kind, "r+", shape=shape)
     except OSError as error:
-        raise HeadClipError(
-            f"There is no room for {size / 1000000000.0:.1f} GB of answers where the system keeps "
-            "temporary files.",
+        raise StoreFull(
+            f"There is no room for {size / 1e9:.1f} GB where the system keeps temporary files.",
             "Make room, choose another place with the variable TMPDIR, or name a store.",
-            code="no-room-for-answers",
         ) from error
 
 
-class PredictionStore:
-    """The entries about one set at one size.
-
-    Args:
-        root: Of the store.
-        dataset: Name of the set.
-        identity: What tells it apart: its digest, the images' size, how many were chosen.
-    """
-
-    def __init__(self, root: Path, dataset: str, identity: Identity) -> None:
-        self._identity = {"form": FORM, "dataset": dataset, **identity}
-        self._folder = root / f"{_slug(dataset)}-{_short(self._identity)}"
-
-    def truth(self) -> Entry:
-        """Name the entry of what the set says."""
-        return Entry(self._folder / "truth", self._identity)
-
-    def answers(self, model: AnomalyModel) -> Entry:
-        """Name the entry of what a model says."""
-        identity = {**self._identity, "model_digest": model_digest(model)}
-        method = str(model.describe().get("method", "model"))
-        return Entry(self._folder / f"{_slug(method)}-{_short(identity)}", identity)
+def digest_of(identity: Identity) -> str:
+    """Give the SHA-256 of plain JSON values, its first 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def model_digest(model: AnomalyModel) -> str:
-    """Tell models apart by what their logits follow from: not by how maps become scores.
+def _disk_full(size: int) -> StoreFull:
+    return StoreFull(
+        f"There is no room on the store's disk for {size / 1e9:.1f} GB.",
+        "Make room, or choose another store.",
+    )
 
-    A network is told by its weights as well as by what it says of itself, so that one whose weights
-    were changed after loading is another; anything else only by what it says of itself.
 
-    Returns:
-        SHA-256, 64 hexadecimal digits.
-    """
-    described = {name: one for name, one in model.describe().items() if name not in _OF_NO_EFFECT}
-    kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    digest = hashlib.sha256(json.dumps([kind, described], sort_keys=True).encode())
-    if isinstance(model, nn.Module):
-        for name, tensor in model.state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            # As bytes, since numpy knows no bfloat16.
-            flat = tensor.detach().cpu().contiguous().flatten()
-            digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _reserve(path: Path, size: int) -> None:
+    try:
+        with path.open("wb") as file:
+            _make_room(file.fileno(), size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _disk_full(size) from error
 
 
 def _make_room(file: int, size: int) -> None:
@@ -224,11 +259,3 @@ def _bytes_of(shape: tuple[int, ...], kind: type) -> int:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _short(identity: Identity) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9+-]+", "_", name)[:60]

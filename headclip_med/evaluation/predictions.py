@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
+from torch import nn
 
 from headclip_med.datasets import Dataset, Sample, read_mask
 from headclip_med.datasets.known import content_of_category
@@ -22,11 +25,16 @@ from headclip_med.metrics.scores import release
 from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.models.trunk import predict_together
 from headclip_med.settings import NO_PATCHES, ScreenSettings
-from headclip_med.store import Entry, PredictionStore, for_now, model_digest
+from headclip_med.store import Entry, Kept, MakeArray, for_now
 from headclip_med.transforms.tiles import memory_advice
 
-MakeArray = Callable[[str, tuple[int, ...], type], Shaped[np.ndarray, "..."]]
-"""Gives room for an array of a name, a shape and a type: in memory, or in a file."""
+_log = logging.getLogger(__name__)
+
+FORM = 2
+"""Of what is kept; another number where logits or files come to mean something else."""
+
+_OF_NO_EFFECT = ("scores", "name", "calibrated")
+"""What a model says of itself that its logits do not follow from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +92,7 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The images that are judged.
+    """The images that are predicted.
 
     Attributes:
         samples: In the set's order, category by category.
@@ -121,7 +129,7 @@ def parts_of(categories: Sequence[str]) -> dict[str, slice]:
 
 
 def choose(dataset: Dataset, limit: int | None) -> Chosen:
-    """Choose the images of a set's ``test`` split that are judged.
+    """Choose the images of a set's ``test`` split that are predicted.
 
     Args:
         dataset: The set.
@@ -145,11 +153,6 @@ def _thinned(numbers: Sequence[int], limit: int | None) -> Sequence[int]:
     if limit is None or len(numbers) <= limit:
         return numbers
     return [numbers[at] for at in np.linspace(0, len(numbers) - 1, limit).round().astype(int)]
-
-
-__all__ = ["Predictions", "model_digest", "predict_dataset"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,15 +246,15 @@ def predict_dataset(
     Args:
         dataset: Its ``test`` split is used.
         models: Who is asked.
-        store: A folder where answers are kept and looked up, by the digests of model and set. By
-            default nothing is kept. In either case large arrays are mapped from files, by default
-            from temporary ones, and not held in memory.
+        store: A folder where predictions are kept and looked up, by the digests of model and set.
+            By default nothing is kept. In either case large arrays are mapped from files, which
+            are temporary ones by default, and not held in memory.
         batch_size: Images per forward pass.
         image_size: Rows and columns of all models' input; each one's own by default.
         limit: At most this many images of each category, evenly spread over its list.
 
     Returns:
-        The answers of each model, in their order.
+        The predictions of each model, in their order.
 
     Raises:
         InvalidSettings: ``limit`` or ``batch_size`` is below 1.
@@ -264,15 +267,15 @@ def predict_dataset(
     found: dict[int, Predictions] = {}
     for side in dict.fromkeys(sides):
         numbers = [number for number, one in enumerate(sides) if one == side]
-        asking = _Asking(dataset, chosen, side, limit, settings)
-        group = asking.ask([models[number] for number in numbers], store)
+        predicting = _Predicting(dataset, chosen, side, limit, settings)
+        group = predicting.predict([models[number] for number in numbers], store)
         found.update(zip(numbers, group, strict=True))
     return [found[number] for number in range(len(models))]
 
 
 @dataclass(frozen=True)
-class _Asking:
-    """Asks models that see images of the same size."""
+class _Predicting:
+    """Predicts with models that see images of the same size."""
 
     dataset: Dataset
     chosen: Chosen
@@ -280,16 +283,23 @@ class _Asking:
     limit: int | None
     settings: ScreenSettings
 
-    def ask(self, models: Sequence[AnomalyModel], root: Path | None) -> list[Predictions]:
+    def predict(self, models: Sequence[AnomalyModel], root: Path | None) -> list[Predictions]:
         digest = None if root is None else self.dataset.split("test").content_digest
         if root is None:
             truth = self._blank_truth(for_now)
-            found = [self._blank_answers(for_now) for _ in models]
+            found = [self._blank(for_now) for _ in models]
             self._fill(truth, dict(enumerate(found)), models)
         else:
-            identity = {"content_digest": digest, "image_size": self.side, "limit": self.limit}
-            store = PredictionStore(root, self.dataset.name, identity)
-            truth, found = self._from_store(store, models)
+            identity = {
+                "form": FORM,
+                "dataset": self.dataset.name,
+                "content_digest": digest,
+                "image_size": self.side,
+                "limit": self.limit,
+            }
+            folder = Entry.of(root, self.dataset.name, identity).folder
+            of_truth = Entry(folder / "ground_truth", identity)
+            truth, found = self._from_store(of_truth, models)
         return [
             Predictions(
                 dataset=self.dataset.name,
@@ -307,41 +317,50 @@ class _Asking:
         ]
 
     def _from_store(
-        self, store: PredictionStore, models: Sequence[AnomalyModel]
+        self, of_truth: Entry, models: Sequence[AnomalyModel]
     ) -> tuple[GroundTruth, list[dict[str, Any]]]:
         """Map what is kept, and compute what is not, all of it in one pass over the images."""
-        of_truth, entries = store.truth(), [store.answers(model) for model in models]
-        known = of_truth.read()
-        kept = {entry.folder: entry.read() for entry in entries}
-        if known is None or not all(kept.values()):
+        entries = [
+            Entry.of(
+                of_truth.folder.parent,
+                str(model.describe().get("method", "unnamed")),
+                {**of_truth.identity, "model_digest": model_digest(model)},
+            )
+            for model in models
+        ]
+        # Models that are alike share an entry, and the first of them fills it.
+        first = {entry.folder: number for number, entry in reversed(list(enumerate(entries)))}
+        kept = {entry.folder: entry.read() for entry in (of_truth, *entries)}
+        missing = sorted(number for folder, number in first.items() if kept[folder] is None)
+        truth_missing = kept[of_truth.folder] is None
+        if missing or truth_missing:
             with ExitStack() as stack:
                 truth = None
-                if known is None:
+                if truth_missing:
                     truth = self._blank_truth(stack.enter_context(of_truth.write()))
-                asked = _first_of_each(entries, kept)
                 new = {
-                    number: self._blank_answers(stack.enter_context(entries[number].write()))
-                    for number in asked
+                    number: self._blank(stack.enter_context(entries[number].write()))
+                    for number in missing
                 }
                 self._fill(truth, new, models)
-            known = known or _now(of_truth)
-            kept.update({entry.folder: _now(entry) for entry in (entries[n] for n in asked)})
-        masks = known.get("masks")
-        truth = GroundTruth(**{**known, "masks": masks})  # type: ignore[arg-type]
-        return truth, [dict(kept[entry.folder] or {}) for entry in entries]
+            written = [entries[number] for number in missing] + [of_truth] * truth_missing
+            kept.update({entry.folder: entry.read() for entry in written})
+        known = _whole(kept[of_truth.folder])
+        truth = GroundTruth(**{"masks": None, **known})
+        return truth, [_whole(kept[entry.folder]) for entry in entries]
 
     def _fill(
         self,
         truth: GroundTruth | None,
-        answers: Mapping[int, Mapping[str, Any]],
+        predictions: Mapping[int, Mapping[str, Any]],
         models: Sequence[AnomalyModel],
     ) -> None:
         """Look at every image once, for all that is to be known."""
         if truth is not None:
             truth.fill(self.chosen)
         for category, part in self.chosen.parts().items():
-            subject = content_of_category(self.dataset.name, category)
-            named = [name_content(models[number], subject) for number in answers]
+            content = content_of_category(self.dataset.name, category)
+            named = [name_content(models[number], content) for number in predictions]
             for start in range(part.start, part.stop, self.settings.batch_size):
                 rows = slice(start, min(start + self.settings.batch_size, part.stop))
                 samples = self.chosen.samples[rows]
@@ -350,16 +369,16 @@ class _Asking:
                     truth.grey[rows] = images.mean(dim=1).numpy()
                     release(truth.grey)
                 with memory_advice(self.settings.batch_size, self.side), torch.no_grad():
-                    predictions = predict_together(named, images)
-                for arrays, prediction in zip(answers.values(), predictions, strict=True):
+                    found = predict_together(named, images)
+                for arrays, prediction in zip(predictions.values(), found, strict=True):
                     arrays["logits"][rows] = prediction.logits.float().cpu().numpy()
                     arrays["global_scores"][rows] = prediction.global_score.cpu().numpy()
                     release(arrays["logits"])
             count = part.stop - part.start
-            _log.info("%s, %s: %d images judged", self.dataset.name, category, count)
+            _log.info("%s, %s: %d images predicted", self.dataset.name, category, count)
 
     def _described(self, model: AnomalyModel) -> Mapping[str, object]:
-        # With several categories no single subject describes the run.
+        # With several categories no single content describes the run.
         names = set(self.chosen.categories)
         if len(names) > 1:
             return model.describe()
@@ -369,7 +388,7 @@ class _Asking:
         has_masks = self.dataset.level == "pixel"
         return GroundTruth.blank(len(self.chosen.samples), self.side, make, has_masks=has_masks)
 
-    def _blank_answers(self, make: MakeArray) -> dict[str, Any]:
+    def _blank(self, make: MakeArray) -> dict[str, Any]:
         count = len(self.chosen.samples)
         return {
             "logits": make("logits", (count, self.side, self.side), np.float32),
@@ -377,15 +396,28 @@ class _Asking:
         }
 
 
-def _first_of_each(entries: Sequence[Entry], kept: Mapping[Path, object]) -> list[int]:
-    """Number the entries that are to be computed; models that are alike share one."""
-    first = {entry.folder: number for number, entry in reversed(list(enumerate(entries)))}
-    return sorted(number for folder, number in first.items() if kept[folder] is None)
+def model_digest(model: AnomalyModel) -> str:
+    """Tell models apart by what their logits follow from: not by how maps become scores.
+
+    A network is told by its weights as well as by what it says of itself, so that one whose weights
+    were changed after loading is another; anything else only by what it says of itself.
+
+    Returns:
+        SHA-256, 64 hexadecimal digits.
+    """
+    described = {name: one for name, one in model.describe().items() if name not in _OF_NO_EFFECT}
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    digest = hashlib.sha256(json.dumps([kind, described], sort_keys=True).encode())
+    if isinstance(model, nn.Module):
+        for name, tensor in model.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            # As bytes, since numpy knows no bfloat16.
+            flat = tensor.detach().cpu().contiguous().flatten()
+            digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
-def _now(entry: Entry) -> dict[str, Any]:
-    """Map what was just written."""
-    found = entry.read()
-    if found is None:
+def _whole(kept: Kept | None) -> dict[str, Any]:
+    if kept is None:
         raise AssertionError("an entry that was just written is whole")
-    return found
+    return dict(kept.arrays)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from headclip_med.atomic import write_file
 from headclip_med.datasets import Dataset
 from headclip_med.evaluation.measure import local_scores, measure
 from headclip_med.evaluation.predictions import Predictions, model_digest
@@ -24,11 +20,12 @@ from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.experiments.results import Place, SetResult, mean_of
 from headclip_med.pipelines.tracked_evaluation import sample_row
 from headclip_med.settings import ScoreSettings
+from headclip_med.store import Entry
 from headclip_med.transforms import joint_score
 
 MEASURED = "measured"
-SAMPLES = "samples"
-FORM = 1
+SAMPLE = "sample.png"
+FORM = 2
 """Of what is kept; another number where metrics or files come to mean something else."""
 
 SAMPLES_DRAWN = 3
@@ -73,50 +70,36 @@ class Question:
             "sweep": list(self.sweep),
         }
 
-    @cached_property
-    def _digest(self) -> str:
-        text = json.dumps(self.identity, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-    def path(self, out: Path) -> Path:
-        """Say where the numbers are kept."""
-        return out / MEASURED / f"{self._digest}.json"
-
-    def sample(self, out: Path) -> Path:
-        """Say where the picture is kept that shows some of the images."""
-        return out / SAMPLES / f"{self._digest}.png"
+    def entry(self, out: Path) -> Entry:
+        """Say where the numbers are kept, and a picture that shows some of the images."""
+        return Entry.of(out / MEASURED, self.dataset.name, self.identity)
 
     def known(self, out: Path) -> SetResult | None:
         """Read the numbers; None where they were not measured yet, or are damaged."""
-        try:
-            stored = json.loads(self.path(out).read_text("utf-8"))
-            if stored["identity"] != self.identity:
-                return None
-            return self._result(stored, out)
-        except (OSError, ValueError, KeyError, TypeError):
+        kept = self.entry(out).read()
+        if kept is None:
             return None
+        sample = kept.folder / SAMPLE
+        found = _result(kept.values, self.model.scores.image_score)
+        return replace(found, sample=sample if sample.is_file() else None)
 
-    def settle(self, answers: Predictions, out: Path) -> SetResult:
+    def settle(self, predictions: Predictions, out: Path) -> SetResult:
         """Measure, and keep the numbers."""
         scores = self.model.scores
-        found: dict[str, Any] = {
-            "identity": self.identity,
-            "normal": int((~np.asarray(answers.labels, dtype=bool)).sum()),
-            "abnormal": int(np.asarray(answers.labels, dtype=bool).sum()),
-            "image_size": answers.image_size,
-            "rows": [] if self.sweep else _rows(answers, scores),
-            "sweep": [_plain(value) for value in sweep_joint(answers, scores, self.sweep)],
-        }
-        _draw_samples(answers, scores, self.sample(out))
-        path = self.path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, json.dumps(found, allow_nan=False).encode())
-        return self._result(found, out)
-
-    def _result(self, stored: Mapping[str, Any], out: Path) -> SetResult:
-        sample = self.sample(out)
-        found = _result(stored, self.model.scores.image_score)
-        return replace(found, sample=sample if sample.is_file() else None)
+        abnormal = int(np.count_nonzero(predictions.labels))
+        with self.entry(out).write() as new:
+            new.values.update(
+                normal=len(predictions.labels) - abnormal,
+                abnormal=abnormal,
+                image_size=predictions.image_size,
+                rows=[] if self.sweep else _rows(predictions, scores),
+                sweep=[_plain(value) for value in sweep_joint(predictions, scores, self.sweep)],
+            )
+            _draw_samples(predictions, scores, new.folder / SAMPLE)
+        found = self.known(out)
+        if found is None:
+            raise AssertionError("an entry that was just written is whole")
+        return found
 
 
 def sweep_joint(
@@ -152,10 +135,7 @@ def _draw_samples(answers: Predictions, scores: ScoreSettings, path: Path) -> No
         return
     places = np.linspace(0, len(abnormal) - 1, count).round().astype(int)
     rows = [sample_row(answers, scores, int(abnormal[place])) for place in places]
-    content = io.BytesIO()
-    Image.fromarray(np.concatenate(rows)).save(content, "PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, content.getvalue())
+    Image.fromarray(np.concatenate(rows)).save(path)
 
 
 def _rows(answers: Predictions, scores: ScoreSettings) -> list[list[object]]:

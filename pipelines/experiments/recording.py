@@ -96,7 +96,7 @@ def _record_variant(
         losses = judges.checkpoints[training.digest].training["losses"]
         for epoch, loss in enumerate(losses, start=1):
             run.metrics({f"{training.data}/epoch/loss": loss}, step=epoch)
-        for step in read_log(training.folder(setup.out)):
+        for step in read_log(training.entry(setup.out).folder):
             named = {f"{training.data}/step/{name}": value for name, value in step.terms.items()}
             run.metrics(named, step=(step.epoch - 1) * step.steps + step.step)
         run.artifact(training.checkpoint(setup.out), f"checkpoints/{training.digest}")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 
-from headclip_med.atomic import write_file
 from headclip_med.datasets import Dataset, join_datasets
 from headclip_med.evaluation.examples import Examples
 from headclip_med.models.headclip.features import features_bytes
@@ -19,11 +16,11 @@ from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.pipelines.train import train
 from headclip_med.settings import HeadClipSettings, TrainSettings
 from headclip_med.settings_learned import PUBLISHED_SCORES, LearnedSettings
+from headclip_med.store import Entry, digest_of
 from headclip_med.training.state import STATE_FILE
 
 TRAININGS = "trainings"
 FEATURES = "features"
-ABOUT_FILE = "about.json"
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,7 @@ class Training:
     @property
     def digest(self) -> str:
         """Name it by all that its outcome depends on."""
-        text = json.dumps(self.about, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_of(self.about)
 
     @property
     def features(self) -> object:
@@ -56,13 +52,13 @@ class Training:
         layers = getattr(self.model, "local_layers", None)
         return self.about["data"], layers, self.model.image_size, self.model.position_interpolation
 
-    def folder(self, out: Path) -> Path:
+    def entry(self, out: Path) -> Entry:
         """Say where it is kept."""
-        return out / TRAININGS / self.digest
+        return Entry.of(out / TRAININGS, self.method, self.about)
 
     def checkpoint(self, out: Path) -> Path:
         """Say where its checkpoint is once it is done."""
-        return self.folder(out) / f"{self.method}.safetensors"
+        return self.entry(out).folder / f"{self.method}.safetensors"
 
 
 def training_of(variant: Variant, auxiliary: Sequence[Dataset], setup: Setup) -> Training:
@@ -97,12 +93,10 @@ def run_training(training: Training, auxiliary: Sequence[Dataset], setup: Setup)
         InvalidSettings: A setting does not fit the backbone.
         UnreadableInput: A file of the data cannot be used.
     """
-    path, folder = training.checkpoint(setup.out), training.folder(setup.out)
+    path = training.checkpoint(setup.out)
     if path.is_file():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(training.about, sort_keys=True, indent=2)
-    write_file(folder / ABOUT_FILE, text.encode())
+    folder = training.entry(setup.out).open()
     data, backbone = join_datasets(auxiliary), setup.backbone_to_train()
     examples = Examples(data, default_image_size(training.model, backbone.vision))
     steps = training.settings.epochs * -(-len(examples) // training.settings.batch_size)

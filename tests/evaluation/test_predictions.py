@@ -16,11 +16,10 @@ from PIL import Image
 from headclip_med.datasets import Dataset, Sample, open_dataset
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.evaluation.measure import measure
-from headclip_med.evaluation.predictions import Predictions, predict_dataset
+from headclip_med.evaluation.predictions import Predictions, model_digest, predict_dataset
 from headclip_med.models.maps import log_odds
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
-from headclip_med.store import model_digest
 from tests import tiny
 
 SIDE = 8
@@ -199,7 +198,7 @@ def test_damaged_truth_is_read_anew_without_asking(tmp_path: Path) -> None:
     dataset, store = pictures(tmp_path / "set"), tmp_path / "store"
     predict_dataset(dataset, [Grey()], store=store)
     (before,) = predict_dataset(dataset, [Grey()])
-    (path,) = store.glob("*/truth/grey.npy")
+    (path,) = store.glob("*/ground_truth/grey.npy")
     path.write_bytes(path.read_bytes()[:-1])
     (found,) = predict_dataset(dataset, [Never()], store=store)
     assert_equal(found, before)
@@ -218,7 +217,7 @@ def test_an_entry_put_in_another_s_place_is_not_believed(
     with caplog.at_level(logging.WARNING):
         predict_dataset(dataset, [again], store=store)
     assert again.shown == 5
-    assert "about other images or another model" in caplog.text
+    assert "about something else" in caplog.text
 
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ LAYERS = (  # top to bottom
 NOUNS = LAYERS[4]  # these may use one another
 EXCEPTIONS = {  # (from, to): why these neighbours may meet
     ("training", "models"): "training fits the learnable part of a model",
-    ("store", "models"): "predictions are kept by the digest of the model",
+    ("models", "store"): "what the frozen trunk gives is kept while a method learns",
     ("models", "training"): "a method brings its learner to the loop",
     ("models", "tracking"): "load_model takes the names of a registry",
 }

@@ -7,10 +7,7 @@ with the losses and weights of one that computes them anew.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +22,7 @@ from headclip_med.models.clip.vision import VisionTower
 from headclip_med.models.headclip.model import FrozenFeatures, HeadClip, local_layers
 from headclip_med.models.inference import Precision, default_image_size
 from headclip_med.settings import HeadClipSettings
+from headclip_med.store import Entry, StoreFull
 from headclip_med.training.batches import Batch, Example
 
 Place = Literal["ram"] | Path
@@ -83,7 +81,7 @@ class Features:
         if place == "ram":
             arrays = {name: np.zeros(shape, _type(name)) for name, shape in shapes.items()}
         else:
-            arrays = _map(place / _name(model, data_digest, precision), shapes)
+            arrays = _map(_entry(place, model, data_digest, precision), shapes)
         self._tokens, self._layers, self._known = (arrays[name] for name in shapes)
 
     @property
@@ -161,37 +159,27 @@ def _type(name: str) -> type[np.generic]:
     return np.uint8 if name == "known" else np.float32
 
 
-def _name(model: HeadClip, data_digest: str, precision: Precision) -> str:
+def _entry(place: Path, model: HeadClip, data_digest: str, precision: Precision) -> Entry:
     settings = model.settings
-    facts: tuple[object, ...] = (
-        _LAYOUT, data_digest, model.image_size, model.backbone.digest, model.local_layers,
-        settings.class_token_norm, settings.position_interpolation,
-    )  # fmt: skip
-    if precision != "fp32":
-        facts += (precision,)
-    return "features-" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+    identity: dict[str, object] = {
+        "layout": _LAYOUT,
+        "data": data_digest,
+        "image_size": model.image_size,
+        "backbone": model.backbone.digest,
+        "layers": list(model.local_layers),
+        "class_token_norm": settings.class_token_norm,
+        "position_interpolation": settings.position_interpolation,
+        "precision": precision,
+    }
+    return Entry.of(place, "features", identity)
 
 
-def _map(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, np.ndarray] = {}
-    for name, shape in shapes.items():
-        path, size = folder / name, math.prod(shape) * np.dtype(_type(name)).itemsize
-        if not path.exists() or path.stat().st_size != size:
-            _allocate(path, size)
-        arrays[name] = np.memmap(path, _type(name), "r+", shape=shape)
-    return arrays
-
-
-def _allocate(path: Path, size: int) -> None:
-    """Reserve the room now: a full disk found later would end the run with a bus error."""
+def _map(entry: Entry, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     try:
-        with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        path.unlink(missing_ok=True)
+        return entry.grow({name: (shape, _type(name)) for name, shape in shapes.items()})
+    except StoreFull as error:
         raise InvalidSettings(
-            f"The folder for cached features has no room for {size / 1000000000.0:.1f} GB.",
+            f"The folder for cached features cannot take them. {error.reason}",
             "Choose another --cache folder, a smaller --image-size, or --cache none.",
             code="cache-too-large",
         ) from error

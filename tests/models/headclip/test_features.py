@@ -89,21 +89,23 @@ def test_a_stopped_training_goes_on_with_fresh_features(tmp_path: Path) -> None:
     assert_same(unbroken, resumed)
 
 
-def test_other_images_layers_or_numbers_are_other_files() -> None:
+def test_other_images_layers_or_numbers_are_other_files(tmp_path: Path) -> None:
     model, other = tiny.model(), tiny.model(HeadClipSettings(local_layers=(1,)))
-    names = {
-        features_module._name(model, "one", "fp32"),
-        features_module._name(model, "two", "fp32"),
-        features_module._name(other, "one", "fp32"),
-        features_module._name(model, "one", "bf16"),
-    }
-    assert len(names) == 4
+    entries = [
+        features_module._entry(tmp_path, model, "one", "fp32"),
+        features_module._entry(tmp_path, model, "two", "fp32"),
+        features_module._entry(tmp_path, other, "one", "fp32"),
+        features_module._entry(tmp_path, model, "one", "bf16"),
+    ]
+    assert len({entry.folder for entry in entries}) == 4
 
 
 def test_the_estimate_is_what_the_files_take(tmp_path: Path) -> None:
     model = tiny.model()
     Features(model, 5, tmp_path, data_digest="x")
-    written = sum(path.stat().st_size for path in tmp_path.glob("*/*") if path.name != "known")
+    files = {path.name: path.stat().st_size for path in tmp_path.glob("*/*")}
+    assert files.keys() == {"tokens", "layers", "known", "about.json"}
+    written = files["tokens"] + files["layers"]
     assert written == features_bytes(model.settings, model.backbone.vision, 5)
 
 
@@ -113,7 +115,7 @@ def test_a_folder_without_room_is_refused_at_once(
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(features_module.os, "posix_fallocate", full)
+    monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(InvalidSettings, match="no room"):
         Features(tiny.model(), 5, tmp_path, data_digest="x")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
