@@ -276,7 +276,7 @@ def test_finished_cases_are_skipped_unless_the_settings_changed(tmp_path: Path) 
         ({"window": "brian"}, "window is not known"),
         ({"weights": "missing.safetensors", "backbone": "ViT-L-14-336"}, "no weights file at"),
         ({"model": "nowhere.safetensors"}, "no checkpoint at"),
-        ({"model": "a.safetensors", "backbone": "ViT-B-32"}, "give one of them"),
+        ({"model": "a.safetensors", "backbone": "ViT-B-32"}, "Give one of them"),
         ({"overlap": 1.5}, "overlap must lie in"),
         ({"method": "wincilp"}, "wincilp"),
     ],

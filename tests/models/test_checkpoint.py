@@ -133,7 +133,7 @@ def test_load_model_finds_the_backbone_that_a_checkpoint_names(
     about = loaded.describe()
     assert about["name"] == "mine"
     assert about["checkpoint_digest"] == read_checkpoint(path).digest
-    with pytest.raises(UnusableWeights, match="load the one it was trained on"):
+    with pytest.raises(UnusableWeights, match="Load the one it was trained on"):
         load_model(path, seed=1, device="cpu")
 
 

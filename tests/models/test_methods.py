@@ -159,14 +159,14 @@ def test_a_checkpoint_names_its_method_and_no_other_takes_it(checkpoint: Path) -
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"name": "tiny", "method": "nearest"}, InvalidSettings, "choose one of headclip, anomaly"),
+        ({"name": "tiny", "method": "nearest"}, InvalidSettings, "Choose one of headclip, anomaly"),
         (
             {"name": "headclip-mini", "method": "adaclip"},
             UnusableWeights,
             "AdaCLIP must be trained",
         ),
-        ({"name": "RN50", "method": "winclip"}, InvalidSettings, "choose a native ViT"),
-        ({"name": "RN50", "method": "adaclip"}, InvalidSettings, "choose a native ViT"),
+        ({"name": "RN50", "method": "winclip"}, InvalidSettings, "Choose a native ViT"),
+        ({"name": "RN50", "method": "adaclip"}, InvalidSettings, "Choose a native ViT"),
         ({"name": "ViT-L-14-336", "method": "winclip"}, UnusableWeights, "headclip weights fetch"),
     ],
 )

@@ -178,7 +178,7 @@ def test_kept_features_change_nothing_and_several_sets_are_one(
         ([], "Nothing to train on"),
         (["--protocol", "visa-to-mvtec"], "--protocol needs --data-root"),
         (["--protocol", "all-to-all", "--data-root", "."], "There is no protocol all-to-all"),
-        (["--protocol", "visa-to-mvtec", "--data-root", "."], "it needs VisA"),
+        (["--protocol", "visa-to-mvtec", "--data-root", "."], "It needs VisA"),
     ],
 )
 def test_what_is_trained_on_must_be_there(

@@ -350,7 +350,7 @@ def test_a_run_cannot_resume_from_a_checkpoint_of_another_network(
 
 
 def test_a_run_cannot_resume_from_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UnusableWeights, match="start without --resume"):
+    with pytest.raises(UnusableWeights, match="Start without --resume"):
         train_mini(TINY, tmp_path, resume=True)
 
 

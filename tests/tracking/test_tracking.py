@@ -436,11 +436,11 @@ def test_mlflow_loads_a_registered_model_by_itself(
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("models:/headclip/9", UnusableWeights, "The tracker has no models:/headclip/9;"),
-        ("models:/other/1", UnusableWeights, "The tracker has no models:/other/1;"),
+        ("models:/headclip/9", UnusableWeights, "The tracker has no models:/headclip/9."),
+        ("models:/other/1", UnusableWeights, "The tracker has no models:/other/1."),
         ("models:/headclip@nobody", UnusableWeights, "The tracker has no models:/headclip@nobody"),
-        ("models:/headclip", InvalidSettings, "write models:/NAME/VERSION or models:/NAME@ALIAS"),
-        ("models:/headclip/new", InvalidSettings, "write models:/NAME/VERSION"),
+        ("models:/headclip", InvalidSettings, "Write models:/NAME/VERSION or models:/NAME@ALIAS"),
+        ("models:/headclip/new", InvalidSettings, "Write models:/NAME/VERSION"),
     ],
 )
 def test_a_name_that_leads_nowhere_says_what_to_do(
@@ -759,7 +759,7 @@ def test_what_commands_recorded_betrays_nothing(command: Any, tracker: TrackingO
     [
         (["--register", "nut", "--no-tracking"], "--register needs the tracker"),
         (["--register", "a/b"], "A registered model's name is made of letters"),
-        (["--run-name", "it's"], "choose another --run-name"),
+        (["--run-name", "it's"], "Choose another --run-name"),
         (["--tracking-uri", "mlruns"], "no longer records into plain folders"),
     ],
 )

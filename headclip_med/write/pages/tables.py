@@ -17,14 +17,14 @@ STYLE = """
 @media(prefers-color-scheme:dark){:root{--page:#0d1117;--card:#161b22;--ink:#e6edf3;
 --muted:#8b949e;--line:#2b323b;--up:#7ddba0;--down:#ff9d5c;--warn-page:#3a2d0a;--warn:#f5d98b}}
 *{box-sizing:border-box}
-body{logits:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-header,main,footer{max-width:1400px;logits:0 auto;padding:0 20px}
+body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
+header,main,footer{max-width:1400px;margin:0 auto;padding:0 20px}
 header{padding-top:28px}
-h1{font-size:24px;logits:0}
-h2{font-size:17px;logits:36px 0 10px}
+h1{font-size:24px;margin:0}
+h2{font-size:17px;margin:36px 0 10px}
 p{max-width:860px}
 .warning{background:var(--warn-page);color:var(--warn);border-radius:8px;padding:10px 14px;
-logits:14px 0;max-width:none}
+margin:14px 0;max-width:none}
 .table{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:10px}
 table{border-collapse:collapse;font-size:13px;min-width:100%}
 th,td{padding:5px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;
@@ -38,13 +38,13 @@ td.ours{font-weight:600}
 td.exact,td.paper,td.none,td.reason{color:var(--muted)}
 td.up{color:var(--up)}td.down{color:var(--down)}
 tbody tr:last-child>*{border-bottom:0}
-figure{logits:24px 0}
+figure{margin:24px 0}
 figure img{max-width:100%;border-radius:10px;border:1px solid var(--line);background:#fff}
 figcaption,.note{color:var(--muted);font-size:13px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:6px 18px;font-size:13px}
 dt{color:var(--muted)}
-dd{logits:0;overflow-wrap:anywhere}
-nav{logits:14px 0}
+dd{margin:0;overflow-wrap:anywhere}
+nav{margin:14px 0}
 nav a{logits-right:14px;font-size:13px;color:inherit}
 footer{color:var(--muted);font-size:13px;padding:24px 20px 40px}
 """

@@ -27,17 +27,17 @@ STYLE = """
 @media(prefers-color-scheme:dark){:root{--page:#0d1117;--card:#161b22;--ink:#e6edf3;
 --muted:#8b949e;--line:#2b323b;--accent:#ff9d5c;--calm:#7db4dd;--warn-page:#3a2d0a;--warn:#f5d98b}}
 *{box-sizing:border-box}
-body{logits:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-header,main,footer{max-width:1160px;logits:0 auto;padding:0 20px}
+body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
+header,main,footer{max-width:1160px;margin:0 auto;padding:0 20px}
 header{padding-top:28px}
-h1{font-size:24px;logits:0}
-h2{font-size:17px;logits:36px 0 10px}
+h1{font-size:24px;margin:0}
+h2{font-size:17px;margin:36px 0 10px}
 .warning{background:var(--warn-page);color:var(--warn);border-radius:8px;padding:10px 14px;
-logits:14px 0}
-.counts{display:flex;gap:28px;logits:18px 0;padding:0;list-style:none;color:var(--muted)}
+margin:14px 0}
+.counts{display:flex;gap:28px;margin:18px 0;padding:0;list-style:none;color:var(--muted)}
 .counts b{display:block;font-size:26px;color:var(--ink);line-height:1.2}
 article{display:grid;grid-template-columns:36px 400px 1fr;gap:18px;background:var(--card);
-border:1px solid var(--line);border-radius:10px;padding:16px;logits:0 0 14px}
+border:1px solid var(--line);border-radius:10px;padding:16px;margin:0 0 14px}
 .rank{font-size:20px;color:var(--muted);text-align:right}
 .picture img{max-width:100%;border-radius:6px;display:block}
 .score{display:flex;align-items:center;gap:14px;flex-wrap:wrap}
@@ -49,14 +49,14 @@ border:1px solid var(--line);border-radius:10px;padding:16px;logits:0 0 14px}
 svg{display:block}
 .track{fill:var(--line)}.bar{fill:var(--accent)}.tick{stroke:var(--ink)}
 .bars{fill:var(--calm)}.bars .high{fill:var(--accent)}
-table{border-collapse:collapse;width:100%;logits:8px 0;font-size:13px}
+table{border-collapse:collapse;width:100%;margin:8px 0;font-size:13px}
 th,td{text-align:left;padding:5px 10px 5px 0;border-bottom:1px solid var(--line);
 vertical-align:top}
 th{color:var(--muted);font-weight:500}
 td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}
 a{color:var(--calm)}
 nav a{logits-right:14px;font-size:13px}
-.notes{logits:8px 0 0;padding-left:18px;color:var(--muted);font-size:13px}
+.notes{margin:8px 0 0;padding-left:18px;color:var(--muted);font-size:13px}
 .failures{background:var(--card);border:1px solid var(--line);border-radius:10px;
 padding:6px 16px}
 footer{color:var(--muted);font-size:13px;padding:24px 20px 40px}

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models import registry
+from headclip_med.models.clip import hub
 from headclip_med.models.clip import loading
 from headclip_med.models.clip.loading import load_backbone, refill_token_rows
 from headclip_med.models.clip.weights import read_weights
@@ -231,10 +231,10 @@ def test_cached_weights_are_found_where_open_clip_puts_them(
     monkeypatch.setenv("HOME", str(tmp_path))
     entry = {"url": "https://example.org/some/ViT.pt"}
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: entry)
-    assert registry.cached_weights("tiny", "openai") is None
+    assert hub.cached_weights("tiny", "openai") is None
     (tmp_path / ".cache/clip").mkdir(parents=True)
     (tmp_path / ".cache/clip/ViT.pt").touch()
-    assert registry.cached_weights("tiny", "openai") == tmp_path / ".cache/clip/ViT.pt"
+    assert hub.cached_weights("tiny", "openai") == tmp_path / ".cache/clip/ViT.pt"
 
 
 def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,9 +243,9 @@ def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(open_clip, "download_pretrained", fail)
     with pytest.raises(UnusableWeights, match="pass it as --weights FILE"):
-        registry.fetch_weights("ViT-B-16", "openai")
-    with pytest.raises(UnusableWeights, match="it has openai"):
-        registry.fetch_weights("ViT-B-16", "nonsense")
+        hub.fetch_weights("ViT-B-16", "openai")
+    with pytest.raises(UnusableWeights, match="It has openai"):
+        hub.fetch_weights("ViT-B-16", "nonsense")
 
 
 def test_an_unknown_model_is_told_its_neighbours() -> None:

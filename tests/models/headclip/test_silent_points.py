@@ -110,7 +110,7 @@ def test_a_bundle_s_network_carries_the_score_in_a_third_plane() -> None:
 
 def test_screening_refuses_patches_of_a_model_that_has_none() -> None:
     volume, _ = picture_volume()
-    with pytest.raises(InvalidSettings, match="leave local_map at pixels"):
+    with pytest.raises(InvalidSettings, match="Leave local_map at pixels"):
         screen(volume, BrightModel(image_size=16, scores=PATCHES), settings=ScreenSettings())
 
 
@@ -139,7 +139,7 @@ def test_a_model_without_patches_cannot_be_scored_by_them(tmp_path: Path) -> Non
     Image.new("RGB", (8, 8)).save(path)
     dataset = Dataset("one", (Sample(path, None, 1, "one"),), "image")
     (answers,) = predict_dataset(dataset, [BrightModel(image_size=8)])
-    with pytest.raises(InvalidSettings, match="leave local_map at pixels"):
+    with pytest.raises(InvalidSettings, match="Leave local_map at pixels"):
         local_scores(answers, PATCHES)
 
 
