@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from headclip_med.geometry import Grid
+from headclip_med.mapped import BLOCK_SLICES, blocks_of, sent
+from headclip_med.reading import ORDINARY, Reading
 
 Origin = Literal["dicom", "nifti", "image"]
 
@@ -37,20 +41,20 @@ class Volume:
 
     Attributes:
         voxels: float32; Hounsfield units for CT, the stored (rescaled) unit otherwise, [0, 255]
-            for photographs. Colour images have a last axis of three.
+            for photographs. Colour images have a last axis of three. Those of a long series lie
+            in a file (see ``mapped.allocate``): go through them by ``blocks``.
         grid: Where the voxels lie.
         sources: What each slice came from, one per slice.
         origin: The kind of file it was read from.
         modality: DICOM modality (``"CT"``, ``"MR"``, ...); ``"CT"``-like NIfTI stays ``None``.
         body_part: DICOM body part examined, upper case, only where it is a defined term.
-        window: (centre, width) stored in the file, if any.
+        window: (centre, width) stored in the file, in the voxels' unit, if any.
         name: File name without folder, only where nothing else identifies the input (NIfTI,
             images). It goes into results, never into logs, errors or names of files.
         study_instance_uid: DICOM only.
         series_instance_uid: DICOM only.
         part: Which stack of its series this is, from 1; two phases of a series are two volumes.
-        notes: Sentences on how the stack was read (tilted, gap after slice 9, ...); no patient
-            values.
+        reading: How it was read: tilted, with a gap after slice 9, inverted, ...
     """
 
     voxels: Shaped[np.ndarray, "slices rows columns *colour"]
@@ -64,7 +68,7 @@ class Volume:
     study_instance_uid: str | None = None
     series_instance_uid: str | None = None
     part: int = 1
-    notes: tuple[str, ...] = ()
+    reading: Reading = ORDINARY
 
     def __post_init__(self) -> None:
         """Check that voxels, grid and sources agree."""
@@ -81,14 +85,40 @@ class Volume:
         grid = self.grid
         for array in (grid.origins_lps_mm, grid.row_step_lps_mm, grid.column_step_lps_mm):
             digest.update(array.tobytes())
-        digest.update(self.voxels.tobytes())
+        for _, block in self.blocks():
+            digest.update(block.data)
         digest.update(repr([(s.sop_instance_uid, s.frame) for s in self.sources]).encode())
         return digest.hexdigest()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How it was read, in sentences without any patient value."""
+        return self.reading.sentences()
+
+    def blocks(
+        self, size: int = BLOCK_SLICES
+    ) -> Iterator[tuple[slice, Shaped[np.ndarray, "slices rows columns *colour"]]]:
+        """Go through the voxels in memory that one block takes; see ``mapped.blocks_of``."""
+        return blocks_of(self.voxels, size)
 
     @property
     def is_colour(self) -> bool:
         """Whether the voxels are red, green, blue."""
         return self.voxels.ndim == 4
+
+
+def _sent(volume: Volume) -> tuple[Any, ...]:
+    """Let another process have the voxels' file rather than a copy of what is in it."""
+    facts = {one.name: getattr(volume, one.name) for one in fields(Volume)}
+    restore, given = sent(facts.pop("voxels"))
+    return _received, (restore, given, facts)
+
+
+def _received(restore: Any, given: tuple[Any, ...], facts: dict[str, Any]) -> Volume:
+    return Volume(voxels=restore(*given), **facts)
+
+
+ForkingPickler.register(Volume, _sent)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from jaxtyping import Float, Num, Shaped
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.findings import WindowUsed
+from headclip_med.mapped import release
 from headclip_med.volume import Volume
 
 # Centre and width in HU. The usual reading-room values, as tabulated in "Windowing (CT)" on
@@ -59,6 +60,9 @@ BACKGROUND_SHARE = 0.1
 
 SAMPLED_VOXELS = 1_000_000
 """Larger volumes are judged by this many voxels, drawn with a fixed seed."""
+
+VOXELS_AT_ONCE = 1 << 22
+"""16 MiB of float32."""
 
 LARGEST_VALUE = 1e30
 """Beyond it a value is damage, not a measurement, and float32 could not hold a range."""
@@ -220,10 +224,21 @@ def _looks_like_hounsfield(volume: Volume) -> bool:
 
 
 def _finite_sample(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "found"]:
-    flat = values.reshape(-1)
-    if flat.size > SAMPLED_VOXELS:
-        flat = flat[np.random.default_rng(0).integers(0, flat.size, SAMPLED_VOXELS)]
-    return np.asarray(flat[np.abs(flat) < LARGEST_VALUE])  # false for what is not a number
+    sample = values.reshape(-1)
+    if values.size > SAMPLED_VOXELS:
+        sample = _drawn(sample)
+    return np.asarray(sample[np.abs(sample) < LARGEST_VALUE])  # false for what is not a number
+
+
+def _drawn(flat: Shaped[np.ndarray, "values"]) -> Shaped[np.ndarray, "drawn"]:
+    """Draw values with a fixed seed, in order: those of a volume in a file come part by part."""
+    places = np.sort(np.random.default_rng(0).integers(0, flat.size, SAMPLED_VOXELS))
+    sample = np.empty(len(places), flat.dtype)
+    for start in range(0, flat.size, VOXELS_AT_ONCE):
+        first, end = np.searchsorted(places, [start, start + VOXELS_AT_ONCE])
+        sample[first:end] = flat[places[first:end]]
+        release(flat)
+    return sample
 
 
 def _parse(text: str) -> tuple[float, float]:

@@ -56,7 +56,7 @@ def read_volume(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS) -> Vol
         limits: What a file may claim.
 
     Returns:
-        The volume; its notes tell how it was read, and how many files beside it could not be used.
+        The volume; its ``reading`` tells how, and how many files beside it could not be used.
 
     Raises:
         UnreadableInput: Nothing can be read, or more than one volume could.
@@ -68,8 +68,8 @@ def read_volume(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS) -> Vol
         volume = inputs.readable[0].read()
         if not errors:
             return volume
-        note = f"{len(errors)} file(s) beside this volume could not be used."
-        return dataclasses.replace(volume, notes=(*volume.notes, note))
+        reading = dataclasses.replace(volume.reading, files_beside=len(errors))
+        return dataclasses.replace(volume, reading=reading)
     if inputs.readable:
         raise UnreadableInput(
             f"There are {len(inputs.readable)} volumes ({_count_kinds(inputs.readable)}) where "

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Float32
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.nifti1 import Nifti1Pair
 
 from headclip_med.errors import UnreadableInput, UnusableGeometry
 from headclip_med.geometry import Grid
+from headclip_med.mapped import BLOCK_SLICES, allocate, release
 from headclip_med.read.guards import ReadLimits, check_file, check_volume_size, silence, translate
 from headclip_med.read.inputs import Input
+from headclip_med.read.missing import fill_missing
+from headclip_med.reading import Reading
 from headclip_med.volume import SliceSource, Volume
 
 LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -79,19 +82,24 @@ def read_nifti(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
         image = _open(path, limits)
         shape = _shape(image)
         check_volume_size(shape[:3], limits)
-        with translate("broken-nifti", *BROKEN):
-            stored = np.asanyarray(image.dataobj[_time_point(image, part)])
-    voxels, notes = _voxels(stored.reshape(*shape[:3]))
-    rows, columns = shape[1], shape[0]
-    affine, affine_notes = _affine_lps(image)
+        voxels = _voxels(image, shape, part)
+    replaced = fill_missing(voxels, lambda block: ~np.isfinite(block))
+    if replaced == voxels.size:
+        raise UnreadableInput(
+            "No voxel of the NIfTI file is a finite number.",
+            "Write it again.",
+            code="no-finite-voxel",
+        )
+    columns, rows, slices, _ = shape
+    affine, lacks_orientation = _affine_lps(image)
     return Volume(
         voxels=voxels,
-        grid=Grid.from_affine_lps(affine, shape=(shape[2], rows, columns)),
-        sources=(SliceSource(path),) * shape[2],
+        grid=Grid.from_affine_lps(affine, shape=(slices, rows, columns)),
+        sources=(SliceSource(path),) * slices,
         origin="nifti",
         name=path.name,
         part=part,
-        notes=(*affine_notes, *notes),
+        reading=Reading(lacks_orientation=lacks_orientation, replaced_voxels=replaced),
     )
 
 
@@ -108,7 +116,7 @@ def is_pair_image(path: Path) -> bool:
 def _open(path: Path, limits: ReadLimits) -> Nifti1Pair:
     check_file(path, limits)
     with translate("broken-nifti", *BROKEN):
-        image = nibabel.load(path)
+        image = nibabel.load(path, keep_file_open=True)  # a .gz is read from its start else
     if not isinstance(image, Nifti1Pair) or not isinstance(image.dataobj, ArrayProxy):
         raise UnreadableInput(
             "The file is a neuroimaging format other than NIfTI-1 or NIfTI-2.",
@@ -144,52 +152,48 @@ def _shape(image: Nifti1Pair) -> tuple[int, int, int, int]:
     return columns, rows, slices, times
 
 
-def _time_point(image: Nifti1Pair, part: int) -> tuple[slice | int, ...]:
-    if len(image.shape) < 4:
-        return (slice(None),) * len(image.shape)
-    later = (0,) * (len(image.shape) - 4)
-    return (*(slice(None),) * 3, part - 1, *later)
-
-
 def _voxels(
-    stored: Shaped[np.ndarray, "columns rows slices"],
-) -> tuple[Float32[np.ndarray, "slices rows columns *colour"], tuple[str, ...]]:
-    names = stored.dtype.names
-    if names is not None and set(COLOUR_FIELDS) <= set(names):
-        colours = np.stack([stored[name] for name in COLOUR_FIELDS], axis=-1)
-        return np.ascontiguousarray(colours.transpose(2, 1, 0, 3), np.float32), ()
-    if names is not None or stored.dtype.kind not in "iufb":
+    image: Nifti1Pair, shape: tuple[int, int, int, int], part: int
+) -> Float32[np.ndarray, "slices rows columns *colour"]:
+    """Read one time point, a block of slices after the other."""
+    columns, rows, slices, _ = shape
+    kind = np.dtype(image.get_data_dtype())  # type: ignore[no-untyped-call]
+    is_colour = kind.names is not None and set(COLOUR_FIELDS) <= set(kind.names)
+    if not is_colour and kind.kind not in "iufb":
         raise UnreadableInput(
             "The voxels of the NIfTI file are neither numbers nor RGB (complex, for example).",
             "Write the magnitude instead.",
             code="unsupported-nifti",
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        voxels = np.ascontiguousarray(stored.transpose(2, 1, 0), np.float32)
-    finite = np.isfinite(voxels)
-    if finite.all():
-        return voxels, ()
-    if not finite.any():
-        raise UnreadableInput(
-            "No voxel of the NIfTI file is a finite number.",
-            "Write it again.",
-            code="no-finite-voxel",
-        )
-    voxels[~finite] = voxels[finite].min()
-    missing = int(finite.size - np.count_nonzero(finite))
-    return voxels, (f"{missing} voxels are not finite and were given the lowest value instead.",)
+    voxels = allocate((slices, rows, columns, 3) if is_colour else (slices, rows, columns))
+    with translate("broken-nifti", *BROKEN), np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, slices, BLOCK_SLICES):
+            block = slice(start, min(start + BLOCK_SLICES, slices))
+            stored = np.asanyarray(image.dataobj[_place(image, block, part)])
+            if is_colour:
+                stored = np.stack([stored[name] for name in COLOUR_FIELDS], axis=-1)
+            voxels[block] = stored.reshape(columns, rows, -1, *voxels.shape[3:]).swapaxes(0, 2)
+            release(voxels)
+    return voxels
 
 
-def _affine_lps(image: Nifti1Pair) -> tuple[Float[np.ndarray, "4 4"], tuple[str, ...]]:
-    """Turn the affine of (column, row, slice) to RAS into one of (slice, row, column) to LPS."""
-    notes: tuple[str, ...] = ()
+def _place(image: Nifti1Pair, block: slice, part: int) -> tuple[slice | int, ...]:
+    """Index some slices of one time point; axes beyond the fourth have a length of 1."""
+    place: tuple[slice | int, ...] = (slice(None), slice(None), block, part - 1)
+    return (*place, *(0,) * len(image.shape))[: len(image.shape)]
+
+
+def _affine_lps(image: Nifti1Pair) -> tuple[Float[np.ndarray, "4 4"], bool]:
+    """Turn the affine of (column, row, slice) to RAS into one of (slice, row, column) to LPS.
+
+    Returns:
+        The affine, and whether the file states no orientation.
+    """
     with translate("broken-nifti", *BROKEN):
         affine_ras = np.array(image.affine, dtype=np.float64)
         unit = image.header.get_xyzt_units()[0]  # type: ignore[no-untyped-call]
         codes = int(image.header["sform_code"]), int(image.header["qform_code"])
     affine_ras[:3] *= MM_PER_UNIT.get(unit, 1.0)
-    if not any(codes):
-        notes = ("The NIfTI file states no orientation (no sform, no qform); axes are assumed.",)
     steps = affine_ras[:3, :3]
     if not np.isfinite(affine_ras).all() or abs(np.linalg.det(steps)) < SMALLEST_VOXEL_MM3:
         raise UnusableGeometry(
@@ -198,4 +202,4 @@ def _affine_lps(image: Nifti1Pair) -> tuple[Float[np.ndarray, "4 4"], tuple[str,
             "Write the file again with a proper sform or qform.",
             code="bad-affine",
         )
-    return (LPS_OF_RAS @ affine_ras)[:, [2, 1, 0, 3]], notes
+    return (LPS_OF_RAS @ affine_ras)[:, [2, 1, 0, 3]], not any(codes)

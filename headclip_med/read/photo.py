@@ -11,8 +11,10 @@ from PIL import Image, ImageOps
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.geometry import Grid
+from headclip_med.mapped import allocate, release
 from headclip_med.read.guards import ReadLimits, check_file, check_volume_size, silence, translate
 from headclip_med.read.inputs import Input
+from headclip_med.reading import Reading
 from headclip_med.volume import SliceSource, Volume
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "MPO")
@@ -48,21 +50,11 @@ def read_image(path: Path, limits: ReadLimits) -> Volume:
     Raises:
         UnreadableInput: It is damaged, or larger than the limits.
     """
-    notes: tuple[str, ...] = ()
     with silence(), _open(path, limits) as image, translate("broken-image", *BROKEN):
         pages = _pages(image)
         check_volume_size((len(pages), image.height, image.width, 3), limits)
-        stored = []
-        for page in pages:
-            image.seek(page)
-            stored.append(_to_array(image))
-        if len(pages) < getattr(image, "n_frames", 1):
-            notes = ("Only the first page was read: others differ in size, or are previews.",)
-    voxels = np.stack(stored)
-    if not np.isfinite(voxels).all():
-        raise UnreadableInput(
-            "The image holds values that are not numbers.", "Export it again.", code="not-finite"
-        )
+        skipped = getattr(image, "n_frames", 1) - len(pages)
+        voxels = _voxels(image, pages)
     return Volume(
         voxels=voxels,
         grid=Grid.of_pixels(slices=len(voxels), rows=voxels.shape[1], columns=voxels.shape[2]),
@@ -71,8 +63,28 @@ def read_image(path: Path, limits: ReadLimits) -> Volume:
         else (SliceSource(path),),
         origin="image",
         name=path.name,
-        notes=notes,
+        reading=Reading(skipped_pages=skipped),
     )
+
+
+def _voxels(
+    image: Image.Image, pages: list[int]
+) -> Float32[np.ndarray, "slices rows columns *colour"]:
+    voxels: np.ndarray | None = None
+    for number, page in enumerate(pages):
+        image.seek(page)
+        values = _to_array(image)
+        if not np.isfinite(values).all():
+            raise UnreadableInput(
+                "The image holds values that are not numbers.",
+                "Export it again.",
+                code="not-finite",
+            )
+        if voxels is None:
+            voxels = allocate((len(pages), *values.shape))
+        voxels[number] = values
+        release(voxels)
+    return np.asarray(voxels)
 
 
 def _open(path: Path, limits: ReadLimits) -> Image.Image:

@@ -34,6 +34,9 @@ from headclip_med.read.guards import VALID_UID, ReadLimits, check_file, translat
 SEARCHED_BYTES = 4096
 """The file meta information, which names the transfer syntax, lies well within."""
 
+LARGE_BYTES = 16 << 20
+"""A longer element of a plain file is left there until it is asked for."""
+
 DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
 BROKEN = (
@@ -64,7 +67,11 @@ def read_object(
     with translate("broken-dicom", *BROKEN), path.open("rb") as file:
         stream, size = _inflated(file, size, limits)
         dataset = pydicom.dcmread(
-            stream, stop_before_pixels=not with_pixels, force=True, specific_tags=list(tags)
+            stream,
+            defer_size=LARGE_BYTES if stream is file else None,
+            stop_before_pixels=not with_pixels,
+            force=True,
+            specific_tags=list(tags),
         )
         rest = size - stream.tell()
         _set_transfer_syntax(dataset)

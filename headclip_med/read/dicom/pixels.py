@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Shaped
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
@@ -14,11 +16,13 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID
 
 from headclip_med.errors import UnreadableInput
+from headclip_med.mapped import release
 from headclip_med.read.dicom.codestreams import check_codestream
 from headclip_med.read.dicom.elements import items, numbers, read_object, tags_of, text, whole
 from headclip_med.read.dicom.header import Header
 from headclip_med.read.dicom.planes import find_group
 from headclip_med.read.guards import ReadLimits, translate
+from headclip_med.reading import ORDINARY, Reading
 
 PADDING = np.float32(-np.inf)
 """Marks pixels outside the scanned field until the whole volume is known."""
@@ -57,25 +61,29 @@ CANNOT_DECODE = (
 
 @dataclass
 class Decoded:
-    """Values of some frames of one object.
+    """How some frames of one object were decoded.
 
     Attributes:
-        values: float32; ``PADDING`` where the frame was not scanned. Colours end in an axis of 3.
-        notes: Sentences on how they were read.
+        has_padding: Whether ``PADDING`` marks pixels that were not scanned.
     """
 
-    values: Float32[np.ndarray, "frames rows columns *colour"]
     has_padding: bool = False
-    notes: list[str] = field(default_factory=list)
+    reading: Reading = ORDINARY
 
 
-def decode_frames(header: Header, frames: Sequence[int | None], limits: ReadLimits) -> Decoded:
-    """Read and decode some frames of one object.
+def decode_frames(
+    header: Header,
+    frames: Sequence[int | None],
+    limits: ReadLimits,
+    out: Sequence[Float32[np.ndarray, "rows columns *colour"]],
+) -> Decoded:
+    """Read and decode some frames of one object, one after the other.
 
     Args:
         header: The object's header, as scanned before.
         frames: One-based frame numbers, in the order they are wanted; ``[None]`` for the only one.
         limits: What the file may claim.
+        out: Takes the values of each; ``PADDING`` where the frame was not scanned.
 
     Raises:
         UnreadableInput: The pixels are missing, damaged, or do not agree with the header.
@@ -89,48 +97,61 @@ def decode_frames(header: Header, frames: Sequence[int | None], limits: ReadLimi
             code="file-changed",
         )
     indices = [(number or 1) - 1 for number in frames]
-    shape = (len(indices), *size, 3) if header.is_colour else (len(indices), *size)
-    decoded = Decoded(np.empty(shape, np.float32))
+    decoded = Decoded()
     with translate("cannot-decode", *CANNOT_DECODE):
-        stored = _stored_frames(dataset, indices)
-        if header.is_colour:
-            for out, frame in zip(decoded.values, stored, strict=True):
-                out[...] = _to_rgb(frame, dataset)
-        else:
-            _to_physical(dataset, header, indices, stored, decoded)
+        for index, values, frame in zip(
+            indices, out, _stored_frames(dataset, header.path, indices), strict=True
+        ):
+            if header.is_colour:
+                values[...] = _to_rgb(frame, dataset)
+            else:
+                _to_physical(dataset, header, index, frame, values, decoded)
+            release(values)
     return decoded
 
 
 def _stored_frames(
-    dataset: Dataset, indices: list[int]
+    dataset: Dataset, path: Path, indices: list[int]
 ) -> Iterator[Shaped[np.ndarray, "rows columns *samples"]]:
     syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
     if not syntax.is_encapsulated:
-        fast = _view_native(dataset, syntax)
-        if fast is not None:
-            yield from (fast[index] for index in indices)
+        kind = _plain_kind(dataset, syntax)
+        if kind is not None:
+            yield from _plain_frames(dataset, path, indices, kind)
             return
     else:
         _check_frames(dataset, syntax)
     yield from iter_pixels(dataset, indices=indices)
 
 
-def _view_native(dataset: Dataset, syntax: UID) -> Shaped[np.ndarray, "frames rows columns"] | None:
-    """View plain 8- or 16-bit grey pixels without a copy; None where pydicom has work to do."""
+def _plain_kind(dataset: Dataset, syntax: UID) -> np.dtype[np.generic] | None:
+    """Tell how plain 8- or 16-bit grey pixels are stored; None where pydicom has work to do."""
     allocated = whole(dataset, "BitsAllocated", 0)
     if allocated not in (8, 16) or not syntax.is_little_endian or "PixelData" not in dataset:
         return None
     if whole(dataset, "SamplesPerPixel", 1) != 1:
         return None
     signed = "i" if whole(dataset, "PixelRepresentation", 0) else "u"
-    shape = (
-        whole(dataset, "NumberOfFrames", 1),
-        whole(dataset, "Rows", 0),
-        whole(dataset, "Columns", 0),
-    )
-    count = shape[0] * shape[1] * shape[2]
-    kind = np.dtype(f"<{signed}{allocated // 8}")
-    return np.frombuffer(dataset.PixelData, kind, count).reshape(shape)
+    return np.dtype(f"<{signed}{allocated // 8}")
+
+
+def _plain_frames(
+    dataset: Dataset, path: Path, indices: list[int], kind: np.dtype[np.generic]
+) -> Iterator[Shaped[np.ndarray, "rows columns"]]:
+    """View plain frames, or read them one by one where the pixel data was left in the file."""
+    rows, columns = whole(dataset, "Rows", 0), whole(dataset, "Columns", 0)
+    count = whole(dataset, "NumberOfFrames", 1)
+    element = dataset.get_item("PixelData", keep_deferred=True)
+    if not isinstance(element, RawDataElement) or element.value is not None:
+        pixels = np.frombuffer(dataset.PixelData, kind, count * rows * columns)
+        yield from (pixels.reshape(count, rows, columns)[index] for index in indices)
+        return
+    frame_bytes = rows * columns * kind.itemsize
+    if element.length < count * frame_bytes:
+        raise ValueError("the pixel data is shorter than the header says")
+    for index in indices:
+        start = element.value_tell + index * frame_bytes
+        yield np.fromfile(path, kind, rows * columns, offset=start).reshape(rows, columns)
 
 
 def _check_frames(dataset: Dataset, syntax: UID) -> None:
@@ -162,32 +183,31 @@ def _to_rgb(
 def _to_physical(
     dataset: Dataset,
     header: Header,
-    indices: list[int],
-    stored: Iterator[Shaped[np.ndarray, "rows columns"]],
+    index: int,
+    frame: Shaped[np.ndarray, "rows columns"],
+    out: Float32[np.ndarray, "rows columns"],
     decoded: Decoded,
 ) -> None:
     is_hounsfield = header.modality == "CT" and not header.is_capture
     flips = text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1"
-    if flips:
-        decoded.notes.append(
-            "The image is MONOCHROME1; Hounsfield units are kept as they are."
-            if is_hounsfield
-            else "The image is MONOCHROME1 (white is low) and was inverted."
-        )
-    if is_hounsfield and not any(word in dataset for word in RESCALE_KEYWORDS):
-        decoded.notes.append("The CT declares no rescale; stored values are taken as Hounsfield.")
-    for out, index, frame in zip(decoded.values, indices, stored, strict=True):
-        values = _without_unused_bits(frame, dataset)
-        scale = _rescale(dataset, index)
-        if scale is None:
-            out[...] = apply_modality_lut(values, dataset)
-        else:
-            slope, intercept = scale
-            np.multiply(values, np.float32(slope), out=out, casting="unsafe")
-            out += np.float32(intercept)
-        if flips and not is_hounsfield:
-            _invert(out, dataset, scale or (1.0, 0.0))
-        _mark_padding(out, frame, dataset, decoded, scale if is_hounsfield else None)
+    lacks_rescale = not any(word in dataset for word in RESCALE_KEYWORDS)
+    decoded.reading = replace(
+        decoded.reading,
+        is_inverted=flips and not is_hounsfield,
+        keeps_white_low=flips and is_hounsfield,
+        assumes_hounsfield=is_hounsfield and lacks_rescale,
+    )
+    values = _without_unused_bits(frame, dataset)
+    scale = _rescale(dataset, index)
+    if scale is None:
+        out[...] = apply_modality_lut(values, dataset)
+    else:
+        slope, intercept = scale
+        np.multiply(values, np.float32(slope), out=out, casting="unsafe")
+        out += np.float32(intercept)
+    if decoded.reading.is_inverted:
+        _invert(out, dataset, scale or (1.0, 0.0))
+    _mark_padding(out, frame, dataset, decoded, scale if is_hounsfield else None)
 
 
 def _rescale(dataset: Dataset, index: int) -> tuple[float, float] | None:
@@ -263,10 +283,7 @@ def _mark_padding(
         if ends is None:
             return
         if hounsfield_scale is not None and _holds_tissue(ends, hounsfield_scale):
-            decoded.notes.append(
-                "The declared padding value lies among tissue values and was not treated as "
-                "padding."
-            )
+            decoded.reading = replace(decoded.reading, disbelieves_padding=True)
             return
         padded = (frame >= ends[0]) & (frame <= ends[1])
     if padded.any():

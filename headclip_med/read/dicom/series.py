@@ -13,66 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from headclip_med.errors import HeadClipError, UnreadableInput, UnusableGeometry
-from headclip_med.geometry import EVEN_SPACING_TOLERANCE, Grid
 from headclip_med.read.dicom.header import Header
-from headclip_med.read.dicom.planes import SPLIT_KEYWORDS, Frame, Plane
-
-SAME_POSITION_MM = 0.01
-"""Frames this close along the normal show the same place."""
-
-SHEAR_MM = 0.1
-"""A stack whose slices drift sideways by more than this is sheared (a tilted gantry)."""
-
-NAMED_GAPS = 3
-"""So many gaps are named one by one; more are only counted."""
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One frame with the header of its object."""
-
-    header: Header
-    frame: Frame
-
-
-def describe_stack(slices: Sequence[Slice], grid: Grid) -> list[str]:
-    """Say what is unusual about ordered slices: a localizer, sheared, gapped, counted down."""
-    notes = []
-    if slices[0].header.is_localizer:
-        notes.append("This is a localizer (scout), which only planned the scan.")
-    if slices[0].header.frame_of_reference_uid is None:
-        notes.append("The series names no frame of reference.")
-    if len(slices) < 2:
-        return notes
-    numbers = [one.frame.number or one.header.instance_number for one in slices]
-    if len(set(numbers)) == len(numbers) and numbers == sorted(numbers, reverse=True):
-        notes.append("The series is numbered against its slice positions; slices follow position.")
-    return notes + _describe_spacing(grid)
-
-
-def _describe_spacing(grid: Grid) -> list[str]:
-    notes = []
-    positions = grid.slice_positions_mm
-    steps = np.diff(positions)
-    usual = float(np.median(steps))
-    sideways = grid.origins_lps_mm - np.outer(positions, grid.normal_lps)
-    drift_mm = float(np.linalg.norm(sideways[-1] - sideways[0]))
-    if np.abs(sideways - sideways[0]).max() > SHEAR_MM:
-        degrees = np.degrees(np.arctan2(drift_mm, positions[-1] - positions[0]))
-        notes.append(
-            f"The slices are sheared (a gantry tilt of about {degrees:.1f} degrees); each is "
-            "worked on where it lies."
-        )
-    odd = np.flatnonzero(np.abs(steps - usual) > EVEN_SPACING_TOLERANCE * usual + SAME_POSITION_MM)
-    notes += [
-        f"The step after slice {index} (counted from 0) is {steps[index]:.2f} mm where "
-        f"{usual:.2f} mm is usual{': slices may be missing' if steps[index] > usual else ''}."
-        for index in odd[:NAMED_GAPS]
-    ]
-    if len(odd) > NAMED_GAPS:
-        notes.append(f"{len(odd)} of {len(steps)} steps between slices differ from the usual one.")
-    return notes
-
+from headclip_med.read.dicom.planes import SPLIT_KEYWORDS, Plane
+from headclip_med.read.dicom.stack import (
+    SAME_POSITION_MM,
+    Slice,
+    Stack,
+    planar_stack,
+    positions_mm,
+    stack_by_position,
+)
+from headclip_med.reading import Reading
 
 SAME_DIRECTION = 1e-3
 """Direction cosines of one stack may differ by this: 0.25 mm at the rim of a head CT."""
@@ -82,27 +33,6 @@ SAME_SPACING = 1e-3
 
 MOST_KEYWORDS = 3
 """Frames at one position are told apart by so many elements together, at most."""
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Slices that make one volume, in order.
-
-    Attributes:
-        grid: Where they lie.
-        part: Number within the series, from 1.
-        notes: Sentences on how the stack was made.
-    """
-
-    slices: tuple[Slice, ...]
-    grid: Grid
-    part: int = 1
-    notes: tuple[str, ...] = ()
-
-    @property
-    def first(self) -> Header:
-        """The header of the first slice."""
-        return self.slices[0].header
 
 
 @dataclass(frozen=True)
@@ -126,12 +56,12 @@ def split_series(headers: Sequence[Header]) -> tuple[list[Stack], list[Unusable]
     Returns:
         The stacks, most slices first, and what could not be used.
     """
-    usable, unusable, notes = _set_aside(headers)
+    usable, unusable, reading = _set_aside(headers)
     planar: list[Stack] = []
     groups: dict[tuple[object, ...], list[Slice]] = defaultdict(list)
     for header in usable:
         if any(frame.plane is None for frame in header.frames):
-            planar.append(_planar(header))
+            planar.append(planar_stack(header))
             continue
         for frame in header.frames:
             key = (header.is_localizer, header.frame_of_reference_uid, header.rows)
@@ -147,11 +77,12 @@ def split_series(headers: Sequence[Header]) -> tuple[list[Stack], list[Unusable]
     stacks.sort(key=lambda stack: stack.first.is_localizer)
     numbered = enumerate([*stacks, *planar], start=1)
     return [
-        Stack(stack.slices, stack.grid, part, stack.notes + notes) for part, stack in numbered
+        Stack(stack.slices, stack.grid, part, stack.reading.joined(reading))
+        for part, stack in numbered
     ], unusable
 
 
-def _set_aside(headers: Sequence[Header]) -> tuple[list[Header], list[Unusable], tuple[str, ...]]:
+def _set_aside(headers: Sequence[Header]) -> tuple[list[Header], list[Unusable], Reading]:
     """Order the headers by what is in them, drop repeats, and set aside what has no pixels."""
     unusable = [Unusable(header, header.problem) for header in headers if header.problem]
     kept: list[Header] = []
@@ -171,20 +102,11 @@ def _set_aside(headers: Sequence[Header]) -> tuple[list[Header], list[Unusable],
         kept.append(same[digests.index(min(digests))])
         repeats += len(same) - 1
         differing += sum(content != min(digests)[0] for content, _ in digests)
-    notes = []
-    if unusable:
-        notes.append(
-            f"{len(unusable)} file(s) of this series could not be used and are missing here."
-        )
-    if repeats:
-        notes.append(f"{repeats} file(s) repeat an object of this series and were left out.")
-    if differing:
-        notes.append(
-            f"{differing} of them differ from the one that was kept (encoded otherwise, or with "
-            "other pixels); which is kept depends on what is in them, not on their names."
-        )
     kept.sort(key=lambda header: (header.instance_number, header.sop_instance_uid or ""))
-    return kept, unusable, tuple(notes)
+    reading = Reading(
+        unusable_files=len(unusable), repeated_files=repeats, differing_files=differing
+    )
+    return kept, unusable, reading
 
 
 def _conflict() -> UnreadableInput:
@@ -204,30 +126,17 @@ def _digest(header: Header) -> tuple[str, str]:
         return "unreadable", str(header.path)
 
 
-def _planar(header: Header) -> Stack:
-    slices = tuple(Slice(header, frame) for frame in header.frames)
-    grid = Grid.of_pixels(slices=len(slices), rows=header.rows, columns=header.columns)
-    note = "The file has no usable patient geometry, so lengths are in pixels."
-    return Stack(slices, grid, notes=(note,))
-
-
 def _split_by_plane(slices: Sequence[Slice]) -> list[list[Slice]]:
     """Group slices whose orientation and spacing agree within tolerance."""
     groups: list[list[Slice]] = []
     for one in slices:
         for group in groups:
-            if _is_parallel(_plane(group[0]), _plane(one)):
+            if _is_parallel(group[0].plane, one.plane):
                 group.append(one)
                 break
         else:
             groups.append([one])
     return groups
-
-
-def _plane(one: Slice) -> Plane:
-    if one.frame.plane is None:
-        raise ValueError("planar slices are set aside before stacks are made")
-    return one.frame.plane
 
 
 def _is_parallel(a: Plane, b: Plane) -> bool:
@@ -247,29 +156,11 @@ def _stacks_of(slices: list[Slice]) -> list[Stack]:
             "Export the acquisitions as separate series.",
             code="duplicate-positions",
         )
-    stacks = []
-    for part in parts:
-        ordered = [part[i] for i in np.argsort(_positions_mm(part), kind="stable")]
-        grid = _grid(ordered)
-        notes = describe_stack(ordered, grid)
-        if len(parts) > 1:
-            notes.append(
-                f"The series holds {len(parts)} stacks at the same positions (acquisitions, phases "
-                "or echoes); this is one of them."
-            )
-        stacks.append(Stack(tuple(ordered), grid, notes=tuple(notes)))
-    return stacks
-
-
-def _positions_mm(slices: Sequence[Slice]) -> np.ndarray:
-    first = np.array(_plane(slices[0]).orientation)
-    normal = np.cross(first[:3], first[3:])
-    origins = np.array([_plane(one).position_lps_mm for one in slices])
-    return np.asarray(origins @ (normal / np.linalg.norm(normal)))
+    return [stack_by_position(part, stacks_at_same_place=len(parts)) for part in parts]
 
 
 def _most_at_one_place(slices: Sequence[Slice]) -> int:
-    ordered = np.sort(_positions_mm(slices))
+    ordered = np.sort(positions_mm(slices))
     starts = np.flatnonzero(np.diff(ordered, prepend=-np.inf) > SAME_POSITION_MM)
     return int(np.diff(np.append(starts, len(ordered))).max())
 
@@ -320,19 +211,6 @@ def _by_number(value: str) -> tuple[tuple[float, str], ...]:
         except ValueError:
             pieces.append((np.inf, piece))
     return tuple(pieces)
-
-
-def _grid(slices: Sequence[Slice]) -> Grid:
-    header, plane = slices[0].header, _plane(slices[0])
-    cosines = np.array(plane.orientation)
-    return Grid(
-        origins_lps_mm=np.array([_plane(one).position_lps_mm for one in slices]),
-        # PixelSpacing is (between rows, between columns); the first three cosines run along a row.
-        row_step_lps_mm=cosines[3:] * plane.spacing_mm[0],
-        column_step_lps_mm=cosines[:3] * plane.spacing_mm[1],
-        rows=header.rows,
-        columns=header.columns,
-    )
 
 
 def localizer_refusal() -> UnreadableInput:

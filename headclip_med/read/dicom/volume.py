@@ -8,15 +8,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Shaped
 from pydicom.config import disable_value_validation
 
 from headclip_med.errors import UnreadableInput
+from headclip_med.mapped import allocate
 from headclip_med.read.dicom.header import Header, read_header
-from headclip_med.read.dicom.pixels import Decoded, decode_frames
-from headclip_med.read.dicom.series import Stack, localizer_refusal, split_series
+from headclip_med.read.dicom.pixels import decode_frames
+from headclip_med.read.dicom.series import localizer_refusal, split_series
+from headclip_med.read.dicom.stack import Stack
 from headclip_med.read.guards import ReadLimits, check_volume_size, silence
 from headclip_med.read.inputs import Failure, Input
+from headclip_med.read.missing import fill_missing
 from headclip_med.volume import SliceSource, Volume
 
 AIR_HU = -1000.0
@@ -89,27 +91,33 @@ def _input(stack: Stack, limits: ReadLimits) -> Input:
 def read_stack(stack: Stack, limits: ReadLimits) -> Volume:
     """Read the pixels of a stack.
 
+    Frames are decoded one after the other, so that a long series is never in memory as a whole.
+
     Raises:
         UnreadableInput: An object's pixels are missing, damaged, or claim more than the limits.
     """
     header = stack.first
     shape = (*stack.grid.shape, 3) if header.is_colour else stack.grid.shape
     check_volume_size(shape, limits)
-    voxels = np.empty(shape, np.float32)
-    notes: dict[str, None] = dict.fromkeys(stack.notes)
+    voxels, reading = allocate(shape), stack.reading
     slices_of: dict[Path, list[int]] = defaultdict(list)
     for index, one in enumerate(stack.slices):
         slices_of[one.header.path].append(index)
     has_padding = False
     with silence(), disable_value_validation():
         for indices in slices_of.values():
-            decoded = _decode(stack, indices, limits)
-            voxels[indices] = decoded.values
+            slices = [stack.slices[index] for index in indices]
+            decoded = decode_frames(
+                slices[0].header,
+                [one.frame.number for one in slices],
+                limits,
+                out=[voxels[index] for index in indices],
+            )
             has_padding |= decoded.has_padding
-            notes.update(dict.fromkeys(decoded.notes))
+            reading = reading.joined(decoded.reading)
     if has_padding:
-        _fill_padding(voxels, AIR_HU if _modality(header) == "CT" else None)
-    inverted = any("was inverted" in note for note in notes)
+        # Else unscanned pixels get the lowest value that was measured.
+        fill_missing(voxels, np.isneginf, AIR_HU if _modality(header) == "CT" else None)
     return Volume(
         voxels=voxels,
         grid=stack.grid,
@@ -120,26 +128,13 @@ def read_stack(stack: Stack, limits: ReadLimits) -> Volume:
         origin="dicom",
         modality=_modality(header),
         body_part=header.body_part,
-        window=None if inverted or header.is_colour else header.window,
+        # It was meant for values that were not mirrored.
+        window=None if reading.is_inverted or header.is_colour else header.window,
         study_instance_uid=header.study_instance_uid,
         series_instance_uid=header.series_instance_uid,
         part=stack.part,
-        notes=tuple(notes),
+        reading=reading,
     )
-
-
-def _decode(stack: Stack, indices: list[int], limits: ReadLimits) -> Decoded:
-    frames = [stack.slices[index].frame.number for index in indices]
-    return decode_frames(stack.slices[indices[0]].header, frames, limits)
-
-
-def _fill_padding(voxels: Float32[np.ndarray, "slices rows columns"], air_hu: float | None) -> None:
-    """Give unscanned pixels the value of air, or the lowest that was measured."""
-    padded = np.isneginf(voxels)
-    if air_hu is None:
-        scanned: Shaped[np.ndarray, "found"] = voxels[~padded]
-        air_hu = float(scanned.min()) if scanned.size else 0.0
-    voxels[padded] = air_hu
 
 
 def _modality(header: Header) -> str | None:

@@ -1,0 +1,130 @@
+"""Arrays of a whole volume's size, kept in a file without a name instead of in memory.
+
+Such an array is an ordinary ``ndarray``; what is touched of it counts as this process's memory
+until ``release`` gives it back. The file is gone with the process, whatever ends it, and nothing
+of a patient stays on the disk.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from math import prod
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+from numpy.typing import DTypeLike
+
+SMALLEST_FILE_BYTES = 16 << 20
+"""A smaller array stays in ordinary memory: a batch of a model's images takes as much."""
+
+BLOCK_SLICES = 16
+"""Slices that are worked on at once: 16 MiB at 512 x 512 in float32."""
+
+
+class _Pages(mmap.mmap):
+    """The pages of one file; an array over them has them as its ``base``.
+
+    Attributes:
+        file: The descriptor that another process may be handed.
+    """
+
+    file: int = -1
+
+    def __del__(self) -> None:
+        if self.file >= 0:
+            os.close(self.file)
+
+
+def allocate(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Shaped[np.ndarray, "*shape"]:
+    """Make an array of zeros, in a file where it is large.
+
+    The file lies in the system's folder for temporary files (``TMPDIR``), and the disk's room is
+    reserved at once. Where there is none the array stays in ordinary memory.
+    """
+    size = prod(shape) * np.dtype(dtype).itemsize
+    if size < SMALLEST_FILE_BYTES:
+        return np.zeros(shape, dtype)
+    try:
+        with tempfile.TemporaryFile() as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return _array(os.dup(file.fileno()), shape, dtype)
+    except OSError:  # a full disk, or a file system that can reserve nothing
+        return np.zeros(shape, dtype)
+
+
+def view_file(
+    path: Path, shape: tuple[int, ...], dtype: DTypeLike, *, offset: int
+) -> Shaped[np.ndarray, "*shape"]:
+    """View a part of a file as an array that cannot be written to.
+
+    Raises:
+        OSError: The file cannot be opened.
+        ValueError: It is too short.
+    """
+    start = offset % mmap.ALLOCATIONGRANULARITY
+    with path.open("rb") as file:
+        size = start + prod(shape) * np.dtype(dtype).itemsize
+        pages = _Pages(file.fileno(), size, access=mmap.ACCESS_READ, offset=offset - start)
+    return np.ndarray(shape, dtype, buffer=pages, offset=start)
+
+
+def release(array: Shaped[np.ndarray, "..."]) -> None:
+    """Let what was touched of an array, or of one it is a view of, leave this process's memory."""
+    pages = _pages_of(array)
+    if pages is not None:
+        pages.madvise(mmap.MADV_DONTNEED)
+
+
+def blocks_of(
+    array: Shaped[np.ndarray, "..."], size: int = BLOCK_SLICES
+) -> Iterator[tuple[slice, Shaped[np.ndarray, "..."]]]:
+    """Go through an array in memory that one block takes.
+
+    Args:
+        array: With slices first.
+        size: Slices of a block; the last has what is left.
+
+    Yields:
+        Which slices these are, and a copy of them.
+    """
+    for start in range(0, len(array), size):
+        part = slice(start, min(start + size, len(array)))
+        block = np.array(array[part], order="C")
+        release(array)
+        yield part, block
+
+
+def sent(array: Shaped[np.ndarray, "..."]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Give what ``multiprocessing`` shall send of an array: its file's handle, or itself.
+
+    Returns:
+        A function of the other process and its arguments. It must be called while this process
+        lives.
+    """
+    pages = _pages_of(array)
+    if pages is None or array.nbytes != len(pages):
+        return np.asarray, (array,)
+    return _received, (DupFd(pages.file), array.shape, array.dtype)
+
+
+def _received(handle: Any, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    return _array(handle.detach(), shape, dtype)
+
+
+def _array(file: int, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    pages = _Pages(file, prod(shape) * np.dtype(dtype).itemsize)
+    pages.file = file
+    return np.ndarray(shape, dtype, buffer=pages)
+
+
+def _pages_of(array: Shaped[np.ndarray, "..."]) -> _Pages | None:
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base if isinstance(base, _Pages) else None

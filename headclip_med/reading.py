@@ -1,0 +1,170 @@
+"""How a volume was read: what its files lack, and what was left out, assumed and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+NAMED_GAPS = 3
+"""So many uneven steps are named one by one; more are only counted."""
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """Steps between slices of which some differ from the usual one.
+
+    Attributes:
+        steps: How many there are in all.
+        usual_mm: The median.
+        uneven_mm: Those that differ, by the slice before, from 0, in order.
+    """
+
+    steps: int
+    usual_mm: float
+    uneven_mm: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader found unusual and what it did about it; nothing here is a patient's value.
+
+    Attributes:
+        lacks_geometry: Places are not known, so lengths are in pixels (DICOM).
+        is_localizer: A scout, which only planned the scan.
+        lacks_frame_of_reference: The series names none.
+        is_numbered_backwards: Instance numbers fall where positions rise.
+        tilt_degrees: Of a gantry: the slices are sheared.
+        spacing: Where steps between slices are uneven.
+        stacks_at_same_place: How many the series holds (phases, echoes), where several.
+        unusable_files: Of the series; they are missing here.
+        repeated_files: That repeat an object of the series and were left out.
+        differing_files: Of the repeated ones, those that differ from the one kept.
+        is_inverted: White was low (MONOCHROME1), and the values were mirrored.
+        keeps_white_low: MONOCHROME1 in Hounsfield units, which were not mirrored.
+        assumes_hounsfield: A CT without a rescale; stored values were taken as Hounsfield units.
+        disbelieves_padding: The declared padding value lies among tissue, and was kept as tissue.
+        lacks_orientation: A NIfTI file without sform and qform, whose axes were assumed.
+        replaced_voxels: That were no finite number, and were given the lowest value.
+        skipped_pages: Of an image file, which differ from the first.
+        files_beside: In the same folder, which could not be used.
+    """
+
+    lacks_geometry: bool = False
+    is_localizer: bool = False
+    lacks_frame_of_reference: bool = False
+    is_numbered_backwards: bool = False
+    tilt_degrees: float | None = None
+    spacing: Spacing | None = None
+    stacks_at_same_place: int = 0
+    unusable_files: int = 0
+    repeated_files: int = 0
+    differing_files: int = 0
+    is_inverted: bool = False
+    keeps_white_low: bool = False
+    assumes_hounsfield: bool = False
+    disbelieves_padding: bool = False
+    lacks_orientation: bool = False
+    replaced_voxels: int = 0
+    skipped_pages: int = 0
+    files_beside: int = 0
+
+    def joined(self, other: Reading) -> Reading:
+        """Add what another step of reading found; where both know of one thing, this one's."""
+        names = [one.name for one in fields(self)]
+        return Reading(**{name: getattr(self, name) or getattr(other, name) for name in names})
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say all of it in words, a sentence each; for people, never to be taken apart again."""
+        return (*self._of_places(), *self._of_files(), *self._of_values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> Reading:
+        """Build what ``to_json`` gave, after JSON made lists of its tuples."""
+        spacing = facts["spacing"]
+        if spacing is not None:
+            uneven_mm = tuple((int(index), float(mm)) for index, mm in spacing["uneven_mm"])
+            spacing = Spacing(spacing["steps"], spacing["usual_mm"], uneven_mm)
+        return cls(**{**facts, "spacing": spacing})
+
+    def _of_places(self) -> Iterator[str]:
+        if self.lacks_geometry:
+            yield "The file has no usable patient geometry, so lengths are in pixels."
+        if self.is_localizer:
+            yield "This is a localizer (scout), which only planned the scan."
+        if self.lacks_frame_of_reference:
+            yield "The series names no frame of reference."
+        if self.is_numbered_backwards:
+            yield "The series is numbered against its slice positions; slices follow position."
+        if self.tilt_degrees is not None:
+            yield (
+                f"The slices are sheared (a gantry tilt of about {self.tilt_degrees:.1f} degrees); "
+                "each is worked on where it lies."
+            )
+        if self.spacing is not None:
+            yield from _of_spacing(self.spacing)
+        if self.stacks_at_same_place:
+            yield (
+                f"The series holds {self.stacks_at_same_place} stacks at the same positions "
+                "(acquisitions, phases or echoes); this is one of them."
+            )
+        if self.lacks_orientation:
+            yield "The NIfTI file states no orientation (no sform, no qform); axes are assumed."
+
+    def _of_files(self) -> Iterator[str]:
+        if self.unusable_files:
+            yield (
+                f"{self.unusable_files} file(s) of this series could not be used and are missing "
+                "here."
+            )
+        if self.repeated_files:
+            yield (
+                f"{self.repeated_files} file(s) repeat an object of this series and were left out."
+            )
+        if self.differing_files:
+            yield (
+                f"{self.differing_files} of them differ from the one that was kept (encoded "
+                "otherwise, or with other pixels); which is kept depends on what is in them, not "
+                "on their names."
+            )
+        if self.skipped_pages:
+            yield "Only the first page was read: others differ in size, or are previews."
+
+    def _of_values(self) -> Iterator[str]:
+        if self.is_inverted:
+            yield "The image is MONOCHROME1 (white is low) and was inverted."
+        if self.keeps_white_low:
+            yield "The image is MONOCHROME1; Hounsfield units are kept as they are."
+        if self.assumes_hounsfield:
+            yield "The CT declares no rescale; stored values are taken as Hounsfield."
+        if self.disbelieves_padding:
+            yield (
+                "The declared padding value lies among tissue values and was not treated as "
+                "padding."
+            )
+        if self.replaced_voxels:
+            yield (
+                f"{self.replaced_voxels} voxels are not finite and were given the lowest value "
+                "instead."
+            )
+        if self.files_beside:
+            yield f"{self.files_beside} file(s) beside this volume could not be used."
+
+
+ORDINARY = Reading()
+"""Nothing was unusual."""
+
+
+def _of_spacing(spacing: Spacing) -> Iterator[str]:
+    for index, step_mm in spacing.uneven_mm[:NAMED_GAPS]:
+        missing = ": slices may be missing" if step_mm > spacing.usual_mm else ""
+        yield (
+            f"The step after slice {index} (counted from 0) is {step_mm:.2f} mm where "
+            f"{spacing.usual_mm:.2f} mm is usual{missing}."
+        )
+    if (uneven := len(spacing.uneven_mm)) > NAMED_GAPS:
+        yield f"{uneven} of {spacing.steps} steps between slices differ from the usual one."
