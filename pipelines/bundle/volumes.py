@@ -22,6 +22,7 @@ from monai.data.meta_tensor import MetaTensor
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.geometry import Grid
 from headclip_med.read import read_volume
+from headclip_med.reading import Reading
 from headclip_med.volume import SliceSource, Volume
 from headclip_med.write.nifti import LPS_TO_RAS, ras_affine
 
@@ -135,7 +136,7 @@ def _facts(volume: Volume) -> dict[str, Any]:
     return {
         **{name: getattr(volume, name) for name in _PLAIN},
         "window": volume.window,
-        "notes": volume.notes,
+        "reading": volume.reading.to_json(),
         "sources": [(str(one.path), one.sop_instance_uid, one.frame) for one in volume.sources],
         "origins_lps_mm": grid.origins_lps_mm.tolist(),
         "row_step_lps_mm": grid.row_step_lps_mm.tolist(),
@@ -161,6 +162,6 @@ def _volume_from(facts: dict[str, Any], voxels: np.ndarray) -> Volume:
         grid=grid,
         sources=tuple(SliceSource(Path(path), uid, frame) for path, uid, frame in facts["sources"]),
         window=None if window is None else (float(window[0]), float(window[1])),
-        notes=tuple(facts["notes"]),
+        reading=Reading.from_json(facts["reading"]),
         **{name: facts[name] for name in _PLAIN},
     )

@@ -15,6 +15,7 @@ from headclip_med import __version__
 from headclip_med.errors import UnwritableOutput
 from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
+from headclip_med.reading import Reading
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write import folder_of, write_screening
 from headclip_med.write.result import result_schema
@@ -206,11 +207,11 @@ def test_a_gapped_stack_says_that_no_affine_is_exact(tmp_path: Path) -> None:
 
 def test_notes_of_the_reader_come_first_in_the_result(tmp_path: Path) -> None:
     screening = screening_of(stack(gap=True))
-    noted = replace(screening.volume, notes=("A slice is missing after slice 3.",))
+    noted = replace(screening.volume, reading=Reading(is_inverted=True))
     result = write_screening(replace(screening, volume=noted), tmp_path).result
     notes = result["notes"]
     assert isinstance(notes, list)
-    assert notes[0] == "A slice is missing after slice 3."
+    assert notes[0] == "The image is MONOCHROME1 (white is low) and was inverted."
     assert len(notes) == 2
 
 

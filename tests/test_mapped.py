@@ -1,0 +1,111 @@
+"""Arrays in a file without a name: ordinary to use, and out of memory once released."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headclip_med import mapped
+from headclip_med.mapped import allocate, blocks_of, release
+from headclip_med.volume import SliceSource, Volume
+from tests.phantoms import make_grid
+
+SHAPE = (20, 512, 512)
+"""Just above what stays in ordinary memory."""
+
+
+def resident_bytes() -> int:
+    """Memory of this process, file pages included."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def filled(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    """Number the slices."""
+    array = allocate(shape)
+    for index in range(len(array)):
+        array[index] = index
+        release(array)
+    return array
+
+
+def test_a_small_array_lies_in_ordinary_memory() -> None:
+    array = allocate((2, 3), np.uint8)
+    assert array.dtype == np.uint8
+    assert array.base is None
+    assert not array.any()
+
+
+def test_a_large_array_is_zero_and_keeps_what_is_written_to_it_when_it_is_released() -> None:
+    assert not allocate(SHAPE).any()
+    array = filled()
+    assert array.shape == SHAPE
+    np.testing.assert_array_equal(array[:, 7, 9], np.arange(20))
+
+
+def test_what_is_released_is_no_longer_memory_of_this_process() -> None:
+    array = filled()
+    before = resident_bytes()
+    assert array.sum() > 0
+    touched = resident_bytes()
+    release(array[3:5].reshape(-1))  # a view will do
+    assert touched - before > array.nbytes / 2
+    assert resident_bytes() - before < array.nbytes / 8
+
+
+def test_no_file_of_it_can_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    array = filled()
+    assert not list(tmp_path.iterdir())
+    assert array.any()
+
+
+def test_without_room_on_the_disk_it_lies_in_ordinary_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    array = filled()
+    assert array.base is None
+    release(array)  # means nothing then
+    assert array[19, 0, 0] == 19
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (5, 6, 7)])
+def test_blocks_are_copies_in_order_and_the_last_is_what_is_left(shape: tuple[int, ...]) -> None:
+    array = filled(shape)
+    blocks = list(blocks_of(array, 3))
+    assert [part.start for part, _ in blocks] == list(range(0, len(array), 3))
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), array)
+    blocks[0][1][...] = -1
+    assert array[0, 0, 0] == 0
+
+
+def _look(pipe: multiprocessing.connection.Connection) -> None:
+    volume = pipe.recv()
+    pipe.send((volume.content_digest, volume.notes, mapped._pages_of(volume.voxels) is not None))
+    pipe.recv()
+
+
+@pytest.mark.parametrize("slices", [3, 20])
+def test_another_process_is_handed_the_volume_and_not_the_bytes_of_a_large_one(slices: int) -> None:
+    voxels = filled((slices, 512, 512))
+    grid = make_grid(shape=voxels.shape)
+    volume = Volume(voxels, grid, (SliceSource(Path("x")),) * slices, "nifti")
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(target=_look, args=(there,))
+    process.start()
+    sent = multiprocessing.reduction.ForkingPickler.dumps(volume)
+    assert (len(sent) < 100_000) == (slices == 20)
+    here.send(volume)
+    assert here.recv() == (volume.content_digest, volume.notes, slices == 20)
+    here.send("seen")
+    process.join()
