@@ -14,6 +14,7 @@ from hypothesis import settings as tries
 from hypothesis import strategies as st
 
 from headclip_med.errors import HeadClipError, UnreadableInput, UnusableGeometry
+from headclip_med.mapped import BLOCK_SLICES
 from headclip_med.read import ReadLimits, find_inputs, read_volume
 
 AFFINE_RAS = np.array(
@@ -93,6 +94,18 @@ def test_each_time_point_is_a_volume(tmp_path: Path) -> None:
         assert volume.part == index + 1
     with pytest.raises(UnreadableInput, match="There are 3 volumes"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_more_slices_than_are_read_at_once_change_no_value(tmp_path: Path, name: str) -> None:
+    data = phantom((4, 5, 2 * BLOCK_SLICES + 3, 2)).astype(np.float32)
+    data[1, 2, 3, 1], data[0, 0, 30, 1] = np.nan, -9
+    first, second = (one.read() for one in find_inputs([save(tmp_path / name, data)]).readable)
+    np.testing.assert_array_equal(first.voxels.transpose(2, 1, 0), data[..., 0])
+    data[1, 2, 3, 1] = -9  # the lowest value lies in another block
+    np.testing.assert_array_equal(second.voxels.transpose(2, 1, 0), data[..., 1])
+    assert second.reading.replaced_voxels == 1
+    assert first.notes == ()
 
 
 def test_a_long_time_series_is_refused(tmp_path: Path) -> None:
