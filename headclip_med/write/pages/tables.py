@@ -45,7 +45,7 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:6px 18px;font-size:13p
 dt{color:var(--muted)}
 dd{margin:0;overflow-wrap:anywhere}
 nav{margin:14px 0}
-nav a{logits-right:14px;font-size:13px;color:inherit}
+nav a{margin-right:14px;font-size:13px;color:inherit}
 footer{color:var(--muted);font-size:13px;padding:24px 20px 40px}
 """
 

@@ -55,7 +55,7 @@ vertical-align:top}
 th{color:var(--muted);font-weight:500}
 td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}
 a{color:var(--calm)}
-nav a{logits-right:14px;font-size:13px}
+nav a{margin-right:14px;font-size:13px}
 .notes{margin:8px 0 0;padding-left:18px;color:var(--muted);font-size:13px}
 .failures{background:var(--card);border:1px solid var(--line);border-radius:10px;
 padding:6px 16px}

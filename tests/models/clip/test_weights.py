@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.clip import hub
-from headclip_med.models.clip import loading
+from headclip_med.models.clip import hub, loading
 from headclip_med.models.clip.loading import load_backbone, refill_token_rows
 from headclip_med.models.clip.weights import read_weights
 from tests import tiny
