@@ -5,9 +5,8 @@ called abnormal at or above it. ``paper``: the threshold grids of the field's pu
 values depend on the scale of the scores; see ``paper.py``. What needs an absent class is NaN.
 """
 
-from headclip_med.metrics.bootstrap import bootstrap_draws, bootstrap_intervals, interval
+from headclip_med.metrics.bootstrap import PixelDraws, bootstrap_draws, interval
 from headclip_med.metrics.curves import Curves, image_curves
-from headclip_med.metrics.draws import PixelDraws
 from headclip_med.metrics.exact import AUPRO_LIMIT
 from headclip_med.metrics.pooled import (
     Pooled,
@@ -29,7 +28,6 @@ __all__ = [
     "Protocol",
     "Ranking",
     "bootstrap_draws",
-    "bootstrap_intervals",
     "image_curves",
     "image_metrics",
     "interval",

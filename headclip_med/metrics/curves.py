@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from headclip_med.metrics.groups import Groups, count_groups
+from headclip_med.metrics.exact import Groups, count_groups
 from headclip_med.metrics.pooled import Pooled, pool_images
 
 CURVE_POINTS = 1000

@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.metrics.exact import ExactSums, with_mean
-from headclip_med.metrics.groups import count_groups
+from headclip_med.metrics.exact import ExactSums, count_groups, with_mean
 from headclip_med.metrics.paper import paper_metrics
 from headclip_med.metrics.scores import (
     SortedScores,

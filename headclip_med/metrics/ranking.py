@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num, Shaped
 
-from headclip_med.metrics.exact import ExactSums
-from headclip_med.metrics.groups import Groups
+from headclip_med.metrics.exact import ExactSums, Groups
 from headclip_med.metrics.pooled import require_labels
 from headclip_med.metrics.scores import (
     region_shares,

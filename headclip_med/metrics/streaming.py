@@ -133,12 +133,6 @@ class PixelMetrics:
         }
         return Pooled(parts["all"], parts["abnormal"], self._regions)
 
-    def disk_bytes(self) -> int:
-        """What the files hold, in bytes."""
-        if self._folder is None:
-            return 0
-        return sum(file.stat().st_size for file in Path(self._folder.name).iterdir())
-
     def close(self) -> None:
         """Remove the files; the object is not to be used any more."""
         self._spilled = {name: [] for name in self._stores}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.metrics import (
-    bootstrap_intervals,
+    bootstrap_draws,
     image_metrics,
+    interval,
     pixel_metrics,
     rank_images,
     rank_pixels,
 )
-from headclip_med.metrics.groups import BLOCK
+from headclip_med.metrics.exact import BLOCK
 from headclip_med.metrics.scores import require_same_shape
 from tests.per_threshold import exact_by_loops
 
@@ -240,9 +242,14 @@ def mean(values: np.ndarray) -> dict[str, float]:
     return {"mean": float(values.mean())}
 
 
+def intervals(*arguments: Any, **named: Any) -> dict[str, tuple[float, float]]:
+    drawn = bootstrap_draws(*arguments, **named)
+    return {name: interval(values) for name, values in drawn.items()}
+
+
 def test_the_interval_of_a_mean_is_the_textbook_s() -> None:
     values = np.random.default_rng(0).normal(10, 2, 400)
-    low, high = bootstrap_intervals(mean, values, seed=1)["mean"]
+    low, high = intervals(mean, values, seed=1)["mean"]
     error = values.std() / math.sqrt(len(values))
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.03)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.03)
@@ -250,16 +257,16 @@ def test_the_interval_of_a_mean_is_the_textbook_s() -> None:
 
 def test_rows_of_a_group_are_drawn_together() -> None:
     values = np.repeat([0.0, 1.0], 50)
-    alone = bootstrap_intervals(mean, values, seed=0, repeats=200)["mean"]
-    together = bootstrap_intervals(mean, values, groups=values, seed=0, repeats=200)["mean"]
+    alone = intervals(mean, values, seed=0, repeats=200)["mean"]
+    together = intervals(mean, values, groups=values, seed=0, repeats=200)["mean"]
     assert together == (0, 1)
     assert alone[1] - alone[0] < 0.25
 
 
 def test_draws_repeat_with_their_seed_and_undefined_ones_are_left_out() -> None:
     scores, labels = np.array([0.1, 0.9, 0.4]), np.array([0, 1, 0])
-    first = bootstrap_intervals(image_metrics, scores, labels, seed=5, repeats=50)
-    assert first == bootstrap_intervals(image_metrics, scores, labels, seed=5, repeats=50)
+    first = intervals(image_metrics, scores, labels, seed=5, repeats=50)
+    assert first == intervals(image_metrics, scores, labels, seed=5, repeats=50)
     assert first["AUROC"] == (1, 1)
-    never = bootstrap_intervals(image_metrics, scores, np.ones(3, dtype=int), repeats=5)
+    never = intervals(image_metrics, scores, np.ones(3, dtype=int), repeats=5)
     assert math.isnan(never["AUROC"][0])
