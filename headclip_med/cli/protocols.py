@@ -6,8 +6,6 @@ import argparse
 import sys
 from typing import Literal
 
-from headclip_med.errors import InvalidSettings
-
 
 def add_protocol(parser: argparse.ArgumentParser, use: str) -> None:
     """Add ``--protocol``; the command has ``--data-root`` of its own."""
@@ -25,20 +23,9 @@ def protocol_sets(arguments: argparse.Namespace, part: Literal["train", "test"])
     """
     if not arguments.protocol:
         return []
-    if not arguments.data_root:
-        raise InvalidSettings("--protocol needs --data-root, the folder that holds the sets.")
-    from headclip_med.datasets.protocols import find_protocol, resolve_protocol
+    from headclip_med.datasets.discover import protocol_sets as find
 
-    resolved = resolve_protocol(find_protocol(arguments.protocol), arguments.data_root)
-    wanted = getattr(resolved.protocol, part)
-    found: tuple[str, ...] = getattr(resolved, part)
-    absent = [name for name in resolved.absent if name in wanted]
-    if not found:
-        raise InvalidSettings(
-            f"None of the sets of {arguments.protocol} is below the folder that was given.",
-            f"It needs {', '.join(wanted)}.",
-            code="protocol-absent",
-        )
+    found, absent = find(arguments.protocol, arguments.data_root, part)
     if absent:
         print(f"absent, and left out: {', '.join(absent)}", file=sys.stderr)
-    return list(found)
+    return found

@@ -1,16 +1,15 @@
 """Labelled images to evaluate on: industrial and medical sets, read where the user keeps them."""
 
 from headclip_med.datasets.check import check_set
-from headclip_med.datasets.discover import discover, find_sets
-from headclip_med.datasets.known import KNOWN_SETS, find_set, mvtec, open_dataset
-from headclip_med.datasets.layouts import KnownSet, Layout, Table
-from headclip_med.datasets.protocols import (
+from headclip_med.datasets.discover import (
     PROTOCOLS,
     Protocol,
-    ResolvedProtocol,
-    find_protocol,
-    resolve_protocol,
+    discover,
+    find_sets,
+    protocol_sets,
 )
+from headclip_med.datasets.known import KNOWN_SETS, find_set, mvtec, open_dataset
+from headclip_med.datasets.layouts import KnownSet, Layout, Table
 from headclip_med.datasets.report import Finding, Report
 from headclip_med.datasets.samples import (
     Dataset,
@@ -30,19 +29,17 @@ __all__ = [
     "Layout",
     "Protocol",
     "Report",
-    "ResolvedProtocol",
     "Sample",
     "SliceReader",
     "Table",
     "check_set",
     "discover",
-    "find_protocol",
     "find_set",
     "find_sets",
     "join_datasets",
     "mvtec",
     "open_dataset",
+    "protocol_sets",
     "read_image",
     "read_mask",
-    "resolve_protocol",
 ]

@@ -1,15 +1,55 @@
-"""Find the sets below a folder, so that all of them can be evaluated in one go."""
+"""Find the sets below a folder, all of them or those of a published protocol.
+
+HeadCLIP section 4.1: train on VisA to test MVTec AD, and on MVTec AD to test all others. It is the
+auxiliary set's *test* split that is trained on, since it holds the anomalies.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from headclip_med.datasets.known import KNOWN_SETS
-from headclip_med.errors import UnreadableInput
+from headclip_med.errors import InvalidSettings, UnreadableInput
 
 DEPTH = 4
 """Sets lie near the top; below this many folders nothing is looked for."""
+
+INDUSTRIAL = ("MVTecAD", "VisA", "MPDD", "BTAD", "SDD", "DAGM", "DTD-Synthetic")
+"""The industrial sets of the evaluation, in the order of table 1."""
+
+MEDICAL = (
+    "ISIC", "CVC-ClinicDB", "CVC-ColonDB", "Kvasir", "EndoTect", "TN3K",
+    "HeadCT", "BrainMRI", "Br35H", "COVID-19",
+)  # fmt: skip
+"""The medical sets of the evaluation: six with masks, then four with labels only."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is trained on and what is tested.
+
+    Attributes:
+        name: As given on the command line.
+        train: Names of sets in ``KNOWN_SETS``.
+        test: Names of sets; none of them is trained on.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+PROTOCOLS = {
+    one.name: one
+    for one in (
+        Protocol("visa-to-mvtec", ("VisA",), ("MVTecAD",)),
+        Protocol("mvtec-to-all", ("MVTecAD",), (*INDUSTRIAL[1:], *MEDICAL)),
+    )
+}
+"""The published protocols by name."""
 
 
 def discover(root: Path) -> list[str]:
@@ -51,6 +91,42 @@ def find_sets(root: Path) -> dict[str, Path]:
         if layout in KNOWN_SETS:
             found.setdefault(layout, folder)
     return found
+
+
+def protocol_sets(
+    name: str, root: Path | None, part: Literal["train", "test"]
+) -> tuple[list[str], list[str]]:
+    """Find the sets that a published protocol trains on or tests; none is opened.
+
+    Args:
+        name: Of the protocol.
+        root: Where sets are kept, each in a folder that bears one of its names.
+        part: Which of its sets.
+
+    Returns:
+        Those that are there, as ``open_dataset`` takes them; the names of those that are absent.
+
+    Raises:
+        InvalidSettings: The protocol is unknown, or none of its sets is there.
+    """
+    if root is None:
+        raise InvalidSettings("--protocol needs --data-root, the folder that holds the sets.")
+    if name not in PROTOCOLS:
+        raise InvalidSettings(
+            f"There is no protocol {name}.",
+            f"Known are {', '.join(PROTOCOLS)}.",
+            code="unknown-protocol",
+        )
+    wanted: tuple[str, ...] = getattr(PROTOCOLS[name], part)
+    places = find_sets(root)
+    found = [f"{one}:{places[one]}" for one in wanted if one in places]
+    if not found:
+        raise InvalidSettings(
+            f"None of the sets of {name} is below the folder that was given.",
+            f"It needs {', '.join(wanted)}.",
+            code="protocol-absent",
+        )
+    return found, [one for one in wanted if one not in places]
 
 
 def _below(root: Path) -> dict[tuple[str, Path], None]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headclip_med.datasets import KNOWN_SETS, PROTOCOLS, Dataset, find_set, find_sets
-from headclip_med.datasets.discover import discover
-from headclip_med.datasets.protocols import INDUSTRIAL, MEDICAL
+from headclip_med.datasets.discover import INDUSTRIAL, MEDICAL, discover
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.models.registry import METHODS

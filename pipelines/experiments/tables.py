@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from headclip_med.datasets.protocols import INDUSTRIAL, MEDICAL
+from headclip_med.datasets.discover import INDUSTRIAL, MEDICAL
 from headclip_med.paper import Level
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.paper_comparison import OTHER_IMAGES, OTHER_IMAGES_NOTE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -12,11 +13,10 @@ from headclip_med.datasets import (
     KNOWN_SETS,
     PROTOCOLS,
     Protocol,
-    find_protocol,
     find_sets,
     join_datasets,
     open_dataset,
-    resolve_protocol,
+    protocol_sets,
 )
 from headclip_med.errors import InvalidSettings
 from tests.set_copies import (
@@ -55,22 +55,25 @@ def test_a_protocol_is_resolved_and_what_is_absent_is_told(tmp_path: Path) -> No
     mvtec = written(MVTEC_AD, tmp_path, "mvtec_anomaly_detection")
     btad = written(BTAD, tmp_path, "industrial/BTech_Dataset_transformed")
     kvasir = written(KVASIR, tmp_path, "medical/Kvasir-SEG")
-    found = resolve_protocol(find_protocol("mvtec-to-all"), tmp_path)
-    assert found.train == (mvtec,)
-    assert found.test == (btad, kvasir)
-    assert len(found.absent) == 14
-    assert "VisA" in found.absent
-    assert [open_dataset(spec).name for spec in found.test] == ["BTAD", "Kvasir"]
+    assert protocol_sets("mvtec-to-all", tmp_path, "train") == ([mvtec], [])
+    found, absent = protocol_sets("mvtec-to-all", tmp_path, "test")
+    assert found == [btad, kvasir]
+    assert len(absent) == 14
+    assert "VisA" in absent
+    assert [open_dataset(spec).name for spec in found] == ["BTAD", "Kvasir"]
 
 
-def test_nothing_at_all_is_absent_and_no_error(tmp_path: Path) -> None:
-    found = resolve_protocol(find_protocol("visa-to-mvtec"), tmp_path)
-    assert (found.train, found.test, found.absent) == ((), (), ("VisA", "MVTecAD"))
+@pytest.mark.parametrize(("part", "wanted"), [("train", "VisA"), ("test", "MVTecAD")])
+def test_a_protocol_without_any_set_names_what_it_needs(
+    tmp_path: Path, part: Literal["train", "test"], wanted: str
+) -> None:
+    with pytest.raises(InvalidSettings, match=f"It needs {wanted}"):
+        protocol_sets("visa-to-mvtec", tmp_path, part)
 
 
-def test_an_unknown_protocol_lists_the_known_ones() -> None:
+def test_an_unknown_protocol_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="visa-to-mvtec, mvtec-to-all"):
-        find_protocol("all-to-all")
+        protocol_sets("all-to-all", tmp_path, "test")
 
 
 def test_of_two_copies_the_first_by_path_is_taken(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from headclip_med.datasets import KNOWN_SETS
-from headclip_med.datasets.protocols import INDUSTRIAL, MEDICAL
+from headclip_med.datasets.discover import INDUSTRIAL, MEDICAL
 from headclip_med.errors import InvalidSettings
 from headclip_med.paper import Level, paper_values
 from headclip_med.pipelines.experiments.definitions import EXPERIMENTS

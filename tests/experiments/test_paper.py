@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from headclip_med.datasets.protocols import INDUSTRIAL, MEDICAL
+from headclip_med.datasets.discover import INDUSTRIAL, MEDICAL
 from headclip_med.paper import all_paper_values, paper_values
 
 METHODS = ("HeadCLIP", "AnoVL", "AnomalyCLIP", "AdaCLIP")
