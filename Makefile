@@ -23,7 +23,7 @@ mini: setup  ## train headclip-mini anew from procedural images (hours on a CPU)
 	$(BIN)/python -m research.mini.make --out out/mini --resume
 
 test: setup  ## the quick tests
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n auto --dist worksteal
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

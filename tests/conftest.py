@@ -7,15 +7,44 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from functools import partial
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import hypothesis
 import pytest
+from jaxtyping import _import_hook
+
+# Tests that run side by side share the cores; set before torch looks, and for child processes too.
+_SIDE_BY_SIDE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _SIDE_BY_SIDE > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _SIDE_BY_SIDE)))
 
 # The same examples on every machine; a slow first call (an import, a kernel) is not a failure.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
+
+
+class _LoaderOfOurs(_import_hook._JaxtypingLoader):
+    """Checks shapes and types in our modules, and leaves alone what they import.
+
+    jaxtyping's own loader looks for bytecode under another name for as long as a module of ours is
+    executed, and so for all that it imports first: MONAI and torch were compiled anew in every run.
+    """
+
+    def get_code(self, fullname: str) -> Any:
+        marked = partial(_import_hook._optimized_cache_from_source, self._typechecker.get_hash())
+        with patch("importlib._bootstrap_external.cache_from_source", marked):
+            return super().get_code(fullname)
+
+    def exec_module(self, module: ModuleType) -> None:
+        SourceFileLoader.exec_module(self, module)
+
+
+_import_hook._JaxtypingLoader = _LoaderOfOurs
 
 
 @pytest.fixture(scope="session", autouse=True)
