@@ -9,7 +9,7 @@ from headclip_med.datasets.discover import (
     protocol_sets,
 )
 from headclip_med.datasets.known import KNOWN_SETS, find_set, mvtec, open_dataset
-from headclip_med.datasets.layouts import KnownSet, Layout, Table
+from headclip_med.datasets.layouts import KnownSet, LabelFile, Layout
 from headclip_med.datasets.report import Finding, Report
 from headclip_med.datasets.samples import (
     Dataset,
@@ -26,12 +26,12 @@ __all__ = [
     "Dataset",
     "Finding",
     "KnownSet",
+    "LabelFile",
     "Layout",
     "Protocol",
     "Report",
     "Sample",
     "SliceReader",
-    "Table",
     "check_set",
     "discover",
     "find_set",

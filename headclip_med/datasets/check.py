@@ -156,8 +156,8 @@ class _Seen:
                 Finding(
                     "error",
                     "empty-mask",
-                    f"The mask {name} marks nothing, but its image {image} is abnormal; find the "
-                    "right mask, or label the image as normal.",
+                    f"The mask {name} marks nothing, but its image {image} is abnormal.",
+                    "Find the right mask, or label the image as normal.",
                 )
             )
         if mask.all():
@@ -165,7 +165,8 @@ class _Seen:
                 Finding(
                     "warning",
                     "full-mask",
-                    f"The mask {name} marks the whole image {image}; is it inverted?",
+                    f"The mask {name} marks the whole image {image}.",
+                    "Is it inverted?",
                 )
             )
         return int(mask.any()) if sample.label is None else sample.label
@@ -181,7 +182,8 @@ def _grey_levels(
             "warning",
             "grey-mask",
             f"The mask {name} has {np.count_nonzero(counts)} grey levels, so it was blurred "
-            "or compressed, and all but black counts as abnormal; find the original.",
+            "or compressed, and all but black counts as abnormal.",
+            "Find the original.",
         )
     unsure, marked = (
         counts[UNSURE_LEVELS[0] : UNSURE_LEVELS[1] + 1].sum(),
@@ -249,4 +251,4 @@ def _unused(scanned: Scan) -> Iterator[Finding]:
 
 
 def _error(problem: UnreadableInput) -> Finding:
-    return Finding("error", problem.code, str(problem))
+    return Finding("error", problem.code, problem.reason, problem.advice)

@@ -114,7 +114,7 @@ def protocol_sets(
     if name not in PROTOCOLS:
         raise InvalidSettings(
             f"There is no protocol {name}.",
-            f"Known are {', '.join(PROTOCOLS)}.",
+            f"Name one of {', '.join(PROTOCOLS)}.",
             code="unknown-protocol",
         )
     wanted: tuple[str, ...] = getattr(PROTOCOLS[name], part)

@@ -10,9 +10,9 @@ from headclip_med.datasets.layouts import (
     JPEG_MASK_ABOVE,
     MVTEC,
     KnownSet,
+    LabelFile,
     Layout,
     Splits,
-    Table,
 )
 
 _DAGM_SPLITS: Splits = (("Train", "train"), ("Test", "test"))
@@ -45,7 +45,7 @@ INDUSTRIAL_SETS = (
                 masks=("{category}/Data/Masks/Anomaly/{stem}",),
                 normal=("Normal",),
                 abnormal=("Anomaly",),
-                table=Table(
+                table=LabelFile(
                     ("split_csv/1cls.csv",),
                     key="{category}/Data/Images/{kind}/{stem}",
                     key_column=3,
@@ -123,7 +123,7 @@ INDUSTRIAL_SETS = (
                 f"{folder}/{{split}}/{{stem}}",
                 masks=(f"{folder}/{{split}}/Label/{{stem}}_label",),
                 splits=_DAGM_SPLITS,
-                table=Table(
+                table=LabelFile(
                     (f"{folder}/{{split}}/Label/Labels.txt",),
                     key="{stem}",
                     key_column=2,

@@ -30,7 +30,8 @@ def find_set(name: str) -> KnownSet:
     known = generic or next((one for one in KNOWN_SETS.values() if one.is_called(name)), None)
     if known is None:
         raise InvalidSettings(
-            f"A set is given as LAYOUT:FOLDER, where LAYOUT is one of {', '.join(_names())}.",
+            "A set is given as LAYOUT:FOLDER, and this is no layout that is known.",
+            f"Take one of {', '.join(_names())}.",
             code="unknown-dataset",
         )
     return known
@@ -108,7 +109,7 @@ def mvtec(root: Path, categories: Sequence[str] | None = None) -> Dataset:
         if category not in dataset.categories:
             raise InvalidSettings(
                 f"There is no category {category}.",
-                f"Known here: {', '.join(dataset.categories)}.",
+                f"Name one of {', '.join(dataset.categories)}.",
                 code="unknown-category",
             )
     chosen = (s for name in categories for s in dataset.samples if s.category == name)

@@ -27,7 +27,7 @@ Splits = tuple[tuple[str, Split], ...]
 
 
 @dataclass(frozen=True)
-class Table:
+class LabelFile:
     """A text file that says of each image what its folder does not.
 
     Attributes:
@@ -74,7 +74,7 @@ class Layout:
     abnormal: tuple[str, ...] = ()
     splits: Splits = (("train", "train"), ("test", "test"))
     label: Literal[0, 1] | None = None
-    table: Table | None = None
+    table: LabelFile | None = None
     numbers: tuple[range, range] | None = None
     mask_above: int | None = None
     level: Level | None = None

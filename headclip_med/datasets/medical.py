@@ -10,9 +10,9 @@ from headclip_med.datasets.layouts import (
     IMAGES_AND_MASKS,
     NORMAL_NAMES,
     KnownSet,
+    LabelFile,
     Layout,
     Splits,
-    Table,
 )
 
 _TN3K_SPLITS: Splits = (("trainval", "train"), ("test", "test"))
@@ -132,7 +132,7 @@ MEDICAL_SETS = (
         (
             Layout(
                 _NUMBERED,
-                table=Table(
+                table=LabelFile(
                     ("labels.csv", "../labels.csv", "../../labels.csv"),
                     key="{stem}",
                     key_column=0,

@@ -20,12 +20,19 @@ class Finding:
         severity: ``error``: the set cannot be used as it is; ``warning``: results would not be
             what they seem; ``note``: good to know.
         code: A short stable name.
-        message: What it is, in words, with the files' names.
+        reason: What it is, in words, with the files' names.
+        advice: What to do; empty where the reader decides.
     """
 
     severity: Severity
     code: str
-    message: str
+    reason: str
+    advice: str = ""
+
+    @property
+    def message(self) -> str:
+        """Both, as a person reads them."""
+        return f"{self.reason} {self.advice}".strip()
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class Report:
             "masks": self.masks,
             "expected": _named(self.expected),
             "usable": self.is_usable,
-            "findings": [vars(one) for one in self.findings],
+            "findings": [{**vars(one), "message": one.message} for one in self.findings],
         }
 
 

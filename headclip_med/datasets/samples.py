@@ -154,7 +154,11 @@ def join_datasets(datasets: Sequence[Dataset]) -> Dataset:
     levels = {dataset.level for dataset in datasets}
     paths = [path for dataset in datasets for path in {s.image_path for s in dataset.samples}]
     if not paths or len(set(paths)) < len(paths):
-        raise InvalidSettings("Name at least one set, and each of them once.", code="no-datasets")
+        raise InvalidSettings(
+            "No set was named, or one was named twice.",
+            "Name at least one set, and each of them once.",
+            code="no-datasets",
+        )
     if len(levels) > 1:
         plain = ", ".join(dataset.name for dataset in datasets if dataset.level == "image")
         raise InvalidSettings(

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from headclip_med.datasets.layouts import JPEG_MASK_ABOVE, KnownSet, Layout, plain
-from headclip_med.datasets.listing import Fields, Listing, cut_suffix, filled, matched
 from headclip_med.datasets.samples import Sample, shown
-from headclip_med.datasets.tables import LabelTable, Row
-from headclip_med.datasets.walk import Place, Walk
+from headclip_med.datasets.tables import LabelTable, Listed
+from headclip_med.datasets.walk import Fields, Listing, Place, Walk, cut_suffix, filled, matched
 from headclip_med.errors import UnreadableInput
 
 DEPTH = 2
@@ -183,20 +182,20 @@ class _Reader:
             return sample
         return self._with_masks(sample, fields)
 
-    def _row(self, path: Path, fields: Fields) -> Row | None:
+    def _row(self, path: Path, fields: Fields) -> Listed | None:
         """What the table, the folder or the number says of an image; None: nothing."""
         if self._table is not None:
             row = self._table.row(fields)
             if row is None or row.label is not None:
                 return row
-            return Row(self._label(fields), row.split)
+            return Listed(self._label(fields), row.split)
         if self.layout.numbers:
             number = int(path.stem) if path.stem.isdecimal() else -1
             normal, abnormal = self.layout.numbers
             if number not in normal and number not in abnormal:
                 return None
-            return Row(1 if number in abnormal else 0, None)
-        return Row(self._label(fields), None)
+            return Listed(1 if number in abnormal else 0, None)
+        return Listed(self._label(fields), None)
 
     def _label(self, fields: Fields) -> Literal[0, 1] | None:
         if "kind" in fields:
@@ -225,9 +224,9 @@ class _Reader:
                     more_mask_paths=tuple(path for some in more for path in some),
                 )
         return UnreadableInput(
-            f"The image {sample.shown(sample.image_path)} has no mask of its name; fetch the "
-            "masks again.",
-            "Pairing by order would shift every mask after it.",
+            f"The image {sample.shown(sample.image_path)} has no mask of its name, and pairing by "
+            "order would shift every mask after it.",
+            "Fetch the masks again.",
             code="missing-mask",
         )
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from headclip_med.datasets.layouts import PICTURE_SUFFIXES, Table
-from headclip_med.datasets.listing import Fields, filled
+from headclip_med.datasets.layouts import PICTURE_SUFFIXES, LabelFile
 from headclip_med.datasets.samples import Split
+from headclip_med.datasets.walk import Fields, filled
 from headclip_med.errors import UnreadableInput
 
 _LABELS: dict[str, Literal[0, 1]] = {"0": 0, "normal": 0, "1": 1, "anomaly": 1}
@@ -18,7 +18,7 @@ _SPLITS: dict[str, Split] = {"train": "train", "test": "test"}
 
 
 @dataclass(frozen=True)
-class Row:
+class Listed:
     """What is known of one image.
 
     Attributes:
@@ -38,9 +38,9 @@ class LabelTable:
         root: The set's folder.
     """
 
-    def __init__(self, table: Table, root: Path) -> None:
+    def __init__(self, table: LabelFile, root: Path) -> None:
         self._table, self._root = table, root
-        self._rows: dict[Path | None, dict[str, Row]] = {}
+        self._rows: dict[Path | None, dict[str, Listed]] = {}
         self._used: set[tuple[Path | None, str]] = set()
 
     def exists(self, fields: Fields) -> bool:
@@ -70,7 +70,7 @@ class LabelTable:
                 code="bad-labels",
             )
 
-    def row(self, fields: Fields) -> Row | None:
+    def row(self, fields: Fields) -> Listed | None:
         """Look an image up; None where the table does not list it."""
         path, key = self._path(fields), _plain_key(filled(self._table.key, fields))
         self._used.add((path, key))
@@ -95,7 +95,7 @@ class LabelTable:
         paths = (self._root / filled(pattern, fields) for pattern in self._table.paths)
         return next((path for path in paths if path.is_file()), None)
 
-    def _parsed(self, path: Path) -> Iterator[tuple[str, Row]]:
+    def _parsed(self, path: Path) -> Iterator[tuple[str, Listed]]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         rows: Iterable[list[str]] = (line.split() for line in lines)
         if self._table.separator:
@@ -109,12 +109,12 @@ class LabelTable:
                 if number > 0:  # the first line may be a header
                     raise
 
-    def _entry(self, row: list[str]) -> tuple[str, Row]:
+    def _entry(self, row: list[str]) -> tuple[str, Listed]:
         key = PurePosixPath(row[self._table.key_column].strip())
         if key.suffix.lower() in PICTURE_SUFFIXES:
             key = key.with_suffix("")
         label, split = self._table.label_column, self._table.split_column
-        return _plain_key(str(key)), Row(
+        return _plain_key(str(key)), Listed(
             None if label is None else _LABELS[row[label].strip().lower()],
             None if split is None else _SPLITS[row[split].strip().lower()],
         )

@@ -1,13 +1,23 @@
-"""The folders that a layout names, followed part by part; what is not there is a problem."""
+"""Files and folders of a set: read by the patterns of its layout, followed part by part.
+
+What a layout names and is not there is a problem.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from headclip_med.datasets.layouts import KnownSet, Layout, plain
-from headclip_med.datasets.listing import Fields, Listing, filled, matched
 from headclip_med.errors import UnreadableInput
+
+Fields = Mapping[str, str]
+"""What stands for the parts of a pattern in braces, by their names."""
+
+_FIELD = re.compile(r"\{(\w+)\}")
+_SUFFIX = re.compile(r"\.[a-z]+$")
 
 # A folder of unlabelled pictures taken for a class would be counted as abnormal without a word.
 _NO_CLASSES = frozenset(
@@ -19,6 +29,106 @@ Place = tuple[Path, Fields]
 """A folder of images, and what its path says of them."""
 
 _Choice = tuple[Path | UnreadableInput, Fields]
+
+
+def filled(pattern: str, fields: Fields) -> str:
+    """Put in what is known; other fields keep their braces."""
+    return _FIELD.sub(lambda field: fields.get(field[1], field[0]), pattern)
+
+
+def matched(pattern: str, text: str) -> Fields | None:
+    """Read the fields of a pattern off a text; None where it does not follow the pattern."""
+    found = _expression(pattern).fullmatch(text)
+    return found.groupdict() if found else None
+
+
+def cut_suffix(pattern: str) -> tuple[str, str]:
+    """Part a pattern from the suffix written at its end, if there is one."""
+    found = _SUFFIX.search(pattern)
+    return (pattern[: found.start()], found[0]) if found else (pattern, "")
+
+
+def entries(folder: Path) -> list[Path]:
+    """List what a folder holds by name, hidden entries apart.
+
+    Raises:
+        UnreadableInput: There is no such folder, or it may not be read.
+    """
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise _no_folder(folder.name) from error
+    return [path for path in found if not path.name.startswith((".", "__"))]
+
+
+class Listing:
+    """Folders read once, however often a file of theirs is asked for.
+
+    Args:
+        suffixes: What the files of a set may end in, in lower case; others are passed over.
+    """
+
+    def __init__(self, suffixes: tuple[str, ...]) -> None:
+        self._suffixes = suffixes
+        self._entries: dict[Path, tuple[list[Path], list[Path]]] = {}
+        self._stems: dict[Path, dict[str, list[Path]]] = {}
+
+    def folders(self, folder: Path) -> list[Path]:
+        """List the folders inside a folder."""
+        return self._read(folder)[0]
+
+    def files(self, folder: Path) -> list[Path]:
+        """List the files of a folder that may belong to a set."""
+        return self._read(folder)[1]
+
+    def folder(self, here: Path, name: str) -> Path | None:
+        """Find a folder inside another, in any case of letters if need be."""
+        inner = self.folders(here)
+        exact = next((path for path in inner if path.name == name), None)
+        return exact or next((p for p in inner if p.name.lower() == name.lower()), None)
+
+    def stem(self, path: Path) -> str:
+        """Give a file's name without its suffix."""
+        return path.name[: len(path.name) - len(self._suffix(path))]
+
+    def named(self, root: Path, pattern: str, fields: Fields) -> list[Path]:
+        """List the files that a pattern names once all of its fields are known."""
+        place, name, suffix = self._place(root, pattern, fields)
+        if place is None:
+            return []
+        if place not in self._stems:
+            stems: dict[str, list[Path]] = {}
+            for path in self.files(place):
+                stems.setdefault(self.stem(path), []).append(path)
+            self._stems[place] = stems
+        return [p for p in self._stems[place].get(name, []) if p.name.lower().endswith(suffix)]
+
+    def like(self, root: Path, pattern: str, fields: Fields) -> list[Path]:
+        """List the files that follow a pattern, whatever stands for the fields not yet known."""
+        place, name, suffix = self._place(root, pattern, fields)
+        return [
+            path
+            for path in (self.files(place) if place else ())
+            if matched(name, self.stem(path)) is not None and path.name.lower().endswith(suffix)
+        ]
+
+    def _place(self, root: Path, pattern: str, fields: Fields) -> tuple[Path | None, str, str]:
+        *parts, file = filled(pattern, fields).split("/")
+        place: Path | None = root
+        for part in parts:
+            place = self.folder(place, part) if place else None
+        return place, *cut_suffix(file)
+
+    def _read(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        if folder not in self._entries:
+            found = entries(folder)
+            inner = [path for path in found if path.is_dir()]
+            files = [path for path in found if self._suffix(path) and path not in set(inner)]
+            self._entries[folder] = inner, files
+        return self._entries[folder]
+
+    def _suffix(self, path: Path) -> str:
+        return next((end for end in self._suffixes if path.name.lower().endswith(end)), "")
 
 
 class Walk:
@@ -103,4 +213,15 @@ def _not_a_class(folder: Path) -> UnreadableInput:
         "count as abnormal.",
         "Move it away, or name the set's own layout.",
         code="not-a-class",
+    )
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    parts = _FIELD.split(pattern)  # text, field, text, field, ..., text
+    return re.compile(
+        "".join(
+            f"(?P<{part}>.+)" if number % 2 else re.escape(part)
+            for number, part in enumerate(parts)
+        )
     )
