@@ -29,6 +29,8 @@ LAYERS = (  # top to bottom
     },
     {
         "geometry",
+        "mapped",
+        "reading",
         "atomic",
         "content",
         "volume",
