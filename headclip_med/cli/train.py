@@ -183,7 +183,7 @@ def _register(run: Run, trained: Trained, name: str | None) -> str | None:
     from headclip_med.pipelines.tracked_training import about
 
     path = trained.checkpoint
-    return run.register_headclip(path, name, about(read_checkpoint(path)))
+    return run.register(path, name, about(read_checkpoint(path)))
 
 
 def _show(trained: Trained, registered: str | None, *, as_json: bool) -> None:

@@ -17,13 +17,11 @@ from headclip_med.tracking.options import (
     TrackingOptions,
     check_model_name,
 )
-from headclip_med.tracking.run import REGISTERED_NAME, NullRun, Run
+from headclip_med.tracking.run import Run, ending
 
 __all__ = [
     "DEFAULT_URI",
     "REGISTERED",
-    "REGISTERED_NAME",
-    "NullRun",
     "Run",
     "TrackingOptions",
     "check_model_name",
@@ -40,7 +38,6 @@ def track(
     options: TrackingOptions | None = None,
     parameters: Mapping[str, object] | None = None,
     tags: Mapping[str, object] | None = None,
-    parent: Run | None = None,
 ) -> Iterator[Run]:
     """Record a run until the block ends.
 
@@ -53,7 +50,6 @@ def track(
         options: Where, and under what name.
         parameters: What was set.
         tags: What describes the run.
-        parent: The run that this one belongs below.
 
     Yields:
         The run; one that records nothing where the options switch recording off.
@@ -64,12 +60,12 @@ def track(
     """
     options = options or TrackingOptions()
     if not options.is_on or not torchrun_ranks().first:
-        yield NullRun()
+        yield Run()
         return
-    from headclip_med.tracking.recorded import Recorder
+    from headclip_med.tracking.tracker import Tracker
 
-    recorder = Recorder(options.resolved_uri)
-    with recorder.run(kind, experiment or kind, name=options.run_name, parent=parent) as run:
+    tracker = Tracker(options.resolved_uri)
+    with ending(tracker.begin(kind, experiment or kind, options.run_name)) as run:
         run.tags(tags or {})
         run.parameters(parameters or {})
         yield run

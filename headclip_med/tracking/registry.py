@@ -18,13 +18,14 @@ from headclip_med.errors import InvalidSettings, UnusableTracker, UnusableWeight
 from headclip_med.tracking.client import MlflowClient, MlflowException, connect, quietly, saying
 from headclip_med.tracking.options import REGISTERED, TrackingOptions, database_of
 
-_LOADER = "headclip_med.tracking.served"
+_LOADER = "headclip_med.pipelines.served"
+"""The module that MLflow loads a model with, by its name alone."""
 _DIGEST_TAG = "checkpoint_sha256"
 _FOLDER = "model"
 
 
 def register(
-    client: MlflowClient, run_id: str, checkpoint: Path, *, name: str, tags: Mapping[str, str]
+    client: MlflowClient, run_id: str, checkpoint: Path, name: str, tags: Mapping[str, str]
 ) -> str:
     """Register a checkpoint as the next version of a model.
 

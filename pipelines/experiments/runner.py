@@ -17,7 +17,7 @@ from headclip_med.pipelines.experiments.recording import record_beginning, recor
 from headclip_med.pipelines.experiments.report import describe
 from headclip_med.pipelines.experiments.results import Results, SetResult
 from headclip_med.pipelines.experiments.setup import Setup
-from headclip_med.tracking import NullRun, Run
+from headclip_med.tracking import Run
 from headclip_med.write.pages.document import write_document
 from headclip_med.write.tables import Document
 
@@ -63,7 +63,7 @@ def run_experiment(
         HeadClipError: No model can be had, or nothing could be measured.
     """
     setup.refuse_varied(plan.experiment)
-    tracked = run or NullRun()
+    tracked = run or Run()
     if tracked.is_recording:  # digests of sets are known by the time that they are needed otherwise
         record_beginning(tracked, plan, setup)
     judges = gather_judges(plan, setup)

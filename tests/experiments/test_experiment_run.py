@@ -30,7 +30,7 @@ from headclip_med.pipelines.experiments import (
     trainings,
 )
 from headclip_med.pipelines.experiments.measuring import sweep_joint
-from headclip_med.tracking import NullRun, Run
+from headclip_med.tracking import Run
 from headclip_med.training.handlers import StepReport
 from tests import set_copies, tiny
 
@@ -235,12 +235,13 @@ def test_a_file_that_is_changed_or_damaged_is_measured_anew(
     assert len(list((tmp_path / "measured").iterdir())) == 2
 
 
-class Kept(NullRun):
+class Kept(Run):
     """Remembers what a tracker would record."""
 
     is_recording = True
 
     def __init__(self) -> None:
+        super().__init__()
         self.kept: dict[str, Any] = {}
         self.values: dict[tuple[str, int], float] = {}
         self.files: list[str] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import logging
-import os
 import signal
 import socket
 import sqlite3
@@ -35,11 +34,11 @@ from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.sources import EMBEDDED_CHECKPOINT
 from headclip_med.pipelines.evaluate import evaluate_models
 from headclip_med.pipelines.tracked_evaluation import SetRecord, runs_of_methods
-from headclip_med.tracking import NullRun, Run, TrackingOptions, registered_checkpoint, track
-from headclip_med.tracking.environment import revision
+from headclip_med.tracking import TrackingOptions, registered_checkpoint, track
+from headclip_med.tracking.client import revision
 from headclip_med.tracking.options import database_of
-from headclip_med.tracking.processes import is_gone, this_process
-from headclip_med.tracking.recorded import BATCH, RecordedRun
+from headclip_med.tracking.run import BATCH
+from headclip_med.tracking.running import RunLocks
 from headclip_med.tracking.values import flattened, to_name, to_text
 from tests import tiny
 from tests.pipelines.test_train import mvtec_folder
@@ -90,7 +89,7 @@ def trained(tracker: TrackingOptions, client: MlflowClient) -> Any:
             child.metrics({"AUROC": 0.7})
         with pytest.raises(ValueError, match="has a child 'sigma=4' already"), run.child("sigma=4"):
             pass
-    assert isinstance(run, RecordedRun)
+    assert run.is_recording
     return client.get_run(run.id)
 
 
@@ -247,20 +246,44 @@ def test_a_run_whose_process_is_ended_is_killed(
     assert runs_of(client, "meanwhile")[-1].info.status == "FINISHED"
 
 
-def test_only_a_process_that_is_known_to_be_gone_is_gone() -> None:
-    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    own = this_process()
-    assert own
-    machine, number, started = own.split("-")
-    assert number == str(os.getpid())
-    assert not is_gone(own)
-    assert is_gone(f"{machine}-{number}-{int(started) + 1}"), "its number was given to another"
-    theirs = f"{machine}-{ended.pid}-"
-    ended.communicate(b"\n")
-    assert is_gone(f"{theirs}{started}")
-    assert not is_gone(f"{'0' * 16}-{ended.pid}-{started}"), "another machine's"
-    assert not is_gone("")
-    assert socket.gethostname() not in own
+HOLD = """
+import sys
+from pathlib import Path
+from headclip_med.tracking.running import RunLocks
+
+locks = RunLocks(Path(sys.argv[1]))
+print(locks.take("theirs"), flush=True)
+input()
+"""
+
+
+def test_only_a_run_whose_process_is_known_to_be_gone_is_taken_over(tmp_path: Path) -> None:
+    own, later = RunLocks(tmp_path), RunLocks(tmp_path)
+    assert own.take("mine")
+    assert not later.take_over("mine"), "its process is this one"
+    assert not later.take_over("another machine's, or of before the restart")
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "True\n"
+        assert not later.take_over("theirs")
+    finally:
+        process.kill()
+        process.communicate()
+    assert later.take_over("theirs")
+    assert not own.take_over("theirs"), "another start closes it already"
+    later.release("theirs")
+    own.release("mine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_locks_cannot_be_had_no_run_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    locks = RunLocks(tmp_path / "file")
+    assert not locks.take("mine")
+    assert not locks.take_over("mine")
+    locks.release("mine")
 
 
 def test_no_two_runs_share_a_name(tracker: TrackingOptions, client: MlflowClient) -> None:
@@ -397,7 +420,7 @@ def registered(tracker: TrackingOptions, client: MlflowClient) -> list[str | Non
     names = []
     for _ in range(2):
         with track("register", options=tracker) as run:
-            names.append(run.register_headclip(EMBEDDED_CHECKPOINT, about={"method": "headclip"}))
+            names.append(run.register(EMBEDDED_CHECKPOINT, "headclip", {"method": "headclip"}))
     client.set_registered_model_alias("headclip", "champion", "2")
     return names
 
@@ -472,7 +495,7 @@ def test_a_checkpoint_that_was_changed_is_refused(
     tracker: TrackingOptions, client: MlflowClient, tmp_path: Path
 ) -> None:
     with track("changed", options=tracker) as run:
-        name = run.register_headclip(EMBEDDED_CHECKPOINT, "changed")
+        name = run.register(EMBEDDED_CHECKPOINT, "changed")
     assert name == "models:/changed/1"
     source = client.get_model_version("changed", "1").source
     (kept,) = Path(source.removeprefix("file://")).rglob("*.safetensors")
@@ -492,14 +515,14 @@ def test_a_fetched_checkpoint_is_gone_afterwards(
 
 def test_a_run_that_is_switched_off_does_nothing() -> None:
     code = (
-        "import sys, pathlib; from headclip_med.tracking import track, TrackingOptions, NullRun\n"
+        "import sys, pathlib; from headclip_med.tracking import track, TrackingOptions\n"
         "with track('train', options=TrackingOptions(is_on=False)) as run:\n"
         "    run.metrics({'loss': 1.0}, step=2); run.parameters({'a': 1}); run.tags({'b': 2})\n"
         "    run.text('', 'a.md'); run.artifact(pathlib.Path('none'))\n"
         "    run.dataset('a', None, use='training')\n"
-        "    assert run.register_headclip(pathlib.Path('none')) is None\n"
+        "    assert run.register(pathlib.Path('none'), 'a') is None\n"
         "    with run.child('c', {'d': 1}) as child: child.metrics({'x': 1.0})\n"
-        "    assert isinstance(child, NullRun) and not child.is_recording\n"
+        "    assert not run.is_recording and not child.is_recording and not child.name\n"
         "print(*(name for name in ('mlflow', 'numpy', 'torch') if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -515,22 +538,15 @@ def test_help_loads_no_tracker() -> None:
     assert not modules & {"mlflow", "torch"}
 
 
-def test_both_runs_have_what_a_run_must_have() -> None:
-    public = [name for name in vars(Run) if not name.startswith("_")]
-    for kind in (NullRun, RecordedRun):
-        missing = [name for name in public if not hasattr(kind, name) and name != "name"]
-        assert missing == []
-
-
 def test_of_several_processes_the_first_records(
     tracker: TrackingOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
     with track("ranks", options=tracker) as run:
-        assert isinstance(run, NullRun)
+        assert not run.is_recording
     monkeypatch.setenv("RANK", "0")
     with track("ranks", options=tracker) as run:
-        assert isinstance(run, RecordedRun)
+        assert run.is_recording
 
 
 def test_an_address_that_is_named_goes_before_the_environment(

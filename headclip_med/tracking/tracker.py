@@ -1,0 +1,146 @@
+"""A tracker, where runs begin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+from tempfile import gettempdir
+
+from mlflow.entities import Run as Begun
+
+from headclip_med.errors import UnusableTracker
+from headclip_med.tracking.client import (
+    MlflowException,
+    connect,
+    environment,
+    revision,
+    saying,
+)
+from headclip_med.tracking.options import database_of
+from headclip_med.tracking.run import Run
+from headclip_med.tracking.running import RunLocks
+from headclip_med.tracking.values import to_name
+
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Its user interface then shows runs and metrics first, and not conversations."""
+
+
+class Tracker:
+    """Begins runs at an address.
+
+    Args:
+        uri: Of the tracker.
+
+    Raises:
+        UnusableTracker: It cannot be reached.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.client = connect(uri)
+        database = database_of(uri)
+        # Beside the database, and not in whatever folder is the current one.
+        self._files = database.parent / "mlruns" if database else None
+        self.locks = RunLocks((self._files or _own_folder()) / ".running")
+
+    def begin(self, kind: str, experiment: str, name: str | None) -> Run:
+        """Begin a run; see ``track``.
+
+        Raises:
+            UnusableTracker: The tracker refuses.
+        """
+        with saying("does not begin a run"):
+            self._close_abandoned()
+            place = self._experiment(experiment)
+            return self._begun(kind, place, self._unique(place, name) if name else _timed(kind))
+
+    def begin_below(self, above: Begun, name: str) -> Run:
+        """Begin a run below another.
+
+        Raises:
+            UnusableTracker: The tracker refuses.
+        """
+        info, kind = above.info, above.data.tags["headclip.kind"]
+        with saying("does not begin a run"):
+            label, tags = f"{info.run_name}/{name}", {"mlflow.parentRunId": info.run_id}
+            return self._begun(kind, info.experiment_id, label, tags)
+
+    def _begun(
+        self, kind: str, experiment_id: str, label: str, tags: Mapping[str, str] | None = None
+    ) -> Run:
+        commit = revision()
+        known = {
+            "headclip.kind": kind,
+            # The columns of the list of runs that MLflow, left alone, fills with a user's name and
+            # a file's path.
+            "mlflow.source.name": f"headclip {kind}",
+            "mlflow.source.type": "LOCAL",
+            **environment(),
+            **({"mlflow.source.git.commit": commit} if commit else {}),
+            **(tags or {}),
+        }
+        begun = self.client.create_run(experiment_id, run_name=label, tags=known)
+        self.locks.take(begun.info.run_id)
+        return Run(self, begun)
+
+    def _close_abandoned(self) -> None:
+        """Close runs that say they go on, and whose process on this machine was killed outright."""
+        places = [one.experiment_id for one in self.client.search_experiments()]
+        for run in self.client.search_runs(places, "attributes.status = 'RUNNING'"):
+            run_id = run.info.run_id
+            if self.locks.take_over(run_id):
+                # It may have ended by itself since it was listed.
+                if self.client.get_run(run_id).info.status == "RUNNING":
+                    self.client.set_tag(run_id, "headclip.error", "process-gone")
+                    self.client.set_terminated(run_id, "KILLED")
+                self.locks.release(run_id)
+
+    def _experiment(self, name: str) -> str:
+        """Find or make an experiment."""
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            folder = self._files / to_name(name).replace("/", "_") if self._files else None
+            try:
+                location = folder.as_uri() if folder else None
+                made = self.client.create_experiment(name, location, _KIND)
+                return str(made)
+            except MlflowException:  # another process was faster
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage != "active":
+            raise UnusableTracker(
+                f"The experiment '{name}' was deleted at the tracker, which keeps its name.",
+                "Restore it with 'mlflow experiments restore', or remove it with 'mlflow gc'.",
+                code="experiment-deleted",
+            )
+        if found.artifact_location.startswith("mlflow-artifacts:") and self._files:
+            raise UnusableTracker(
+                f"The experiment '{name}' was begun at a server, which alone can take its files.",
+                "Start that, and name its address as --tracking-uri.",
+                code="server-needed",
+            )
+        return str(found.experiment_id)
+
+    def _unique(self, experiment: str, name: str) -> str:
+        """Number a name that was used: MLflow and MONAI's handler would mix up the two runs."""
+        pattern = f"attributes.run_name LIKE '{name.replace('%', '_')}%'"
+        runs = self.client.search_runs([experiment], pattern, max_results=1000)
+        used = {run.info.run_name for run in runs}
+        number, label = 1, name
+        while label in used:
+            number += 1
+            label = f"{name}-{number}"
+        return label
+
+
+def _timed(kind: str) -> str:
+    """Name a run after its kind and the time; no two runs share a name."""
+    return f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
+
+
+def _own_folder() -> Path:
+    """Give a folder of this user and this machine: beside a server there is none."""
+    return Path(gettempdir(), f"headclip_med-{getattr(os, 'getuid', int)()}")
