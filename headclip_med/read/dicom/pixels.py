@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Shaped
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.mapped import release
-from headclip_med.read.dicom.codestreams import check_codestream
 from headclip_med.read.dicom.elements import items, numbers, read_object, tags_of, text, whole
+from headclip_med.read.dicom.frames import stored_frames
 from headclip_med.read.dicom.header import Header
 from headclip_med.read.dicom.planes import find_group
 from headclip_med.read.guards import ReadLimits, translate
@@ -100,7 +96,7 @@ def decode_frames(
     decoded = Decoded()
     with translate("cannot-decode", *CANNOT_DECODE):
         for index, values, frame in zip(
-            indices, out, _stored_frames(dataset, header.path, indices), strict=True
+            indices, out, stored_frames(dataset, header.path, indices), strict=True
         ):
             if header.is_colour:
                 values[...] = _to_rgb(frame, dataset)
@@ -108,63 +104,6 @@ def decode_frames(
                 _to_physical(dataset, header, index, frame, values, decoded)
             release(values)
     return decoded
-
-
-def _stored_frames(
-    dataset: Dataset, path: Path, indices: list[int]
-) -> Iterator[Shaped[np.ndarray, "rows columns *samples"]]:
-    syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
-    if not syntax.is_encapsulated:
-        kind = _plain_kind(dataset, syntax)
-        if kind is not None:
-            yield from _plain_frames(dataset, path, indices, kind)
-            return
-    else:
-        _check_frames(dataset, syntax)
-    yield from iter_pixels(dataset, indices=indices)
-
-
-def _plain_kind(dataset: Dataset, syntax: UID) -> np.dtype[np.generic] | None:
-    """Tell how plain 8- or 16-bit grey pixels are stored; None where pydicom has work to do."""
-    allocated = whole(dataset, "BitsAllocated", 0)
-    if allocated not in (8, 16) or not syntax.is_little_endian or "PixelData" not in dataset:
-        return None
-    if whole(dataset, "SamplesPerPixel", 1) != 1:
-        return None
-    signed = "i" if whole(dataset, "PixelRepresentation", 0) else "u"
-    return np.dtype(f"<{signed}{allocated // 8}")
-
-
-def _plain_frames(
-    dataset: Dataset, path: Path, indices: list[int], kind: np.dtype[np.generic]
-) -> Iterator[Shaped[np.ndarray, "rows columns"]]:
-    """View plain frames, or read them one by one where the pixel data was left in the file."""
-    rows, columns = whole(dataset, "Rows", 0), whole(dataset, "Columns", 0)
-    count = whole(dataset, "NumberOfFrames", 1)
-    element = dataset.get_item("PixelData", keep_deferred=True)
-    if not isinstance(element, RawDataElement) or element.value is not None:
-        pixels = np.frombuffer(dataset.PixelData, kind, count * rows * columns)
-        yield from (pixels.reshape(count, rows, columns)[index] for index in indices)
-        return
-    frame_bytes = rows * columns * kind.itemsize
-    if element.length < count * frame_bytes:
-        raise ValueError("the pixel data is shorter than the header says")
-    for index in indices:
-        start = element.value_tell + index * frame_bytes
-        yield np.fromfile(path, kind, rows * columns, offset=start).reshape(rows, columns)
-
-
-def _check_frames(dataset: Dataset, syntax: UID) -> None:
-    count = whole(dataset, "NumberOfFrames", 1)
-    samples = whole(dataset, "SamplesPerPixel", 1)
-    for stream in generate_frames(dataset.PixelData, number_of_frames=count):
-        check_codestream(
-            stream,
-            syntax,
-            rows=whole(dataset, "Rows", 0),
-            columns=whole(dataset, "Columns", 0),
-            bytes_per_pixel=samples * (whole(dataset, "BitsAllocated", 8) // 8),
-        )
 
 
 def _to_rgb(

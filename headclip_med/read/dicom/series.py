@@ -211,12 +211,3 @@ def _by_number(value: str) -> tuple[tuple[float, str], ...]:
         except ValueError:
             pieces.append((np.inf, piece))
     return tuple(pieces)
-
-
-def localizer_refusal() -> UnreadableInput:
-    """Say why a localizer among other images is left out."""
-    return UnreadableInput(
-        "A localizer (scout) only planned the scan and is left out beside other images.",
-        "Give the file itself to screen it.",
-        code="localizer",
-    )

@@ -8,17 +8,19 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 from pydicom.config import disable_value_validation
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.mapped import allocate
 from headclip_med.read.dicom.header import Header, read_header
 from headclip_med.read.dicom.pixels import decode_frames
-from headclip_med.read.dicom.series import localizer_refusal, split_series
+from headclip_med.read.dicom.series import split_series
 from headclip_med.read.dicom.stack import Stack
 from headclip_med.read.guards import ReadLimits, check_volume_size, silence
 from headclip_med.read.inputs import Failure, Input
 from headclip_med.read.missing import fill_missing
+from headclip_med.reading import ORDINARY, Reading
 from headclip_med.volume import SliceSource, Volume
 
 AIR_HU = -1000.0
@@ -68,7 +70,7 @@ def _leave_out_localizers(
     for stack in stacks:
         paths = {one.header.path for one in stack.slices}
         if stack.first.is_localizer and not paths & named:
-            failures += [Failure.of(path, localizer_refusal()) for path in sorted(paths)]
+            failures += [Failure.of(path, _localizer_refusal()) for path in sorted(paths)]
         else:
             kept.append(stack)
     return kept, failures
@@ -97,9 +99,34 @@ def read_stack(stack: Stack, limits: ReadLimits) -> Volume:
         UnreadableInput: An object's pixels are missing, damaged, or claim more than the limits.
     """
     header = stack.first
+    voxels, reading = _voxels(stack, limits)
+    return Volume(
+        voxels=voxels,
+        grid=stack.grid,
+        sources=tuple(
+            SliceSource(one.header.path, one.header.sop_instance_uid, one.frame.number)
+            for one in stack.slices
+        ),
+        origin="dicom",
+        modality=_modality(header),
+        body_part=header.body_part,
+        # It was meant for values that were not mirrored.
+        window=None if reading.is_inverted or header.is_colour else header.window,
+        study_instance_uid=header.study_instance_uid,
+        series_instance_uid=header.series_instance_uid,
+        part=stack.part,
+        reading=stack.reading.joined(reading),
+    )
+
+
+def _voxels(
+    stack: Stack, limits: ReadLimits
+) -> tuple[Float32[np.ndarray, "slices rows columns *colour"], Reading]:
+    """Decode the slices of one object after the other, and fill what was not scanned."""
+    header = stack.first
     shape = (*stack.grid.shape, 3) if header.is_colour else stack.grid.shape
     check_volume_size(shape, limits)
-    voxels, reading = allocate(shape), stack.reading
+    voxels, reading = allocate(shape), ORDINARY
     slices_of: dict[Path, list[int]] = defaultdict(list)
     for index, one in enumerate(stack.slices):
         slices_of[one.header.path].append(index)
@@ -118,25 +145,17 @@ def read_stack(stack: Stack, limits: ReadLimits) -> Volume:
     if has_padding:
         # Else unscanned pixels get the lowest value that was measured.
         fill_missing(voxels, np.isneginf, AIR_HU if _modality(header) == "CT" else None)
-    return Volume(
-        voxels=voxels,
-        grid=stack.grid,
-        sources=tuple(
-            SliceSource(one.header.path, one.header.sop_instance_uid, one.frame.number)
-            for one in stack.slices
-        ),
-        origin="dicom",
-        modality=_modality(header),
-        body_part=header.body_part,
-        # It was meant for values that were not mirrored.
-        window=None if reading.is_inverted or header.is_colour else header.window,
-        study_instance_uid=header.study_instance_uid,
-        series_instance_uid=header.series_instance_uid,
-        part=stack.part,
-        reading=reading,
-    )
+    return voxels, reading
 
 
 def _modality(header: Header) -> str | None:
     """The modality whose units the values have: a screenshot of a CT has no Hounsfield units."""
     return None if header.is_capture else header.modality
+
+
+def _localizer_refusal() -> UnreadableInput:
+    return UnreadableInput(
+        "A localizer (scout) only planned the scan and is left out beside other images.",
+        "Give the file itself to screen it.",
+        code="localizer",
+    )
