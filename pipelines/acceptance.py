@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from headclip_med.evaluation.baselines import trivial_maps
-from headclip_med.evaluation.results import (
-    Evaluation,
-    Row,
-    average,
-    sample_images,
-    sample_pixels,
-)
+from headclip_med.evaluation.baselines import baseline_maps
+from headclip_med.evaluation.results import THE_MODEL, Evaluation, ResultRow, average
 from headclip_med.geometry import Grid
+from headclip_med.metrics import Sampled, sample_images, sample_pixels
 from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.screen import screen
 from headclip_med.settings import ScreenSettings
@@ -40,16 +35,18 @@ _Maps = Float[np.ndarray, "slices rows columns"]
 
 
 @dataclass(frozen=True, eq=False)
-class _Judgement:
-    """What one judge says of one volume."""
+class _Scored:
+    """What the model or a baseline says of one volume."""
 
+    method: str
+    is_baseline: bool
     maps: _Maps
     slice_scores: Mapping[str, Float[np.ndarray, "slices"]]
 
 
 @dataclass(frozen=True, eq=False)
-class _Truth:
-    """The truth of all slices of all volumes, one after the other."""
+class _GroundTruth:
+    """What is known of all slices of all volumes, one after the other."""
 
     lesion: Bool[np.ndarray, "slices rows columns"]
     body: Bool[np.ndarray, "slices rows columns"]
@@ -72,24 +69,21 @@ def evaluate_acceptance(
 
     Returns:
         Pixels on whole slices and inside the body, slices (see ``LEAST_LESION_PX``) and volumes,
-        pooled as ``settings`` say and by the bare maximum; the same for the trivial baselines.
+        pooled as ``settings`` say and by the bare maximum; the same for the baselines.
         Intervals are bootstrapped over volumes.
 
     Raises:
         OutOfMemory: A batch does not fit the device.
     """
     settings = settings or ScreenSettings()
-    judgements: dict[str, list[_Judgement]] = {}
-    drawn = []
+    scored, drawn = [], []
     for phantom in acceptance_phantoms() if phantoms is None else phantoms:
-        for judge, judgement in _judge(phantom, model, settings).items():
-            judgements.setdefault(judge, []).append(judgement)
+        scored.append(list(_scored(phantom, model, settings)))
         drawn.append(phantom)
-        _log.info("%d phantoms judged", len(drawn))
-    truth = _truth(drawn)
-    rows = [
-        row for judge, many in judgements.items() for row in _rows(judge, many, truth, settings)
-    ]
+        _log.info("%d phantoms screened", len(drawn))
+    truth = _ground_truth(drawn)
+    # One after the other: the model on all volumes, and each baseline.
+    rows = [row for of_one in zip(*scored, strict=True) for row in _rows(of_one, truth, settings)]
     levels = list(dict.fromkeys(row.level for row in rows))
     abnormal = int(truth.abnormal_volumes.sum())
     return Evaluation(
@@ -125,9 +119,7 @@ def to_volume(phantom: Phantom) -> Volume:
     )
 
 
-def _judge(
-    phantom: Phantom, model: AnomalyModel, settings: ScreenSettings
-) -> dict[str, _Judgement]:
+def _scored(phantom: Phantom, model: AnomalyModel, settings: ScreenSettings) -> Iterator[_Scored]:
     """Screen with r = 1, with r = 0 and with the model's own: the pipeline gives each score."""
     volume, scores = to_volume(phantom), replace(model.scores, image_score="joint")
     weights = {"global": 1.0, "local": 0.0, "joint": scores.joint_weight}
@@ -138,21 +130,16 @@ def _judge(
         for kind, weight in weights.items()
     }
     joint = screenings["joint"]
-    found = {
-        "model": _Judgement(
-            joint.heatmap.values,
-            {kind: screening.slice_scores for kind, screening in screenings.items()},
-        )
-    }
+    slice_scores = {kind: screening.slice_scores for kind, screening in screenings.items()}
+    yield _Scored(THE_MODEL, False, joint.heatmap.values, slice_scores)
     grey = apply_window(volume.voxels, joint.window)
-    for judge, maps in trivial_maps(grey, inside=phantom.body):
-        found[judge] = _Judgement(maps, {"local": local_score(maps, scores.top_percent)})
-    return found
+    for name, maps in baseline_maps(grey, inside=phantom.body):
+        yield _Scored(name, True, maps, {"local": local_score(maps, scores.top_percent)})
 
 
-def _truth(phantoms: list[Phantom]) -> _Truth:
+def _ground_truth(phantoms: list[Phantom]) -> _GroundTruth:
     counts = [len(phantom.lesion) for phantom in phantoms]
-    return _Truth(
+    return _GroundTruth(
         lesion=np.concatenate([phantom.lesion for phantom in phantoms]),
         body=np.concatenate([phantom.body for phantom in phantoms]),
         volume=np.repeat(np.arange(len(phantoms)), counts),
@@ -161,26 +148,30 @@ def _truth(phantoms: list[Phantom]) -> _Truth:
 
 
 def _rows(
-    judge: str, judgements: list[_Judgement], truth: _Truth, settings: ScreenSettings
-) -> list[Row]:
-    maps = np.concatenate([judgement.maps for judgement in judgements])
-    rows = []
+    scored: Sequence[_Scored], truth: _GroundTruth, settings: ScreenSettings
+) -> Iterator[ResultRow]:
+    first = scored[0]
+
+    def row(level: str, kind: str, sampled: Sampled) -> ResultRow:
+        metrics = average([sampled])
+        return ResultRow(level, first.method, kind, metrics, is_baseline=first.is_baseline)
+
+    maps = np.concatenate([one.maps for one in scored])
     for level, inside in (("pixels, whole slice", None), ("pixels, inside the body", truth.body)):
         sampled = sample_pixels(maps, truth.lesion, inside=inside, units=truth.volume, seed=SEED)
-        rows.append(Row(level, judge, "map", average([sampled])))
+        yield row(level, "map", sampled)
     marked = truth.lesion.sum(axis=(1, 2))
     chosen = (marked == 0) | (marked >= LEAST_LESION_PX)
-    for kind in judgements[0].slice_scores:
-        of_slices = [judgement.slice_scores[kind] for judgement in judgements]
+    for kind in first.slice_scores:
+        of_slices = [one.slice_scores[kind] for one in scored]
         sampled = sample_images(
             np.concatenate(of_slices)[chosen],
             marked[chosen] > 0,
             groups=truth.volume[chosen],
             seed=SEED,
         )
-        rows.append(Row("slices", judge, kind, average([sampled])))
+        yield row("slices", kind, sampled)
         for pooling in (settings, replace(settings, pooling="max")):
             pooled = np.array([pool_slices(scores, pooling) for scores in of_slices])
             sampled = sample_images(pooled, truth.abnormal_volumes, seed=SEED)
-            rows.append(Row(f"volumes, {pooling.pooling}", judge, kind, average([sampled])))
-    return rows
+            yield row(f"volumes, {pooling.pooling}", kind, sampled)

@@ -1,176 +1,313 @@
-"""Evaluate models on a set of labelled images, beside two baselines that have learnt nothing."""
+"""An evaluation from request to report: find, load, predict, measure, record and write."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import json
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from headclip_med.datasets import Dataset
-from headclip_med.evaluation.measure import EvalSize, Measured, measure, measure_baselines
-from headclip_med.evaluation.predictions import Predictions, predict_dataset
-from headclip_med.evaluation.results import Evaluation, Row
-from headclip_med.metrics import Protocol
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+
+from headclip_med.atomic import write_file
+from headclip_med.datasets import discover, protocol_sets
+from headclip_med.errors import HeadClipError, UnreadableInput
+from headclip_med.evaluation.datasets import open_datasets
+from headclip_med.evaluation.measure import ModelMaps
+from headclip_med.evaluation.models import evaluate_models, file_name
+from headclip_med.evaluation.predictions import Predictions
+from headclip_med.evaluation.request import EvaluationRequest
+from headclip_med.evaluation.results import (
+    THE_MODEL,
+    Evaluation,
+    ResultRow,
+    side_by_side,
+    title_of,
+    to_csv,
+    to_markdown,
+)
+from headclip_med.metrics import image_metrics
+from headclip_med.models.maps import smooth
+from headclip_med.models.method_set import LoadedMethods, load_models
 from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.curves import draw_curves
+from headclip_med.models.request import ALL
+from headclip_med.pipelines.acceptance import evaluate_acceptance
+from headclip_med.pipelines.experiments.paper_comparison import paper_comparison
+from headclip_med.settings import ScoreSettings
+from headclip_med.tracking import Run, track
+from headclip_med.transforms import joint_score
+from headclip_med.write import tables
+from headclip_med.write.pictures.experiments import joint_weight_figure
+from headclip_med.write.pictures.sample import draw_sample
 
-MODEL = "model"
-"""What the evaluated model is called among the judges of its own table."""
+SAMPLES, SAMPLES_OF_CATEGORY = 8, 2
+"""Abnormal images of a set, and of each category, that are drawn at most."""
 
-Look = Callable[[Sequence[Predictions]], None]
-"""Sees what models answered."""
+JOINT_WEIGHTS = tuple(step / 20 for step in range(21))
+"""Values of r that the JAS curve is computed at."""
+
+Say = Callable[[str], None]
+"""Takes a line for whoever waits."""
+
+_Scored = tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Bool[np.ndarray, "n"]]
+"""Global scores, local scores and labels of a category."""
 
 
-def evaluate_models(  # noqa: PLR0913 - all but the first two are optional and named
-    dataset: Dataset,
-    models: Sequence[AnomalyModel],
-    *,
-    batch_size: int = 8,
-    image_size: int | None = None,
-    limit: int | None = None,
-    store: Path | None = None,
-    protocols: Sequence[Protocol] = ("exact",),
-    intervals: bool = True,
-    eval_size: EvalSize = "input",
-    curves: Path | None = None,
-    look: Look = lambda answers: None,
-) -> list[Evaluation]:
-    """Judge the test images of a set with several models, and compare with the truth.
+@dataclass(frozen=True, eq=False)
+class EvaluationReport:
+    """What an evaluation came to.
 
-    Images are resized to a model's square input (bicubic, antialiased), masks with them
-    (bilinear, cut at one half), and pixels are compared there unless ``eval_size`` is ``native``.
-    Metrics are computed for each category and averaged. A model whose sentences name what is looked
-    at is told the category. Every image is read once, and models on the same backbone that see it
-    alike share its passes (``predict_together``).
+    Attributes:
+        request: What was asked for.
+        evaluations: Of each set that could be evaluated, in their order.
+        failed: How many sets could not.
+        run: Where it is recorded.
+    """
+
+    request: EvaluationRequest
+    evaluations: Sequence[Evaluation]
+    failed: int
+    run: Run
+
+    def text(self, form: str) -> str:
+        """Put everything that was found into one of ``FORMS``."""
+        compared = paper_comparison(self.evaluations) if self.request.paper else ()
+        if form == ".csv":
+            return to_csv(self.evaluations)
+        if form == ".md":
+            text = to_markdown(self.evaluations, per_category=self.request.per_category)
+            return "\n".join([text, *map(tables.table_to_markdown, compared)])
+        found: object = [one.to_json() for one in self.evaluations]
+        if self.request.paper:
+            beside = [tables.table_to_json(table) for table in compared]
+            found = {"evaluations": found, "paper_comparison": beside}
+        return json.dumps(found, indent=2)
+
+    def write(self, out: Path) -> None:
+        """Write the tables to a file; a CSV has the paper's, of other columns, beside it."""
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_file(out, self.text(out.suffix).encode())
+        if self.request.paper and out.suffix == ".csv":
+            compared = tables.to_csv(paper_comparison(self.evaluations))
+            write_file(out.with_suffix(".paper.csv"), compared.encode())
+
+
+def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> EvaluationReport:
+    """Evaluate everything that is asked for: find, load, predict, measure, record and write.
 
     Args:
-        dataset: Its ``test`` split is used.
-        models: What is evaluated; their ``scores`` say how maps become scores.
-        batch_size: Images per forward pass.
-        image_size: Rows and columns of all models' input, in pixels; each one's own by default.
-        limit: At most this many images of each category, evenly spread over its list.
-        store: Where predictions are kept and looked up; see ``predict_dataset``. Without it they
-            are gone when a category is measured. Neither way memory grows with the images, but for
-            a few numbers of each; temporary files do.
-        protocols: By which pixels are measured; see ``headclip_med.metrics``.
-        intervals: Whether the exact metrics are bootstrapped, over images, or over volumes where
-            images are slices of them; see ``measure`` for what that takes.
-        eval_size: Where pixels are compared; curves are of the models' input all the same.
-        curves: A folder for pictures of ROC, precision-recall and per-region-overlap curves, each
-            with a line for each model.
-        look: Called with all models' answers to each part of the set, while they are there.
-
-    Returns:
-        For each model, in their order: pixel metrics of the maps where the set has masks; image
-        metrics of the global, the local and the joint score where it has both classes; the same
-        for the trivial baselines.
+        request: What is asked for.
+        say: Is told what is absent, what cannot be used, and what comes next.
 
     Raises:
-        InvalidSettings: ``limit`` or ``batch_size`` is below 1.
-        UnreadableInput: A file of the set cannot be used.
-        OutOfMemory: A batch does not fit the device.
+        InvalidSettings: There is no such protocol, method or model.
+        UnreadableInput: No set could be evaluated.
+        UnusableTracker: The run is to be recorded, and cannot be.
+        UnusableWeights: There are no weights, or they do not fit.
     """
-    tested = dataset.split("test")
-    found = [_Found() for _ in models]
-    for part in [tested] if store is not None else _by_category(tested):
-        answers = predict_dataset(
-            part, models, store=store, batch_size=batch_size, image_size=image_size, limit=limit
-        )
-        look(answers)
-        trivial: dict[tuple[int, float], dict[str, Measured]] = {}
-        how: Any = {"protocols": protocols, "intervals": intervals, "eval_size": eval_size}
-        for model, answer, one in zip(models, answers, found, strict=True):
-            top = model.scores.top_percent
-            if (answer.image_size, top) not in trivial:
-                trivial[answer.image_size, top] = measure_baselines(answer, top, **how)
-            measured = measure(answer, model.scores, **how)
-            one.add(answer, {MODEL: measured, **trivial[answer.image_size, top]})
-        if curves is not None:
-            draw_curves(answers, [model.scores for model in models], curves)
-    settings: dict[str, object] = {
-        "limit": limit,
-        "protocols": list(protocols),
-        "intervals": intervals,
-        "eval_size": eval_size,
-    }
+    specs = list(request.data)
+    if request.protocol:
+        found, absent = protocol_sets(request.protocol, request.data_root, "test")
+        specs += found
+        if absent:
+            say(f"absent, and left out: {', '.join(absent)}")
+    elif request.data_root:
+        specs += discover(request.data_root)
+    loaded = load_models(request.model)
+    for method, reason in loaded.missing.items():
+        say(f"without {method}: {reason}")
+    names = ("protocol", "limit", "image_size", "metrics", "intervals", "eval_size")
+    parameters = {name: getattr(request, name) for name in names}
+    parameters["method"] = request.model.method
+    with track("evaluate", options=request.tracking, parameters=parameters) as run:
+        with runs_of_methods(run, loaded.models) as runs:
+            evaluations, failed = _Evaluating(request, loaded, runs, say).all_of(specs)
+        report = EvaluationReport(request, evaluations, failed, run)
+        if run.is_recording:
+            run.text(report.text(".md"), "tables/evaluation.md")
+            run.text(report.text(".json"), "tables/evaluation.json")
+            run.metrics({"failed sets": float(failed)})
+    if request.out:
+        report.write(request.out)
+    return report
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluating:
+    """Evaluates loaded models on one set after the other."""
+
+    request: EvaluationRequest
+    loaded: LoadedMethods
+    runs: Mapping[str, Run]
+    say: Say
+
+    def all_of(self, specs: Sequence[str]) -> tuple[list[Evaluation], int]:
+        """Evaluate every set, and count those that could not be."""
+        evaluations, failed = [], 0
+        if self.request.acceptance:
+            evaluations.append(self._on_phantoms())
+        for spec in specs:
+            self.say(f"evaluating {spec.partition(':')[0]} ...")
+            try:
+                evaluations.append(self._on_set(spec, [one.dataset for one in evaluations]))
+            except HeadClipError as error:
+                failed += 1
+                self.say(str(error))
+        if not evaluations:
+            raise UnreadableInput(
+                "None of the sets could be evaluated, so there is no table.",
+                "The reasons stand above.",
+                code="none-evaluated",
+            )
+        return evaluations, failed
+
+    def _on_phantoms(self) -> Evaluation:
+        found = {name: evaluate_acceptance(model) for name, model in self.loaded.models.items()}
+        for name, evaluation in found.items():
+            record_evaluation(self.runs[name], evaluation)
+        return self._joined(found)
+
+    def _on_set(self, spec: str, taken: Collection[str]) -> Evaluation:
+        dataset, models = open_datasets([spec]), list(self.loaded.models.values())
+        label, request = self._label(dataset.name, taken), self.request
+        if request.curves and label != dataset.name:
+            request = replace(request, curves=request.curves / label)
+        record = SetRecord(self.runs, [model.scores for model in models], label)
+        each = evaluate_models(dataset, models, request, look=record.look)
+        labelled = [replace(one, dataset=label) for one in each]
+        found = dict(zip(self.loaded.models, labelled, strict=True))
+        record.end(found)
+        return self._joined(found)
+
+    def _label(self, name: str, taken: Collection[str]) -> str:
+        """Number a set whose name another has, so that no table or number is taken for its own."""
+        number, label = 1, name
+        while label in taken:
+            number += 1
+            label = f"{name}-{number}"
+        if number > 1:
+            self.say(f"another set is called {name}; this one is {label}")
+        return label
+
+    def _joined(self, found: Mapping[str, Evaluation]) -> Evaluation:
+        if self.request.model.method == ALL:
+            return side_by_side(found, self.loaded.missing)
+        return next(iter(found.values()))
+
+
+@contextmanager
+def runs_of_methods(run: Run, models: Mapping[str, AnomalyModel]) -> Iterator[dict[str, Run]]:
+    """Record what is evaluated, several methods in a run of their own each.
+
+    Args:
+        run: Of the evaluation.
+        models: By method; a single model by any name.
+
+    Yields:
+        The run of each.
+    """
+    with ExitStack() as stack:
+        if len(models) == 1:
+            runs = dict.fromkeys(models, run)
+        else:
+            runs = {name: stack.enter_context(run.child(name)) for name in models}
+        for name, model in models.items():
+            runs[name].parameters({"model": dict(model.describe())})
+        yield runs
+
+
+class SetRecord:
+    """Records an evaluation of models on one set.
+
+    Args:
+        runs: Of each model.
+        scores: How each one's logits become maps and scores, in the same order.
+        label: What the set is called; no other set of the run is called so.
+    """
+
+    def __init__(
+        self, runs: Mapping[str, Run], scores: Sequence[ScoreSettings], label: str
+    ) -> None:
+        self._runs, self._scores, self._label = dict(runs), list(scores), label
+        self._scored: dict[str, list[_Scored]] = {name: [] for name in runs}
+        self._drawn = 0
+
+    def look(self, predicted: Sequence[Predictions]) -> None:
+        """Keep what is drawn later of a part of the set, while its logits are there."""
+        if not any(run.is_recording for run in self._runs.values()):
+            return
+        for kept, one, how in zip(self._scored.values(), predicted, self._scores, strict=True):
+            local = ModelMaps(one, how).local_scores()
+            own = one.global_scores.astype(np.float64)
+            parts = one.parts().values()
+            kept += [(own[part], local[part], np.asarray(one.labels[part])) for part in parts]
+        self._draw_samples(predicted)
+
+    def end(self, evaluations: Mapping[str, Evaluation]) -> None:
+        """Record the numbers, the set and the curve of each model."""
+        for name, evaluation in evaluations.items():
+            run, kept = self._runs[name], self._scored[name]
+            record_evaluation(run, evaluation)
+            curve = _jas_curve(kept)
+            if run.is_recording and curve:
+                weights = list(JOINT_WEIGHTS)
+                title = title_of(name) if len(evaluations) > 1 else THE_MODEL
+                figure = joint_weight_figure(weights, {evaluation.dataset: {title: curve}})
+                run.figure(figure, f"jas/{file_name(evaluation.dataset)}.png")
+                for weight, value in zip(weights, curve, strict=True):
+                    name_of_curve = f"{evaluation.dataset}/JAS/mAD over 100 r"
+                    run.metrics({name_of_curve: value / 100}, step=round(100 * weight))
+
+    def _draw_samples(self, predicted: Sequence[Predictions]) -> None:
+        for part in predicted[0].parts().values():
+            abnormal = part.start + np.flatnonzero(predicted[0].labels[part])
+            wanted = min(SAMPLES_OF_CATEGORY, SAMPLES - self._drawn, len(abnormal))
+            for place in np.linspace(0, len(abnormal) - 1, wanted).round().astype(int):
+                self._drawn += 1
+                for run, one, how in zip(self._runs.values(), predicted, self._scores, strict=True):
+                    row = sample_row(one, how, int(abnormal[place]))
+                    run.image(row, f"samples/{file_name(self._label)}/{self._drawn}.png")
+
+
+def record_evaluation(run: Run, evaluation: Evaluation) -> None:
+    """Record all metrics of a set, averaged and of each class, and what set it is."""
+    name = evaluation.dataset
+    run.dataset(name, evaluation.content_digest, use="evaluation")
+    run.metrics({f"{name}/count/{what}": float(count) for what, count in evaluation.counts.items()})
+    run.metrics(dict(_numbers(name, evaluation.rows)))
+    for category, rows in evaluation.categories.items():
+        run.metrics(dict(_numbers(f"{name}/{category}", rows)))
+
+
+def _numbers(place: str, rows: Iterable[ResultRow]) -> Iterator[tuple[str, float]]:
+    """Name numbers so that MLflow shows the metrics of one table's row in one section."""
+    for row in rows:
+        section = f"trivial/{place}/{row.method}" if row.is_baseline else place
+        for metric, found in row.metrics.items():
+            yield f"{section}/{row.level} {row.score} {row.protocol}/{metric}", found.value
+
+
+def _jas_curve(kept: Sequence[_Scored]) -> list[float]:
+    """Average mAD over the categories that have both classes, in percent, at every r."""
+    both = [one for one in kept if one[2].any() and not one[2].all()]
+    if not both:
+        return []
     return [
-        one.evaluation(tested, model, settings) for model, one in zip(models, found, strict=True)
-    ]
+        100 * math.fsum(image_metrics(joint_score(own, local, r), labels)["mAD"]
+                        for own, local, labels in both) / len(both)
+        for r in JOINT_WEIGHTS
+    ]  # fmt: skip
 
 
-@dataclass(eq=False)
-class _Found:
-    """What was found of one model so far."""
-
-    judges: dict[str, Measured] = field(default_factory=dict)
-    described: dict[str, object] = field(default_factory=dict)
-    digest: str | None = None
-    side: int = 0
-    images: int = 0
-    abnormal: int = 0
-    vanished: int = 0
-
-    def add(self, answers: Predictions, judges: dict[str, Measured]) -> None:
-        """Put another part of the set beside those before."""
-        for judge, measured in judges.items():
-            known = self.judges.get(judge)
-            self.judges[judge] = measured if known is None else known.joined(measured)
-        self.described, self.digest = dict(answers.model), answers.content_digest
-        self.side = answers.image_size
-        self.images += len(answers.labels)
-        self.abnormal += int(answers.labels.sum())
-        self.vanished += int(answers.truth.has_vanished.sum())
-
-    def evaluation(
-        self, tested: Dataset, model: AnomalyModel, settings: dict[str, object]
-    ) -> Evaluation:
-        """Put it into words and rows."""
-        categories = tested.categories
-        is_single = len(categories) == 1  # with several no single subject describes the run
-        return Evaluation(
-            dataset=tested.name,
-            counts={"normal": self.images - self.abnormal, "abnormal": self.abnormal},
-            image_size=self.side,
-            content_digest=self.digest or tested.content_digest,
-            model=self.described if is_single else model.describe(),
-            settings={
-                "scores": model.scores.to_json(),
-                **settings,
-                "categories": list(categories),
-            },
-            rows=self._rows(None),
-            notes=_notes(self.vanished, settings),
-            categories={} if is_single else {name: self._rows(name) for name in categories},
-        )
-
-    def _rows(self, category: str | None) -> tuple[Row, ...]:
-        """Average over categories, or take one; pixels first, then images."""
-        rows = []
-        for judge, measured in self.judges.items():
-            for level, score, protocol in measured.keys:
-                found = measured.estimates(level, score, protocol, category=category)
-                if found:
-                    rows.append(Row(level, judge, score, found, protocol))
-        return tuple(sorted(rows, key=lambda row: row.level != "pixels"))
-
-
-def _by_category(tested: Dataset) -> list[Dataset]:
-    return [
-        replace(tested, samples=tuple(one for one in tested.samples if one.category == category))
-        for category in tested.categories
-    ]
-
-
-def _notes(vanished: int, settings: Mapping[str, object]) -> tuple[str, ...]:
-    notes, limit = [], settings["limit"]
-    if settings["eval_size"] == "native":
-        notes.append("Pixels were compared at each image's own size.")
-    elif vanished:
-        notes.append(
-            f"In {vanished} images what is abnormal is too small to survive the resizing; its "
-            "pixels count as normal."
-        )
-    if limit is not None:
-        notes.append(f"At most {limit} images of each category were judged.")
-    return tuple(notes)
+def sample_row(
+    predictions: Predictions, scores: ScoreSettings, index: int
+) -> UInt8[np.ndarray, "side width 3"]:
+    """Draw an image beside its map and the truth."""
+    logits = torch.from_numpy(np.array(predictions.logits[index : index + 1]))
+    heat = smooth(logits.sigmoid(), scores.sigma_at(predictions.image_size))[0].numpy()
+    truth = None if predictions.masks is None else np.asarray(predictions.masks[index])
+    return draw_sample(np.asarray(predictions.grey[index])[..., None], heat, truth)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from headclip_med.datasets import Dataset
+from headclip_med.evaluation.models import evaluate_models
+from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.evaluation.results import Evaluation
 from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.evaluate import evaluate_models
 
 
 def evaluate_dataset(dataset: Dataset, model: AnomalyModel, **options: Any) -> Evaluation:
-    (found,) = evaluate_models(dataset, [model], **options)
+    (found,) = evaluate_models(dataset, [model], EvaluationSettings(**options))
     return found

@@ -1,96 +1,94 @@
-"""The same transforms for dictionaries: each applies its array form to the values of its keys.
-
-Beside an image lies the ``Volume`` that it is of, and what is chosen for it is laid there, too.
-"""
+"""The same transforms for dictionaries: each applies its array form to the values of its keys."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
 from monai.config.type_definitions import KeysCollection
-from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform
 
-from headclip_med.transforms.array import CropToBody, WindowVolume
+from headclip_med.transforms.array import CTWindow, CutSlices, PasteMaps, PercentileWindow
 
 
-class WindowVolumed(MapTransform):
-    """Dictionary form of ``WindowVolume``.
+class _Mapped(MapTransform):
+    """Apply one array transform to every key."""
 
-    Args:
-        keys: The images.
-        window: As in ``WindowVolume``.
-        volume_key: The volume that they are of; ``auto`` takes percentiles where it is missing.
-        window_key: Gets the ``WindowUsed``.
-        allow_missing_keys: Pass over keys that are not there.
-    """
+    def __init__(
+        self, keys: KeysCollection, transform: Callable[..., Any], *, allow_missing_keys: bool
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.transform = transform
+        self.backend = getattr(transform, "backend", [])
 
-    backend = WindowVolume.backend
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return a copy of the dictionary with the values of the keys replaced."""
+        result = dict(data)
+        for key in self.key_iterator(data):
+            result[key] = self.transform(result[key])
+        return result
+
+
+class CTWindowd(_Mapped):
+    """Dictionary form of ``CTWindow``."""
 
     def __init__(
         self,
         keys: KeysCollection,
-        window: str = "auto",
+        window: str = "soft-tissue",
         *,
-        volume_key: str = "volume",
-        window_key: str = "window",
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = WindowVolume(window)
-        self.volume_key, self.window_key = volume_key, window_key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of the dictionary with grey levels in place of the images."""
-        result = dict(data)
-        for key in self.key_iterator(data):
-            used = self.transform.choose(data[key], data.get(self.volume_key))
-            result[key] = self.transform(data[key], used)
-            result[self.window_key] = used
-        return result
+        super().__init__(keys, CTWindow(window), allow_missing_keys=allow_missing_keys)
 
 
-class CropToBodyd(MapTransform, InvertibleTransform):
-    """Dictionary form of ``CropToBody``; MONAI's ``Invertd`` undoes it.
+class PercentileWindowd(_Mapped):
+    """Dictionary form of ``PercentileWindow``."""
 
-    Args:
-        keys: Grey levels, ``(channel, row, column, slice)``.
-        crop: As in ``CropToBody``.
-        volume_key: The volume that they are of.
-        window_key: The ``WindowUsed`` that made its values grey levels.
-        box_key: Gets the ``Box`` that was cut out.
-        allow_missing_keys: Pass over keys that are not there.
-    """
+    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, PercentileWindow(), allow_missing_keys=allow_missing_keys)
 
-    backend = CropToBody.backend
+
+class CutSlicesd(_Mapped):
+    """Dictionary form of ``CutSlices``; copy the volume to another key first to paste later."""
 
     def __init__(
         self,
         keys: KeysCollection,
-        crop: Literal["body", "none"] = "body",
+        size_px: int | None = None,
         *,
-        volume_key: str = "volume",
-        window_key: str = "window",
-        box_key: str = "crop_box",
+        channel_first: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = CropToBody(crop)
-        self.volume_key, self.window_key, self.box_key = volume_key, window_key, box_key
+        cut = CutSlices(size_px, channel_first=channel_first)
+        super().__init__(keys, cut, allow_missing_keys=allow_missing_keys)
+
+
+class PasteMapsd(_Mapped):
+    """Dictionary form of ``PasteMaps``.
+
+    Args:
+        keys: The maps.
+        volume_key: The volume that they belong to.
+        channel_first: As in ``PasteMaps``.
+        allow_missing_keys: Pass over keys that are not there.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        volume_key: str,
+        *,
+        channel_first: bool = False,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        paste = PasteMaps(channel_first=channel_first)
+        super().__init__(keys, paste, allow_missing_keys=allow_missing_keys)
+        self.volume_key = volume_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of the dictionary with the part to show in place of the images."""
+        """Return a copy of the dictionary with the maps on the volume's grid."""
         result = dict(data)
         for key in self.key_iterator(data):
-            box = self.transform.find(data[self.volume_key], data[self.window_key])
-            result[key] = self.transform(data[key], box)
-            result[self.box_key] = box
-        return result
-
-    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of the dictionary with maps of whole slices, 0 around the part shown."""
-        result = dict(data)
-        for key in self.key_iterator(data):
-            result[key] = self.transform.inverse(result[key])
+            result[key] = self.transform(result[key], data[self.volume_key])
         return result

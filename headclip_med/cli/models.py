@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from headclip_med.cli.options import (
@@ -13,6 +14,7 @@ from headclip_med.cli.options import (
     settings_from,
     was_given,
 )
+from headclip_med.models.request import ALL, ModelRequest
 from headclip_med.settings import ScoreSettings
 from headclip_med.settings_training_free import (
     METHOD_NAMES,
@@ -21,11 +23,7 @@ from headclip_med.settings_training_free import (
 )
 
 if TYPE_CHECKING:
-    from headclip_med.models.method_set import LoadedMethods
     from headclip_med.models.model import AnomalyModel
-
-ALL = "all"
-"""Every method that can be had, side by side."""
 
 
 def add_weights(parser: argparse._ArgumentGroup) -> None:
@@ -93,18 +91,28 @@ def model_from(arguments: argparse.Namespace, *, without: Collection[str] = ()) 
     return _scored(arguments, model)
 
 
-def methods_from(arguments: argparse.Namespace, *, without: Collection[str] = ()) -> LoadedMethods:
-    """Load all methods that can be had on the model's backbone."""
-    from headclip_med.models.method_set import LoadedMethods, load_methods
-    from headclip_med.models.sources import Source
+def requested_model(
+    arguments: argparse.Namespace, *, without: Collection[str] = ()
+) -> ModelRequest:
+    """Say which model, or that all methods, were asked for.
 
-    loaded = load_methods(
-        Source(arguments.model, arguments.weights, arguments.activation),
-        checkpoints=arguments.checkpoint, settings=_settings(arguments, without),
-        device=arguments.device, precision=arguments.precision,
+    Args:
+        arguments: Of the command.
+        without: As for ``add_model``.
+
+    Raises:
+        InvalidSettings: An option of another method was given.
+    """
+    if arguments.method != ALL:
+        refuse_other_methods(arguments, arguments.method, TRAINING_FREE_MODEL, without=without)
+    given = {one.name: getattr(arguments, one.name, None) for one in fields(ScoreSettings)}
+    return ModelRequest(
+        name=arguments.model, method=arguments.method, weights=arguments.weights,
+        activation=arguments.activation, device=arguments.device, precision=arguments.precision,
+        checkpoints=tuple(arguments.checkpoint), settings=_settings(arguments, without),
+        scores={name: value for name, value in given.items() if value is not None},
+        tracking_uri=arguments.tracking_uri,
     )  # fmt: skip
-    models = {name: _scored(arguments, model) for name, model in loaded.models.items()}
-    return LoadedMethods(models, loaded.missing)
 
 
 def _scored(arguments: argparse.Namespace, model: AnomalyModel) -> AnomalyModel:

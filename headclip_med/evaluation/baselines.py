@@ -43,7 +43,7 @@ def centre_maps(count: int, rows: int, columns: int) -> Float[np.ndarray, "image
     return np.broadcast_to(bell, (count, rows, columns))
 
 
-def trivial_maps(
+def baseline_maps(
     images: Float[np.ndarray, "images rows columns"],
     *,
     inside: Bool[np.ndarray, "images rows columns"] | None = None,

@@ -1,12 +1,10 @@
-"""From answers to metrics: one pass over the logits for each choice of smoothing, k and r."""
+"""From predictions to metrics: one pass over the logits for each choice of smoothing, k and r."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,20 +12,25 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from headclip_med.datasets import read_mask
-from headclip_med.evaluation import results
 from headclip_med.evaluation.baselines import BASELINES, MapsOf
 from headclip_med.evaluation.predictions import Predictions
-from headclip_med.evaluation.results import Estimate, Sampled, average, sample_images
-from headclip_med.metrics import PixelDraws, PixelMetrics, Pooled, Protocol, image_metrics
+from headclip_med.evaluation.request import EvaluationSettings
+from headclip_med.evaluation.results import Estimate, average
+from headclip_med.metrics import (
+    PixelDraws,
+    PixelMetrics,
+    Pooled,
+    Protocol,
+    Sampled,
+    image_metrics,
+    ranking,
+    sample_images,
+)
 from headclip_med.metrics.scores import release
 from headclip_med.metrics.streaming import MEMORY_MB
 from headclip_med.models.maps import log_odds, patches_of, smooth_logits_and_map
 from headclip_med.settings import ScoreSettings
 from headclip_med.transforms import joint_score, local_score, resize_maps
-
-EvalSize = Literal["input", "native"]
-"""``input`` is where published methods compare pixels: maps as they come, masks shrunk to them.
-``native`` is each image's own size: masks as they were drawn, maps stretched to them."""
 
 Compared = tuple[
     slice,
@@ -36,44 +39,6 @@ Compared = tuple[
     Bool[np.ndarray, "images rows columns"],
 ]
 """Which images; what ``exact`` ranks their pixels by; their maps; their masks."""
-
-
-def at_native_size(
-    answers: Predictions,
-    rows: slice,
-    ranked: Float[np.ndarray, "images size size"],
-    maps: Float[np.ndarray, "images size size"],
-) -> Iterator[Compared]:
-    """Stretch what is said of some images to their own sizes, bilinearly.
-
-    Args:
-        answers: Of a set with masks.
-        rows: Which images.
-        ranked: What ``exact`` ranks by: log-odds of the maps, or the maps themselves.
-        maps: In [0, 1].
-
-    Yields:
-        One image at a time.
-
-    Raises:
-        UnreadableInput: A mask cannot be read again.
-    """
-    for place, number in enumerate(range(rows.start, rows.stop)):
-        mask = read_mask(answers.samples[number])
-        one = slice(place, place + 1)
-        stretched = _resized(torch.from_numpy(np.array(maps[one])), mask)
-        by_rank = stretched
-        if ranked is not maps:
-            logits = torch.from_numpy(np.array(ranked[one])).double()
-            abnormal, normal = (_resized(side.sigmoid(), mask) for side in (logits, -logits))
-            by_rank = log_odds(abnormal, normal)
-        yield slice(number, number + 1), by_rank.numpy(), stretched.numpy(), mask[None]
-
-
-def _resized(maps: Tensor, mask: Bool[np.ndarray, "rows columns"]) -> Tensor:
-    rows, columns = mask.shape
-    return resize_maps(maps, rows, columns)
-
 
 SEED = 20_241_124
 """Of the bootstrap: the same set gives the same intervals."""
@@ -86,12 +51,10 @@ Key = tuple[str, str, Protocol]
 _Batch = tuple[Float[np.ndarray, "batch size size"], Float[np.ndarray, "batch size size"]]
 """What ``exact`` ranks pixels by, and maps."""
 
-_LocalOf = Callable[[slice, Float[np.ndarray, "batch size size"]], Float[np.ndarray, "batch"]]
-
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Metrics of one judge on one set.
+    """Metrics of a model or a baseline on one set.
 
     Attributes:
         categories: Of each category, those that are defined there: pixels where the set has masks,
@@ -133,17 +96,12 @@ class Measured:
         return {name: one.value for name, one in found.items()}
 
     def joined(self, other: Measured) -> Measured:
-        """Put the categories of another measurement of the same judge beside these."""
+        """Put the categories of another measurement of the same model beside these."""
         return Measured({**self.categories, **other.categories})
 
 
 def measure(
-    answers: Predictions,
-    scores: ScoreSettings,
-    *,
-    protocols: Sequence[Protocol] = ("exact",),
-    intervals: bool = True,
-    eval_size: EvalSize = "input",
+    predictions: Predictions, scores: ScoreSettings, settings: EvaluationSettings | None = None
 ) -> Measured:
     """Measure a model, with JAS and without it.
 
@@ -153,158 +111,174 @@ def measure(
     Everything is streamed: memory does not grow with the pixels.
 
     Args:
-        answers: Of the model.
-        scores: How logits become maps and scores.
-        protocols: By which pixels are measured; the published code is exact for images.
-        intervals: Whether to bootstrap (by ``exact`` only), which takes a second pass.
-        eval_size: Where pixels are compared; S_local is of the model's map in either case.
+        predictions: Of the model.
+        scores: How logits become maps and scores; S_local is of the model's map at any size.
+        settings: By which protocols, at which size, and whether intervals are wanted.
     """
-    found = {}
-    for category, part in answers.parts().items():
-        one = _Category(answers, part, tuple(dict.fromkeys(protocols)), intervals, eval_size)
-        read = partial(_smoothed, answers, scores)
-        measured, local = one.pixels(read, partial(_local, answers, scores))
-        kinds = _kinds(answers.global_scores[part], local, scores)
-        found[category] = measured | one.images(kinds)
-    return Measured(found)
+    return _measured(ModelMaps(predictions, scores), settings or EvaluationSettings())
 
 
 def measure_baselines(
-    answers: Predictions,
-    top_percent: float,
-    *,
-    protocols: Sequence[Protocol] = ("exact",),
-    intervals: bool = True,
-    eval_size: EvalSize = "input",
+    predictions: Predictions, top_percent: float, settings: EvaluationSettings | None = None
 ) -> dict[str, Measured]:
     """Measure the baselines that have learnt nothing, on the same images.
 
     Args:
-        answers: Of any model; only the images and their truth are used.
+        predictions: Of any model; only the images and their ground truth are used.
         top_percent: k of eq. 7.
-        protocols: As for ``measure``.
-        intervals: As for ``measure``.
-        eval_size: As for ``measure``.
+        settings: As for ``measure``.
 
     Returns:
         By the baseline's name.
     """
-    found: dict[str, dict[str, dict[Key, Sampled]]] = {name: {} for name in BASELINES}
-    for category, part in answers.parts().items():
-        one = _Category(answers, part, tuple(dict.fromkeys(protocols)), intervals, eval_size)
-        for name, maps_of in BASELINES.items():
-            measured, local = one.pixels(
-                partial(_trivial, answers, maps_of), lambda _, maps: local_score(maps, top_percent)
-            )
-            found[name][category] = measured | one.images({"local": local})
-    return {judge: Measured(categories) for judge, categories in found.items()}
+    return {
+        name: _measured(
+            _BaselineMaps(predictions, maps_of, top_percent), settings or EvaluationSettings()
+        )
+        for name, maps_of in BASELINES.items()
+    }
 
 
-def score_category(
-    answers: Predictions, scores: ScoreSettings, part: slice, pixels: PixelMetrics
-) -> dict[str, Float[np.ndarray, "images"]]:
-    """Score the images of one category, and give its pixels to a stream where it has masks.
+@dataclass(frozen=True, eq=False)
+class ModelMaps:
+    """A model's maps of a set, smoothed and scored in one way.
 
-    Args:
-        answers: Of the model.
-        scores: How logits become scores.
-        part: Where the category's images stand.
-        pixels: Takes smoothed logits and masks.
-
-    Returns:
-        Of each image the ``global``, the ``local`` and the ``joint`` score.
+    Attributes:
+        predictions: Of the model.
+        scores: How logits become maps and scores.
     """
-    local = []
-    for rows in _batches(part):
-        logits, maps = _smoothed(answers, scores, rows)
-        local.append(_local(answers, scores, rows, maps))
-        if answers.masks is not None:
-            pixels.update(logits, _rows(answers.masks, rows))
-    return _kinds(answers.global_scores[part], np.concatenate(local), scores)
+
+    predictions: Predictions
+    scores: ScoreSettings
+
+    def read(self, rows: slice) -> _Batch:
+        """Smooth some images: logits in float32, maps in float64."""
+        logits = torch.from_numpy(_read(self.predictions.logits, rows))
+        sigma_px = self.scores.sigma_at(self.predictions.image_size)
+        smoothed, maps = smooth_logits_and_map(logits, sigma_px)
+        return smoothed.numpy(), maps.numpy()
+
+    def local(
+        self, rows: slice, maps: Float[np.ndarray, "batch size size"]
+    ) -> Float[np.ndarray, "batch"]:
+        """Give S_local of some images (eq. 7), from what the scores take it from."""
+        if self.scores.local_map == "patches":
+            exact = torch.from_numpy(_read(self.predictions.logits, rows)).double().sigmoid()
+            maps = patches_of(exact, self.predictions.patch_px).numpy()
+        return local_score(maps, self.scores.top_percent)
+
+    def image_scores(
+        self, part: slice, local: Float[np.ndarray, "images"]
+    ) -> dict[str, Float[np.ndarray, "images"]]:
+        """Give the ``global``, the ``local`` and the ``joint`` score of a category's images."""
+        own = self.predictions.global_scores[part].astype(np.float64)
+        joint = joint_score(own, local, self.scores.joint_weight)
+        return {"global": own, "local": local, "joint": joint}
+
+    def local_scores(self) -> Float[np.ndarray, "images"]:
+        """Compute S_local of every image: what a sweep over r reads, once for all its r."""
+        whole = slice(0, len(self.predictions.global_scores))
+        return np.concatenate([self.local(rows, self.read(rows)[1]) for rows in _batches(whole)])
+
+    def stream(self, part: slice, pixels: PixelMetrics) -> dict[str, Float[np.ndarray, "images"]]:
+        """Score a category's images, and give their pixels to a stream where the set has masks."""
+        local = []
+        for rows in _batches(part):
+            logits, maps = self.read(rows)
+            local.append(self.local(rows, maps))
+            if self.predictions.masks is not None:
+                pixels.update(logits, _read(self.predictions.masks, rows))
+        return self.image_scores(part, np.concatenate(local))
 
 
-def local_scores(answers: Predictions, scores: ScoreSettings) -> Float[np.ndarray, "images"]:
-    """Compute S_local of every image (eq. 7): what a sweep over r reads, once for all its r."""
-    whole = slice(0, len(answers.global_scores))
-    maps = ((rows, _smoothed(answers, scores, rows)[1]) for rows in _batches(whole))
-    return np.concatenate([_local(answers, scores, rows, one) for rows, one in maps])
+@dataclass(frozen=True, eq=False)
+class _BaselineMaps:
+    """What a baseline makes of the images that a model saw."""
+
+    predictions: Predictions
+    maps_of: MapsOf
+    top_percent: float
+
+    def read(self, rows: slice) -> _Batch:
+        maps = np.asarray(self.maps_of(_read(self.predictions.grey, rows)), dtype=np.float32)
+        return maps, maps
+
+    def local(
+        self, rows: slice, maps: Float[np.ndarray, "batch size size"]
+    ) -> Float[np.ndarray, "batch"]:
+        return local_score(maps, self.top_percent)
+
+    def image_scores(
+        self, part: slice, local: Float[np.ndarray, "images"]
+    ) -> dict[str, Float[np.ndarray, "images"]]:
+        return {"local": local}
 
 
-def _kinds(
-    own: Float[np.ndarray, "images"], local: Float[np.ndarray, "images"], scores: ScoreSettings
-) -> dict[str, Float[np.ndarray, "images"]]:
-    exact = own.astype(np.float64)
-    joint = joint_score(exact, local, scores.joint_weight)
-    return {"global": exact, "local": local, "joint": joint}
+def _measured(maps: ModelMaps | _BaselineMaps, settings: EvaluationSettings) -> Measured:
+    parts = maps.predictions.parts()
+    return Measured(
+        {name: _Category(maps, part, settings).measured() for name, part in parts.items()}
+    )
 
 
 @dataclass(frozen=True)
 class _Category:
-    """Measures scores of one category."""
+    """Measures the images of one category."""
 
-    answers: Predictions
+    maps: ModelMaps | _BaselineMaps
     part: slice
-    protocols: tuple[Protocol, ...]
-    intervals: bool
-    eval_size: EvalSize
+    settings: EvaluationSettings
 
-    def pixels(
-        self, read: Callable[[slice], _Batch], local_of: _LocalOf
-    ) -> tuple[dict[Key, Sampled], Float[np.ndarray, "images"]]:
-        """Measure maps, where there are masks, and give S_local of each.
-
-        Args:
-            read: Gives, for some images, what ``exact`` ranks by, and maps.
-            local_of: Gives S_local of some images and their maps.
-        """
+    def measured(self) -> dict[Key, Sampled]:
+        """Measure maps where there are masks, and image scores where there are both classes."""
         local, found = [], {}
         with ExitStack() as stack:
             streams: dict[Protocol, PixelMetrics] = {}
-            if self.answers.masks is not None:
-                share_mb = MEMORY_MB // len(self.protocols)
+            if self.maps.predictions.masks is not None:
+                share_mb = MEMORY_MB // len(self.settings.protocols)
                 streams = {
                     one: stack.enter_context(PixelMetrics(one, memory_mb=share_mb))
-                    for one in self.protocols
+                    for one in self.settings.protocols
                 }
             for rows in _batches(self.part):
-                ranked, maps = read(rows)
-                local.append(local_of(rows, maps))
+                ranked, maps = self.maps.read(rows)
+                local.append(self.maps.local(rows, maps))
                 for _, by_rank, by_map, marked in self._sized(rows, ranked, maps):
                     for protocol, stream in streams.items():
                         scores = by_rank if protocol == "exact" else by_map.astype(np.float32)
                         stream.update(scores, marked)
             for protocol, stream in streams.items():
                 values, draws = stream.compute(), {}
-                if protocol == "exact" and self.intervals:
-                    draws = self._draws(read, stream.pooled(), values)
+                if protocol == "exact" and self.settings.intervals:
+                    draws = self._draws(stream.pooled(), values)
                 found["pixels", "map", protocol] = Sampled(values, draws)
-        return found, np.concatenate(local)
+        return found | self._images(np.concatenate(local))
 
-    def images(self, kinds: Mapping[str, Float[np.ndarray, "images"]]) -> dict[Key, Sampled]:
-        """Measure image scores where there is a second class to tell apart."""
-        labels, units = self.answers.labels[self.part], self.answers.units[self.part]
+    def _images(self, local: Float[np.ndarray, "images"]) -> dict[Key, Sampled]:
+        predictions = self.maps.predictions
+        labels, units = predictions.labels[self.part], predictions.units[self.part]
         if labels.all() or not labels.any():
             return {}
         found: dict[Key, Sampled] = {}
-        for kind, values in kinds.items():
-            if self.intervals:
+        for kind, values in self.maps.image_scores(self.part, local).items():
+            if self.settings.intervals:
                 sampled = sample_images(values, labels, groups=units, seed=SEED)
             else:
                 sampled = Sampled(image_metrics(values, labels), {})
-            found |= {("images", kind, protocol): sampled for protocol in self.protocols}
+            found |= {("images", kind, protocol): sampled for protocol in self.settings.protocols}
         return found
 
     def _draws(
-        self, read: Callable[[slice], _Batch], pooled: Pooled, values: Mapping[str, float]
+        self, pooled: Pooled, values: Mapping[str, float]
     ) -> dict[str, Float[np.ndarray, "draws"]]:
         """Go over the maps again, to count each image where it matters."""
-        names, numbers = np.unique(self.answers.units[self.part], return_inverse=True)
+        names, numbers = np.unique(self.maps.predictions.units[self.part], return_inverse=True)
         counted = PixelDraws(pooled, len(names))
         for rows in _batches(self.part):
-            for some, by_rank, _, marked in self._sized(rows, *read(rows)):
+            for some, by_rank, _, marked in self._sized(rows, *self.maps.read(rows)):
                 own = slice(some.start - self.part.start, some.stop - self.part.start)
                 counted.update(by_rank, marked, numbers[own])
-        return counted.draws(values, seed=SEED, repeats=results.PIXEL_REPEATS)
+        return counted.draws(values, seed=SEED, repeats=ranking.PIXEL_REPEATS)
 
     def _sized(
         self,
@@ -313,20 +287,50 @@ class _Category:
         maps: Float[np.ndarray, "batch size size"],
     ) -> Iterator[Compared]:
         """Give some images with masks at the size where they are compared."""
-        if self.answers.masks is None:
+        predictions = self.maps.predictions
+        if predictions.masks is None:
             return
-        if self.eval_size == "native":
-            yield from at_native_size(self.answers, rows, ranked, maps)
+        if self.settings.eval_size == "native":
+            yield from at_native_size(predictions, rows, ranked, maps)
         else:
-            yield rows, ranked, maps, _read(self.answers.masks, rows)
+            yield rows, ranked, maps, _read(predictions.masks, rows)
 
 
-def _rows(
-    masks: Bool[np.ndarray, "images size size"] | None, rows: slice
-) -> Bool[np.ndarray, "batch size size"]:
-    if masks is None:
-        raise AssertionError("only asked where the set has masks")
-    return _read(masks, rows)
+def at_native_size(
+    predictions: Predictions,
+    rows: slice,
+    ranked: Float[np.ndarray, "images size size"],
+    maps: Float[np.ndarray, "images size size"],
+) -> Iterator[Compared]:
+    """Stretch what is said of some images to their own sizes, bilinearly.
+
+    Args:
+        predictions: Of a set with masks.
+        rows: Which images.
+        ranked: What ``exact`` ranks by: log-odds of the maps, or the maps themselves.
+        maps: In [0, 1].
+
+    Yields:
+        One image at a time.
+
+    Raises:
+        UnreadableInput: A mask cannot be read again.
+    """
+    for place, number in enumerate(range(rows.start, rows.stop)):
+        mask = read_mask(predictions.samples[number])
+        one = slice(place, place + 1)
+        stretched = _resized(torch.from_numpy(np.array(maps[one])), mask)
+        by_rank = stretched
+        if ranked is not maps:
+            logits = torch.from_numpy(np.array(ranked[one])).double()
+            abnormal, normal = (_resized(side.sigmoid(), mask) for side in (logits, -logits))
+            by_rank = log_odds(abnormal, normal)
+        yield slice(number, number + 1), by_rank.numpy(), stretched.numpy(), mask[None]
+
+
+def _resized(maps: Tensor, mask: Bool[np.ndarray, "rows columns"]) -> Tensor:
+    rows, columns = mask.shape
+    return resize_maps(maps, rows, columns)
 
 
 def _read(array: Shaped[np.ndarray, "images size size"], rows: slice) -> np.ndarray:
@@ -334,31 +338,6 @@ def _read(array: Shaped[np.ndarray, "images size size"], rows: slice) -> np.ndar
     found = np.array(array[rows])
     release(array)
     return found
-
-
-def _smoothed(answers: Predictions, scores: ScoreSettings, rows: slice) -> _Batch:
-    """Smooth some images: logits in float32, maps in float64."""
-    logits = torch.from_numpy(_read(answers.logits, rows))
-    smoothed, maps = smooth_logits_and_map(logits, scores.sigma_at(answers.image_size))
-    return smoothed.numpy(), maps.numpy()
-
-
-def _local(
-    answers: Predictions,
-    scores: ScoreSettings,
-    rows: slice,
-    maps: Float[np.ndarray, "batch size size"],
-) -> Float[np.ndarray, "batch"]:
-    """Give S_local of some images (eq. 7), from what the scores take it from."""
-    if scores.local_map == "patches":
-        exact = torch.from_numpy(_read(answers.logits, rows)).double().sigmoid()
-        maps = patches_of(exact, answers.patch_px).numpy()
-    return local_score(maps, scores.top_percent)
-
-
-def _trivial(answers: Predictions, maps_of: MapsOf, rows: slice) -> _Batch:
-    maps = np.asarray(maps_of(_read(answers.grey, rows)), dtype=np.float32)
-    return maps, maps
 
 
 def _batches(part: slice) -> Iterator[slice]:

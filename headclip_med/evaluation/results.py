@@ -9,80 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float
 
-from headclip_med.metrics import (
-    Protocol,
-    Ranking,
-    bootstrap_draws,
-    interval,
-    rank_images,
-    rank_pixels,
-)
+from headclip_med.metrics import Protocol, Sampled, interval
 from headclip_med.models.registry import METHODS
 from headclip_med.write.pages.plain_text import csv_cell
 
-
-def side_by_side(evaluations: Mapping[str, Evaluation], missing: Mapping[str, str]) -> Evaluation:
-    """Put evaluations of several methods on the same images into one.
-
-    Of each method its map, and the image score that its ``ScoreSettings.image_score`` asks for: as
-    published by default, or the joint one, the same switch for all. The trivial baselines stand
-    once, below.
-
-    Args:
-        evaluations: By method, in the order of the table; at least one.
-        missing: Methods that are not in it, and why.
-
-    Returns:
-        An evaluation whose judges are the methods.
-    """
-    first = next(iter(evaluations.values()))
-    categories = {name: _merged(evaluations, name) for name in first.categories}
-    notes = dict.fromkeys(note for one in evaluations.values() for note in one.notes)
-    sizes = {one.image_size for one in evaluations.values()}
-    if len(sizes) > 1:
-        shown = ", ".join(f"{name} {one.image_size} px" for name, one in evaluations.items())
-        notes[f"The methods saw images of different sizes: {shown}."] = None
-    gone = (f"{METHODS[name].title} is not in the table: {why}" for name, why in missing.items())
-    return replace(
-        first,
-        model={name: dict(one.model) for name, one in evaluations.items()},
-        settings={name: dict(one.settings) for name, one in evaluations.items()},
-        rows=_merged(evaluations, None),
-        categories=categories,
-        notes=(*notes, *gone),
-    )
-
-
-def _merged(evaluations: Mapping[str, Evaluation], category: str | None) -> tuple[Row, ...]:
-    """Put the rows of all methods together, over all categories or of one."""
-    first = _rows_of(next(iter(evaluations.values())), category)
-    rows: list[Row] = []
-    for level in dict.fromkeys(row.level for row in first):
-        for method, evaluation in evaluations.items():
-            title = METHODS[method].title if method in METHODS else method
-            own = own_rows(evaluation, category)
-            rows += [replace(row, judge=title) for row in own if row.level == level]
-        rows += [row for row in first if row.level == level and row.judge != "model"]
-    return tuple(rows)
-
-
-def _rows_of(evaluation: Evaluation, category: str | None) -> tuple[Row, ...]:
-    return evaluation.rows if category is None else evaluation.categories[category]
-
-
-def own_rows(evaluation: Evaluation, category: str | None = None) -> list[Row]:
-    """Choose the rows of the model itself: its map, and the image score that it is used with."""
-    scores = evaluation.settings["scores"]
-    kind = scores["image_score"] if isinstance(scores, Mapping) else "joint"
-    own = [row for row in _rows_of(evaluation, category) if row.judge == "model"]
-    return [row for row in own if row.score in ("map", kind)]
-
-
-IMAGE_REPEATS = 1000
-PIXEL_REPEATS = 200
-"""Draws of the bootstrap; an end of a 95 % interval then rests on five draws, pixels being many."""
+THE_MODEL = "model"
+"""How a table calls what is evaluated where it is the only model."""
 
 _PROTOCOLS: Mapping[Protocol, str] = {
     "exact": "Protocol exact: over all thresholds.",
@@ -110,22 +44,24 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One line of a table.
 
     Attributes:
         level: What is told apart: pixels, images, slices, volumes.
-        judge: The model, or the trivial baseline.
+        method: What the table calls the model, or the baseline.
         score: ``map``, ``global``, ``local`` or ``joint``.
         metrics: By name.
         protocol: By which they were computed; see ``headclip_med.metrics``.
+        is_baseline: Whether it has learnt nothing.
     """
 
     level: str
-    judge: str
+    method: str
     score: str
     metrics: Mapping[str, Estimate]
     protocol: Protocol = "exact"
+    is_baseline: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,12 +70,12 @@ class Evaluation:
 
     Attributes:
         dataset: Its name.
-        counts: Of normal and abnormal images, or of what else was judged.
+        counts: Of normal and abnormal images, or of what else was looked at.
         image_size: Rows and columns of the model's input.
         content_digest: Of the set, where it has one.
         model: As the model describes itself, plain JSON values.
         settings: All that was set, plain JSON values.
-        rows: The results; the model's first, then those of the trivial baselines.
+        rows: The results; the model's first, then those of the baselines.
         notes: Sentences a reader of the table must know.
         categories: The rows of each category alone, where they were averaged over several.
     """
@@ -150,9 +86,9 @@ class Evaluation:
     content_digest: str | None
     model: Mapping[str, object]
     settings: Mapping[str, object]
-    rows: tuple[Row, ...]
+    rows: tuple[ResultRow, ...]
     notes: tuple[str, ...] = ()
-    categories: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
+    categories: Mapping[str, tuple[ResultRow, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Plain values at full precision; undefined ones are null."""
@@ -191,51 +127,6 @@ class Evaluation:
         return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True, eq=False)
-class Sampled:
-    """Metrics of one group of images, and how they vary over bootstrap draws, if any were made."""
-
-    values: Mapping[str, float]
-    draws: Mapping[str, Float[np.ndarray, "draws"]]
-
-
-def sample_images(
-    scores: Float[np.ndarray, "images"],
-    labels: Shaped[np.ndarray, "images"],
-    *,
-    groups: Int[np.ndarray, "images"] | None = None,
-    seed: int,
-) -> Sampled:
-    """Compute image metrics and their draws; ``groups`` are drawn as a whole."""
-    ranking = rank_images(scores, labels)
-
-    def drawn(rows: Int[np.ndarray, "rows"]) -> dict[str, float]:
-        return ranking.metrics(np.bincount(rows, minlength=len(scores)), is_pixel=False)
-
-    rows = np.arange(len(scores))
-    draws = bootstrap_draws(drawn, rows, groups=groups, seed=seed, repeats=IMAGE_REPEATS)
-    return Sampled(ranking.metrics(is_pixel=False), draws)
-
-
-def sample_pixels(
-    maps: Float[np.ndarray, "images rows columns"],
-    masks: Bool[np.ndarray, "images rows columns"],
-    *,
-    inside: Bool[np.ndarray, "images rows columns"] | None = None,
-    units: Int[np.ndarray, "images"] | None = None,
-    seed: int,
-) -> Sampled:
-    """Compute pixel metrics and their draws over whole images, or over ``units`` of images."""
-    ranking: Ranking = rank_pixels(maps, masks, inside=inside, units=units)
-    count = len(maps) if units is None else int(units.max()) + 1
-
-    def drawn(rows: Int[np.ndarray, "rows"]) -> dict[str, float]:
-        return ranking.metrics(np.bincount(rows, minlength=count), is_pixel=True)
-
-    draws = bootstrap_draws(drawn, np.arange(count), seed=seed, repeats=PIXEL_REPEATS)
-    return Sampled(ranking.metrics(is_pixel=True), draws)
-
-
 def average(samples: Sequence[Sampled]) -> dict[str, Estimate]:
     """Average the metrics of categories; where a metric is undefined for one, it is left out."""
     found = {}
@@ -245,6 +136,67 @@ def average(samples: Sequence[Sampled]) -> dict[str, Estimate]:
         ends = interval(_mean(np.stack(drawn))) if drawn else (math.nan, math.nan)
         found[name] = Estimate(float(value[0]), *ends)
     return found
+
+
+def side_by_side(evaluations: Mapping[str, Evaluation], missing: Mapping[str, str]) -> Evaluation:
+    """Put evaluations of several methods on the same images into one.
+
+    Of each method its map, and the image score that its ``ScoreSettings.image_score`` asks for: as
+    published by default, or the joint one, the same switch for all. The baselines stand once,
+    below.
+
+    Args:
+        evaluations: By method, in the order of the table; at least one.
+        missing: Methods that are not in it, and why.
+
+    Returns:
+        An evaluation whose rows are the methods'.
+    """
+    first = next(iter(evaluations.values()))
+    categories = {name: _merged(evaluations, name) for name in first.categories}
+    notes = dict.fromkeys(note for one in evaluations.values() for note in one.notes)
+    sizes = {one.image_size for one in evaluations.values()}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{name} {one.image_size} px" for name, one in evaluations.items())
+        notes[f"The methods saw images of different sizes: {shown}."] = None
+    gone = (f"{title_of(name)} is not in the table: {why}" for name, why in missing.items())
+    return replace(
+        first,
+        model={name: dict(one.model) for name, one in evaluations.items()},
+        settings={name: dict(one.settings) for name, one in evaluations.items()},
+        rows=_merged(evaluations, None),
+        categories=categories,
+        notes=(*notes, *gone),
+    )
+
+
+def _merged(evaluations: Mapping[str, Evaluation], category: str | None) -> tuple[ResultRow, ...]:
+    """Put the rows of all methods together, over all categories or of one."""
+    first = _rows_of(next(iter(evaluations.values())), category)
+    rows: list[ResultRow] = []
+    for level in dict.fromkeys(row.level for row in first):
+        for method, evaluation in evaluations.items():
+            own = own_rows(evaluation, category)
+            rows += [replace(row, method=title_of(method)) for row in own if row.level == level]
+        rows += [row for row in first if row.level == level and row.is_baseline]
+    return tuple(rows)
+
+
+def _rows_of(evaluation: Evaluation, category: str | None) -> tuple[ResultRow, ...]:
+    return evaluation.rows if category is None else evaluation.categories[category]
+
+
+def own_rows(evaluation: Evaluation, category: str | None = None) -> list[ResultRow]:
+    """Choose the rows of the model itself: its map, and the image score that it is used with."""
+    scores = evaluation.settings["scores"]
+    kind = scores["image_score"] if isinstance(scores, Mapping) else "joint"
+    own = [row for row in _rows_of(evaluation, category) if not row.is_baseline]
+    return [row for row in own if row.score in ("map", kind)]
+
+
+def title_of(method: str) -> str:
+    """Call a method as the paper does; others by their own names."""
+    return METHODS[method].title if method in METHODS else method
 
 
 def to_markdown(evaluations: Sequence[Evaluation], *, per_category: bool = False) -> str:
@@ -281,14 +233,14 @@ def to_csv(evaluations: Iterable[Evaluation]) -> str:
     for one in evaluations:
         for category, rows in {"": one.rows, **one.categories}.items():
             for row in rows:
-                about = (one.dataset, category, row.level, row.judge, row.score, row.protocol)
+                about = (one.dataset, category, row.level, row.method, row.score, row.protocol)
                 for name, found in row.metrics.items():
                     ends = (_plain(value) for value in (found.value, found.low, found.high))
                     lines.writerow((*map(csv_cell, about), name, *ends))
     return text.getvalue()
 
 
-def _markdown_rows(rows: Sequence[Row]) -> list[str]:
+def _markdown_rows(rows: Sequence[ResultRow]) -> list[str]:
     used = [name for name in _COLUMNS if any(name in row.metrics for row in rows)]
     lines = [
         f"| level | judge | score | protocol | {' | '.join(used)} |",
@@ -296,7 +248,7 @@ def _markdown_rows(rows: Sequence[Row]) -> list[str]:
     ]
     for row in rows:
         cells = [_percent(row.metrics.get(name)) for name in used]
-        place = f"{row.level} | {row.judge} | {row.score} | {row.protocol}"
+        place = f"{row.level} | {row.method} | {row.score} | {row.protocol}"
         lines.append(f"| {place} | {' | '.join(cells)} |")
     return lines
 
@@ -308,7 +260,7 @@ def _mean(values: Float[np.ndarray, "categories draws"]) -> Float[np.ndarray, "d
     return np.asarray(np.where(counted > 0, total / np.maximum(counted, 1), np.nan))
 
 
-def _row_json(row: Row) -> dict[str, object]:
+def _row_json(row: ResultRow) -> dict[str, object]:
     metrics = {
         name: {
             "value": _plain(found.value),
@@ -319,7 +271,7 @@ def _row_json(row: Row) -> dict[str, object]:
     }
     return {
         "level": row.level,
-        "judge": row.judge,
+        "judge": row.method,
         "score": row.score,
         "protocol": row.protocol,
         "metrics": metrics,

@@ -16,7 +16,14 @@ from headclip_med.metrics.pooled import (
     pool_images,
     pool_pixels,
 )
-from headclip_med.metrics.ranking import Ranking, rank_images, rank_pixels
+from headclip_med.metrics.ranking import (
+    Ranking,
+    Sampled,
+    rank_images,
+    rank_pixels,
+    sample_images,
+    sample_pixels,
+)
 from headclip_med.metrics.streaming import PixelMetrics
 
 __all__ = [
@@ -27,6 +34,7 @@ __all__ = [
     "Pooled",
     "Protocol",
     "Ranking",
+    "Sampled",
     "bootstrap_draws",
     "image_curves",
     "image_metrics",
@@ -36,4 +44,6 @@ __all__ = [
     "pool_pixels",
     "rank_images",
     "rank_pixels",
+    "sample_images",
+    "sample_pixels",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,9 +12,10 @@ from torch import nn
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
 from headclip_med.models.inference import InferenceModel, Precision
-from headclip_med.models.loading import choose_device
+from headclip_med.models.loading import choose_device, load_model
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import METHODS
+from headclip_med.models.request import ALL, ModelRequest
 from headclip_med.models.sources import (
     Source,
     embedded_checkpoints,
@@ -37,6 +38,37 @@ class LoadedMethods:
 
     models: Mapping[str, AnomalyModel]
     missing: Mapping[str, str]
+
+
+def load_models(request: ModelRequest) -> LoadedMethods:
+    """Load what is asked for: one model, or all methods on its backbone.
+
+    Raises:
+        InvalidSettings: The model, the method or the device is unknown.
+        UnusableTracker: A registered model was named, and there is no tracker.
+        UnusableWeights: There are no weights, or they do not fit, or are another method's.
+    """
+    if request.method == ALL:
+        loaded = load_methods(
+            Source(request.name, request.weights, request.activation, request.seed),
+            checkpoints=request.checkpoints, settings=request.settings, device=request.device,
+            precision=request.precision,
+        )  # fmt: skip
+    else:
+        settings = request.settings.get(request.method or "")
+        model = load_model(
+            request.name, method=request.method, settings=settings,
+            weights=request.weights, activation=request.activation, device=request.device,
+            precision=request.precision, seed=request.seed, tracking_uri=request.tracking_uri,
+        )  # fmt: skip
+        loaded = LoadedMethods({str(model.describe()["method"]): model}, {})
+    if not request.scores:
+        return loaded
+    scored = {
+        name: model.with_scores(replace(model.scores, **request.scores))  # type: ignore[arg-type]
+        for name, model in loaded.models.items()
+    }
+    return LoadedMethods(scored, loaded.missing)
 
 
 def load_methods(

@@ -13,12 +13,13 @@ import numpy as np
 from PIL import Image
 
 from headclip_med.datasets import Dataset
-from headclip_med.evaluation.measure import local_scores, measure
+from headclip_med.evaluation.measure import ModelMaps, measure
 from headclip_med.evaluation.predictions import Predictions, model_digest
+from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.metrics import Protocol, image_metrics
 from headclip_med.models.model import AnomalyModel
+from headclip_med.pipelines.evaluate import sample_row
 from headclip_med.pipelines.experiments.results import Place, SetResult, mean_of
-from headclip_med.pipelines.tracked_evaluation import sample_row
 from headclip_med.settings import ScoreSettings
 from headclip_med.store import Entry
 from headclip_med.transforms import joint_score
@@ -31,7 +32,7 @@ FORM = 2
 SAMPLES_DRAWN = 3
 """Abnormal images in the picture of a set, evenly spread over it."""
 
-PROTOCOLS: tuple[Protocol, ...] = ("paper", "exact")
+MEASURES = EvaluationSettings(metrics="both", intervals=False)
 ImageScore = Literal["global", "joint"]
 
 
@@ -113,7 +114,7 @@ def sweep_joint(
     if not weights or answers.labels.all() or not answers.labels.any():
         return (math.nan,) * len(weights)
     whole = np.asarray(answers.global_scores, dtype=np.float64)
-    local = local_scores(answers, scores)
+    local = ModelMaps(answers, scores).local_scores()
     categories = np.array(answers.categories)
     found = []
     for weight in weights:
@@ -140,7 +141,7 @@ def _draw_samples(answers: Predictions, scores: ScoreSettings, path: Path) -> No
 
 def _rows(answers: Predictions, scores: ScoreSettings) -> list[list[object]]:
     """List metrics by category (``""`` for their average), level, score and protocol."""
-    measured = measure(answers, scores, protocols=PROTOCOLS, intervals=False)
+    measured = measure(answers, scores, MEASURES)
     rows: list[list[object]] = []
     for category in (None, *dict.fromkeys(answers.categories)):
         for level, score, protocol in measured.keys:

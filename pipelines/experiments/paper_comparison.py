@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headclip_med.datasets import KNOWN_SETS
-from headclip_med.evaluation.results import Evaluation, Row, own_rows
+from headclip_med.evaluation.results import Evaluation, ResultRow, own_rows, title_of
 from headclip_med.metrics import Protocol
 from headclip_med.models.registry import METHODS
 from headclip_med.paper import Level, paper_values
@@ -99,7 +99,7 @@ def _ours(evaluation: Evaluation, level: Level) -> Iterator[_Ours]:
             )
 
 
-def _methods(evaluation: Evaluation) -> Iterator[tuple[str, list[Row], object]]:
+def _methods(evaluation: Evaluation) -> Iterator[tuple[str, list[ResultRow], object]]:
     """Give each method's rows (its map, the image score it is used with) and its description."""
     method = evaluation.model.get("method")
     if isinstance(method, str):
@@ -108,8 +108,8 @@ def _methods(evaluation: Evaluation) -> Iterator[tuple[str, list[Row], object]]:
         return
     # Of several methods side by side each row is its own.
     for name, model in evaluation.model.items():
-        title = METHODS[name].title if name in METHODS else name
-        yield title, [row for row in evaluation.rows if row.judge == title], model
+        title = title_of(name)
+        yield title, [row for row in evaluation.rows if row.method == title], model
 
 
 def _backbone(model: object) -> str:

@@ -13,7 +13,7 @@ from headclip_med.metrics import Protocol
 from headclip_med.paper import Level
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.judges import Judges, Who
-from headclip_med.pipelines.experiments.measuring import PROTOCOLS
+from headclip_med.pipelines.experiments.measuring import MEASURES
 from headclip_med.pipelines.experiments.plan import Plan
 from headclip_med.pipelines.experiments.report import figures_of
 from headclip_med.pipelines.experiments.results import Results
@@ -132,7 +132,7 @@ def _numbers(results: Results, variant: Variant, image_score: str) -> dict[str, 
     for domain in ("industrial", "medical"):
         names = [one.name for one in results.plan.tested if one.domain == domain]
         for level, metrics in METRICS.items():
-            for protocol, metric in product(PROTOCOLS, metrics):
+            for protocol, metric in product(MEASURES.protocols, metrics):
                 average = results.average(variant, names, ("", level, metric), protocol)
                 if average is not None:
                     place = f"average {domain}/{section(level, protocol)}"

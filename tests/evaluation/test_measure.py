@@ -13,25 +13,27 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from headclip_med.evaluation import measure as measuring
-from headclip_med.evaluation import results
 from headclip_med.evaluation.baselines import centre_maps, median_maps
-from headclip_med.evaluation.measure import Measured, local_scores, measure, measure_baselines
+from headclip_med.evaluation.measure import Measured, ModelMaps, measure, measure_baselines
+from headclip_med.evaluation.models import draw_curves
 from headclip_med.evaluation.predictions import GroundTruth, Predictions
-from headclip_med.metrics import Protocol, image_metrics, pixel_metrics
+from headclip_med.evaluation.request import EvaluationSettings
+from headclip_med.metrics import image_metrics, pixel_metrics, ranking
 from headclip_med.models.maps import smooth
-from headclip_med.pipelines.curves import draw_curves
 from headclip_med.settings import SIGMA_REFERENCE_PX, ScoreSettings
 from headclip_med.transforms import joint_score, local_score
 
 SIDE = 24
-BOTH: tuple[Protocol, ...] = ("exact", "paper")
+BOTH = EvaluationSettings(metrics="both")
+BOTH_BRIEFLY = EvaluationSettings(metrics="both", intervals=False)
+BRIEFLY = EvaluationSettings(intervals=False)
 NO_BLUR = ScoreSettings(sigma_px=0.0, top_percent=10.0)
 
 
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "IMAGE_REPEATS", 20)
-    monkeypatch.setattr(results, "PIXEL_REPEATS", 8)
+    monkeypatch.setattr(ranking, "IMAGE_REPEATS", 20)
+    monkeypatch.setattr(ranking, "PIXEL_REPEATS", 8)
 
 
 def answers(
@@ -97,7 +99,7 @@ def test_pixels_by_hand() -> None:
     # Of two abnormal pixels one is highest and one below the two normal ones.
     logits = np.array([[[3.0, 1.0], [0.0, -1.0]]])
     masks = np.array([[[True, False], [False, True]]])
-    found = plain(measure(answers(logits, masks), NO_BLUR, intervals=False), "pixels", "map")
+    found = plain(measure(answers(logits, masks), NO_BLUR, BRIEFLY), "pixels", "map")
     assert found["AUROC"] == pytest.approx(1 / 2)
     assert found["AP"] == pytest.approx((1 + 2 / 4) / 2)
 
@@ -111,8 +113,10 @@ def test_images_by_hand() -> None:
         global_scores=[0.9, 0.1, 0.1, 0.5],
     )
     scores = replace(NO_BLUR, joint_weight=0.25)
-    np.testing.assert_allclose(local_scores(made, scores), [0.2, 0.6, 0.3, 0.9], atol=1e-7)
-    found = measure(made, scores, intervals=False)
+    np.testing.assert_allclose(
+        ModelMaps(made, scores).local_scores(), [0.2, 0.6, 0.3, 0.9], atol=1e-7
+    )
+    found = measure(made, scores, BRIEFLY)
     assert plain(found, "images", "local")["AUROC"] == 1
     # Pairs (abnormal, normal): .1 < .9, .1 = .1, .5 < .9, .5 > .1.
     assert plain(found, "images", "global")["AUROC"] == pytest.approx(1.5 / 4)
@@ -129,7 +133,7 @@ def test_exact_metrics_on_logits_are_those_of_double_precision_maps(sigma_px: fl
     if sigma_px:
         sigma = sigma_px * SIDE / SIGMA_REFERENCE_PX
         maps = np.stack([gaussian_filter(one, sigma) for one in maps])
-    found = measure(answers(logits, masks), scores, protocols=BOTH, intervals=False)
+    found = measure(answers(logits, masks), scores, BOTH_BRIEFLY)
     assert plain(found, "pixels", "map") == pytest.approx(pixel_metrics(maps, masks), abs=1e-9)
     by_paper = pixel_metrics(maps.astype(np.float32), masks, "paper")
     assert plain(found, "pixels", "map", "paper") == pytest.approx(by_paper, abs=1e-4)
@@ -145,7 +149,7 @@ def test_a_saturated_model_loses_no_ranking(sigma_px: float) -> None:
     logits, masks = noisy()
     saturated = logits * 4 + 40  # float32 maps are 1 all over
     scores = ScoreSettings(sigma_px=sigma_px)
-    found = measure(answers(saturated, masks), scores, protocols=BOTH, intervals=False)
+    found = measure(answers(saturated, masks), scores, BOTH_BRIEFLY)
     maps = smooth(torch.from_numpy(saturated).float().sigmoid(), scores.sigma_at(SIDE)).numpy()
     assert pixel_metrics(maps, masks)["AUROC"] < 0.7
     assert plain(found, "pixels", "map")["AUROC"] > 0.8
@@ -157,8 +161,8 @@ def test_a_saturated_model_loses_no_ranking(sigma_px: float) -> None:
 def test_intervals_change_no_value_and_hold_it() -> None:
     logits, masks = noisy(10)
     made = answers(logits, masks)
-    without = measure(made, NO_BLUR, protocols=BOTH, intervals=False)
-    drawn = measure(made, NO_BLUR, protocols=BOTH)
+    without = measure(made, NO_BLUR, BOTH_BRIEFLY)
+    drawn = measure(made, NO_BLUR, BOTH)
     assert drawn.keys == without.keys
     for level, score, protocol in drawn.keys:
         values = plain(drawn, level, score, protocol)
@@ -184,13 +188,13 @@ def test_categories_are_averaged_and_can_be_asked_for() -> None:
     logits, masks = noisy(8)
     logits[4:] = -logits[4:]  # the other way round
     names = ["good"] * 4 + ["bad"] * 4
-    found = measure(answers(logits, masks, categories=names), NO_BLUR, intervals=False)
+    found = measure(answers(logits, masks, categories=names), NO_BLUR, BRIEFLY)
     good, bad = (found.metrics("pixels", "map", category=one)["AUROC"] for one in ("good", "bad"))
     assert bad < 0.5 < good
     assert good == pytest.approx(pixel_metrics(logits[:4], masks[:4])["AUROC"], abs=1e-6)
     assert found.metrics("pixels", "map")["AUROC"] == pytest.approx((good + bad) / 2)
     halves = [
-        measure(answers(logits[at], masks[at], categories=names[at]), NO_BLUR, intervals=False)
+        measure(answers(logits[at], masks[at], categories=names[at]), NO_BLUR, BRIEFLY)
         for at in (slice(0, 4), slice(4, 8))
     ]
     joined = halves[0].joined(halves[1])
@@ -209,9 +213,9 @@ def test_a_category_of_one_class_has_no_image_metrics_and_undefined_pixels() -> 
 def test_batches_do_not_change_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, masks = noisy(7)
     made = answers(logits, masks)
-    whole = measure(made, NO_BLUR, protocols=BOTH)
+    whole = measure(made, NO_BLUR, BOTH)
     monkeypatch.setattr(measuring, "IMAGES_AT_ONCE", 2)
-    parts = measure(made, NO_BLUR, protocols=BOTH)
+    parts = measure(made, NO_BLUR, BOTH)
     for key in whole.keys:
         assert parts.estimates(*key) == whole.estimates(*key)
 
@@ -219,14 +223,14 @@ def test_batches_do_not_change_anything(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_baselines_are_measured_on_the_same_images() -> None:
     logits, masks = noisy()
     made = answers(logits, masks)
-    found = measure_baselines(made, 10.0, protocols=BOTH, intervals=False)
+    found = measure_baselines(made, 10.0, BOTH_BRIEFLY)
     maps = {
         "distance to the median": median_maps(made.grey),
         "centre prior": centre_maps(6, 24, 24),
     }
     assert set(found) == set(maps)
     for judge, one in maps.items():
-        for protocol in BOTH:
+        for protocol in BOTH.protocols:
             expected = pixel_metrics(np.array(one), masks, protocol)
             assert plain(found[judge], "pixels", "map", protocol) == pytest.approx(expected)
         labels = masks.any(axis=(1, 2))
@@ -244,8 +248,8 @@ def test_mapped_answers_are_measured_as_those_in_memory(tmp_path: Path) -> None:
         logits=np.load(tmp_path / "logits.npy", mmap_mode="r"),
         truth=replace(made.truth, masks=np.load(tmp_path / "masks.npy", mmap_mode="r")),
     )
-    for key in (whole := measure(made, NO_BLUR, protocols=BOTH)).keys:
-        assert measure(mapped, NO_BLUR, protocols=BOTH).estimates(*key) == whole.estimates(*key)
+    for key in (whole := measure(made, NO_BLUR, BOTH)).keys:
+        assert measure(mapped, NO_BLUR, BOTH).estimates(*key) == whole.estimates(*key)
 
 
 def test_curves_are_drawn_for_each_category_that_has_any(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from headclip_med.cli import main
 from headclip_med.cli.experiment import shown_command
 from headclip_med.errors import HeadClipError
-from headclip_med.evaluation.measure import local_scores, measure
+from headclip_med.evaluation.measure import ModelMaps, measure
 from headclip_med.evaluation.predictions import predict_dataset
 from headclip_med.models.clip import loading
 from headclip_med.pipelines.experiments import (
@@ -29,7 +29,7 @@ from headclip_med.pipelines.experiments import (
     runner,
     trainings,
 )
-from headclip_med.pipelines.experiments.measuring import sweep_joint
+from headclip_med.pipelines.experiments.measuring import MEASURES, sweep_joint
 from headclip_med.tracking import Run
 from headclip_med.training.handlers import StepReport
 from tests import set_copies, tiny
@@ -159,7 +159,7 @@ def test_the_sweep_ends_in_the_scores_it_is_made_of(data: Path, tmp_path: Path) 
     model = tiny.model().fold()
     dataset = open_dataset(f"MVTecAD:{data / 'MVTecAD'}")
     (answers,) = predict_dataset(dataset, [model])
-    measured = measure(answers, model.scores, intervals=False)
+    measured = measure(answers, model.scores, MEASURES)
     local, half, whole = sweep_joint(answers, model.scores, (0.0, 0.5, 1.0))
     assert whole == pytest.approx(measured.metrics("images", "global")["mAD"])
     assert local == pytest.approx(measured.metrics("images", "local")["mAD"])
@@ -168,7 +168,7 @@ def test_the_sweep_ends_in_the_scores_it_is_made_of(data: Path, tmp_path: Path) 
     only_lesions = open_dataset(f"DDTI:{data / 'DDTI'}")
     (answers,) = predict_dataset(only_lesions, [model])
     assert np.isnan(sweep_joint(answers, model.scores, (0.5,))).all()
-    assert local_scores(answers, model.scores).shape == (2,)
+    assert ModelMaps(answers, model.scores).local_scores().shape == (2,)
 
 
 def test_jas_changes_image_scores_and_no_pixel(data: Path, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_values_are_what_measuring_gives(data: Path, tmp_path: Path) -> None:
 
     model = on_backbone("winclip", tiny.backbone(), None)
     (answers,) = predict_dataset(open_dataset(f"DDTI:{data / 'DDTI'}"), [model])
-    measured = measure(answers, model.scores, protocols=("exact", "paper"), intervals=False)
+    measured = measure(answers, model.scores, MEASURES)
     for protocol in ("exact", "paper"):
         for metric, value in measured.metrics("pixels", "map", protocol).items():
             found = outcome.results.value(variant, "DDTI", ("", "pixel", metric), protocol)
@@ -341,7 +341,7 @@ def test_the_command_writes_tables_and_names_itself(
     ("options", "saying"),
     [
         (["lhw"], "Say where the data are"),
-        (["lhw", "--data-root", ".", "--datasets", "COCO"], "LAYOUT is one of"),
+        (["lhw", "--data-root", ".", "--datasets", "COCO"], "no layout that is known"),
         (["lhw", "--data-root", ".", "--methods", "winclip"], "has no method 'winclip'"),
         (["lhw", "--data-root", "."], "Nothing can be tested"),
     ],

@@ -19,8 +19,10 @@ from headclip_med.content import ORGANS, ImageContent, content_of_volume
 from headclip_med.datasets import Dataset, Sample
 from headclip_med.datasets.known import content_of_category
 from headclip_med.errors import HeadClipError, InvalidSettings, UnusableWeights
-from headclip_med.evaluation import results
+from headclip_med.evaluation.models import evaluate_models
+from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.evaluation.results import side_by_side, to_markdown
+from headclip_med.metrics import ranking
 from headclip_med.models import method_set
 from headclip_med.models.anomalyclip.model import AnomalyClip
 from headclip_med.models.checkpoint import write_checkpoint
@@ -31,7 +33,6 @@ from headclip_med.models.registry import METHODS
 from headclip_med.models.sources import Source
 from headclip_med.models.trained import TRAINED
 from headclip_med.models.winclip.model import WinClip
-from headclip_med.pipelines.evaluate import evaluate_models
 from headclip_med.pipelines.screen import screen
 from headclip_med.read.dicom.vocabulary import BODY_PARTS
 from headclip_med.settings import ScoreSettings
@@ -55,8 +56,8 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         open_clip, "get_model_config", lambda n: tiny.CONFIG if n == "tiny" else look_up(n)
     )
-    monkeypatch.setattr(results, "IMAGE_REPEATS", 20)
-    monkeypatch.setattr(results, "PIXEL_REPEATS", 5)
+    monkeypatch.setattr(ranking, "IMAGE_REPEATS", 20)
+    monkeypatch.setattr(ranking, "PIXEL_REPEATS", 5)
 
 
 @pytest.fixture
@@ -253,11 +254,11 @@ def test_moving_to_another_device_keeps_weights_shared() -> None:
 def test_models_evaluated_together_are_those_evaluated_alone(tmp_path: Path) -> None:
     dataset = pictures(tmp_path, categories=("wood", "nut"))
     models = list(load_methods(Source("tiny", "random"), device="cpu").models.values())
-    together = evaluate_models(dataset, models, batch_size=3)
+    together = evaluate_models(dataset, models, EvaluationSettings(batch_size=3))
     for model, found in zip(models, together, strict=True):
         alone = evaluate_dataset(dataset, model, batch_size=3)
-        assert [(r.level, r.judge, r.score) for r in found.rows] == [
-            (r.level, r.judge, r.score) for r in alone.rows
+        assert [(r.level, r.method, r.score) for r in found.rows] == [
+            (r.level, r.method, r.score) for r in alone.rows
         ]
         assert found.to_json() == alone.to_json()
 
@@ -280,7 +281,7 @@ def test_the_switch_puts_jas_on_every_method(tmp_path: Path) -> None:
         }
         found = evaluate_models(dataset, list(chosen.values()))
         table = side_by_side(dict(zip(chosen, found, strict=True)), {})
-        scores = {row.judge: row.score for row in table.rows if row.level == "images"}
+        scores = {row.method: row.score for row in table.rows if row.level == "images"}
         own = {METHODS[name].title: kind or models[name].scores.image_score for name in models}
         assert {judge: scores[judge] for judge in own} == own
         if kind is None:
@@ -288,7 +289,7 @@ def test_the_switch_puts_jas_on_every_method(tmp_path: Path) -> None:
             assert {own[METHODS[name].title] for name in METHODS if name != "headclip"} == {
                 "global"
             }
-    pixels = [row.judge for row in table.rows if row.level == "pixels"]
+    pixels = [row.method for row in table.rows if row.level == "pixels"]
     assert pixels[:5] == [method.title for method in METHODS.values()]
     assert pixels[5:] == ["distance to the median", "centre prior"]
 

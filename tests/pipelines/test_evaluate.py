@@ -17,9 +17,9 @@ from headclip_med.datasets import Dataset, Sample, open_dataset
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation import results
 from headclip_med.evaluation.baselines import centre_maps, median_maps
-from headclip_med.evaluation.results import Estimate, Evaluation, Row, Sampled, average
+from headclip_med.evaluation.results import Estimate, Evaluation, ResultRow, average
 from headclip_med.geometry import Grid
-from headclip_med.metrics import image_metrics
+from headclip_med.metrics import Sampled, image_metrics, ranking
 from headclip_med.models.maps import log_odds
 from headclip_med.pipelines.acceptance import LEAST_LESION_PX, evaluate_acceptance, to_volume
 from headclip_med.prediction import Prediction
@@ -60,8 +60,8 @@ class Bright:
 
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "IMAGE_REPEATS", 40)
-    monkeypatch.setattr(results, "PIXEL_REPEATS", 10)
+    monkeypatch.setattr(ranking, "IMAGE_REPEATS", 40)
+    monkeypatch.setattr(ranking, "PIXEL_REPEATS", 10)
 
 
 def picture(path: Path, spot: int | None = None, *, side: int = SIDE) -> Path:
@@ -86,8 +86,8 @@ def category(root: Path, *, side: int = SIDE) -> Path:
     return root
 
 
-def row(found: Evaluation, level: str, judge: str, score: str) -> Row:
-    return next(r for r in found.rows if (r.level, r.judge, r.score) == (level, judge, score))
+def row(found: Evaluation, level: str, judge: str, score: str) -> ResultRow:
+    return next(r for r in found.rows if (r.level, r.method, r.score) == (level, judge, score))
 
 
 def value(found: Evaluation, level: str, judge: str, score: str, metric: str = "AUROC") -> float:
@@ -122,7 +122,7 @@ def test_the_joint_score_blends_the_two(tmp_path: Path) -> None:
 
 def test_the_trivial_baselines_stand_beside_the_model(tmp_path: Path) -> None:
     found = evaluate_dataset(open_dataset(f"mvtec:{category(tmp_path)}"), Bright())
-    assert [(r.level, r.judge, r.score) for r in found.rows] == [
+    assert [(r.level, r.method, r.score) for r in found.rows] == [
         ("pixels", "model", "map"),
         ("pixels", "distance to the median", "map"),
         ("pixels", "centre prior", "map"),
@@ -185,12 +185,10 @@ def test_a_store_changes_nothing_and_is_asked_instead_of_the_model(tmp_path: Pat
     for name in ("a", "b"):
         category(tmp_path / "set" / name)
     dataset, store = open_dataset(f"mvtec:{tmp_path / 'set'}"), tmp_path / "store"
-    without = evaluate_dataset(dataset, Bright(), protocols=("exact", "paper"))
+    without = evaluate_dataset(dataset, Bright(), metrics="both")
     for expected in ([4, 2, 4, 2], []):
         model = Bright()
-        found = evaluate_dataset(
-            dataset, model, protocols=("exact", "paper"), store=store, batch_size=4
-        )
+        found = evaluate_dataset(dataset, model, metrics="both", store=store, batch_size=4)
         assert found.to_json() == without.to_json()
         assert model.batches == expected
 
@@ -262,7 +260,7 @@ def test_the_centre_prior_is_highest_in_the_middle_and_scaled_to_the_sides() -> 
 
 def test_the_table_shows_percent_and_the_json_full_precision() -> None:
     metrics = {"AUROC": Estimate(0.91234, 0.8, 0.95), "AP": Estimate(math.nan, math.nan, math.nan)}
-    rows = (Row("pixels", "model", "map", metrics),)
+    rows = (ResultRow("pixels", "model", "map", metrics),)
     found = Evaluation("set", {"normal": 1}, 112, None, {}, {}, rows, ("A note.",))
     text = results.to_markdown([found])
     assert "| pixels | model | map | exact | 91.2 [80.0, 95.0] | undefined |" in text

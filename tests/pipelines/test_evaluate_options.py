@@ -17,8 +17,8 @@ from PIL import Image
 
 from headclip_med.cli.main import main
 from headclip_med.datasets import KNOWN_SETS
-from headclip_med.evaluation import results
-from headclip_med.evaluation.results import Estimate, Evaluation, Row, to_csv
+from headclip_med.evaluation.results import Estimate, Evaluation, ResultRow, to_csv
+from headclip_med.metrics import ranking
 from headclip_med.paper import paper_values
 from headclip_med.pipelines.experiments.paper_comparison import OTHER_IMAGES, paper_comparison
 from tests import tiny
@@ -34,8 +34,8 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         open_clip, "get_model_config", lambda n: tiny.CONFIG if n == "tiny" else look_up(n)
     )
-    monkeypatch.setattr(results, "IMAGE_REPEATS", 10)
-    monkeypatch.setattr(results, "PIXEL_REPEATS", 4)
+    monkeypatch.setattr(ranking, "IMAGE_REPEATS", 10)
+    monkeypatch.setattr(ranking, "PIXEL_REPEATS", 4)
 
 
 def mvtec(root: Path, *categories: str) -> Path:
@@ -149,11 +149,11 @@ def evaluated(
     """All metrics are ``value``: 0.1 more by exact for pixels, 0.3 more for the global score."""
     normal, abnormal = counts or KNOWN_SETS[dataset].test or (0, 0)
 
-    def row(level: str, score: str, protocol: str, shift: float) -> Row:
+    def row(level: str, score: str, protocol: str, shift: float) -> ResultRow:
         metrics = {name: Estimate(value + shift) for name in METRICS}
         if level == "images":
             metrics = {n: metrics[n] for n in METRICS if n not in ("AUPRO", "IoU-max")}
-        return Row(level, "model", score, metrics, protocol)  # type: ignore[arg-type]
+        return ResultRow(level, "model", score, metrics, protocol)  # type: ignore[arg-type]
 
     has_pixels = KNOWN_SETS[dataset].level == "pixel"
     pixels = (("exact", 0.1), ("paper", 0.0)) if has_pixels else ()
@@ -226,7 +226,7 @@ def test_what_the_paper_does_not_have_is_no_table() -> None:
 
 def test_methods_side_by_side_are_found_by_their_titles() -> None:
     one = evaluated("HeadCT", "headclip")
-    rows = [replace(row, judge="AdaCLIP") for row in one.rows if row.score == "global"]
+    rows = [replace(row, method="AdaCLIP") for row in one.rows if row.score == "global"]
     models: Mapping[str, object] = {"headclip": {}, "adaclip": {}}
     (images,) = paper_comparison([replace(one, model=models, rows=tuple(rows))])
     (line,) = images.lines
@@ -236,7 +236,7 @@ def test_methods_side_by_side_are_found_by_their_titles() -> None:
 
 
 def test_csv_has_every_metric_of_every_category() -> None:
-    row = Row(
+    row = ResultRow(
         "pixels", "model", "map", {"AP": Estimate(math.nan), "AUROC": Estimate(0.75, 0.5, 1.0)}
     )
     found = Evaluation("=s", {}, 8, None, {}, {}, (row,), categories={"screw": (row,)})

@@ -30,10 +30,11 @@ from headclip_med import load_model
 from headclip_med.cli import main
 from headclip_med.datasets import mvtec
 from headclip_med.errors import HeadClipError, InvalidSettings, UnusableTracker, UnusableWeights
+from headclip_med.evaluation.models import evaluate_models
+from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.sources import EMBEDDED_CHECKPOINT
-from headclip_med.pipelines.evaluate import evaluate_models
-from headclip_med.pipelines.tracked_evaluation import SetRecord, runs_of_methods
+from headclip_med.pipelines.evaluate import SetRecord, runs_of_methods
 from headclip_med.tracking import TrackingOptions, registered_checkpoint, track
 from headclip_med.tracking.client import revision
 from headclip_med.tracking.options import database_of
@@ -729,8 +730,9 @@ def test_all_methods_have_a_run_each(
                "two": load_model("headclip-mini", method="winclip", device="cpu")}  # fmt: skip
     with track("methods", options=tracker) as run, runs_of_methods(run, methods) as runs:
         record = SetRecord(runs, [model.scores for model in methods.values()], "mvtec")
-        found = evaluate_models(mvtec(command.data), list(methods.values()), intervals=False,
-                                image_size=112, look=record.look)  # fmt: skip
+        how = EvaluationSettings(intervals=False, image_size=112)
+        models = list(methods.values())
+        found = evaluate_models(mvtec(command.data), models, how, look=record.look)
         record.end(dict(zip(methods, found, strict=True)))
     parent, *children = runs_of(client, "methods")
     assert parent.data.metrics == {}

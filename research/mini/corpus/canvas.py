@@ -20,7 +20,7 @@ Number = float | int
 
 
 @dataclass(frozen=True)
-class FamilyDrawing:
+class Drawing:
     """What a family of images draws, before defects and before the camera."""
 
     image: Float[Tensor, "batch 3 height width"]

@@ -16,19 +16,21 @@ from sklearn.metrics import roc_auc_score
 
 from headclip_med.datasets import Dataset, Sample, read_mask
 from headclip_med.errors import InvalidSettings
-from headclip_med.evaluation.measure import local_scores, measure
+from headclip_med.evaluation.measure import ModelMaps, measure
 from headclip_med.evaluation.predictions import predict_dataset
+from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.models.maps import patches_of, upsample
 from headclip_med.pipelines.bundle.network import judge
-from headclip_med.pipelines.evaluate import evaluate_models
 from headclip_med.pipelines.screen import screen
 from headclip_med.settings import HeadClipSettings, ScoreSettings, ScreenSettings, top_count
 from headclip_med.transforms import resize_maps
 from headclip_med.volume import SliceSource, Volume
 from tests import tiny
 from tests.bright import BrightModel
+from tests.evaluating import evaluate_dataset
 from tests.phantoms import make_grid
 
+BRIEFLY = EvaluationSettings(intervals=False)
 PATCHES = ScoreSettings(joint_weight=0.0, top_percent=20.0, local_map="patches")
 
 
@@ -129,9 +131,12 @@ def test_an_evaluation_scores_images_by_patches_where_asked(tmp_path: Path) -> N
         ]
     )
     expected = by_hand(patch_probabilities(images), 3)
-    np.testing.assert_allclose(local_scores(answers, PATCHES), expected, atol=1e-5)
-    assert measure(answers, PATCHES, intervals=False).metrics("images", "local")
-    assert np.abs(local_scores(answers, ScoreSettings(top_percent=20.0)) - expected).max() > 1e-3
+    np.testing.assert_allclose(ModelMaps(answers, PATCHES).local_scores(), expected, atol=1e-5)
+    assert measure(answers, PATCHES, BRIEFLY).metrics("images", "local")
+    assert (
+        np.abs(ModelMaps(answers, ScoreSettings(top_percent=20.0)).local_scores() - expected).max()
+        > 1e-3
+    )
 
 
 def test_a_model_without_patches_cannot_be_scored_by_them(tmp_path: Path) -> None:
@@ -140,7 +145,7 @@ def test_a_model_without_patches_cannot_be_scored_by_them(tmp_path: Path) -> Non
     dataset = Dataset("one", (Sample(path, None, 1, "one"),), "image")
     (answers,) = predict_dataset(dataset, [BrightModel(image_size=8)])
     with pytest.raises(InvalidSettings, match="Leave local_map at pixels"):
-        local_scores(answers, PATCHES)
+        ModelMaps(answers, PATCHES).local_scores()
 
 
 @pytest.mark.parametrize(("scale_sigma", "sigma"), [(True, 259 * 16 / 518), (False, 2.0)])
@@ -178,23 +183,19 @@ def test_pixels_can_be_compared_at_each_image_s_own_size(tmp_path: Path) -> None
         maps.append(resize_maps(whole, *mask.shape).numpy().ravel())
         marked.append(mask.ravel())
     expected = roc_auc_score(np.concatenate(marked), np.concatenate(maps))
-    for protocols in (("exact",), ("exact", "paper")):
-        found = measure(
-            answers,
-            scores,
-            protocols=protocols,  # type: ignore[arg-type]
-            eval_size="native",
-        ).estimates("pixels", "map")["AUROC"]
+    for metrics in ("exact", "both"):
+        native = EvaluationSettings(metrics=metrics, eval_size="native")  # type: ignore[arg-type]
+        found = measure(answers, scores, native).estimates("pixels", "map")["AUROC"]
         assert found.value == pytest.approx(expected, abs=1e-6)
         assert found.low <= found.value <= found.high
-    at_input = measure(answers, scores, intervals=False).metrics("pixels", "map")["AUROC"]
+    at_input = measure(answers, scores, BRIEFLY).metrics("pixels", "map")["AUROC"]
     assert abs(at_input - expected) > 1e-3
 
 
 def test_an_evaluation_says_where_pixels_were_compared(tmp_path: Path) -> None:
     dataset, model = pictures_of_any_size(tmp_path), tiny.model().fold()
     native, published = (
-        evaluate_models(dataset, [model], eval_size=size, intervals=False)[0]  # type: ignore[arg-type]
+        evaluate_dataset(dataset, model, eval_size=size, intervals=False)
         for size in ("native", "input")
     )
     assert native.settings["eval_size"] == "native"
@@ -204,7 +205,7 @@ def test_an_evaluation_says_where_pixels_were_compared(tmp_path: Path) -> None:
         next(
             row
             for row in one.rows
-            if (row.level, row.judge) == ("pixels", "distance to the median")
+            if (row.level, row.method) == ("pixels", "distance to the median")
         )
         for one in (native, published)
     ]

@@ -1,0 +1,215 @@
+"""Models evaluated on one set of labelled images, beside baselines that have learnt nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from headclip_med.datasets import Dataset
+from headclip_med.evaluation.measure import Measured, ModelMaps, measure, measure_baselines
+from headclip_med.evaluation.predictions import Predictions, predict_dataset
+from headclip_med.evaluation.request import EvaluationSettings
+from headclip_med.evaluation.results import THE_MODEL, Evaluation, ResultRow, title_of
+from headclip_med.metrics import Curves, PixelMetrics, image_curves
+from headclip_med.metrics.curves import Line
+from headclip_med.models.model import AnomalyModel
+from headclip_med.settings import ScoreSettings
+from headclip_med.write.pictures.curves import write_curves
+
+Look = Callable[[Sequence[Predictions]], None]
+"""Sees what models predicted."""
+
+
+def evaluate_models(
+    dataset: Dataset,
+    models: Sequence[AnomalyModel],
+    settings: EvaluationSettings | None = None,
+    *,
+    look: Look = lambda predictions: None,
+) -> list[Evaluation]:
+    """Predict the test images of a set with several models, and compare with the truth.
+
+    Images are resized to a model's square input (bicubic, antialiased), masks with them
+    (bilinear, cut at one half), and pixels are compared there unless ``eval_size`` is ``native``.
+    Metrics are computed for each category and averaged. A model whose sentences name what is looked
+    at is told the category. Every image is read once, and models on the same backbone that see it
+    alike share its passes (``predict_together``). Memory does not grow with the images, but for a
+    few numbers of each; files do, temporary ones without a store.
+
+    Args:
+        dataset: Its ``test`` split is used.
+        models: What is evaluated; their ``scores`` say how maps become scores.
+        settings: How; curves are of the models' input at any size.
+        look: Called with all models' predictions of each part of the set, while they are there.
+
+    Returns:
+        For each model, in their order: pixel metrics of the maps where the set has masks; image
+        metrics of the global, the local and the joint score where it has both classes; the same
+        for the baselines.
+
+    Raises:
+        InvalidSettings: ``limit`` or ``batch_size`` is below 1.
+        UnreadableInput: A file of the set cannot be used.
+        OutOfMemory: A batch does not fit the device.
+    """
+    settings, tested = settings or EvaluationSettings(), dataset.split("test")
+    found = [_Found() for _ in models]
+    for part in [tested] if settings.store is not None else _by_category(tested):
+        predicted = predict_dataset(
+            part, models, store=settings.store, batch_size=settings.batch_size,
+            image_size=settings.image_size, limit=settings.limit,
+        )  # fmt: skip
+        look(predicted)
+        baselines: dict[tuple[int, float], dict[str, Measured]] = {}
+        for model, predictions, one in zip(models, predicted, found, strict=True):
+            alike = predictions.image_size, model.scores.top_percent
+            if alike not in baselines:
+                baselines[alike] = measure_baselines(predictions, alike[1], settings)
+            one.add(predictions, measure(predictions, model.scores, settings), baselines[alike])
+        if settings.curves is not None:
+            draw_curves(predicted, [model.scores for model in models], settings.curves)
+    return [
+        one.evaluation(tested, model, settings) for model, one in zip(models, found, strict=True)
+    ]
+
+
+def _by_category(tested: Dataset) -> list[Dataset]:
+    return [
+        replace(tested, samples=tuple(one for one in tested.samples if one.category == category))
+        for category in tested.categories
+    ]
+
+
+@dataclass(eq=False)
+class _Found:
+    """What was found of one model so far."""
+
+    own: Measured = field(default_factory=lambda: Measured({}))
+    baselines: dict[str, Measured] = field(default_factory=dict)
+    described: dict[str, object] = field(default_factory=dict)
+    digest: str | None = None
+    side: int = 0
+    images: int = 0
+    abnormal: int = 0
+    vanished: int = 0
+
+    def add(
+        self, predictions: Predictions, own: Measured, baselines: Mapping[str, Measured]
+    ) -> None:
+        """Put another part of the set beside those before."""
+        self.own = self.own.joined(own)
+        for name, measured in baselines.items():
+            self.baselines[name] = self.baselines.get(name, Measured({})).joined(measured)
+        self.described, self.digest = dict(predictions.model), predictions.content_digest
+        self.side = predictions.image_size
+        self.images += len(predictions.labels)
+        self.abnormal += int(predictions.labels.sum())
+        self.vanished += int(predictions.truth.has_vanished.sum())
+
+    def evaluation(
+        self, tested: Dataset, model: AnomalyModel, settings: EvaluationSettings
+    ) -> Evaluation:
+        """Put it into words and rows."""
+        categories = tested.categories
+        is_single = len(categories) == 1  # with several no single content describes the run
+        return Evaluation(
+            dataset=tested.name,
+            counts={"normal": self.images - self.abnormal, "abnormal": self.abnormal},
+            image_size=self.side,
+            content_digest=self.digest or tested.content_digest,
+            model=self.described if is_single else model.describe(),
+            settings={
+                "scores": model.scores.to_json(),
+                "limit": settings.limit,
+                "protocols": list(settings.protocols),
+                "intervals": settings.intervals,
+                "eval_size": settings.eval_size,
+                "categories": list(categories),
+            },
+            rows=self._rows(None),
+            notes=tuple(self._notes(settings)),
+            categories={} if is_single else {name: self._rows(name) for name in categories},
+        )
+
+    def _rows(self, category: str | None) -> tuple[ResultRow, ...]:
+        """Average over categories, or take one; pixels first, then images."""
+        rows = []
+        for name, measured in {THE_MODEL: self.own, **self.baselines}.items():
+            for level, score, protocol in measured.keys:
+                found = measured.estimates(level, score, protocol, category=category)
+                if found:
+                    is_baseline = measured is not self.own
+                    rows.append(ResultRow(level, name, score, found, protocol, is_baseline))
+        return tuple(sorted(rows, key=lambda row: row.level != "pixels"))
+
+    def _notes(self, settings: EvaluationSettings) -> Iterator[str]:
+        if settings.eval_size == "native":
+            yield "Pixels were compared at each image's own size."
+        elif self.vanished:
+            yield (
+                f"In {self.vanished} images what is abnormal is too small to survive the resizing; "
+                "its pixels count as normal."
+            )
+        if settings.limit is not None:
+            yield f"At most {settings.limit} images of each category were judged."
+
+
+def draw_curves(
+    predicted: Sequence[Predictions], scores: Sequence[ScoreSettings], folder: Path
+) -> list[Path]:
+    """Draw the exact curves of one set, with a line for each model.
+
+    Args:
+        predicted: Of each model, about the same images.
+        scores: How each one's logits become scores; its ``image_score`` is what is drawn.
+        folder: Where to; it is made where it is missing.
+
+    Returns:
+        ``SET.CATEGORY.pixels.png`` where the set has masks, and ``SET.CATEGORY.images.png`` where
+        the category has both classes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for category in predicted[0].parts():
+        levels: dict[str, dict[str, Mapping[str, Line]]] = {"pixels": {}, "images": {}}
+        for name, one, how in zip(_titles(predicted), predicted, scores, strict=True):
+            for level, curves in _category_curves(one, how, category).items():
+                if len(curves.recall):  # none where a class is absent
+                    levels[level][name] = curves.lines()
+        for level, lines in levels.items():
+            if lines:
+                dataset = predicted[0].dataset
+                path = folder / f"{file_name(dataset)}.{file_name(category)}.{level}.png"
+                write_curves(path, lines, title=f"{dataset}, {category}: {level}")
+                written.append(path)
+    return written
+
+
+def _category_curves(
+    predictions: Predictions, scores: ScoreSettings, category: str
+) -> dict[str, Curves]:
+    part, found = predictions.parts()[category], {}
+    with PixelMetrics() as pixels:
+        kinds = ModelMaps(predictions, scores).stream(part, pixels)
+        if predictions.masks is not None:
+            found["pixels"] = Curves.of(pixels.pooled())
+    labels = np.asarray(predictions.labels[part])
+    return {**found, "images": image_curves(kinds[scores.image_score], labels)}
+
+
+def _titles(predicted: Sequence[Predictions]) -> list[str]:
+    """Call each model by its method, and number those that are called alike."""
+    titles = [title_of(str(one.model.get("method", THE_MODEL))) for one in predicted]
+    return [
+        title if titles.count(title) == 1 else f"{title} {titles[:number].count(title) + 1}"
+        for number, title in enumerate(titles)
+    ]
+
+
+def file_name(name: str) -> str:
+    """Name a file after a set or a category."""
+    return re.sub(r"[^\w+-]+", "_", name)

@@ -1,0 +1,96 @@
+"""What is asked of an evaluation: on which sets, of which model, what is measured and written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.models.request import ModelRequest
+from headclip_med.tracking import TrackingOptions
+
+FORMS = (".md", ".csv", ".json")
+"""How a file of tables may end."""
+
+EvalSize = Literal["input", "native"]
+"""``input`` is where published methods compare pixels: maps as they come, masks shrunk to them.
+``native`` is each image's own size: masks as they were drawn, maps stretched to them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """How models are evaluated on a set."""
+
+    limit: int | None = None
+    """At most this many images of each category, evenly spread over its list."""
+    batch_size: int = 8
+    """Images per forward pass."""
+    image_size: int | None = None
+    """Rows and columns of every model's input, in pixels; each one's own by default."""
+    metrics: Literal["exact", "paper", "both"] = "exact"
+    """Thresholds of the pixel metrics: all, or those of the field's published code, which follow
+    the scale of the scores."""
+    eval_size: EvalSize = "input"
+    """Where pixels are compared: at the model's input, as published, or at each image's own
+    size."""
+    intervals: bool = True
+    """Whether the exact metrics are bootstrapped, which reads all maps a second time."""
+    store: Path | None = None
+    """Where predictions are kept and looked up, so that no image is shown to the same model twice;
+    temporary files by default."""
+    curves: Path | None = None
+    """Where ROC, precision-recall and per-region-overlap curves are drawn."""
+
+    @property
+    def protocols(self) -> tuple[Literal["exact", "paper"], ...]:
+        """By which pixels are measured; see ``headclip_med.metrics``."""
+        return ("exact", "paper") if self.metrics == "both" else (self.metrics,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest(EvaluationSettings):
+    """An evaluation on any number of sets.
+
+    Raises:
+        InvalidSettings: There is nothing to evaluate on, or what is asked for does not go together.
+    """
+
+    data: tuple[str, ...] = ()
+    """Sets, as ``LAYOUT:FOLDER``."""
+    data_root: Path | None = None
+    """Every known set below this folder, or those of the protocol."""
+    protocol: str | None = None
+    """The sets that a published protocol tests: visa-to-mvtec or mvtec-to-all."""
+    acceptance: bool = False
+    """The synthetic acceptance phantoms."""
+    model: ModelRequest = field(default_factory=ModelRequest)
+    """What is evaluated."""
+    paper: bool = False
+    """Whether the HeadCLIP paper's numbers are put beside, which takes both protocols."""
+    per_category: bool = False
+    """Whether a table for each category is shown as well."""
+    out: Path | None = None
+    """A file for the tables, of one of ``FORMS``."""
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    """How the run is recorded."""
+
+    def __post_init__(self) -> None:
+        if not (self.data or self.data_root or self.acceptance):
+            raise InvalidSettings(
+                "Nothing to evaluate on: name a set, --data-root or --acceptance."
+            )
+        more = self.store or self.curves or self.metrics != "exact" or self.eval_size != "input"
+        if self.acceptance and more:
+            raise InvalidSettings(
+                "--acceptance is measured by --metrics exact at --eval-size input, keeps no "
+                "--store and draws no --curves.",
+                "Leave them out, or evaluate the sets alone.",
+            )
+        if self.out and self.out.suffix not in FORMS:
+            raise InvalidSettings(f"--out names a file that ends in {', '.join(FORMS)}.")
+
+    @property
+    def protocols(self) -> tuple[Literal["exact", "paper"], ...]:
+        """As for a set, or both, which the paper's comparison takes."""
+        return ("exact", "paper") if self.paper else super().protocols
