@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from headclip_med.errors import HeadClipError, UnreadableInput
-from headclip_med.read.dicom.volume import find_dicom
 from headclip_med.read.files import find_files
 from headclip_med.read.guards import DEFAULT_LIMITS, ReadLimits
 from headclip_med.read.inputs import Failure, Input, Inputs
-from headclip_med.read.nifti import find_nifti, is_pair_image
-from headclip_med.read.photo import find_image
-from headclip_med.volume import Volume
+from headclip_med.volume import Origin, Volume
+
+_Found = tuple[list[Input], list[Failure]]
 
 
 def find_inputs(paths: Sequence[Path], *, limits: ReadLimits = DEFAULT_LIMITS) -> Inputs:
@@ -30,20 +29,13 @@ def find_inputs(paths: Sequence[Path], *, limits: ReadLimits = DEFAULT_LIMITS) -
         The volumes that can be read, and what could not be used. Both may be empty.
     """
     found = find_files(paths, limits)
-    readable, failures = find_dicom(found.of_kind("dicom"), limits, named=found.named)
-    for path in found.of_kind("nifti"):
-        if is_pair_image(path) and path not in found.named:
-            continue
-        try:
-            readable += find_nifti(path, limits)
-        except HeadClipError as error:
-            failures.append(Failure.of(path, error))
-    for path in found.of_kind("image"):
-        try:
-            readable.append(find_image(path, limits))
-        except HeadClipError as error:
-            failures.append(Failure.of(path, error))
-    failures += found.failures
+    readable: list[Input] = []
+    failures = list(found.failures)
+    for kind, find in _READERS.items():
+        if files := found.of_kind(kind):
+            more, refused = find(files, found.named, limits)
+            readable += more
+            failures += refused
     failures.sort(key=lambda failure: (str(failure.path), failure.code))
     return Inputs(tuple(readable), tuple(failures))
 
@@ -89,3 +81,41 @@ def _count_kinds(readable: Sequence[Input]) -> str:
     series = {(one.study_instance_uid, one.series_instance_uid) for one in readable}
     files = {path for one in readable for path in one.paths}
     return f"from {len(series)} series and {len(files)} files"
+
+
+# Each reader brings a library of its own, which a run on other files does without.
+def _find_dicom(files: list[Path], named: set[Path], limits: ReadLimits) -> _Found:
+    from headclip_med.read.dicom.volume import find_dicom
+
+    return find_dicom(files, limits, named=named)
+
+
+def _find_nifti(files: list[Path], named: set[Path], limits: ReadLimits) -> _Found:
+    from headclip_med.read.nifti import find_nifti, is_pair_image
+
+    wanted = [path for path in files if path in named or not is_pair_image(path)]
+    return _find_each(wanted, lambda path: find_nifti(path, limits))
+
+
+def _find_images(files: list[Path], _named: set[Path], limits: ReadLimits) -> _Found:
+    from headclip_med.read.photo import find_image
+
+    return _find_each(files, lambda path: [find_image(path, limits)])
+
+
+def _find_each(files: list[Path], find: Callable[[Path], list[Input]]) -> _Found:
+    readable, failures = [], []
+    for path in files:
+        try:
+            readable += find(path)
+        except HeadClipError as error:
+            failures.append(Failure.of(path, error))
+    return readable, failures
+
+
+_READERS: Mapping[Origin, Callable[[list[Path], set[Path], ReadLimits], _Found]] = {
+    "dicom": _find_dicom,
+    "nifti": _find_nifti,
+    "image": _find_images,
+}
+"""In the order in which what they find is listed."""

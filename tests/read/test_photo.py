@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +173,13 @@ def test_a_changed_byte_ends_in_a_volume_or_a_reason(
     path.write_bytes(raw)
     with contextlib.suppress(HeadClipError):
         read_volume(path)
+
+
+def test_a_picture_is_read_without_the_libraries_of_other_files(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", GREY)
+    told = (
+        "import sys; from headclip_med.read import read_volume; read_volume(sys.argv[1]);"
+        "print(*sorted({'pydicom', 'nibabel', 'torch', 'scipy'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", told, path], capture_output=True, check=True)
+    assert run.stdout.split() == []
