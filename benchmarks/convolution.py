@@ -1,6 +1,6 @@
 """What a small convolutional net learns of the corpus's heads in a few minutes; prints a table.
 
-python benchmarks/convolution.py --minutes 8
+python -m benchmarks.convolution --minutes 8
 
 It says how much is there to be learnt, beside what headclip-mini has learnt. No model of the
 project comes from it.
@@ -21,10 +21,10 @@ from torch.nn import functional
 from headclip_med import load_model
 from headclip_med.metrics import image_metrics
 from headclip_med.pipelines.acceptance import LEAST_LESION_PX
-from headclip_med.synthetic.development import development_volumes
 from headclip_med.transforms import joint_score, local_score
 from research.mini.corpus import draw_samples
 from research.mini.corpus.samples import EMPHASIS_UNIT
+from research.mini.development import development_volumes
 
 SIZE_PX, MAP_PX = 112, 28
 BATCH, POOL, STEPS_PER_POOL = 32, 640, 40

@@ -1,9 +1,9 @@
 """Scores of a model on the development volumes, by how much it sees and how maps become scores.
 
-python benchmarks/development.py
-python benchmarks/development.py --seed 5000 --volumes 160 --crops body
+python -m benchmarks.development
+python -m benchmarks.development --seed 5000 --volumes 160 --crops body
 
-These volumes serve choices (synthetic/development.py); no claim rests on them.
+These volumes serve choices (research/mini/development.py); no claim rests on them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,10 @@ from headclip_med.pipelines.acceptance import LEAST_LESION_PX
 from headclip_med.pipelines.screen import screen
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings, ScreenSettings
-from headclip_med.synthetic.development import (
-    SPACING_MM,
-    DevelopmentVolume,
-    development_volumes,
-)
+from headclip_med.synthetic.development import SPACING_MM, DevelopmentVolume
 from headclip_med.transforms import joint_score, local_score
 from headclip_med.volume import SliceSource, Volume
+from research.mini.development import development_volumes
 
 SCORES = ((0.5, 3.0), (0.25, 1.0), (0.5, 0.5), (0.25, 0.5), (0.0, 0.5))
 """r and k (in percent): the published ones first, headclip-mini's last."""

@@ -10,10 +10,10 @@ from shutil import copyfile
 
 import numpy as np
 from jaxtyping import Bool
-from sklearn.metrics import roc_auc_score
 
 from headclip_med.errors import HeadClipError
 from headclip_med.geometry import Grid
+from headclip_med.metrics import image_metrics
 from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.batch import BatchReport, screen_inputs
 from headclip_med.read import find_inputs, read_volume
@@ -116,7 +116,7 @@ def compare(
     to_first = np.linalg.norm(centres[:1] - lesion_lps_mm.mean(axis=0), axis=1)
     return KnownLesion(
         volume_mm3=float((truth * grid.voxel_volumes_mm3[:, None, None]).sum()),
-        auroc=float(roc_auc_score(inside.ravel(), heatmap.voxels.ravel())),
+        auroc=image_metrics(heatmap.voxels.ravel(), inside.ravel())["AUROC"],
         dice=2 * float((marked & inside).sum()) / float(marked.sum() + inside.sum()),
         candidates=len(centres),
         candidates_on_it=int(((centres >= low) & (centres <= high)).all(axis=1).sum()),

@@ -1,8 +1,10 @@
-"""From a volume to the images a model sees, and from its maps to heatmap, lesions and scores."""
+"""From a volume to the images a model sees, and from its maps to heatmap, lesions and scores.
 
-from headclip_med.transforms.array import CTWindow, CutSlices, PasteMaps, PercentileWindow
+Some of the functions are MONAI transforms, too: of single arrays in ``array``, of dictionaries in
+``dictionary``. These two modules import MONAI; the functions do without it.
+"""
+
 from headclip_med.transforms.body import find_body, whole_slice
-from headclip_med.transforms.dictionary import CTWindowd, CutSlicesd, PasteMapsd, PercentileWindowd
 from headclip_med.transforms.lesions import find_lesions
 from headclip_med.transforms.scores import joint_score, local_score, pool_slices
 from headclip_med.transforms.slices import cut_slices, fuse, resize_images, resize_maps
@@ -22,14 +24,6 @@ from headclip_med.transforms.window import (
 
 __all__ = [
     "CT_WINDOWS_HU",
-    "CTWindow",
-    "CTWindowd",
-    "CutSlices",
-    "CutSlicesd",
-    "PasteMaps",
-    "PasteMapsd",
-    "PercentileWindow",
-    "PercentileWindowd",
     "SliceModel",
     "apply_window",
     "check_window",

@@ -28,9 +28,6 @@ SPACING_MM = (_THICKNESS_MM, _FIELD_MM / ROWS, _FIELD_MM / ROWS)
 _LEAST_VOXELS = 30
 """A lesion with fewer is drawn again."""
 
-KINDS = ("bleeding", "infarct", "collection", "mass", "many")
-"""Kinds of lesion."""
-
 
 @dataclass(frozen=True)
 class DevelopmentVolume:
@@ -40,7 +37,7 @@ class DevelopmentVolume:
     lesion: Bool[np.ndarray, "slices rows columns"]
     brain: Bool[np.ndarray, "slices rows columns"]
     kind: str
-    """One of ``KINDS``, or ``healthy``."""
+    """Of lesion, or ``healthy``."""
 
     def windowed(
         self, centre_hu: float | int = 40, width_hu: float | int = 80
@@ -158,7 +155,7 @@ def development_volume(seed: int, kind: str) -> DevelopmentVolume:
 
     Args:
         seed: Fixes everything about it.
-        kind: One of ``KINDS``, or ``healthy``.
+        kind: ``bleeding``, ``infarct``, ``collection``, ``mass``, ``many`` or ``healthy``.
     """
     draw = np.random.default_rng((seed, 20_431))
     solid = _solid(draw)
@@ -172,9 +169,3 @@ def development_volume(seed: int, kind: str) -> DevelopmentVolume:
     grain = ndimage.gaussian_filter(draw.standard_normal(voxels.shape), (0, 0.5, 0.5))
     noisy = blurred + draw.uniform(2, 7) * grain / grain.std()
     return DevelopmentVolume(noisy, lesion, brain, kind)
-
-
-def development_volumes(seed: int, count: int) -> list[DevelopmentVolume]:
-    """Draw volumes, healthy and lesioned in turn, the kinds of lesion one after another."""
-    kinds = [KINDS[index // 2 % len(KINDS)] if index % 2 else "healthy" for index in range(count)]
-    return [development_volume(seed + index, kind) for index, kind in enumerate(kinds)]

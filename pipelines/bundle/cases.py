@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
+from ignite.engine import Engine, Events
 from monai.data.dataset import Dataset
+from monai.data.utils import list_data_collate
 from monai.engines.evaluator import SupervisedEvaluator
+from torch import Tensor
 
-from headclip_med.errors import HeadClipError, UnreadableInput
-from headclip_med.pipelines.batch import finished_row, own_error, summed_up, title_of
-from headclip_med.pipelines.bundle.guards import is_command_line, paths_of, reported_errors
+from headclip_med.errors import UnreadableInput
+from headclip_med.pipelines.batch import BatchReport, finished_row, own_error, summed_up, title_of
+from headclip_med.pipelines.bundle.guards import cause_of, is_command
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
-from headclip_med.pipelines.bundle.volumes import volume_of
+from headclip_med.pipelines.bundle.transforms import PREPARED_S, VOLUME, boxed
 from headclip_med.read import Failure, find_inputs
 from headclip_med.settings import ScreenSettings
 from headclip_med.volume import Volume
 from headclip_med.write import FailedInput, SummaryRow
 
 FAILED = "failed"
-"""The key of a case that could not be used; the value is a ``FailedInput`` as a JSON text."""
+"""The key of a case that could not be read; the value is its ``FailedInput``."""
 
 TALKATIVE = ("pydicom", "PIL", "matplotlib", "highdicom")
 """Loggers whose messages may quote what stands in a patient's file."""
@@ -30,125 +33,155 @@ TALKATIVE = ("pydicom", "PIL", "matplotlib", "highdicom")
 _log = logging.getLogger(__name__)
 
 
-def find_cases(dataset_dir: Any) -> list[dict[str, Any]]:
-    """List every volume below a path, and every file that should be one but cannot be used.
+class Cases(Dataset):
+    """What lies below some paths, case by case, and what became of each: MONAI's data set.
+
+    Its ``screen`` is the evaluator's ``iteration_update``; as one of the evaluator's handlers it
+    writes the summary.
 
     Args:
         dataset_dir: A folder or a file, or several.
-
-    Returns:
-        One entry for each, its input under ``image``; none where the path does not exist.
-    """
-    inputs = find_inputs([path for path in paths_of(dataset_dir) if path.exists()])
-    failures = [failure for failure in inputs.failures if failure.is_error]
-    return [{"image": one} for one in (*inputs.readable, *failures)]
-
-
-class Cases(Dataset):
-    """MONAI's data set, but a case that cannot be read is handed on as failed."""
-
-    def _transform(self, index: int) -> Any:
-        try:
-            return super()._transform(index)
-        except Exception as error:
-            one = self.data[index]["image"]
-            failed = FailedInput.of(_name(one), own_error(_cause(error)))
-            return {FAILED: json.dumps(asdict(failed))}
-
-
-class CaseEvaluator(SupervisedEvaluator):
-    """MONAI's evaluator, but a case that fails costs only itself.
-
-    Args:
+        transform: Reads a case and prepares it for the network.
         output_dir: Gets the results and their summary.
-        settings: Of the screening; with the model they say whether a result is finished.
+        settings: Fields of ``ScreenSettings``; with the model they say whether a result is
+            finished.
         seg: Whether DICOM segmentations are written.
         skip_finished: Leave a case alone whose result by the same model and settings is there.
-        options: Of ``SupervisedEvaluator``; its ``network`` is a ``ScreeningNetwork``.
+
+    Attributes:
+        report: What the run came to, once it is over.
+
+    Raises:
+        InvalidSettings: A number is out of its range.
     """
 
     def __init__(
         self,
+        dataset_dir: Any,
+        transform: Any,
         *,
         output_dir: str | Path,
-        settings: ScreenSettings,
+        settings: Mapping[str, Any],
         seg: bool = True,
         skip_finished: bool = False,
-        **options: Any,
     ) -> None:
-        super().__init__(**options)
-        self.output_dir = Path(output_dir)
-        self.settings = settings
-        self.seg = seg
-        self.skip_finished = skip_finished
+        self.output_dir, self.settings = Path(output_dir), ScreenSettings(**settings)
+        self.seg, self.skip_finished = seg, skip_finished
+        many = dataset_dir if isinstance(dataset_dir, (list, tuple)) else [dataset_dir]
+        self.paths = [Path(str(one)).expanduser() for one in many]
         self.rows: list[SummaryRow] = []
         self.failures: list[FailedInput] = []
+        self.report = BatchReport((), (), {})
+        inputs = find_inputs([path for path in self.paths if path.exists()])
+        failures = [failure for failure in inputs.failures if failure.is_error]
+        super().__init__([{"image": one} for one in (*inputs.readable, *failures)], transform)
 
-    def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]  # as MONAI has it
-        """Screen every case, write the summary, and say what failed.
+    def check(self) -> None:
+        """Refuse to run where there is nothing to screen.
 
         Raises:
-            UnreadableInput: Not a single case could be screened.
-            SystemExit: On a command line, with 3, where some of several failed.
+            UnreadableInput: A path does not exist, or there is no image below it.
         """
-        self.rows, self.failures = [], []
-        for talkative in TALKATIVE:
-            logging.getLogger(talkative).setLevel(logging.CRITICAL)
-        super().run(global_epoch)
-        self.worklist = summed_up(self.rows, self.failures, self.output_dir)
-        self.rows = list(self.worklist.rows)
-        for failure in self.failures:
-            _log.warning("%s: %s %s", failure.code, failure.reason, failure.what_to_do)
-        _log.info("screened %d, failed %d", len(self.rows), len(self.failures))
-        self._leave()
+        if any(not path.exists() for path in self.paths):
+            raise UnreadableInput(
+                "dataset_dir does not exist, so nothing was written.",
+                "Give the folder or file with DICOM, NIfTI, PNG or JPEG images as --dataset_dir.",
+                code="missing-path",
+            )
+        if not self.data:
+            raise UnreadableInput(
+                "dataset_dir holds no image, so nothing was written.",
+                "Give a folder or file with DICOM, NIfTI, PNG or JPEG images as --dataset_dir.",
+                code="no-images",
+            )
 
-    def _leave(self) -> None:
-        if self.failures and not self.rows:
-            first = self.failures[0]
-            with reported_errors():
-                raise UnreadableInput(first.reason, first.what_to_do, code=first.code)
-        if self.worklist.exit_code and is_command_line():
-            raise SystemExit(self.worklist.exit_code)
+    def _transform(self, index: int) -> dict[str, Any]:
+        started = perf_counter()
+        try:
+            case: Any = super()._transform(index)
+        except Exception as error:  # it shall cost the other cases nothing
+            return {FAILED: _failed(_name(self.data[index]["image"]), error)}
+        return {**case, PREPARED_S: perf_counter() - started}
 
-    def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> Any:
-        output = self._screened(engine, batchdata)
+    @staticmethod
+    def collate(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Make a batch: tensors as MONAI does, and objects in boxes, which its decollate opens."""
+        objects = [key for key, value in cases[0].items() if not isinstance(value, Tensor)]
+        tensors = [{k: v for k, v in case.items() if k not in objects} for case in cases]
+        boxes = {key: [boxed(case[key]) for case in cases] for key in objects}
+        return {**list_data_collate(tensors), **boxes}
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the evaluator."""
+        engine.add_event_handler(Events.STARTED, self._begin)
+        engine.add_event_handler(Events.COMPLETED, self._sum_up)
+
+    def screen(self, engine: SupervisedEvaluator, batch: dict[str, Any]) -> Any:
+        """Screen the case of a batch; one that fails costs only itself.
+
+        Args:
+            engine: Its network is a ``ScreeningNetwork``.
+            batch: One case, as ``collate`` made it.
+        """
+        output = self._outcome(engine, batch)
         counts = {"screened": float(len(self.rows)), "failed": float(len(self.failures))}
         engine.state.metrics.update(counts)  # for handlers that track
         return output
 
-    def _screened(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> Any:
-        if FAILED in batchdata:
-            self.failures.append(FailedInput(**json.loads(batchdata[FAILED][0])))
+    def finish(self) -> None:
+        """Say how a run that is over ended.
+
+        Raises:
+            UnreadableInput: Not a single case could be screened.
+            SystemExit: Of MONAI's command, with 3, where some of several failed.
+        """
+        if self.report.failures and not self.report.rows:
+            first = self.report.failures[0]
+            raise UnreadableInput(first.reason, first.what_to_do, code=first.code)
+        if self.report.exit_code and is_command():
+            raise SystemExit(self.report.exit_code)
+
+    def _begin(self) -> None:
+        self.rows, self.failures = [], []
+        for talkative in TALKATIVE:
+            logging.getLogger(talkative).setLevel(logging.CRITICAL)
+
+    def _outcome(self, engine: SupervisedEvaluator, batch: dict[str, Any]) -> Any:
+        if FAILED in batch:
+            self.failures.append(batch[FAILED][0].item())
             return {}
-        volume = volume_of(batchdata["volume"][0])
-        finished = self._finished(volume) if self.skip_finished else None
+        volume = batch[VOLUME][0].item()
+        finished = self._finished(engine, volume) if self.skip_finished else None
         if finished is not None:
             self.rows.append(finished)
             return {}
         try:
-            output: Any = super()._iteration(engine, batchdata)
-            self.rows += [one["row"] for one in output if "row" in one]
+            output: Any = engine._iteration(engine, batch)
+            self.rows += [one["row"] for one in output]
         except Exception as error:  # the cases behind it shall get their results
             name = volume.series_instance_uid or volume.name or "input"
-            self.failures.append(FailedInput.of(name, own_error(_cause(error))))
+            self.failures.append(_failed(name, error))
             return {}
         return output
 
-    def _finished(self, volume: Volume) -> SummaryRow | None:
+    def _finished(self, engine: SupervisedEvaluator, volume: Volume) -> SummaryRow | None:
         """Give the row of an earlier result that screening again would only repeat."""
-        if not isinstance(self.network, ScreeningNetwork):
+        network = engine.network
+        if not isinstance(network, ScreeningNetwork):
             return None
         return finished_row(
-            volume, self.network.model, out=self.output_dir, settings=self.settings, seg=self.seg
+            volume, network.model, out=self.output_dir, settings=self.settings, seg=self.seg
         )
 
+    def _sum_up(self) -> None:
+        self.report = summed_up(self.rows, self.failures, self.output_dir)
+        for failure in self.failures:
+            _log.warning("%s: %s %s", failure.code, failure.reason, failure.what_to_do)
+        _log.info("screened %d, failed %d", len(self.rows), len(self.failures))
 
-def _cause(error: Exception) -> Exception:
-    """Find this project's own error among those that MONAI raised from it, if there is one."""
-    one: BaseException | None = error
-    while one is not None and not isinstance(one, HeadClipError):
-        one = one.__cause__
-    return one or error
+
+def _failed(name: str, error: Exception) -> FailedInput:
+    return FailedInput.of(name, cause_of(error) or own_error(error))
 
 
 def _name(one: Any) -> str:

@@ -1,28 +1,27 @@
 """What stops a bundle's run before it starts, with a sentence and an exit code that is not 0.
 
-Left alone, MONAI accepts any override, a folder without images and a misspelt window, does nothing,
-and exits with 0.
+Left alone, MONAI accepts any override, does nothing with a misspelt one, and exits with 0; and what
+this project has to say of a mistake, it buries in the tracebacks of its parser.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from difflib import get_close_matches
-from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from monai.bundle.config_parser import ConfigParser
 from monai.bundle.scripts import create_workflow
 from monai.bundle.workflows import ConfigWorkflow
 
-from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
+from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.models.loading import choose_device
-from headclip_med.read import Failure
-from headclip_med.settings import ScoreSettings, ScreenSettings, TrainSettings
-from headclip_med.transforms import check_window
+
+COMMAND = "monai.bundle.__main__"
+"""The module that ``python -m monai.bundle`` runs."""
 
 TRACKING_KEYS = frozenset(
     {"tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
@@ -30,115 +29,30 @@ TRACKING_KEYS = frozenset(
 """What MONAI's ``--tracking`` may be told, and adds by itself."""
 
 
-@contextmanager
-def reported_errors() -> Iterator[None]:
-    """Let errors of this project end ``python -m monai.bundle`` with their sentence alone.
+def start(device: Any) -> None:
+    """Check what a run was told: the first step of every configuration's ``initialize``.
 
-    MONAI would bury them in the tracebacks of its parser. In a Python program they are raised.
-    """
-    try:
-        yield
-    except HeadClipError as error:
-        if not is_command_line():
-            raise
-        sys.stderr.write(f"headclip: {error}\n")
-        raise SystemExit(2 if isinstance(error, InvalidSettings) else 1) from error
-
-
-def is_command_line() -> bool:
-    """Tell whether this process was started as ``python -m monai.bundle``."""
-    return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
-
-
-def screen_settings(*, window: Any = "auto", **settings: Any) -> ScreenSettings:
-    """Build the settings of a screening from a configuration's plain values.
+    From here on, an error of this project that nobody catches ends MONAI's command with its
+    sentence alone, and with 2 where an option is wrong, else with 1.
 
     Args:
-        window: As a text, or as the pair of numbers that a command line makes of ``40,80``.
-        settings: The other fields of ``ScreenSettings``.
+        device: A name, or the device.
 
     Raises:
-        InvalidSettings: The window is unknown, or a number is out of its range.
+        InvalidSettings: An override belongs to no key, or this machine has no such device.
     """
-    with reported_errors():
-        text = window if isinstance(window, str) else ",".join(str(part) for part in window)
-        check_window(text)
-        return ScreenSettings(window=text, **settings)
-
-
-def train_settings(**settings: Any) -> TrainSettings:
-    """Build the settings of a training from a configuration's plain values.
-
-    Args:
-        settings: Fields of ``TrainSettings``.
-
-    Raises:
-        InvalidSettings: A number is out of its range.
-    """
-    with reported_errors():
-        return TrainSettings(**settings)
-
-
-def score_settings(**settings: Any) -> ScoreSettings:
-    """Build how maps become scores from a configuration's plain values.
-
-    Args:
-        settings: Fields of ``ScoreSettings``.
-
-    Raises:
-        InvalidSettings: A number is out of its range.
-    """
-    with reported_errors():
-        return ScoreSettings(**settings)
-
-
-def check_inputs(dataset_dir: Any, datalist: Sequence[dict[str, Any]]) -> None:
-    """Refuse to run where there is nothing to screen.
-
-    Args:
-        dataset_dir: What was named: one path or several.
-        datalist: As ``find_cases`` found it there.
-
-    Raises:
-        UnreadableInput: A path does not exist, or there is no image below it.
-    """
-    with reported_errors():
-        if any(not path.exists() for path in paths_of(dataset_dir)):
-            raise UnreadableInput(
-                "dataset_dir does not exist, so nothing was written.",
-                "Give the folder or file with DICOM, NIfTI, PNG or JPEG images as --dataset_dir.",
-                code="missing-path",
-            )
-        if not any(_counts(case["image"]) for case in datalist):
-            raise UnreadableInput(
-                "dataset_dir holds no image, so nothing was written.",
-                "Give a folder or file with DICOM, NIfTI, PNG or JPEG images as --dataset_dir.",
-                code="no-images",
-            )
-
-
-def check_device(device: Any) -> None:
-    """Refuse a device that this machine does not have.
-
-    Args:
-        device: Its name, or the device.
-
-    Raises:
-        InvalidSettings: There is no such device here.
-    """
-    with reported_errors():
-        choose_device(str(device))
-
-
-def check_overrides() -> None:
-    """Refuse an override that no configuration has: MONAI takes a misspelt one without a word.
-
-    Raises:
-        InvalidSettings: One is unknown.
-    """
+    if is_command():
+        sys.excepthook = _end_with_a_sentence
     files, given = _creation()
     if files is not None:
         refuse_unknown(given, files)
+    choose_device(str(device))
+
+
+def is_command() -> bool:
+    """Tell whether this process is ``python -m monai.bundle``: Python notes what it was given."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec is not None and spec.name == COMMAND
 
 
 def refuse_unknown(given: Iterable[str], files: Any) -> None:
@@ -153,34 +67,41 @@ def refuse_unknown(given: Iterable[str], files: Any) -> None:
     """
     known = {str(key) for key in ConfigParser.load_config_files(files)}
     allowed = known | TRACKING_KEYS | {ConfigParser.meta_key}
-    with reported_errors():
-        for name in given:
-            key = name.replace("::", "#").partition("#")[0].lstrip("+~")
-            if key not in allowed:
-                near = get_close_matches(key, sorted(known), n=1)
-                hint = f"did you mean '{near[0]}'?" if near else "see the top of that file."
-                raise InvalidSettings(
-                    f"'{key}' is no key of the bundle's configuration.",
-                    f"{hint}",
-                    code="unknown-override",
-                )
+    for name in given:
+        key = name.replace("::", "#").partition("#")[0].lstrip("+~")
+        if key not in allowed:
+            near = get_close_matches(key, sorted(known), n=1)
+            raise InvalidSettings(
+                f"'{key}' is no key of the bundle's configuration.",
+                f"Did you mean '{near[0]}'?" if near else "See the top of that file.",
+                code="unknown-override",
+            )
 
 
-def paths_of(dataset_dir: Any) -> list[Path]:
-    """Give the paths that a configuration's value names: one, or several."""
-    many = dataset_dir if isinstance(dataset_dir, (list, tuple)) else [dataset_dir]
-    return [Path(str(one)).expanduser() for one in many]
+def cause_of(error: BaseException) -> HeadClipError | None:
+    """Find this project's own error among those that MONAI raised from it, if there is one."""
+    one: BaseException | None = error
+    while one is not None and not isinstance(one, HeadClipError):
+        one = one.__cause__
+    return one
 
 
-def _counts(one: Any) -> bool:
-    return not isinstance(one, Failure) or one.is_error
+def _end_with_a_sentence(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    own = cause_of(error)
+    if own is None:
+        sys.__excepthook__(kind, error, trace)
+        return
+    sys.stderr.write(f"headclip: {own}\n")
+    raise SystemExit(2 if isinstance(own, InvalidSettings) else 1)
 
 
 def _creation() -> tuple[Any, list[str]]:
-    """Find the files and overrides of the workflow that is being initialised.
+    """Give the files and overrides that the workflow being initialised is created with.
 
-    Configurations cannot see them, and MONAI mixes them at once; only the call that creates the
-    workflow knows which is which.
+    MONAI mixes them before it reads a configuration, and hands neither on: no expression can ask
+    for them. Only the call of its public ``create_workflow`` that is under way holds both.
     """
     own = inspect.signature(ConfigWorkflow.__init__).parameters
     frame = inspect.currentframe()

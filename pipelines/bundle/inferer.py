@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -14,8 +14,6 @@ from torch import Tensor
 
 from headclip_med.content import ImageContent, content_of_part
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
-from headclip_med.pipelines.bundle.volumes import FACTS, facts_of
-from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import memory_advice
 
 
@@ -23,26 +21,33 @@ class ScreeningInferer(SliceInferer):
     """MONAI's ``SliceInferer`` over the last axis, with the windows that ``headclip screen`` has.
 
     Args:
-        settings: Its ``tiling``, ``overlap`` and ``batch_size`` count.
+        tiling: ``whole`` shows the network whole slices, ``windows`` slides its input over them.
+        overlap: Of neighbouring windows, as a share of their side.
+        batch_size: Slices, or windows, that the network gets at a time.
     """
 
-    def __init__(self, settings: ScreenSettings) -> None:
+    def __init__(
+        self,
+        tiling: Literal["whole", "windows"] = "whole",
+        overlap: float = 0.5,
+        batch_size: int = 8,
+    ) -> None:
         super().__init__(
             spatial_dim=2,
             roi_size=(-1, -1),
-            sw_batch_size=settings.batch_size,
-            overlap=settings.overlap,
+            sw_batch_size=batch_size,
+            overlap=overlap,
             # A black border would be an edge that the patient does not have.
             padding_mode="replicate",
             device="cpu",
         )
-        self.settings = settings
+        self.tiling = tiling
 
     @torch.no_grad()
     def __call__(
         self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Float[Tensor, "batch planes rows columns *slices"]:
-        """Judge every slice.
+        """Show the network every slice.
 
         Args:
             inputs: Grey levels in [0, 1], ``(batch, channel, row, column[, slice])``.
@@ -59,21 +64,22 @@ class ScreeningInferer(SliceInferer):
             return flat[..., 0]
         rows, columns = inputs.shape[2:4]
         side = getattr(network, "image_size", max(rows, columns))
-        slide = self.settings.tiling == "windows" and max(rows, columns) > side
+        slide = self.tiling == "windows" and max(rows, columns) > side
         self.orig_roi_size = (side, side) if slide else (rows, columns)
         # One window needs no blending: its weights would only cost digits.
         self.mode = BlendMode.GAUSSIAN if slide else BlendMode.CONSTANT
         if isinstance(network, ScreeningNetwork):
-            network = network.about(_subject(inputs))
-        with memory_advice(self.settings.batch_size, side):
-            judged = super().__call__(inputs, network, *args)
-        if not isinstance(judged, Tensor):  # it mirrors the network's type
+            network = network.about(_content(inputs))
+        with memory_advice(self.sw_batch_size, side):
+            found = super().__call__(inputs, network, *args)
+        if not isinstance(found, Tensor):  # it mirrors the network's type
             raise TypeError("the network must return one tensor")
-        return judged
+        return found
 
 
-def _subject(inputs: Tensor) -> ImageContent:
-    if not isinstance(inputs, MetaTensor) or FACTS not in inputs.meta:
-        return ImageContent()
-    facts = facts_of(inputs)
-    return content_of_part(facts["body_part"], facts["modality"])
+def _content(inputs: Tensor) -> ImageContent:
+    """Say what a tensor of ``tensor_of`` shows; of a batch, what its first volume does."""
+    meta = inputs.meta if isinstance(inputs, MetaTensor) else {}
+    known = [meta.get(key) for key in ("body_part", "modality")]
+    part, modality = (one if isinstance(one, str) or one is None else one[0] for one in known)
+    return content_of_part(part, modality)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, no_type_check
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.weights import Activation
-from headclip_med.models.inference import InferenceModel, Precision
+from headclip_med.models.inference import Precision
 from headclip_med.models.loading import load_model
 from headclip_med.models.model import AnomalyModel, name_content
-from headclip_med.pipelines.bundle.guards import reported_errors
-from headclip_med.pipelines.bundle.scripted import ScriptedNetwork
 from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
 from headclip_med.transforms import map_and_score
 
@@ -32,16 +33,14 @@ class ScreeningNetwork(nn.Module):
         weights: Of the backbone: a file, a tag, or ``random``.
         activation: What they were trained with, for files that do not tell.
         precision: ``fp32`` or ``bf16``.
-        r: Weight of the global score (eq. 8); by default the checkpoint's, as of the next two.
-        k: Percentage of the map's highest pixels that make the local score (eq. 7).
-        sigma: Smoothing of the map, in pixels of an input of 518 px (eq. 12).
+        scores: How maps become scores, see ``changed_scores``.
 
     Raises:
         InvalidSettings: The model, the method or a number cannot be used.
         UnusableWeights: There are no weights, or they do not fit.
     """
 
-    def __init__(  # noqa: PLR0913 - each is an option that users override by its name
+    def __init__(
         self,
         model: str | Path = EMBEDDED_NAME,
         *,
@@ -50,18 +49,15 @@ class ScreeningNetwork(nn.Module):
         weights: str | Path | None = None,
         activation: Activation | None = None,
         precision: Precision = "fp32",
-        r: float | None = None,
-        k: float | None = None,
-        sigma: float | None = None,
+        **scores: float | None,
     ) -> None:
         super().__init__()
-        with reported_errors():
-            loaded = load_model(
-                _one_name(str(model), backbone),
-                method=method, weights=weights, activation=activation, device="cpu",
-                precision=precision,
-            )  # fmt: skip
-            self.model: AnomalyModel = loaded.with_scores(_scores(loaded.scores, r, k, sigma))
+        loaded = load_model(
+            _one_name(str(model), backbone),
+            method=method, weights=weights, activation=activation, device="cpu",
+            precision=precision,
+        )  # fmt: skip
+        self.model: AnomalyModel = loaded.with_scores(changed_scores(loaded.scores, **scores))
 
     @property
     def image_size(self) -> int:
@@ -71,7 +67,7 @@ class ScreeningNetwork(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch planes height width"]:
-        """Judge images of any size.
+        """Predict for images of any size.
 
         Args:
             images: Values in [0, 1]; three channels, or one where they are grey.
@@ -80,31 +76,24 @@ class ScreeningNetwork(nn.Module):
             The anomaly map in [0, 1], and the image's global score in [0, 1] as a constant plane;
             a third one where the model's scores take S_local from its patches.
         """
-        return judge(self.model, images)
+        return predict(self.model, images)
 
     def __prepare_scriptable__(self) -> nn.Module:
         """Give ``torch.jit.script`` what it can compile; MONAI's ``ckpt_export`` calls it."""
         return ScriptedNetwork(self, self.image_size)
 
-    def about(self, subject: ImageContent) -> Callable[[Tensor], Tensor]:
+    def about(self, content: ImageContent) -> Callable[[Tensor], Tensor]:
         """Give the network for images of something; only sentences that name it differ."""
-        named = name_content(self.model, subject)
-        return lambda images: judge(named, images)
+        named = name_content(self.model, content)
+        return lambda images: predict(named, images)
 
 
-def judge(
+def predict(
     model: AnomalyModel, images: Float[Tensor, "batch channels height width"]
 ) -> Float[Tensor, "batch planes height width"]:
-    """Judge images, grey ones with a single channel too."""
+    """Predict for images, grey ones with a single channel too; see ``ScreeningNetwork``."""
     with torch.no_grad():
         return map_and_score(model, images.expand(-1, 3, -1, -1), model.image_size)
-
-
-def module_of(network: ScreeningNetwork) -> InferenceModel:
-    """Give the network's model as the module that it is."""
-    if not isinstance(network.model, InferenceModel):
-        raise TypeError("load_model gives modules")
-    return network.model
 
 
 def _one_name(model: str, backbone: str | None) -> str:
@@ -118,12 +107,62 @@ def _one_name(model: str, backbone: str | None) -> str:
     return backbone
 
 
-def _scores(
-    given: ScoreSettings, r: float | None, k: float | None, sigma: float | None
+def changed_scores(
+    given: ScoreSettings,
+    *,
+    r: float | None = None,
+    k: float | None = None,
+    sigma: float | None = None,
 ) -> ScoreSettings:
-    return replace(
-        given,
-        joint_weight=given.joint_weight if r is None else float(r),
-        top_percent=given.top_percent if k is None else float(k),
-        sigma_px=given.sigma_px if sigma is None else float(sigma),
-    )
+    """Change how maps become scores, by the names that the equations have.
+
+    Args:
+        given: What stays where None is named.
+        r: Weight of the global score (eq. 8).
+        k: Percentage of the map's highest pixels that make the local score (eq. 7).
+        sigma: Smoothing of the map, in pixels of an input of 518 px (eq. 12).
+
+    Raises:
+        InvalidSettings: A number is out of its range.
+    """
+    named = {"joint_weight": r, "top_percent": k, "sigma_px": sigma}
+    changed: dict[str, Any] = {key: float(one) for key, one in named.items() if one is not None}
+    return replace(given, **changed)
+
+
+class ScriptedNetwork(nn.Module):
+    """What ``torch.jit.script`` makes of a ``ScreeningNetwork``: it takes images of any size.
+
+    Tracing a whole network would fix its graph to the example's size. Only what runs at the model's
+    own size is traced; the resizing before and after it is TorchScript's own.
+
+    Args:
+        network: Gives map and score plane; it keeps its weights.
+        image_size: Rows and columns of the images that its model was made for.
+    """
+
+    def __init__(self, network: nn.Module, image_size: int) -> None:
+        super().__init__()
+        self.image_size = image_size
+        example = torch.zeros(2, 3, image_size, image_size)
+        with torch.no_grad(), warnings.catch_warnings():
+            # That sizes become constants is what is wanted here.
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+            self.traced: Any = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
+
+    @no_type_check  # TorchScript knows tensors without shapes only
+    def forward(self, images: Tensor) -> Tensor:
+        """Resize, predict and resize back, as ``transforms.map_and_score`` does."""
+        side, rows, columns = self.image_size, images.shape[2], images.shape[3]
+        shown = images.expand(-1, 3, -1, -1)
+        if rows == side and columns == side:
+            return self.traced(shown)
+        shown = functional.interpolate(
+            shown, size=[side, side], mode="bicubic", antialias=True, align_corners=False
+        ).clamp(0, 1)
+        found = self.traced(shown)
+        maps = functional.interpolate(
+            found[:, :1], size=[rows, columns], mode="bilinear", antialias=True, align_corners=False
+        )
+        scores = found[:, 1:, :1, :1].expand(-1, -1, rows, columns)
+        return torch.cat([maps, scores], dim=1)

@@ -22,7 +22,6 @@ from headclip_med.models.clip.weights import Activation
 from headclip_med.models.headclip.learning import headclip_network, headclip_terms
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.inference import Precision
-from headclip_med.pipelines.bundle.guards import reported_errors
 from headclip_med.pipelines.bundle.tracking import fail_runs
 from headclip_med.pipelines.train import healthy_threshold, training_record
 from headclip_med.ranks import torchrun_ranks
@@ -52,8 +51,7 @@ def open_data(dataset_dir: Any, layout: str) -> Dataset | None:
     """
     if dataset_dir is None:
         return None
-    with reported_errors():
-        return open_datasets([f"{layout}:{Path(str(dataset_dir)).expanduser()}"])
+    return open_datasets([f"{layout}:{Path(str(dataset_dir)).expanduser()}"])
 
 
 class TrainExamples(Examples):
@@ -90,10 +88,9 @@ def learning_network(
         InvalidSettings: The backbone is unknown.
         UnusableWeights: There are no weights, or they do not fit.
     """
-    with reported_errors():
-        towers = load_backbone(backbone, weights=weights, activation=activation)
-        model = HeadClip(towers, usual_headclip(towers.name), seed=seed)
-        return headclip_network(model, precision=precision)
+    towers = load_backbone(backbone, weights=weights, activation=activation)
+    model = HeadClip(towers, usual_headclip(towers.name), seed=seed)
+    return headclip_network(model, precision=precision)
 
 
 def learning_optimizer(network: LearningNetwork, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -128,17 +125,16 @@ def training_state(
         UnusableWeights: There is no usable state to resume from.
     """
     folder = Path(ckpt_dir)
-    with reported_errors():
-        if (folder / CHECKPOINT_FILE).exists() and not resume:
-            raise InvalidSettings(
-                "ckpt_dir already holds a trained checkpoint.",
-                "Name another folder as --ckpt_dir, or add --resume True to train it further.",
-                code="out-exists",
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        state = TrainingState(folder / STATE_FILE, headclip_of(network), optimizer, settings)
-        if resume:
-            state.restore()
+    if (folder / CHECKPOINT_FILE).exists() and not resume:
+        raise InvalidSettings(
+            "ckpt_dir already holds a trained checkpoint.",
+            "Name another folder as --ckpt_dir, or add --resume True to train it further.",
+            code="out-exists",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    state = TrainingState(folder / STATE_FILE, headclip_of(network), optimizer, settings)
+    if resume:
+        state.restore()
     return state
 
 

@@ -1,41 +1,100 @@
-"""The steps of a screening as MONAI's dictionary transforms, each by the code that ``screen`` has.
+"""Reading and writing as MONAI's transforms; ``headclip_med.transforms`` has the steps between.
 
-Before the network: load, window, crop. After it: MONAI's ``Invertd`` undoes the crop, then
-conclude and save.
+A case is a dictionary: the image as a tensor, and beside it, as the objects that they are, the
+``Volume`` that was read and what was chosen for it. The tensor's axes are (channel, row, column,
+slice), which MONAI's ``SliceInferer`` cuts into upright slices along the last.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Hashable, Mapping
-from dataclasses import asdict
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from monai.config.type_definitions import KeysCollection
+from monai.data.image_reader import ImageReader
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms.croppad.array import Crop
-from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform
-from monai.transforms.utility.array import EnsureChannelFirst
 
 from headclip_med.content import content_of_volume
-from headclip_med.errors import UnreadableInput
-from headclip_med.findings import Box, WindowUsed
+from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.models.model import name_content
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
-from headclip_med.pipelines.bundle.volumes import FACTS, tensor_of, volume_of
-from headclip_med.pipelines.screen import Judged, Prepared, find_judged, postprocess
+from headclip_med.pipelines.screen import Judged, Prepared, postprocess
 from headclip_med.read import Failure, Input, read_volume
 from headclip_med.settings import ScreenSettings
-from headclip_med.transforms import apply_window, choose_window, split_blended
+from headclip_med.transforms import split_blended
+from headclip_med.volume import Volume
 from headclip_med.write import SummaryRow, write_screening
+from headclip_med.write.nifti import ras_affine
 
-WINDOW, JUDGED, TIMINGS = "headclip_window", "headclip_judged", "headclip_timings"
-"""Keys in ``meta``, each with one JSON text; see ``volumes``."""
+VOLUME = "volume"
+"""The key of a case under which its ``Volume`` lies; ``VolumeReader`` leaves it in ``meta``."""
+
+PREPARED_S = "prepared_s"
+"""The key under which the seconds stand that reading and preparing a case took, where known."""
+
+
+class VolumeReader(ImageReader):
+    """This project's reading of DICOM, NIfTI and pictures, for MONAI's ``LoadImage``.
+
+    ``LoadImage`` quietly turns to another reader where one's ``read`` raises, and that one may put
+    slices into a wrong order. So ``read`` keeps what went wrong, and ``get_data`` raises it.
+    """
+
+    def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
+        """Every file may be one of ours: what it holds decides, not what it is called."""
+        return True
+
+    def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> Volume | HeadClipError:
+        """Read a file, or a folder with one series."""
+        names = [data] if isinstance(data, (str, Path)) else list(data)
+        if len(names) != 1:
+            return UnreadableInput(
+                f"{len(names)} files are named where a volume is one file or folder.",
+                "Name the folder of the series.",
+                code="several-files",
+            )
+        try:
+            return read_volume(names[0])
+        except HeadClipError as error:
+            return error
+
+    def get_data(self, img: Volume | HeadClipError) -> tuple[np.ndarray, dict[str, Any]]:
+        """Give the voxels, ``(row, column, slice[, colour])``, and what is known of them.
+
+        Raises:
+            UnreadableInput: There is no volume there, or more than one.
+            UnusableGeometry: The slices form no stack.
+        """
+        if isinstance(img, HeadClipError):
+            raise img
+        return _voxels(img), {**_meta(img), VOLUME: boxed(img)}
+
+
+def tensor_of(volume: Volume) -> MetaTensor:
+    """Give a volume's voxels as MONAI's transforms take them.
+
+    Args:
+        volume: What was read.
+
+    Returns:
+        Shape ``(channel, row, column, slice)``, its affine to RAS millimetres; ``meta`` names body
+        part and modality where they are known, for methods whose sentences name them.
+    """
+    voxels = torch.from_numpy(_voxels(volume))
+    channel_first = voxels.permute(3, 0, 1, 2) if volume.is_colour else voxels[None]
+    return MetaTensor(channel_first, meta=_meta(volume))
+
+
+def boxed(thing: object) -> np.ndarray:
+    """Put an object, no container, in an array without axes: MONAI takes it out again unchanged."""
+    box = np.empty((), dtype=object)
+    box[()] = thing
+    return box
 
 
 class LoadVolumed(MapTransform):
@@ -44,183 +103,118 @@ class LoadVolumed(MapTransform):
     Args:
         keys: Each names a file, a folder with one series, or one of ``find_inputs``' inputs; or is
             a tensor of ``VolumeReader``, where an application reads before MONAI's transforms.
+        volume_key: Gets the volume; what is found is written from it.
         allow_missing_keys: Pass over keys that are not there.
 
     Raises:
         HeadClipError: What is there cannot be used; the message says why, and what to do.
     """
 
-    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, *, volume_key: str = VOLUME, allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each name by its volume."""
-        result = dict(data)
-        for key in self.key_iterator(data):
-            one = result[key]
-            if isinstance(one, Failure):
-                raise one.to_error()
-            if isinstance(one, torch.Tensor):
-                result[key] = _channel_first(one)
-                continue
-            result[key] = tensor_of(one.read() if isinstance(one, Input) else read_volume(one))
-        return result
-
-
-def _channel_first(read: torch.Tensor) -> torch.Tensor:
-    if not isinstance(read, MetaTensor) or FACTS not in read.meta:
-        raise UnreadableInput(
-            "The image was read by another reader, which may have put slices into a wrong order.",
-            "Read it with headclip_med.pipelines.bundle.VolumeReader, or give its path.",
-            code="foreign-reader",
-        )
-    return EnsureChannelFirst()(read)
-
-
-class WindowVolumed(MapTransform):
-    """Map a volume's values to grey levels in [0, 1].
-
-    Args:
-        keys: Volumes of ``LoadVolumed``.
-        settings: Its ``window`` counts.
-        volume_key: Keeps the volume as it was read; what is found is written from it.
-    """
-
-    def __init__(self, keys: KeysCollection, settings: ScreenSettings, volume_key: str) -> None:
-        super().__init__(keys)
-        self.settings = settings
         self.volume_key = volume_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each volume by its grey levels."""
+        """Replace each name by its voxels."""
         result = dict(data)
         for key in self.key_iterator(data):
-            started = perf_counter()
-            volume = volume_of(result[key])
-            used = choose_window(volume, self.settings.window)
-            grey = torch.from_numpy(apply_window(result[key].as_tensor().numpy(), used))
-            result[self.volume_key] = result[key]
-            meta = {**result[key].meta, WINDOW: json.dumps(asdict(used))}
-            meta[TIMINGS] = json.dumps({"prepare": perf_counter() - started})
-            result[key] = MetaTensor(grey, meta=meta)
+            volume = _read(data[key])
+            result[key], result[self.volume_key] = tensor_of(volume), volume
         return result
 
 
-class CropToBodyd(MapTransform, InvertibleTransform):
-    """Cut every slice to the part that the model is shown; ``Invertd`` puts the air back.
-
-    Args:
-        keys: Grey levels of ``WindowVolumed``.
-        settings: Its ``crop`` counts.
-        volume_key: As in ``WindowVolumed``.
-    """
-
-    def __init__(self, keys: KeysCollection, settings: ScreenSettings, volume_key: str) -> None:
-        super().__init__(keys)
-        self.settings = settings
-        self.volume_key = volume_key
-        self.cropper = Crop()
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Cut the grey levels."""
-        result = dict(data)
-        for key in self.key_iterator(data):
-            grey = result[key].as_tensor().numpy().transpose(3, 1, 2, 0)
-            volume = volume_of(result[self.volume_key])
-            grey = grey if volume.is_colour else grey[..., 0]
-            box = find_judged(volume, grey, self.settings)
-            meta = {**result[key].meta, JUDGED: json.dumps(asdict(box))}
-            cut = self.cropper(result[key], (*box.indices, slice(None)))
-            if not isinstance(cut, MetaTensor):
-                raise TypeError("MONAI's cropper keeps the kind of a tensor")
-            cut.meta = {**meta, "affine": cut.affine}
-            result[key] = cut
-        return result
-
-    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Give maps the size of the whole slices, 0 around the part that was judged."""
-        result = dict(data)
-        for key in self.key_iterator(data):
-            result[key] = self.cropper.inverse(result[key])
-        return result
-
-
-class ConcludeScreeningd(MapTransform):
-    """Turn a network's maps into a ``Screening``: heatmap, lesion candidates, scores.
+class WriteScreeningd(MapTransform):
+    """Turn a network's maps into a ``Screening``, and write it as ``headclip screen`` does.
 
     Args:
         keys: Maps and score planes on whole slices, ``(plane, row, column, slice)``.
         network: What made them; it says how maps become scores.
-        settings: Of the screening.
-        image_key: Grey levels as the network saw them.
-        volume_key: As in ``WindowVolumed``.
-        screening_key: Gets the result.
+        settings: Fields of ``ScreenSettings``.
+        output_dir: Gets ``<study>/<series>/``.
+        seg: Whether to write DICOM segmentations.
+
+    Raises:
+        InvalidSettings: A number is out of its range.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
         network: ScreeningNetwork,
-        settings: ScreenSettings,
-        *,
-        image_key: str = "image",
-        volume_key: str = "volume",
-        screening_key: str = "screening",
-    ) -> None:
-        super().__init__(keys)
-        self.network = network
-        self.settings = settings
-        self.image_key, self.volume_key = image_key, volume_key
-        self.screening_key = screening_key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the screening."""
-        result = dict(data)
-        volume = volume_of(result[self.volume_key])
-        meta = result[self.image_key].meta
-        box = Box(**json.loads(meta[JUDGED]))
-        prepared = Prepared(volume, WindowUsed(**json.loads(meta[WINDOW])), box)
-        model = name_content(self.network.model, content_of_volume(volume))
-        for key in self.key_iterator(data):
-            slices = torch.as_tensor(result[key]).detach().cpu().float().permute(3, 0, 1, 2)
-            maps, scores, local = split_blended(slices[(..., *box.indices)])
-            found = Judged(
-                np.ascontiguousarray(maps),
-                scores.numpy(),
-                json.loads(meta[TIMINGS]),
-                None if local is None else local.numpy(),
-            )
-            result[self.screening_key] = postprocess(prepared, found, model, self.settings)
-        return result
-
-
-class SaveScreeningd(MapTransform):
-    """Write heatmap, pictures, DICOM-SEG and result.json, as ``headclip screen`` does.
-
-    Args:
-        keys: Screenings of ``ConcludeScreeningd``.
-        output_dir: Gets ``<study>/<series>/``.
-        seg: Whether to write DICOM segmentations.
-        row_key: Gets the line for the summary.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
+        settings: Mapping[str, Any],
         output_dir: str | Path,
         *,
         seg: bool = True,
-        row_key: str = "row",
     ) -> None:
         super().__init__(keys)
+        self.network = network
+        self.settings = ScreenSettings(**settings)
         self.output_dir = Path(output_dir)
         self.seg = seg
-        self.row_key = row_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the files."""
+        """Write the files; add the ``screening``, and its ``row`` for the summary."""
         result = dict(data)
+        volume: Volume = data[VOLUME]
+        prepared = Prepared(volume, data["window"], data["crop_box"])
+        model = name_content(self.network.model, content_of_volume(volume))
+        timings_s = {"prepare": data[PREPARED_S]} if PREPARED_S in data else {}
         for key in self.key_iterator(data):
-            written = write_screening(result[key], self.output_dir, seg=self.seg)
-            result[self.row_key] = SummaryRow.of(result[key], written, self.output_dir)
+            found = _found(data[key], prepared, timings_s)
+            screening = postprocess(prepared, found, model, self.settings)
+            written = write_screening(screening, self.output_dir, seg=self.seg)
+            result["screening"] = screening
+            result["row"] = SummaryRow.of(screening, written, self.output_dir)
         return result
+
+
+def _found(
+    planes: Float[torch.Tensor, "planes rows columns slices"],
+    prepared: Prepared,
+    timings_s: dict[str, float],
+) -> Judged:
+    slices = torch.as_tensor(planes).detach().cpu().float().permute(3, 0, 1, 2)
+    maps, scores, local = split_blended(slices[(..., *prepared.judged.indices)])
+    return Judged(
+        np.ascontiguousarray(maps),
+        scores.numpy(),
+        timings_s,
+        None if local is None else local.numpy(),
+    )
+
+
+def _read(one: Any) -> Volume:
+    if isinstance(one, Failure):
+        raise one.to_error()
+    if isinstance(one, Input):
+        return one.read()
+    if not isinstance(one, torch.Tensor):
+        return read_volume(one)
+    if not isinstance(one, MetaTensor) or VOLUME not in one.meta:
+        raise UnreadableInput(
+            "The image was read by another reader, which may have put slices into a wrong order.",
+            "Read it with headclip_med.pipelines.bundle.VolumeReader, or give its path.",
+            code="foreign-reader",
+        )
+    volume: Volume = one.meta[VOLUME].item()
+    return volume
+
+
+def _voxels(volume: Volume) -> Float[np.ndarray, "rows columns slices *colour"]:
+    return np.moveaxis(volume.voxels.astype(np.float32, copy=False), 0, 2)
+
+
+def _meta(volume: Volume) -> dict[str, Any]:
+    affine = ras_affine(volume.grid)[:, [1, 0, 2, 3]]
+    known = {"body_part": volume.body_part, "modality": volume.modality}
+    return {
+        "affine": affine,
+        "original_affine": affine.copy(),
+        "space": "RAS",
+        "spatial_shape": np.array([volume.grid.rows, volume.grid.columns, len(volume.voxels)]),
+        "original_channel_dim": -1 if volume.is_colour else float("nan"),
+        "filename_or_obj": str(volume.sources[0].path),
+        **{key: value for key, value in known.items() if value is not None},
+    }

@@ -17,8 +17,7 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import Examples
 from headclip_med.metrics import PixelMetrics, image_metrics
 from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.bundle.guards import reported_errors
-from headclip_med.pipelines.bundle.network import ScreeningNetwork, judge
+from headclip_med.pipelines.bundle.network import ScreeningNetwork, predict
 from headclip_med.pipelines.bundle.tracking import fail_runs
 from headclip_med.pipelines.bundle.training import headclip_of
 from headclip_med.settings import ScoreSettings
@@ -52,8 +51,8 @@ class LearnedSoFar(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch 2 height width"]:
-        """Judge images as ``ScreeningNetwork`` does."""
-        return judge(self.model, images)
+        """Predict as ``ScreeningNetwork`` does."""
+        return predict(self.model, images)
 
 
 class LabelledImages(TorchDataset[dict[str, Any]]):
@@ -147,13 +146,12 @@ class ScreeningMetrics:
         }
         self._clear()
         if self._key not in found:
-            with reported_errors():
-                raise InvalidSettings(
-                    f"{self._key} is not defined on these images, which lack one of the two "
-                    "classes or masks.",
-                    f"Choose another key_metric: {', '.join(found) or 'none'}.",
-                    code="undefined-metric",
-                )
+            raise InvalidSettings(
+                f"{self._key} is not defined on these images, which lack one of the two "
+                "classes or masks.",
+                f"Choose another key_metric: {', '.join(found) or 'none'}.",
+                code="undefined-metric",
+            )
         engine.state.metrics.update(found)
         engine.state.metrics[name] = found[self._key]
 

@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional
 
-from headclip_med.synthetic.development import development_volumes
 from research.mini.corpus import draw_samples
+from research.mini.development import development_volumes
 from research.mini.model import MiniModel
 from research.mini.settings import MiniSettings
 

@@ -15,7 +15,7 @@ from headclip_med.errors import UnusableWeights
 from research.mini.model import MiniModel
 
 if TYPE_CHECKING:
-    from research.mini.pretrain import Run
+    from research.mini.pretrain import Pretraining
 
 FORMAT_VERSION = "1"
 """Of the backbone file's layout."""
@@ -34,7 +34,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     partial.replace(path)
 
 
-def save_checkpoint(run: Run, folder: Path) -> None:
+def save_checkpoint(run: Pretraining, folder: Path) -> None:
     """Write weights, their average, the optimiser's moments and the step."""
     tensors: dict[str, Tensor] = {}
     for name, value in run.model.trained().items():
@@ -51,7 +51,7 @@ def has_progress(folder: Path) -> bool:
     return (folder / CHECKPOINT).exists() or (folder / BACKBONE).exists()
 
 
-def load_progress(run: Run, folder: Path) -> None:
+def load_progress(run: Pretraining, folder: Path) -> None:
     """Go on where a checkpoint was written or, where there is none, after a finished file.
 
     Raises:
@@ -78,7 +78,7 @@ def load_progress(run: Run, folder: Path) -> None:
         )
 
 
-def _load_checkpoint(run: Run, file: Any) -> None:
+def _load_checkpoint(run: Pretraining, file: Any) -> None:
     run.step = int(file.metadata()["step"])
     for name, value in run.model.trained().items():
         with torch.no_grad():
@@ -89,12 +89,12 @@ def _load_checkpoint(run: Run, file: Any) -> None:
         }
 
 
-def _load_backbone(run: Run, file: Any) -> None:
+def _load_backbone(run: Pretraining, file: Any) -> None:
     tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     adopt_backbone(run, tensors, int(file.metadata()["steps"]))
 
 
-def save_backbone(run: Run, folder: Path) -> None:
+def save_backbone(run: Pretraining, folder: Path) -> None:
     """Write the averaged backbone as float16, with only the trained rows of the word table.
 
     Layout: every key of open_clip's state dict, except that ``token_embedding.weight`` holds the
@@ -130,7 +130,7 @@ def backbone_tensors(model: MiniModel, average: dict[str, Tensor]) -> dict[str, 
     return half
 
 
-def adopt_backbone(run: Run, tensors: dict[str, Tensor], step: int) -> None:
+def adopt_backbone(run: Pretraining, tensors: dict[str, Tensor], step: int) -> None:
     """Go on after ``step`` with a finished file's tensors as weights and as their average.
 
     Raises:

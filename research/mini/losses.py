@@ -13,17 +13,10 @@ _LEAST = 1e-4
 Map = Float[Tensor, "batch rows columns"]
 
 
-def focal_loss(probability: Map, mask: Map, power: float = 2.0) -> Float[Tensor, ""]:
+def plain_focal_loss(probability: Map, mask: Map, power: float = 2.0) -> Float[Tensor, ""]:
     """Focal loss (Lin et al. 2017) of the map, without class weights."""
     right = torch.where(mask > 0.5, probability, 1 - probability).clamp(_LEAST, 1)
     return (-((1 - right) ** power) * right.log()).mean()
-
-
-def dice_loss(probability: Map, mask: Map) -> Float[Tensor, ""]:
-    """Dice loss per picture, with one added above and below, as AnomalyCLIP defines it."""
-    shared = (probability * mask).flatten(1).sum(1)
-    total = probability.flatten(1).sum(1) + mask.flatten(1).sum(1)
-    return (1 - (2 * shared + 1) / (total + 1)).mean()
 
 
 def pixel_loss(probability: Map, mask: Map, emphasis: Map, positives: float) -> Float[Tensor, ""]:

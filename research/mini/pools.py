@@ -34,7 +34,7 @@ class Pool(TypedDict):
 
 
 @dataclass(frozen=True)
-class Batch:
+class PictureBatch:
     """What one step learns from."""
 
     images: Float[Tensor, "batch 3 height width"]
@@ -122,7 +122,7 @@ class Corpus:
             self._next += 1
         return self._live
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> PictureBatch:
         """The batch of a step, alike in every run; ask for steps in rising order."""
         settings = self.settings
         state = np.random.SeedSequence((settings.seed, 1, step)).generate_state(1, np.uint64)[0]
@@ -146,7 +146,7 @@ class Corpus:
             images = functional.interpolate(images, size, mode="bilinear", antialias=True)
         truth = functional.adaptive_max_pool2d(truth, settings.map_px)
         labels, tokens = pool["labels"][rows], pool["tokens"][rows]
-        return Batch(images.contiguous(), truth[:, 0], truth[:, 1], labels, tokens, mirrored)
+        return PictureBatch(images.contiguous(), truth[:, 0], truth[:, 1], labels, tokens, mirrored)
 
 
 def _mirror(picture: Tensor, flip: float, generator: torch.Generator) -> tuple[Tensor, bool]:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from headclip_med.training.losses import dice_loss
 from research.mini.curve import Curve, prompt_pair
 from research.mini.files import (
     BACKBONE,
@@ -29,14 +30,13 @@ from research.mini.files import (
 )
 from research.mini.losses import (
     caption_loss,
-    dice_loss,
-    focal_loss,
     pixel_logit_loss,
     pixel_loss,
+    plain_focal_loss,
     top_loss,
 )
 from research.mini.model import MiniModel
-from research.mini.pools import Batch, Corpus
+from research.mini.pools import Corpus, PictureBatch
 from research.mini.settings import MiniSettings
 
 LOG = "log.jsonl"
@@ -49,7 +49,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Run:
+class Pretraining:
     """Everything that changes during training."""
 
     settings: MiniSettings
@@ -61,7 +61,7 @@ class Run:
     """Running means of the loss terms, for the log."""
 
     @staticmethod
-    def start(settings: MiniSettings) -> Run:
+    def start(settings: MiniSettings) -> Pretraining:
         """A run before its first step."""
         model = MiniModel(settings)
         trained = model.trained()
@@ -73,11 +73,11 @@ class Run:
         ]
         optimiser = torch.optim.AdamW(groups, lr=settings.rate, betas=settings.betas)
         average = {name: value.detach().clone() for name, value in trained.items()}
-        return Run(settings, model, optimiser, average)
+        return Pretraining(settings, model, optimiser, average)
 
-    def anew(self) -> Run:
+    def anew(self) -> Pretraining:
         """A run with what would be kept of this one, and nothing else of it."""
-        fresh = Run.start(self.settings)
+        fresh = Pretraining.start(self.settings)
         adopt_backbone(fresh, backbone_tensors(self.model, self.average), self.step)
         return fresh
 
@@ -104,7 +104,7 @@ def train_mini(settings: MiniSettings, out: Path, *, resume: bool = False) -> Pa
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(settings.threads)
-    run = Run.start(settings)
+    run = Pretraining.start(settings)
     if resume:
         load_progress(run, out)
     curve = Curve(settings)
@@ -116,7 +116,7 @@ def train_mini(settings: MiniSettings, out: Path, *, resume: bool = False) -> Pa
     return out / BACKBONE
 
 
-def _train_until(run: Run, last: int, corpus: Corpus, curve: Curve, out: Path) -> None:
+def _train_until(run: Pretraining, last: int, corpus: Corpus, curve: Curve, out: Path) -> None:
     settings = run.settings
     since, first = time.perf_counter(), run.step
     while run.step < last:
@@ -132,7 +132,7 @@ def _train_until(run: Run, last: int, corpus: Corpus, curve: Curve, out: Path) -
             save_checkpoint(run, out)
 
 
-def train_step(run: Run, batch: Batch) -> None:
+def train_step(run: Pretraining, batch: PictureBatch) -> None:
     """Learn from one batch, and move the average."""
     settings = run.settings
     rate = settings.learning_rate(run.step)
@@ -163,7 +163,7 @@ def train_step(run: Run, batch: Batch) -> None:
         run.recent[name] = 0.97 * run.recent.get(name, value) + 0.03 * value
 
 
-def loss_terms(model: MiniModel, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
+def loss_terms(model: MiniModel, batch: PictureBatch, step: int) -> dict[str, Float[Tensor, ""]]:
     """Every term of the loss, unweighted, by name."""
     settings, weights = model.settings, model.settings.losses_at(step)
     normal, abnormal = _some_prompts(model, step)
@@ -185,7 +185,7 @@ def loss_terms(model: MiniModel, batch: Batch, step: int) -> dict[str, Float[Ten
     scale = model.backbone.clip.logit_scale.exp().clamp(max=60)
     return {
         "global": functional.cross_entropy(logits, batch.labels.long()),
-        "focal": focal_loss(probability, batch.masks),
+        "focal": plain_focal_loss(probability, batch.masks),
         "dice": dice_loss(probability, batch.masks) + dice_loss(1 - probability, 1 - batch.masks),
         "pixel": pixel_loss(probability, *truth),
         "auxiliary": pixel_logit_loss(last, *truth) + pixel_logit_loss(places, *truth),
@@ -219,7 +219,7 @@ def _stretch(
     return stretched[:, 0]
 
 
-def measure_average(run: Run, curve: Curve) -> dict[str, float]:
+def measure_average(run: Pretraining, curve: Curve) -> dict[str, float]:
     """A row of the learning curve, of the averaged weights."""
     trained = run.model.trained()
     held = {name: value.detach().clone() for name, value in trained.items()}
@@ -238,7 +238,7 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in values.items()}
 
 
-def _write(out: Path, run: Run, values: dict[str, object]) -> None:
+def _write(out: Path, run: Pretraining, values: dict[str, object]) -> None:
     rate = run.settings.learning_rate(run.step)
     row = {"step": run.step, "time": round(time.time(), 1), "rate": round(rate, 6), **values}
     with (out / LOG).open("a") as file:

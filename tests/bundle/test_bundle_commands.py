@@ -111,7 +111,7 @@ def test_inference_runs_from_any_folder(bundle: Path, tmp_path: Path) -> None:
         ("inference", ("--dataset_dir", "nowhere"), 1, "dataset_dir does not exist"),
         ("inference", ("--dataset_dir", "empty"), 1, "dataset_dir holds no image"),
         ("inference", ("--dataset_dir", "refused"), 1, "at the same position"),
-        ("inference", ("--dataset_dir", "in", "--ovrlap", "0.2"), 2, "did you mean 'overlap'"),
+        ("inference", ("--dataset_dir", "in", "--ovrlap", "0.2"), 2, "Did you mean 'overlap'"),
         ("inference", ("--dataset_dir", "in", "--window", "brian"), 2, "window is not known"),
         ("inference", ("--dataset_dir", "in", "--model", "none.safetensors"), 1, "no checkpoint"),
         ("inference", ("--dataset_dir", "in", "--device", "warp"), 2, "'warp' cannot be used here"),

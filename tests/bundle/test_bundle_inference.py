@@ -22,21 +22,17 @@ from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
 from headclip_med.models.loading import load_model
 from headclip_med.pipelines.bundle import (
     Cases,
-    CropToBodyd,
     LoadVolumed,
     ScreeningNetwork,
     ScreenWorkflow,
     VolumeReader,
-    WindowVolumed,
-    find_cases,
-    screen_settings,
-    tensor_of,
-    volume_of,
 )
 from headclip_med.pipelines.bundle.folder import CONFIGS
+from headclip_med.pipelines.bundle.transforms import tensor_of
 from headclip_med.pipelines.screen import screen
 from headclip_med.read import read_volume
 from headclip_med.settings import ScreenSettings
+from headclip_med.transforms.dictionary import CropToBodyd, WindowVolumed
 from headclip_med.volume import Volume
 from headclip_med.write import folder_of
 from headclip_med.write.dicom.series import write_ct_series
@@ -61,14 +57,14 @@ def write_head(folder: Path, *, rows: int = 150, columns: int = 130, **uids: str
 
 
 def run(dataset_dir: Any, output_dir: Path, **override: Any) -> Any:
-    """Run the inference configuration as ``monai.bundle run`` does, and give its evaluator."""
+    """Run the inference configuration as ``monai.bundle run`` does, and give its report."""
     workflow = create_workflow(
         config_file=str(CONFIGS / "inference.json"), workflow_type="infer", logging_file=False,
         dataset_dir=str(dataset_dir), output_dir=str(output_dir), device="cpu", **override,
     )  # fmt: skip
     workflow.run()
     workflow.finalize()
-    return workflow.evaluator
+    return workflow.dataset.report
 
 
 def heatmap_in(out: Path, volume: Volume) -> np.ndarray:
@@ -120,8 +116,8 @@ def test_nifti_and_colour_pictures_go_in_as_well(tmp_path: Path) -> None:
     write_heatmap(folder / "scan.nii.gz", heatmap)
     colours = np.random.default_rng(1).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(colours).save(folder / "skin.png")
-    evaluator = run(folder, tmp_path / "out")
-    assert sorted(row.name for row in evaluator.rows) == ["scan.nii.gz", "skin.png"]
+    report = run(folder, tmp_path / "out")
+    assert sorted(row.name for row in report.rows) == ["scan.nii.gz", "skin.png"]
     for name in ("scan.nii.gz", "skin.png"):
         volume = read_volume(folder / name)
         expected = screen(volume, load_model(device="cpu")).heatmap.values
@@ -131,25 +127,45 @@ def test_nifti_and_colour_pictures_go_in_as_well(tmp_path: Path) -> None:
 
 def test_everything_that_a_series_leads_to_is_written(tmp_path: Path) -> None:
     volume = write_head(tmp_path / "in")
-    evaluator = run(tmp_path / "in", tmp_path / "out", threshold=0.01, minimum_volume_mm3=0.0)
+    report = run(tmp_path / "in", tmp_path / "out", threshold=0.01, minimum_volume_mm3=0.0)
     folder = tmp_path / "out" / folder_of(volume)
     assert {path.name for path in folder.iterdir()} == {
         "result.json", "heatmap.nii.gz", "overlay.png", "slices", "seg.dcm",
     }  # fmt: skip
-    assert evaluator.worklist.outputs["csv"].read_text().count("screened") == 1
+    assert report.outputs["csv"].read_text().count("screened") == 1
 
 
-def test_a_volume_survives_collate_and_decollate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_volume_survives_collate_and_decollate(num_workers: int, tmp_path: Path) -> None:
     volume = write_head(tmp_path / "in")
-    dataset = Cases(find_cases(tmp_path / "in"), LoadVolumed("image"))
-    batch = next(iter(DataLoader(dataset, batch_size=1)))
+    dataset = Cases(tmp_path / "in", LoadVolumed("image"), output_dir=tmp_path / "out", settings={})
+    loader = DataLoader(dataset, batch_size=1, collate_fn=dataset.collate, num_workers=num_workers)
+    batch = next(iter(loader))
     assert tuple(batch["image"].shape) == (1, 1, 150, 130, 3)
-    back = volume_of(decollate_batch(batch)[0]["image"])
+    case = decollate_batch(batch)[0]
+    assert tuple(case["image"].shape) == (1, 150, 130, 3)
+    back = case["volume"]
     assert back.content_digest == volume.content_digest
     assert back.sources == volume.sources
     for one in fields(Volume):
         if one.name not in ("voxels", "grid"):
             assert getattr(back, one.name) == getattr(volume, one.name)
+
+
+def test_a_volume_is_read_once_and_never_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_head(tmp_path / "in")
+    made: list[Volume] = []
+    check = Volume.__post_init__
+
+    def counted(volume: Volume) -> None:
+        check(volume)
+        made.append(volume)
+
+    monkeypatch.setattr(Volume, "__post_init__", counted)
+    report = run(tmp_path / "in", tmp_path / "out")
+    assert (len(report.rows), len(made)) == (1, 1)
 
 
 def test_the_affine_leads_to_the_same_place_as_the_grid(tmp_path: Path) -> None:
@@ -159,21 +175,11 @@ def test_the_affine_leads_to_the_same_place_as_the_grid(tmp_path: Path) -> None:
     np.testing.assert_allclose(ras[:3] * [-1, -1, 1], volume.grid.to_lps_mm(index)[0], atol=1e-4)
 
 
-def test_a_tensor_of_another_reader_becomes_a_volume_by_its_affine(tmp_path: Path) -> None:
-    volume = write_head(tmp_path / "in")
-    tensor = tensor_of(volume)
-    del tensor.meta["headclip_volume"]
-    back = volume_of(tensor)
-    np.testing.assert_allclose(back.grid.origins_lps_mm, volume.grid.origins_lps_mm, atol=1e-4)
-    np.testing.assert_array_equal(back.voxels, volume.voxels)
-
-
 def test_the_crop_is_undone_by_its_inverse(tmp_path: Path) -> None:
     write_head(tmp_path / "in")
-    settings = screen_settings(window="brain")
     loaded = LoadVolumed("image")({"image": tmp_path / "in"})
-    grey = WindowVolumed("image", settings, "volume")(loaded)
-    crop = CropToBodyd("image", settings, "volume")
+    grey = WindowVolumed("image", "brain")(loaded)
+    crop = CropToBodyd("image")
     cut = crop(grey)
     assert cut["image"].shape[1] < grey["image"].shape[1]
     back = crop.inverse(cut)["image"]
@@ -190,7 +196,7 @@ def test_a_refusal_reaches_the_user_through_monai_s_own_loader(tmp_path: Path) -
         load({"image": str(tmp_path / "in")})
     one = load({"image": str(tmp_path / "in/a")})["image"]
     assert one.shape == (150, 130, 3)
-    assert len(volume_of(one[None]).sources) == 3
+    assert len(LoadVolumed("image")({"image": one})["volume"].sources) == 3
 
 
 def _root(error: BaseException) -> BaseException:
@@ -207,10 +213,10 @@ def test_what_an_application_has_read_goes_in_unless_another_reader_read_it(tmp_
         reader = VolumeReader()
         array, meta = reader.get_data(reader.read(source))
         handed = MetaTensor.ensure_torch_and_prune_meta(array, meta)
-        found = LoadVolumed("image")({"image": handed})["image"]
-        expected = LoadVolumed("image")({"image": source})["image"]
-        np.testing.assert_array_equal(found, expected)
-        assert volume_of(found).sources == volume_of(expected).sources
+        found = LoadVolumed("image")({"image": handed})
+        expected = LoadVolumed("image")({"image": source})
+        np.testing.assert_array_equal(found["image"], expected["image"])
+        assert found["volume"].sources == expected["volume"].sources
     with pytest.raises(UnreadableInput, match="read by another reader"):
         LoadVolumed("image")({"image": MetaTensor(np.zeros((4, 5, 3)))})
 
@@ -232,7 +238,7 @@ def test_an_application_may_walk_through_the_steps_itself(
     reader = VolumeReader()
     array, meta = reader.get_data(reader.read(tmp_path / "in"))
     case = workflow.preprocessing({"image": MetaTensor.ensure_torch_and_prune_meta(array, meta)})
-    others = {"volume": case["volume"][None]}
+    others = {"raw": torch.zeros(1, 1)}
     # What has been exported takes the network's place as it is.
     for network in (workflow.network_def, torch.jit.script(workflow.network_def)):
         judged = workflow.inferer(inputs=case["image"][None], network=network, **others)
@@ -244,9 +250,9 @@ def test_an_application_may_walk_through_the_steps_itself(
 def test_a_bad_study_costs_only_itself(tmp_path: Path) -> None:
     write_head(tmp_path / "in/good")
     (tmp_path / "in/broken.nii.gz").write_bytes(b"\x1f\x8b no gzip")
-    evaluator = run(tmp_path / "in", tmp_path / "out")
-    assert len(evaluator.rows) == 1
-    assert [one.input for one in evaluator.failures] == ["broken.nii.gz"]
+    report = run(tmp_path / "in", tmp_path / "out")
+    assert len(report.rows) == 1
+    assert [one.input for one in report.failures] == ["broken.nii.gz"]
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert (summary["screened"], summary["failed"]) == (1, 1)
 
@@ -272,7 +278,7 @@ def test_finished_cases_are_skipped_unless_the_settings_changed(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ({"overlp": 0.3}, "did you mean 'overlap'"),
+        ({"overlp": 0.3}, "Did you mean 'overlap'"),
         ({"window": "brian"}, "window is not known"),
         ({"weights": "missing.safetensors", "backbone": "ViT-L-14-336"}, "no weights file at"),
         ({"model": "nowhere.safetensors"}, "no checkpoint at"),
@@ -316,7 +322,7 @@ def test_the_python_workflow_screens_too(tmp_path: Path) -> None:
     workflow.run()
     assert workflow.check_properties() == []
     assert heatmap_in(tmp_path / "out", volume).shape == (3, 150, 130)
-    with pytest.raises(InvalidSettings, match="did you mean 'window'"):
+    with pytest.raises(InvalidSettings, match="Did you mean 'window'"):
         ScreenWorkflow(logging_file=False, windw="brain")
 
 

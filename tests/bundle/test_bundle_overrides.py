@@ -20,7 +20,7 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip import loading
 from headclip_med.models.headclip.model import HeadClip
-from headclip_med.pipelines.bundle import ScreeningNetwork, check_device, network
+from headclip_med.pipelines.bundle import ScreeningNetwork, network, start
 from headclip_med.pipelines.bundle.folder import BUNDLE, CONFIGS, write_bundle
 from headclip_med.settings import HeadClipSettings, ScoreSettings
 from tests import tiny
@@ -42,13 +42,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Give the shapes of the batches that a network is asked about."""
     shapes: list[tuple[int, ...]] = []
-    whole = network.judge
+    whole = network.predict
 
     def seen(model: Any, images: Tensor) -> Tensor:
         shapes.append(tuple(images.shape))
         return whole(model, images)
 
-    monkeypatch.setattr(network, "judge", seen)
+    monkeypatch.setattr(network, "predict", seen)
     return shapes
 
 
@@ -140,9 +140,9 @@ def test_the_device_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_device_that_is_not_here_is_refused_with_a_sentence() -> None:
-    check_device(torch.device("cpu"))
+    start(torch.device("cpu"))
     with pytest.raises(InvalidSettings, match="'warp:3' cannot be used here"):
-        check_device("warp:3")
+        start("warp:3")
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.maps import similarity_logits, smooth, unit, upsample
 from headclip_med.training.losses import dice_loss, focal_loss, headclip_loss
 from headclip_med.transforms.scores import joint_score, local_score
-from tests import oracle
-from tests.equations import anomaly_map
+from tests.reference import oracle
+from tests.reference.equations import anomaly_map
 
 FEATURES = {"atol": 1e-5, "rtol": 1e-5}
 PROBABILITIES = {"atol": 5e-6, "rtol": 0.0}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from headclip_med.synthetic.development import KINDS, development_volume, development_volumes
+from headclip_med.synthetic.development import development_volume
 from research.mini.corpus import (
     Samples,
     draw_samples,
@@ -15,7 +15,7 @@ from research.mini.corpus import (
     organ_samples,
 )
 from research.mini.corpus.acquisition import draw_camera
-from research.mini.corpus.canvas import Canvas, Drawing, ellipse, inside, paint
+from research.mini.corpus.canvas import Canvas, FamilyDrawing, ellipse, inside, paint
 from research.mini.corpus.captions import (
     KIND_WORDS,
     NOUNS,
@@ -31,6 +31,7 @@ from research.mini.corpus.organs import ORGANS
 from research.mini.corpus.places import rim
 from research.mini.corpus.samples import EMPHASIS_UNIT, _emphasis, _visible
 from research.mini.corpus.textures import TEXTURES, draw_texture
+from research.mini.development import KINDS, development_volumes
 
 SIZE = 48
 
@@ -300,7 +301,9 @@ def test_a_grey_organ_has_no_coloured_lesion() -> None:
     from research.mini.corpus.defects import draw_defect
 
     canvas = Canvas(4, SIZE, (8, 8))
-    grey = Drawing(torch.full((4, 3, SIZE, SIZE), 0.4), torch.ones(4, 1, SIZE, SIZE), ("x",) * 4)
+    grey = FamilyDrawing(
+        torch.full((4, 3, SIZE, SIZE), 0.4), torch.ones(4, 1, SIZE, SIZE), ("x",) * 4
+    )
     for _ in range(20):
         _, defect = draw_defect(canvas, grey.image, grey.foreground, organ=True)
         assert (defect.image[:, 0] - defect.image[:, 2]).abs().max() < 1e-5

@@ -15,6 +15,7 @@ from headclip_med.models.clip.loading import EMBEDDED_PATH, load_backbone
 from headclip_med.pipelines.bundle.training import headclip_of, learning_network
 from headclip_med.pipelines.experiments import Setup, experiment_named
 from headclip_med.settings import EMBEDDED_NAME, HeadClipSettings, usual_headclip
+from headclip_med.training.losses import dice_loss
 from research.mini import make as program
 from research.mini import pools
 from research.mini.corpus import Samples, draw_samples
@@ -22,14 +23,13 @@ from research.mini.curve import Curve
 from research.mini.files import BACKBONE, CHECKPOINT, backbone_tensors
 from research.mini.losses import (
     caption_loss,
-    dice_loss,
-    focal_loss,
     pixel_loss,
+    plain_focal_loss,
     top_loss,
 )
 from research.mini.model import MiniModel, cosine_filters, sine_positions
 from research.mini.pools import PHASE_POOLS, Corpus
-from research.mini.pretrain import LOG, Run, loss_terms, train_mini, train_step
+from research.mini.pretrain import LOG, Pretraining, loss_terms, train_mini, train_step
 from research.mini.settings import MiniClosing, MiniSettings
 
 TINY = MiniSettings(
@@ -161,7 +161,9 @@ def test_settings_that_cannot_work_are_refused(fault: dict[str, object]) -> None
 def test_focal_loss_of_a_coin_toss_is_a_quarter_of_its_cross_entropy() -> None:
     half = torch.full((1, 2, 2), 0.5)
 
-    assert float(focal_loss(half, torch.eye(2)[None])) == pytest.approx(0.25 * 0.6931, abs=1e-4)
+    assert float(plain_focal_loss(half, torch.eye(2)[None])) == pytest.approx(
+        0.25 * 0.6931, abs=1e-4
+    )
 
 
 def test_dice_loss_of_a_hand_worked_map() -> None:
@@ -242,7 +244,7 @@ def test_masks_and_pictures_are_mirrored_together() -> None:
 
 
 def test_training_steps_lower_the_loss_on_a_batch_seen_again() -> None:
-    run = Run.start(replace(TINY, steps=500, rate=3e-3))
+    run = Pretraining.start(replace(TINY, steps=500, rate=3e-3))
     batch = Corpus(TINY, 0).batch(0)
     first = loss_terms(run.model, batch, 0)["pixel"].item()
 
@@ -260,7 +262,7 @@ def test_a_killed_run_resumes_to_identical_weights(
     class Killed(Exception):
         pass
 
-    def kill(run: Run, batch: object) -> None:
+    def kill(run: Pretraining, batch: object) -> None:
         if run.step == step:
             raise Killed
         train_step(run, batch)  # type: ignore[arg-type]
@@ -286,14 +288,14 @@ def test_the_last_closing_runs_from_the_finished_file_before_it(
 
 
 def test_a_closing_that_begins_anew_keeps_the_average_and_forgets_the_rest() -> None:
-    run = Run.start(TINY)
+    run = Pretraining.start(TINY)
     train_step(run, Corpus(TINY, 0).batch(0))
 
     fresh = run.anew()
 
     assert fresh.step == 1
     assert not fresh.optimiser.state
-    weights, start = fresh.model.trained(), Run.start(TINY).model.trained()
+    weights, start = fresh.model.trained(), Pretraining.start(TINY).model.trained()
     for name, kept in run.average.items():
         expected = start[name] if name.startswith(AUXILIARY) else kept.half().float()
         assert torch.equal(weights[name], expected), name
@@ -385,7 +387,7 @@ def test_the_finished_file_holds_trained_words_only_and_says_what_it_is(trained:
 
 
 def test_what_is_kept_is_the_average_and_not_the_last_step() -> None:
-    run = Run.start(TINY)
+    run = Pretraining.start(TINY)
     train_step(run, Corpus(TINY, 0).batch(0))
     for value in run.average.values():
         value.fill_(0.25)
@@ -410,7 +412,7 @@ def test_the_log_has_losses_and_a_row_of_the_curve_for_each_phase(trained: Path)
 def test_measuring_leaves_the_weights_alone() -> None:
     from research.mini.pretrain import measure_average
 
-    run = Run.start(TINY)
+    run = Pretraining.start(TINY)
     train_step(run, Corpus(TINY, 0).batch(0))
     before = {name: value.detach().clone() for name, value in run.model.trained().items()}
 

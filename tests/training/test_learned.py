@@ -26,8 +26,9 @@ from headclip_med.settings_learned import (
 from headclip_med.training.handlers import StepReport
 from headclip_med.training.loop import optimiser_of
 from headclip_med.training.losses import dice_loss, level_terms
-from tests import oracle, oracle_training, tiny
+from tests import tiny
 from tests.models.headclip.test_learning import Squares
+from tests.reference import oracle, oracle_training
 
 FAST = {"epochs": 3, "batch_size": 4, "seed": 1}
 

@@ -20,7 +20,7 @@ Number = float | int
 
 
 @dataclass(frozen=True)
-class Drawing:
+class FamilyDrawing:
     """What a family of images draws, before defects and before the camera."""
 
     image: Float[Tensor, "batch 3 height width"]

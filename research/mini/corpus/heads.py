@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from research.mini.corpus.canvas import Canvas, Drawing, ellipse, inside, paint
+from research.mini.corpus.canvas import Canvas, FamilyDrawing, ellipse, inside, paint
 from research.mini.corpus.captions import NOUNS
 
 Plane = Float[Tensor, "batch 1 height width"]
@@ -70,7 +70,7 @@ def _magnetic_palette(canvas: Canvas) -> _Palette:
 
 
 @dataclass(frozen=True)
-class _Head:
+class _HeadPose:
     """A head's own coordinates and proportions; level runs from -1 (base) to +1 (vertex)."""
 
     x: Plane
@@ -99,7 +99,7 @@ class _Head:
         return inside(self.outline + self.skull_to, 45)
 
 
-def _pose(canvas: Canvas, scalp_limit: float) -> _Head:
+def _pose(canvas: Canvas, scalp_limit: float) -> _HeadPose:
     x, y = canvas.frame(turn=0.3, shift=0.1, warp=0.03)
     level = canvas.uniform(-1, 1.1)
     # Above 0.55 the cut meets the dome: smaller, and thicker bone because it is cut obliquely.
@@ -111,10 +111,10 @@ def _pose(canvas: Canvas, scalp_limit: float) -> _Head:
     outline = ellipse(x * narrowing, y, (0.0, 0.0), (half_width, half_height))
     scalp = canvas.uniform(0.0, scalp_limit) * (1 + cap)
     bone = canvas.uniform(0.05, 0.13) * (1 + 2.0 * cap)
-    return _Head(x, y, level, half_width, half_height, outline, scalp, scalp + bone)
+    return _HeadPose(x, y, level, half_width, half_height, outline, scalp, scalp + bone)
 
 
-def _paint_shell(canvas: Canvas, head: _Head, palette: _Palette) -> Plane:
+def _paint_shell(canvas: Canvas, head: _HeadPose, palette: _Palette) -> Plane:
     """Air, scalp and skull with its marrow."""
     image = palette.air.expand_as(head.x)
     image = paint(image, inside(head.outline, 60), palette.scalp)
@@ -126,7 +126,7 @@ def _paint_shell(canvas: Canvas, head: _Head, palette: _Palette) -> Plane:
     return paint(image, marrow * canvas.chance(0.6), palette.marrow)
 
 
-def _paint_brain(canvas: Canvas, head: _Head, palette: _Palette) -> Plane:
+def _paint_brain(canvas: Canvas, head: _HeadPose, palette: _Palette) -> Plane:
     """White and grey matter, folds, fluid between them and the skull, deep nuclei."""
     depth = -(head.outline + head.skull_to)
     ribbon = canvas.uniform(0.04, 0.14) * (1 + 0.6 * canvas.noise(14))
@@ -145,7 +145,7 @@ def _paint_brain(canvas: Canvas, head: _Head, palette: _Palette) -> Plane:
     return paint(image, rim * canvas.uniform(0, 1), palette.fluid)
 
 
-def _paint_ventricles(canvas: Canvas, head: _Head, palette: _Palette, image: Plane) -> Plane:
+def _paint_ventricles(canvas: Canvas, head: _HeadPose, palette: _Palette, image: Plane) -> Plane:
     """Lateral ventricles from slits to wide, unlike on the two sides; third; plexus; pineal."""
     shown = canvas.chance(0.85) * ((head.level > -0.45) & (head.level < 0.65)).float()
     size, centre_y = canvas.uniform(0.15, 1.15), canvas.uniform(-0.12, 0.12)
@@ -164,7 +164,7 @@ def _paint_ventricles(canvas: Canvas, head: _Head, palette: _Palette, image: Pla
     return paint(image, inside(pineal, 6) * low * canvas.chance(0.5), palette.calcium)
 
 
-def _paint_midline(canvas: Canvas, head: _Head, palette: _Palette, image: Plane) -> Plane:
+def _paint_midline(canvas: Canvas, head: _HeadPose, palette: _Palette, image: Plane) -> Plane:
     """Falx and fissure, each only in part, and the sinus where the falx meets the skull."""
     upper = (head.level > -0.2).float()
     sway = canvas.uniform(0, 0.03) * canvas.noise(3)
@@ -183,7 +183,7 @@ def _paint_midline(canvas: Canvas, head: _Head, palette: _Palette, image: Plane)
     return paint(image, inside(sinus, 8) * upper * canvas.chance(0.6), palette.vein)
 
 
-def _paint_base(canvas: Canvas, head: _Head, palette: _Palette, image: Plane) -> Plane:
+def _paint_base(canvas: Canvas, head: _HeadPose, palette: _Palette, image: Plane) -> Plane:
     """Bone ridges, cisterns, air cells, sinuses and orbits; only low slices have them."""
     low = ((-head.level - 0.4) / 0.2).clamp(0, 1)
     x, y = (head.x / head.half_width).abs(), head.y / head.half_height
@@ -209,7 +209,7 @@ def _paint_base(canvas: Canvas, head: _Head, palette: _Palette, image: Plane) ->
     return paint(image, inside(sinus, 14) * front * canvas.chance(0.7), palette.air)
 
 
-def _paint_neck(canvas: Canvas, head: _Head, palette: _Palette, image: Plane) -> Plane:
+def _paint_neck(canvas: Canvas, head: _HeadPose, palette: _Palette, image: Plane) -> Plane:
     """Soft tissue below and in front of the head, for pictures that are not axial."""
     width = canvas.uniform(0.25, 0.5)
     column = torch.maximum((head.x - canvas.uniform(-0.2, 0.2)).abs() - width, -head.y)
@@ -236,7 +236,7 @@ _WINDOWS = ((40, 80), (35, 70), (45, 110), (75, 215), (40, 150), (50, 250), (32,
 """Centre and width in HU that people read heads with: brain, stroke, subdural, wide, bone."""
 
 
-def draw_computed_head(canvas: Canvas) -> Drawing:
+def draw_computed_head(canvas: Canvas) -> FamilyDrawing:
     """A CT-like head in a grey window; the last window shows bone only and is rare."""
     image, brain = _anatomy(canvas, _computed_palette(canvas), 0.12)
     stated = canvas.pick(_WINDOWS[:3] if canvas.happens(0.6) else _WINDOWS[:7])
@@ -251,10 +251,10 @@ def draw_computed_head(canvas: Canvas) -> Drawing:
         grey, inside(rest, 80) * (grey < 0.02) * canvas.chance(0.25), canvas.uniform(0.2, 1)
     )
     nouns = tuple(canvas.pick(NOUNS["computed head"]) for _ in range(canvas.count))
-    return Drawing(grey.expand(-1, 3, -1, -1), brain, nouns)
+    return FamilyDrawing(grey.expand(-1, 3, -1, -1), brain, nouns)
 
 
-def draw_magnetic_head(canvas: Canvas) -> Drawing:
+def draw_magnetic_head(canvas: Canvas) -> FamilyDrawing:
     """An MR-like head: dark skull, T1, T2, FLAIR or PD contrast, uneven coil sensitivity."""
     image, brain = _anatomy(canvas, _magnetic_palette(canvas), 0.2)
     image = image * (1 + canvas.uniform(0, 0.15) * canvas.noise(2))
@@ -262,4 +262,4 @@ def draw_magnetic_head(canvas: Canvas) -> Drawing:
     if canvas.happens(0.2):
         image = image * inside(-(brain - 0.5), 20)  # skull-stripped
     nouns = tuple(canvas.pick(NOUNS["magnetic head"]) for _ in range(canvas.count))
-    return Drawing(image.clamp(0, 1).expand(-1, 3, -1, -1), brain, nouns)
+    return FamilyDrawing(image.clamp(0, 1).expand(-1, 3, -1, -1), brain, nouns)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from research.mini.corpus.canvas import Canvas, Drawing, inside, paint
+from research.mini.corpus.canvas import Canvas, FamilyDrawing, inside, paint
 from research.mini.corpus.captions import NOUNS
 from research.mini.corpus.textures import draw_texture
 
@@ -113,7 +113,7 @@ _SHAPES: dict[str, Callable[[Canvas, _Pose], Shape]] = {
 }
 
 
-def draw_object(canvas: Canvas) -> Drawing:
+def draw_object(canvas: Canvas) -> FamilyDrawing:
     """One kind of object per batch, each with its own pose, size, material and ground."""
     kind = canvas.pick(tuple(_SHAPES))
     u, v = canvas.frame(shift=0.2, warp=0)
@@ -128,4 +128,4 @@ def draw_object(canvas: Canvas) -> Drawing:
     shading = canvas.uniform(-0.2, 0.2) * (-distance / pose.radius).clamp(0, 1)
     matter = matter + canvas.uniform(0.1, 0.25) * relief + shading
     nouns = tuple(canvas.pick(NOUNS[kind]) for _ in range(canvas.count))
-    return Drawing(paint(ground, mask, matter).clamp(0, 1), mask, nouns)
+    return FamilyDrawing(paint(ground, mask, matter).clamp(0, 1), mask, nouns)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from research.mini.corpus.canvas import Canvas, Drawing, ellipse, inside, paint
+from research.mini.corpus.canvas import Canvas, FamilyDrawing, ellipse, inside, paint
 from research.mini.corpus.captions import NOUNS
 from research.mini.corpus.heads import draw_computed_head, draw_magnetic_head
 
@@ -17,9 +17,9 @@ def _nouns(canvas: Canvas, kind: str) -> tuple[str, ...]:
     return tuple(canvas.pick(NOUNS[kind]) for _ in range(canvas.count))
 
 
-def _grey(canvas: Canvas, image: Tensor, foreground: Tensor, kind: str) -> Drawing:
+def _grey(canvas: Canvas, image: Tensor, foreground: Tensor, kind: str) -> FamilyDrawing:
     nouns = _nouns(canvas, kind)
-    return Drawing(image.clamp(0, 1).expand(-1, 3, -1, -1), foreground, nouns)
+    return FamilyDrawing(image.clamp(0, 1).expand(-1, 3, -1, -1), foreground, nouns)
 
 
 def _lungs(canvas: Canvas, x: Tensor, y: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def _lungs(canvas: Canvas, x: Tensor, y: Tensor) -> Tensor:
     return torch.minimum(right, left)
 
 
-def draw_radiograph(canvas: Canvas) -> Drawing:
+def draw_radiograph(canvas: Canvas) -> FamilyDrawing:
     """A chest radiograph: dark lungs, ribs, heart to the right of the picture, clavicles, domes."""
     x, y = canvas.frame(turn=0.1, shift=0.08, warp=0.04)
     body = inside(
@@ -59,7 +59,7 @@ def draw_radiograph(canvas: Canvas) -> Drawing:
     return _grey(canvas, image, lungs, "radiograph")
 
 
-def draw_chest_slice(canvas: Canvas) -> Drawing:
+def draw_chest_slice(canvas: Canvas) -> FamilyDrawing:
     """A CT-like slice of the chest in a lung or a soft-tissue window."""
     x, y = canvas.frame(turn=0.15, shift=0.08, warp=0.04)
     body = ellipse(x, y, (0.0, 0.0), (canvas.uniform(0.75, 0.97), canvas.uniform(0.55, 0.8)))
@@ -82,7 +82,7 @@ def draw_chest_slice(canvas: Canvas) -> Drawing:
     return _grey(canvas, image, lungs, "chest slice")
 
 
-def draw_abdomen(canvas: Canvas) -> Drawing:
+def draw_abdomen(canvas: Canvas) -> FamilyDrawing:
     """A CT-like slice of the abdomen: liver, spleen, kidneys, spine, aorta, bowel with gas."""
     x, y = canvas.frame(turn=0.15, shift=0.08, warp=0.05)
     body = ellipse(x, y, (0.0, 0.0), (canvas.uniform(0.75, 0.97), canvas.uniform(0.5, 0.8)))
@@ -112,7 +112,7 @@ def draw_abdomen(canvas: Canvas) -> Drawing:
     return _grey(canvas, image, inner, "abdomen")
 
 
-def draw_ultrasound(canvas: Canvas) -> Drawing:
+def draw_ultrasound(canvas: Canvas) -> FamilyDrawing:
     """Layers with speckle, shadows and soft dark lobules; sometimes a fan on black."""
     size = (canvas.size_px, canvas.size_px)
     depth = canvas.y + canvas.uniform(0, 0.2) * canvas.noise(3)
@@ -136,7 +136,7 @@ def draw_ultrasound(canvas: Canvas) -> Drawing:
     return _grey(canvas, image * fan, fan, "ultrasound")
 
 
-def draw_skin(canvas: Canvas) -> Drawing:
+def draw_skin(canvas: Canvas) -> FamilyDrawing:
     """Skin with its lines, freckles, hairs and the vignette of a dermatoscope."""
     red = canvas.uniform(0.45, 0.97)
     green = red * canvas.uniform(0.6, 0.92)
@@ -157,10 +157,10 @@ def draw_skin(canvas: Canvas) -> Drawing:
     shine = inside(2.4 - canvas.noise(10), 6) * canvas.chance(0.2)
     image = paint(image, shine * 0.6, 0.95)
     whole = inside(range_ - vignette)
-    return Drawing(image.clamp(0, 1), whole, _nouns(canvas, "skin"))
+    return FamilyDrawing(image.clamp(0, 1), whole, _nouns(canvas, "skin"))
 
 
-def draw_mucosa(canvas: Canvas) -> Drawing:
+def draw_mucosa(canvas: Canvas) -> FamilyDrawing:
     """The wall of the gut: folds around a dark lumen, vessels, specular spots, black corners."""
     tone = torch.cat(
         [canvas.uniform(0.5, 0.95), canvas.uniform(0.2, 0.55), canvas.uniform(0.12, 0.42)], 1
@@ -181,10 +181,10 @@ def draw_mucosa(canvas: Canvas) -> Drawing:
     )
     border = inside(-corner, 60) * canvas.chance(0.6)
     nouns = _nouns(canvas, "mucosa")
-    return Drawing(paint(image, border, 0.02).clamp(0, 1), 1 - border, nouns)
+    return FamilyDrawing(paint(image, border, 0.02).clamp(0, 1), 1 - border, nouns)
 
 
-def draw_retina(canvas: Canvas) -> Drawing:
+def draw_retina(canvas: Canvas) -> FamilyDrawing:
     """A fundus: orange disc on black, bright optic disc, vessels that leave it, dark macula."""
     range_ = (canvas.x**2 + canvas.y**2).sqrt() - canvas.uniform(0.85, 1.1)
     tone = torch.cat(
@@ -205,10 +205,10 @@ def draw_retina(canvas: Canvas) -> Drawing:
     disc = ellipse(u, v, (0.0, 0.0), (canvas.uniform(0.1, 0.16), canvas.uniform(0.11, 0.17)))
     image = paint(image, inside(disc, 8) * canvas.uniform(0.6, 1), canvas.uniform(0.75, 1.0))
     seen = inside(range_, 60)
-    return Drawing((image * seen).clamp(0, 1), seen, _nouns(canvas, "retina"))
+    return FamilyDrawing((image * seen).clamp(0, 1), seen, _nouns(canvas, "retina"))
 
 
-ORGANS: dict[str, tuple[Callable[[Canvas], Drawing], int]] = {
+ORGANS: dict[str, tuple[Callable[[Canvas], FamilyDrawing], int]] = {
     "computed head": (draw_computed_head, 7),
     "magnetic head": (draw_magnetic_head, 4),
     "radiograph": (draw_radiograph, 2),
@@ -222,7 +222,7 @@ ORGANS: dict[str, tuple[Callable[[Canvas], Drawing], int]] = {
 """Each organ's drawer and how often it is drawn, relative to the others."""
 
 
-def draw_organ(canvas: Canvas) -> Drawing:
+def draw_organ(canvas: Canvas) -> FamilyDrawing:
     """One organ per batch, as often as its weight in ``ORGANS`` says."""
     tickets = tuple(draw for draw, weight in ORGANS.values() for _ in range(weight))
     return canvas.pick(tickets)(canvas)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from research.mini.corpus.acquisition import Camera, draw_camera
-from research.mini.corpus.canvas import Canvas, Drawing
+from research.mini.corpus.canvas import Canvas, FamilyDrawing
 from research.mini.corpus.captions import NOUNS, abnormal_caption, normal_caption
 from research.mini.corpus.defects import Defect, draw_defect
 from research.mini.corpus.heads import draw_computed_head
@@ -86,7 +86,7 @@ def _emphasis(mask: Bool[Tensor, "height width"]) -> UInt8[Tensor, "height width
     return torch.from_numpy(weights.astype(np.uint8)[pieces])
 
 
-def _add_defects(canvas: Canvas, drawing: Drawing, family: str) -> tuple[str, Defect]:
+def _add_defects(canvas: Canvas, drawing: FamilyDrawing, family: str) -> tuple[str, Defect]:
     """One kind of defect; some pictures get a second of the same batch's kind."""
     if family == "skin" and canvas.happens(_MOLES):
         return "mole", draw_mole(canvas, drawing.image, drawing.foreground)
@@ -113,7 +113,7 @@ def _visible(
     return mask, strong & (area > 12)
 
 
-def _draw_family(canvas: Canvas, family: str) -> Drawing:
+def _draw_family(canvas: Canvas, family: str) -> FamilyDrawing:
     draw = {
         "texture": draw_texture,
         "object": draw_object,
@@ -139,7 +139,7 @@ def _draw_batch(canvas: Canvas, family: str) -> Samples:
             continue
         part = slice(int(rows[0]), int(rows[-1]) + 1)
         nouns = drawing.nouns[part]
-        piece = Drawing(drawing.image[part], drawing.foreground[part], nouns)
+        piece = FamilyDrawing(drawing.image[part], drawing.foreground[part], nouns)
         name, defect = _add_defects(canvas.part(len(rows)), piece, family)
         mask, visible = _visible(camera.part(part), piece.image, defect)
         keep = visible.view(-1, 1, 1, 1)

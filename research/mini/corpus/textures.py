@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from research.mini.corpus.canvas import Canvas, Drawing
+from research.mini.corpus.canvas import Canvas, FamilyDrawing
 from research.mini.corpus.captions import NOUNS
 
 Field = Float[Tensor, "batch 1 height width"]
@@ -89,7 +89,7 @@ TEXTURES = tuple(_FIELDS)
 """The kinds of surface."""
 
 
-def draw_texture(canvas: Canvas, kinds: tuple[str, ...] = TEXTURES) -> Drawing:
+def draw_texture(canvas: Canvas, kinds: tuple[str, ...] = TEXTURES) -> FamilyDrawing:
     """Surfaces that fill the image, all of one kind taken from ``kinds``."""
     kind = canvas.pick(kinds)
     relief = _FIELDS[kind](canvas) * (1 + 0.3 * canvas.uniform(-0.5, 0.5, channels=3))
@@ -97,4 +97,4 @@ def draw_texture(canvas: Canvas, kinds: tuple[str, ...] = TEXTURES) -> Drawing:
     image = image + canvas.uniform(0, 0.15) * canvas.noise(2)
     whole = torch.ones(canvas.count, 1, canvas.size_px, canvas.size_px)
     nouns = tuple(canvas.pick(NOUNS[kind]) for _ in range(canvas.count))
-    return Drawing(image.clamp(0, 1), whole, nouns)
+    return FamilyDrawing(image.clamp(0, 1), whole, nouns)

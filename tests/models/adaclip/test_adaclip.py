@@ -19,7 +19,8 @@ from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.model import AnomalyModel
 from headclip_med.settings import ScoreSettings
 from headclip_med.settings_learned import AdaClipSettings
-from tests import golden_learned, oracle, oracle_learned, stored, tiny
+from tests import tiny
+from tests.reference import golden_learned, oracle, oracle_learned, stored
 
 SMALL = {"prompt_depth": 2, "prompt_tokens": 2, "clusters": 2}
 

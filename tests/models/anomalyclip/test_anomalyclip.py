@@ -23,7 +23,8 @@ from headclip_med.models.maps import unit
 from headclip_med.models.model import AnomalyModel
 from headclip_med.settings import HeadClipSettings, ScoreSettings
 from headclip_med.settings_learned import AnomalyClipSettings
-from tests import golden_learned, oracle, oracle_learned, stored, tiny
+from tests import tiny
+from tests.reference import golden_learned, oracle, oracle_learned, stored
 
 
 def model(**settings: object) -> AnomalyClip:

@@ -20,8 +20,9 @@ from headclip_med.models.model import AnomalyModel
 from headclip_med.models.sentences import anovl_ensemble
 from headclip_med.models.trunk import predict_together
 from headclip_med.settings_training_free import AnoVlSettings
-from tests import golden_training_free as golden
-from tests import oracle, oracle_training_free, stored, tiny
+from tests import tiny
+from tests.reference import golden_training_free as golden
+from tests.reference import oracle, oracle_training_free, stored
 
 
 def model(**settings: object) -> AnoVl:

@@ -19,7 +19,7 @@ from headclip_med.models.model import AnomalyModel
 from headclip_med.models.trunk import predict_together
 from headclip_med.settings import HeadClipSettings, ScoreSettings
 from tests import tiny
-from tests.equations import anomaly_map
+from tests.reference.equations import anomaly_map
 
 # --- Equations by hand ---
 

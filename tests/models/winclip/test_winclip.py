@@ -32,8 +32,9 @@ from headclip_med.models.winclip.model import (
 )
 from headclip_med.settings import ScoreSettings
 from headclip_med.settings_training_free import WinClipSettings
-from tests import golden_training_free as golden
-from tests import oracle, oracle_training_free, stored, tiny
+from tests import tiny
+from tests.reference import golden_training_free as golden
+from tests.reference import oracle, oracle_training_free, stored
 
 
 def model(**settings: object) -> WinClip:

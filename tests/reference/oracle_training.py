@@ -20,8 +20,8 @@ from headclip_med.models.maps import upsample
 from headclip_med.settings_learned import PUBLISHED_TRAINING
 from headclip_med.training.loop import optimiser_of
 from headclip_med.training.losses import LossTerms
-from tests import oracle, oracle_learned
-from tests.oracle_learned import Stage, stage
+from tests.reference import oracle, oracle_learned
+from tests.reference.oracle_learned import Stage, stage
 
 LOSSES, GRADIENTS, HALF_GRADIENTS = 1e-5, 2e-5, 3e-4
 """Shares of the largest value."""

@@ -22,7 +22,7 @@ from headclip_med.models.imported import fit_published
 from headclip_med.models.maps import smooth, unit, upsample
 from headclip_med.settings import SIGMA_REFERENCE_PX, ScoreSettings
 from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
-from tests import oracle
+from tests.reference import oracle
 
 FEATURES, PROBABILITIES, LOGITS, MAPS = 1e-5, 5e-6, 2e-4, 1e-5
 TIPPED_MAPS = 1e-4

@@ -35,8 +35,8 @@ from headclip_med.models.winclip.model import (
     window_index,
 )
 from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
-from tests import oracle
-from tests.oracle_learned import Stage, stage
+from tests.reference import oracle
+from tests.reference.oracle_learned import Stage, stage
 
 FEATURES, LOGITS, SCORES, MAPS = 1e-5, 2e-6, 2e-6, 5e-6
 VIEWS = 1e-4

@@ -1,7 +1,7 @@
 """Small reference values of AnomalyCLIP and AdaCLIP, from weights that a seed makes anywhere.
 
 They were written when both agreed with their authors' code on ``HEADCLIP_ORACLES``, and hold that
-agreement on machines without it. ``python -m tests.golden_learned`` writes them anew.
+agreement on machines without it. ``python -m tests.reference.golden_learned`` writes them anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.maps import upsample
 from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from headclip_med.training.losses import LossTerms
-from tests import stored, tiny
+from tests import tiny
+from tests.reference import stored
 
 SIZES = {"native": 16, "other": 24}
 

@@ -1,7 +1,8 @@
 """Small reference values of WinCLIP and AnoVL, from weights that a seed makes anywhere.
 
 They were written when both agreed with published code on ``HEADCLIP_ORACLES``, and hold that
-agreement on machines without it. ``python -m tests.golden_training_free`` writes them anew.
+agreement on machines without it. ``python -m tests.reference.golden_training_free`` writes them
+anew.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from headclip_med.models.maps import unit
 from headclip_med.models.trunk import TrunkReader
 from headclip_med.models.winclip.model import WinClip, run_windows, window_index
 from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
-from tests import stored
-from tests.golden_learned import SIZES, pictures, towers
+from tests.reference import stored
+from tests.reference.golden_learned import SIZES, pictures, towers
 
 IMPLEMENTATIONS = ("anomalib", "caoyunkang")
 

@@ -1,6 +1,7 @@
 """The largest error of every stage of the compared methods, beside what their own code computed.
 
-``python -m tests.parity FOLDER`` prints it as a table; FOLDER is what HEADCLIP_ORACLES would name.
+``python -m tests.reference.parity FOLDER`` prints it as a table; FOLDER is what HEADCLIP_ORACLES
+would name.
 Errors are relative to the stage's largest value. The last column is how much of its tolerance a
 stage takes, at the value that comes nearest to it: below 1 it agrees.
 """
@@ -12,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import oracle, oracle_learned, oracle_training, oracle_training_free
-from tests.oracle_learned import Stage
+from tests.reference import oracle, oracle_learned, oracle_training, oracle_training_free
+from tests.reference.oracle_learned import Stage
 
 
 @dataclass
