@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,15 @@ from research.mini.corpus import draw_samples
 from research.mini.corpus.solid.heads import SolidHead, draw_solid_head, thick_slices
 from research.mini.corpus.solid.lesions import HARD_LESIONS, LESIONS, draw_solid_lesion
 from research.mini.corpus.solid.shapes import PARTS, draw_solid
-from research.mini.corpus.solid.studies import draw_study
+from research.mini.corpus.solid.studies import Study, draw_study
 
 SIZE_PX, SLICES = 64, 12
+
+
+@cache
+def usual_study(seed: int) -> Study:
+    """The study of a seed, drawn once for all tests that look at it."""
+    return draw_study(np.random.default_rng(seed), 16, SIZE_PX)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +91,7 @@ def test_a_head_that_nothing_fits_into_stays_healthy(head: SolidHead) -> None:
 
 
 def test_studies_repeat_and_are_healthy_on_more_than_half_of_their_slices() -> None:
-    studies = [draw_study(np.random.default_rng(seed), 16, SIZE_PX) for seed in range(24)]
+    studies = [usual_study(seed) for seed in range(24)]
     again = draw_study(np.random.default_rng(0), 16, SIZE_PX)
 
     assert np.array_equal(studies[0].grey, again.grey)
@@ -96,7 +104,7 @@ def test_studies_repeat_and_are_healthy_on_more_than_half_of_their_slices() -> N
 def test_hard_studies_have_thin_and_small_lesions_more_often() -> None:
     draws = [np.random.default_rng(seed) for seed in range(30)]
     kinds = [draw_study(draw, 16, SIZE_PX, HARD_LESIONS).kind for draw in draws]
-    usual = [draw_study(np.random.default_rng(seed), 16, SIZE_PX).kind for seed in range(30)]
+    usual = [usual_study(seed).kind for seed in range(30)]
 
     hard = sum(kind in ("rim", "scatter") for kind in kinds)
     assert hard > sum(kind in ("rim", "scatter") for kind in usual)
@@ -105,9 +113,7 @@ def test_hard_studies_have_thin_and_small_lesions_more_often() -> None:
 
 def test_a_lesion_that_counts_can_be_seen() -> None:
     study = next(
-        one
-        for one in (draw_study(np.random.default_rng(seed), 16, SIZE_PX) for seed in range(40))
-        if one.kind == "bright" and one.masks.any()
+        one for one in map(usual_study, range(40)) if one.kind == "bright" and one.masks.any()
     )
     slices = study.masks.any(axis=(1, 2))
     brain = (study.grey > 0.1) & (study.grey < 0.9) & ~study.masks
