@@ -88,7 +88,9 @@ def _volume(path: Path) -> Volume:
             f"The file {path.name} cannot be used. {error.reason}", error.advice, code=error.code
         ) from error
     if volume.voxels.shape[0] < 1:
-        raise UnreadableInput(f"The file {path.name} holds no slice.", code="empty-volume")
+        raise UnreadableInput(
+            f"The file {path.name} holds no slice.", "Write it again.", code="empty-volume"
+        )
     return volume
 
 

@@ -140,7 +140,7 @@ def choose(dataset: Dataset, limit: int | None) -> Chosen:
         UnreadableInput: There is no such image.
     """
     if limit is not None and limit < 1:
-        raise InvalidSettings("limit must be at least 1.")
+        raise InvalidSettings("limit must be at least 1.", "Leave it out to take every image.")
     tested = dataset.split("test")
     numbers: list[int] = []
     for category in tested.categories:

@@ -78,7 +78,7 @@ class EvaluationRequest(EvaluationSettings):
     def __post_init__(self) -> None:
         if not (self.data or self.data_root or self.acceptance):
             raise InvalidSettings(
-                "Nothing to evaluate on: name a set, --data-root or --acceptance."
+                "Nothing to evaluate on was named.", "Name a set, --data-root or --acceptance."
             )
         more = self.store or self.curves or self.metrics != "exact" or self.eval_size != "input"
         if self.acceptance and more:
@@ -88,7 +88,10 @@ class EvaluationRequest(EvaluationSettings):
                 "Leave them out, or evaluate the sets alone.",
             )
         if self.out and self.out.suffix not in FORMS:
-            raise InvalidSettings(f"--out names a file that ends in {', '.join(FORMS)}.")
+            raise InvalidSettings(
+                f"--out names a file that ends in {', '.join(FORMS)}, and this one does not.",
+                "Give it one of these endings.",
+            )
 
     @property
     def protocols(self) -> tuple[Literal["exact", "paper"], ...]:

@@ -63,7 +63,9 @@ class PixelMetrics:
         """
         require_protocol(protocol)
         if memory_mb < 1:
-            raise InvalidSettings("memory_mb must be at least 1.")
+            raise InvalidSettings(
+                "memory_mb must be at least 1.", "Give the megabytes that maps may take."
+            )
         self._protocol = protocol
         self._most_bytes = memory_mb * 1_000_000
         self._place = spill_folder

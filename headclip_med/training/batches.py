@@ -89,7 +89,9 @@ class Batches(DataLoader[Example]):
     def __init__(self, examples: Dataset[Example], batch_size: int, *, seed: int = 0) -> None:
         count = len(examples)  # type: ignore[arg-type]
         if not count:
-            raise InvalidSettings("There are no images to train on.", code="no-images")
+            raise InvalidSettings(
+                "There are no images to train on.", "Name a set that has some.", code="no-images"
+            )
         self._parts = Parts(count, batch_size, seed, joined_ranks())
         super().__init__(examples, batch_sampler=self._parts)
 

@@ -110,7 +110,7 @@ def plan_experiment(experiment: Experiment, request: Request) -> Plan:
         UnreadableInput: A set to train on cannot be used.
     """
     if request.limit is not None and request.limit < 1:
-        raise InvalidSettings("limit must be at least 1.")
+        raise InvalidSettings("limit must be at least 1.", "Leave it out to take every image.")
     variants = _chosen(experiment, request.methods)
     places = find_sets(request.data_root) if request.data_root else {}
     wanted = list(_wanted(request, places))

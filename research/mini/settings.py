@@ -164,11 +164,17 @@ class MiniSettings:
                     "Choose another.",
                 )
         if not set(self.local_layers) <= set(range(1, self.layers + 1)):
-            raise InvalidSettings("local_layers must lie between 1 and layers.")
+            raise InvalidSettings(
+                "local_layers must lie between 1 and layers.", "Name layers that the model has."
+            )
         if any(steps < 1 for steps in (self.steps, *(closing.steps for closing in self.closings))):
-            raise InvalidSettings("Every phase needs a positive number of steps.")
+            raise InvalidSettings(
+                "Every phase needs a positive number of steps.", "Leave a phase out instead."
+            )
         if not 0 < self.decay_fraction <= 1:
-            raise InvalidSettings("decay_fraction must lie in (0, 1].")
+            raise InvalidSettings(
+                "decay_fraction must lie in (0, 1].", "Give a share of the steps."
+            )
 
     def model_config(self) -> dict[str, Any]:
         """The open_clip configuration of the model."""

@@ -43,7 +43,8 @@ def write_curves(
     used = {kind for lines in curves.values() for kind in lines}
     if not used or used - set(_AXES):
         raise InvalidSettings(
-            f"Curves to draw must be of the kinds {', '.join(_AXES)}, at least one of them."
+            f"Curves to draw must be of the kinds {', '.join(_AXES)}, at least one of them.",
+            "Leave others out.",
         )
     kinds = [kind for kind in _AXES if kind in used]
     size = (_PANEL_INCHES * len(kinds), _PANEL_INCHES + 0.3)
