@@ -10,15 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
 from headclip_med.atomic import write_file
 from headclip_med.datasets import discover, protocol_sets
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.evaluation.measure import ModelMaps
-from headclip_med.evaluation.models import evaluate_models, file_name
+from headclip_med.evaluation.models import evaluate_models, file_name, sample_row
 from headclip_med.evaluation.predictions import Predictions
 from headclip_med.evaluation.request import EvaluationRequest
 from headclip_med.evaluation.results import (
@@ -31,18 +30,15 @@ from headclip_med.evaluation.results import (
     to_markdown,
 )
 from headclip_med.metrics import image_metrics
-from headclip_med.models.maps import smooth
 from headclip_med.models.method_set import LoadedMethods, load_models
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.request import ALL
 from headclip_med.pipelines.acceptance import evaluate_acceptance
-from headclip_med.pipelines.experiments.paper_comparison import paper_comparison
 from headclip_med.settings import ScoreSettings
 from headclip_med.tracking import Run, track
 from headclip_med.transforms import joint_score
 from headclip_med.write import tables
 from headclip_med.write.pictures.experiments import joint_weight_figure
-from headclip_med.write.pictures.sample import draw_sample
 
 SAMPLES, SAMPLES_OF_CATEGORY = 8, 2
 """Abnormal images of a set, and of each category, that are drawn at most."""
@@ -75,7 +71,7 @@ class EvaluationReport:
 
     def text(self, form: str) -> str:
         """Put everything that was found into one of ``FORMS``."""
-        compared = paper_comparison(self.evaluations) if self.request.paper else ()
+        compared = self._paper_comparison()
         if form == ".csv":
             return to_csv(self.evaluations)
         if form == ".md":
@@ -92,8 +88,15 @@ class EvaluationReport:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_file(out, self.text(out.suffix).encode())
         if self.request.paper and out.suffix == ".csv":
-            compared = tables.to_csv(paper_comparison(self.evaluations))
+            compared = tables.to_csv(self._paper_comparison())
             write_file(out.with_suffix(".paper.csv"), compared.encode())
+
+    def _paper_comparison(self) -> tuple[tables.Table, ...]:
+        if not self.request.paper:
+            return ()
+        from headclip_med.pipelines.experiments.paper_comparison import paper_comparison
+
+        return paper_comparison(self.evaluations)
 
 
 def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> EvaluationReport:
@@ -301,13 +304,3 @@ def _jas_curve(kept: Sequence[_Scored]) -> list[float]:
                         for own, local, labels in both) / len(both)
         for r in JOINT_WEIGHTS
     ]  # fmt: skip
-
-
-def sample_row(
-    predictions: Predictions, scores: ScoreSettings, index: int
-) -> UInt8[np.ndarray, "side width 3"]:
-    """Draw an image beside its map and the truth."""
-    logits = torch.from_numpy(np.array(predictions.logits[index : index + 1]))
-    heat = smooth(logits.sigmoid(), scores.sigma_at(predictions.image_size))[0].numpy()
-    truth = None if predictions.masks is None else np.asarray(predictions.masks[index])
-    return draw_sample(np.asarray(predictions.grey[index])[..., None], heat, truth)

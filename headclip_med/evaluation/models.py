@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from jaxtyping import UInt8
 
 from headclip_med.datasets import Dataset
 from headclip_med.evaluation.measure import Measured, ModelMaps, measure, measure_baselines
@@ -16,9 +18,11 @@ from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.evaluation.results import THE_MODEL, Evaluation, ResultRow, title_of
 from headclip_med.metrics import Curves, PixelMetrics, image_curves
 from headclip_med.metrics.curves import Line
+from headclip_med.models.maps import smooth
 from headclip_med.models.model import AnomalyModel
 from headclip_med.settings import ScoreSettings
 from headclip_med.write.pictures.curves import write_curves
+from headclip_med.write.pictures.sample import draw_sample
 
 Look = Callable[[Sequence[Predictions]], None]
 """Sees what models predicted."""
@@ -208,6 +212,16 @@ def _titles(predicted: Sequence[Predictions]) -> list[str]:
         title if titles.count(title) == 1 else f"{title} {titles[:number].count(title) + 1}"
         for number, title in enumerate(titles)
     ]
+
+
+def sample_row(
+    predictions: Predictions, scores: ScoreSettings, index: int
+) -> UInt8[np.ndarray, "side width 3"]:
+    """Draw an image beside its map and the truth."""
+    logits = torch.from_numpy(np.array(predictions.logits[index : index + 1]))
+    heat = smooth(logits.sigmoid(), scores.sigma_at(predictions.image_size))[0].numpy()
+    truth = None if predictions.masks is None else np.asarray(predictions.masks[index])
+    return draw_sample(np.asarray(predictions.grey[index])[..., None], heat, truth)
 
 
 def file_name(name: str) -> str:

@@ -14,11 +14,11 @@ from PIL import Image
 
 from headclip_med.datasets import Dataset
 from headclip_med.evaluation.measure import ModelMaps, measure
+from headclip_med.evaluation.models import sample_row
 from headclip_med.evaluation.predictions import Predictions, model_digest
 from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.metrics import Protocol, image_metrics
 from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.evaluate import sample_row
 from headclip_med.pipelines.experiments.results import Place, SetResult, mean_of
 from headclip_med.settings import ScoreSettings
 from headclip_med.store import Entry
