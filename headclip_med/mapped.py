@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from math import prod
 from multiprocessing.reduction import DupFd
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,22 +55,6 @@ def allocate(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Shaped[np
             return _array(os.dup(file.fileno()), shape, dtype)
     except OSError:  # a full disk, or a file system that can reserve nothing
         return np.zeros(shape, dtype)
-
-
-def view_file(
-    path: Path, shape: tuple[int, ...], dtype: DTypeLike, *, offset: int
-) -> Shaped[np.ndarray, "*shape"]:
-    """View a part of a file as an array that cannot be written to.
-
-    Raises:
-        OSError: The file cannot be opened.
-        ValueError: It is too short.
-    """
-    start = offset % mmap.ALLOCATIONGRANULARITY
-    with path.open("rb") as file:
-        size = start + prod(shape) * np.dtype(dtype).itemsize
-        pages = _Pages(file.fileno(), size, access=mmap.ACCESS_READ, offset=offset - start)
-    return np.ndarray(shape, dtype, buffer=pages, offset=start)
 
 
 def release(array: Shaped[np.ndarray, "..."]) -> None:
