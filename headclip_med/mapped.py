@@ -90,10 +90,9 @@ def sent(array: Shaped[np.ndarray, "..."]) -> tuple[Callable[..., Any], tuple[An
         A function of the other process and its arguments. It must be called while this process
         lives.
     """
-    pages = _pages_of(array)
-    if pages is None or array.nbytes != len(pages):
+    if not isinstance(array.base, _Pages):  # in memory, or a view that may be in another order
         return np.asarray, (array,)
-    return _received, (DupFd(pages.file), array.shape, array.dtype)
+    return _received, (DupFd(array.base.file), array.shape, array.dtype)
 
 
 def _received(handle: Any, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:

@@ -105,6 +105,13 @@ def _look(pipe: multiprocessing.connection.Connection) -> None:
     pipe.recv()
 
 
+def test_a_view_of_a_file_is_sent_as_what_it_shows() -> None:
+    array = filled()
+    for view in (array[::-1], array[2:], array.transpose(0, 2, 1)):
+        restore, given = mapped.sent(view)
+        np.testing.assert_array_equal(restore(*given), view)
+
+
 @pytest.mark.parametrize("slices", [3, 20])
 def test_another_process_is_handed_the_volume_and_not_the_bytes_of_a_large_one(slices: int) -> None:
     voxels = filled((slices, 512, 512))
