@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from headclip_med.volume import Heatmap, Volume
+
+Unit = Literal["mm3", "px"]
+"""Of a size: cubic millimetres, or pixels where there is no patient geometry."""
+
+Frame = Literal["lps_mm", "column_row_slice"]
+"""Of a place: the patient's millimetres (left, posterior, superior), or indices without those."""
 
 
 @dataclass(frozen=True)
@@ -17,17 +24,23 @@ class Lesion:
 
     Attributes:
         id: One-based; the value of its voxels in ``Screening.labels``.
-        volume_mm3: From true neighbour spacing; cubic pixels where there is no patient geometry.
-        centre_lps_mm: Centre of its voxels, weighted by volume.
+        size: In ``unit``; from true neighbour spacing.
+        unit: Of ``size``.
+        centre: In ``frame``; the centre of its voxels, weighted by size.
+        frame: What ``centre`` counts in.
         max_score: Highest heatmap value inside, in [0, 1].
         slices: Indices of the first and the last slice it touches.
+        peak_slice: Index of the first slice in which it reaches ``max_score``.
     """
 
     id: int
-    volume_mm3: float
-    centre_lps_mm: tuple[float, float, float]
+    size: float
+    unit: Unit
+    centre: tuple[float, float, float]
+    frame: Frame
     max_score: float
     slices: tuple[int, int]
+    peak_slice: int
 
 
 @dataclass(frozen=True)
@@ -72,10 +85,10 @@ class Screening:
         slice_scores: JAS of each slice, in [0, 1].
         score: The study's score in [0, 1], pooled from the slices as ``settings`` say.
         threshold: Heatmap value from which a voxel belongs to a lesion candidate.
-        labels: 0 for background, else the id of the lesion.
+        labels: 0 for background, else the id of the lesion; mapped where it is large.
         lesions: Ordered by ``max_score``, highest first.
         window: The grey-level mapping used.
-        judged: The part of every slice that the model saw; the heatmap is 0 around it.
+        crop_box: The part of every slice that the model saw; the heatmap is 0 around it.
         model: Name, method, backbone, digests and settings, all plain JSON values.
         settings: The screening settings, plain JSON values.
         timings_s: Seconds per step.
@@ -89,7 +102,7 @@ class Screening:
     labels: Int[np.ndarray, "slices rows columns"]
     lesions: tuple[Lesion, ...]
     window: WindowUsed
-    judged: Box
+    crop_box: Box
     model: Mapping[str, object]
     settings: Mapping[str, object]
     timings_s: Mapping[str, float] = field(default_factory=dict)

@@ -218,8 +218,8 @@ class ScreenSettings:
     """Slices per forward pass."""
     threshold: float | None = None
     """Heatmap value that makes a lesion candidate; None takes the model's calibrated one."""
-    minimum_volume_mm3: float = 30.0
-    """Smaller candidates are dropped (pixels for images without patient geometry)."""
+    minimum_size: float = 30.0
+    """Smaller candidates are dropped; in mm3, or pixels where there is no patient geometry."""
     pooling: Literal["top-slices", "max", "mean"] = "top-slices"
     """How slice scores become the study's: the mean of the highest few is less at the mercy of a
     single false alarm than the maximum."""
@@ -233,7 +233,7 @@ class ScreenSettings:
         _require(0 <= self.overlap < 1, "overlap must lie in [0, 1)")
         _require(self.batch_size >= 1, "batch_size must be at least 1")
         _require(self.threshold is None or 0 <= self.threshold <= 1, "threshold must lie in [0, 1]")
-        _require(self.minimum_volume_mm3 >= 0, "minimum_volume_mm3 must not be negative")
+        _require(self.minimum_size >= 0, "minimum_size must not be negative")
         _require(self.pooling in ("top-slices", "max", "mean"), "pooling is unknown")
         _require(self.pooled_slices >= 1, "pooled_slices must be at least 1")
 

@@ -1,6 +1,7 @@
-"""Many inputs in a run that can be stopped and taken up: what is finished is left alone.
+"""Many volumes in a run that can be stopped and taken up: what is finished is left alone.
 
-While the model looks at one volume, another process reads the next.
+A batch is an iterator of jobs, whatever they come from. While the model looks at one volume,
+another process can read the next.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ from headclip_med.content import content_of_volume
 from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
 from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.pipelines.screen import screen
-from headclip_med.read import Input, Inputs
+from headclip_med.read import Failure, Input, Inputs
 from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import check_window
 from headclip_med.volume import Volume
 from headclip_med.write import (
+    ALL_OUTPUTS,
     FailedInput,
     SummaryRow,
+    check_outputs,
     check_writable,
     folder_of,
-    lacks_segmentation,
+    lacks_outputs,
     write_screening,
     write_summary,
 )
@@ -39,8 +42,21 @@ _log = logging.getLogger(__name__)
 SOME_FAILED = 3
 """Exit code of a run that screened something, but not everything."""
 
-Judge = Callable[[Volume], SummaryRow]
+Screener = Callable[[Volume], SummaryRow]
 """Screens a volume, writes what was found, and gives its row."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One volume to be screened.
+
+    Attributes:
+        name: What it is called in a summary; no patient values.
+        read: Gives the volume, or raises why there is none.
+    """
+
+    name: str
+    read: Callable[[], Volume]
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,7 @@ def screen_inputs(
     *,
     out: Path,
     settings: ScreenSettings | None = None,
-    seg: bool = True,
+    outputs: Iterable[str] = ALL_OUTPUTS,
     report: Callable[[int], None] = lambda slices: None,
 ) -> BatchReport:
     """Screen every input and write all results.
@@ -83,74 +99,119 @@ def screen_inputs(
         model: As ``load_model`` gives it.
         out: Folder of the run.
         settings: Of the screening.
-        seg: Whether to write DICOM segmentations.
+        outputs: Names of ``OUTPUTS``.
         report: Called with the number of slices done since the last call.
 
     Returns:
         Rows and failures, as they stand in ``summary.json``.
+
+    Raises:
+        InvalidSettings: The window or an output is unknown; said before any work.
+        UnwritableOutput: ``out`` takes no files; said before any work.
     """
-    judge = judging(model, out=out, settings=settings, seg=seg, report=report)
-    return work_through(inputs, map(read_one, inputs.readable), judge, out=out)
+    screener = screener_of(model, out=out, settings=settings, outputs=outputs, report=report)
+    return work_through(jobs_of(inputs), screener, out=out)
 
 
-def judging(
+def screen_batch(
+    inputs: Inputs,
+    model: AnomalyModel,
+    *,
+    out: Path,
+    settings: ScreenSettings | None = None,
+    outputs: Iterable[str] = ALL_OUTPUTS,
+    report: Callable[[int], None] = lambda slices: None,
+) -> BatchReport:
+    """Screen every input that is not finished, and write the summary of all.
+
+    Args:
+        inputs: As ``find_inputs`` gives them.
+        model: As ``load_model`` gives it.
+        out: Folder of the run; what an earlier one finished there is taken up.
+        settings: Of the screening.
+        outputs: Names of ``OUTPUTS``.
+        report: Called with the number of slices done since the last call.
+
+    Returns:
+        Rows and failures, as they stand in ``summary.json``; those left alone are counted.
+
+    Raises:
+        InvalidSettings: The window or an output is unknown; said before any work.
+        UnwritableOutput: ``out`` takes no files; said before any work.
+    """
+    settings, wanted = settings or ScreenSettings(), check_outputs(outputs)
+    screener = screener_of(model, out=out, settings=settings, outputs=wanted, report=report)
+    left_alone = 0
+
+    def screen_or_leave(volume: Volume) -> SummaryRow:
+        nonlocal left_alone
+        finished = finished_row(volume, model, out=out, settings=settings, outputs=wanted)
+        if finished is None:
+            return screener(volume)
+        left_alone += 1
+        report(len(volume.voxels))
+        return finished
+
+    batch = work_through(read_ahead(tuple(jobs_of(inputs))), screen_or_leave, out=out)
+    return replace(batch, left_alone=left_alone)
+
+
+def screener_of(
     model: AnomalyModel,
     *,
     out: Path,
     settings: ScreenSettings | None,
-    seg: bool,
+    outputs: Iterable[str],
     report: Callable[[int], None],
-) -> Judge:
+) -> Screener:
     """Give what screens one volume after the other; the parameters are ``screen_inputs``'.
 
     Raises:
-        InvalidSettings: The window is unknown; said before any work.
+        InvalidSettings: The window or an output is unknown; said before any work.
     """
+    wanted = check_outputs(outputs)
     if settings is not None:
         check_window(settings.window)
 
-    def judge(volume: Volume) -> SummaryRow:
+    def screener(volume: Volume) -> SummaryRow:
         screening = screen(volume, model, settings=settings, report=report)
-        return SummaryRow.of(screening, write_screening(screening, out, seg=seg), out)
+        return SummaryRow.of(write_screening(screening, out, outputs=wanted), out)
 
-    return judge
+    return screener
 
 
-def work_through(
-    inputs: Inputs,
-    volumes: Iterable[Volume | FailedInput],
-    judge: Judge,
-    *,
-    out: Path,
-) -> BatchReport:
-    """Judge volumes as they come, and write the summary.
+def jobs_of(inputs: Inputs) -> Iterator[Job]:
+    """Make a job of every input, and of every file that should be one but cannot be used."""
+    for failure in inputs.failures:
+        if failure.is_error:
+            yield Job(title_of(failure), _raising(failure.to_error()))
+    for one in inputs.readable:
+        yield Job(title_of(one), one.read)
+
+
+def work_through(jobs: Iterable[Job], screener: Screener, *, out: Path) -> BatchReport:
+    """Screen volumes as they come, and write the summary.
 
     Args:
-        inputs: As ``find_inputs`` gives them.
-        volumes: What was read of each readable one, in their order, or why it could not be.
-        judge: Screens a volume; what it raises costs that volume only.
+        jobs: From wherever; one that fails costs itself only.
+        screener: Screens a volume; what it raises costs that volume only.
         out: Folder of the run.
 
     Raises:
+        InvalidSettings: Raised by the screener: an option is wrong, and no other job would fare
+            better.
         UnwritableOutput: ``out`` takes no files; said before any work.
     """
     check_writable(out)
     rows: list[SummaryRow] = []
-    failures = [
-        FailedInput.of(_name(failure.path), failure.to_error())
-        for failure in inputs.failures
-        if failure.is_error
-    ]
-    for one, volume in zip(inputs.readable, volumes, strict=True):
-        if isinstance(volume, FailedInput):
-            failures.append(volume)
-            continue
+    failures: list[FailedInput] = []
+    for job in jobs:
         try:
-            rows.append(judge(volume))
-        except InvalidSettings:  # an option is wrong, not the input: no other would fare better
+            rows.append(screener(job.read()))
+        except InvalidSettings:
             raise
         except Exception as error:  # a fault of ours must not cost the others their results
-            failures.append(FailedInput.of(title_of(one), own_error(error)))
+            failures.append(FailedInput.of(job.name, own_error(error)))
     return summed_up(rows, failures, out)
 
 
@@ -163,17 +224,11 @@ def summed_up(
     return BatchReport(ranked, failed, write_summary(ranked, failed, out))
 
 
-def read_one(one: Input) -> Volume | FailedInput:
-    """Read an input, or say why it cannot be."""
-    try:
-        return one.read()
-    except Exception as error:  # neither may a fault while reading
-        return FailedInput.of(title_of(one), own_error(error))
-
-
-def title_of(one: Input) -> str:
+def title_of(one: Input | Failure) -> str:
     """Say what an input is called in a summary: its series, or its file."""
-    return one.series_instance_uid or _name(one.paths[0])
+    if isinstance(one, Failure):
+        return one.path.name or str(one.path)
+    return one.series_instance_uid or one.paths[0].name or str(one.paths[0])
 
 
 def own_error(error: Exception) -> HeadClipError:
@@ -190,51 +245,13 @@ def own_error(error: Exception) -> HeadClipError:
     )
 
 
-def _name(path: Path) -> str:
-    return path.name or str(path)
-
-
-def screen_batch(
-    inputs: Inputs,
+def finished_row(
+    volume: Volume,
     model: AnomalyModel,
     *,
     out: Path,
-    settings: ScreenSettings | None = None,
-    seg: bool = True,
-    report: Callable[[int], None] = lambda slices: None,
-) -> BatchReport:
-    """Screen every input that is not finished, and write the summary of all.
-
-    Args:
-        inputs: As ``find_inputs`` gives them.
-        model: As ``load_model`` gives it.
-        out: Folder of the run; what an earlier one finished there is taken up.
-        settings: Of the screening.
-        seg: Whether to write DICOM segmentations.
-        report: Called with the number of slices done since the last call.
-
-    Returns:
-        Rows and failures, as they stand in ``summary.json``; those left alone are counted.
-    """
-    settings = settings or ScreenSettings()
-    judge = judging(model, out=out, settings=settings, seg=seg, report=report)
-    left_alone = 0
-
-    def judge_or_leave(volume: Volume) -> SummaryRow:
-        nonlocal left_alone
-        finished = finished_row(volume, model, out=out, settings=settings, seg=seg)
-        if finished is None:
-            return judge(volume)
-        left_alone += 1
-        report(len(volume.voxels))
-        return finished
-
-    worklist = work_through(inputs, read_ahead(inputs.readable), judge_or_leave, out=out)
-    return replace(worklist, left_alone=left_alone)
-
-
-def finished_row(
-    volume: Volume, model: AnomalyModel, *, out: Path, settings: ScreenSettings, seg: bool = True
+    settings: ScreenSettings,
+    outputs: Iterable[str],
 ) -> SummaryRow | None:
     """Give the row of an earlier result that screening again would only repeat.
 
@@ -243,11 +260,11 @@ def finished_row(
         model: What would judge it.
         out: Folder of the run.
         settings: Of the screening.
-        seg: Whether a DICOM segmentation is wanted.
+        outputs: Names of the outputs that are wanted.
 
     Returns:
         None where there is no result, or it is of other voxels, another model, other settings or
-        another version of this program, or lacks a segmentation.
+        another version of this program, or lacks an output.
     """
     folder = folder_of(volume)
     try:
@@ -262,61 +279,71 @@ def finished_row(
             return None
         if result["input"]["content_digest"] != volume.content_digest:
             return None
-        if seg and lacks_segmentation(result):
-            return None
-        return SummaryRow.from_result(result, folder.as_posix())
-    except (OSError, ValueError, KeyError, TypeError):  # damaged, or of another version
+        row = SummaryRow.from_result(result, folder.as_posix())
+        return None if lacks_outputs(result, outputs) else row
+    except (OSError, ValueError, KeyError, TypeError, UnreadableInput):  # damaged, or older
         return None
 
 
-def read_ahead(inputs: Sequence[Input]) -> Iterator[Volume | FailedInput]:
+def read_ahead(jobs: Sequence[Job]) -> Iterator[Job]:
     """Read volumes in another process, one ahead of the one in use.
 
     Args:
-        inputs: In the order in which they are wanted.
+        jobs: In the order in which they are wanted.
 
     Yields:
-        Each input's volume, or why it has none. One that brings the other process down, by taking
-        all memory for instance, costs itself as well; the next is read by a new process.
+        Each job once its volume is here. One that brings the other process down, by taking all
+        memory for instance, costs itself as well; the next is read by a new process.
     """
     done = 0
-    while done < len(inputs):
+    while done < len(jobs):
         reading = DataLoader(
-            _Reading(inputs[done:]), batch_size=None, num_workers=1, prefetch_factor=1,
+            _Reading(jobs[done:]), batch_size=None, num_workers=1, prefetch_factor=1,
             collate_fn=_as_it_is,
         )  # fmt: skip
         volumes = iter(reading)
-        while done < len(inputs):
+        lost = False
+        while done < len(jobs) and not lost:
             try:
                 volume = next(volumes)
             except RuntimeError:  # PyTorch's word for a worker that is gone
-                volume = _lost(inputs[done])
-                done += 1
-                yield volume
-                break
+                volume, lost = _lost(), True
+            yield replace(jobs[done], read=_giving(volume))
             done += 1
-            yield volume
 
 
-class _Reading(Dataset[Volume | FailedInput]):
-    def __init__(self, inputs: Sequence[Input]) -> None:
-        self._inputs = inputs
+class _Reading(Dataset[Volume | HeadClipError]):
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
 
     def __len__(self) -> int:
-        return len(self._inputs)
+        return len(self._jobs)
 
-    def __getitem__(self, index: int) -> Volume | FailedInput:
-        return read_one(self._inputs[index])
+    def __getitem__(self, index: int) -> Volume | HeadClipError:
+        try:
+            return self._jobs[index].read()
+        except Exception as error:
+            return own_error(error)
 
 
 def _as_it_is(volume: Any) -> Any:
     return volume
 
 
-def _lost(one: Input) -> FailedInput:
-    return FailedInput(
-        title_of(one),
-        "reader-lost",
+def _giving(volume: Volume | HeadClipError) -> Callable[[], Volume]:
+    return _raising(volume) if isinstance(volume, HeadClipError) else lambda: volume
+
+
+def _raising(error: HeadClipError) -> Callable[[], Volume]:
+    def read() -> Volume:
+        raise error
+
+    return read
+
+
+def _lost() -> HeadClipError:
+    return UnreadableInput(
         "The process that read this input was ended by the system, most likely for want of memory.",
         "Free memory, or screen this input alone.",
+        code="reader-lost",
     )

@@ -54,12 +54,12 @@ class Demonstration:
     """What the demonstration left to look at.
 
     Attributes:
-        worklist: Rows and files of both studies.
+        batch: Rows and files of both studies.
         phantom: The row of the synthetic head.
         lesion: How well its lesion was hit.
     """
 
-    worklist: BatchReport
+    batch: BatchReport
     phantom: SummaryRow
     lesion: KnownLesion
 
@@ -81,15 +81,13 @@ def demonstrate(
     grid = phantom_grid(phantom)
     write_ct_series(out / "input/synthetic-head", phantom.voxels_hu, grid, study_seed="demo")
     _copy_real_series(out / "input/real-ct")
-    worklist = screen_inputs(
-        find_inputs([out / "input"]), model, out=out / "results", report=report
-    )
+    batch = screen_inputs(find_inputs([out / "input"]), model, out=out / "results", report=report)
     series = read_volume(out / "input/synthetic-head").series_instance_uid
-    row = next((row for row in worklist.rows if row.series_instance_uid == series), None)
+    row = next((row for row in batch.rows if row.series_instance_uid == series), None)
     if row is None:
-        failed = next(one for one in worklist.failures if one.input == series)
+        failed = next(one for one in batch.failures if one.input == series)
         raise HeadClipError(failed.reason, failed.what_to_do, code=failed.code)
-    return Demonstration(worklist, row, compare(row, out / "results", phantom.lesion, grid))
+    return Demonstration(batch, row, compare(row, out / "results", phantom.lesion, grid))
 
 
 def phantom_grid(phantom: DevelopmentVolume) -> Grid:
@@ -112,7 +110,7 @@ def compare(
     marked = heatmap.voxels >= row.threshold
     lesion_lps_mm = grid.to_lps_mm(np.argwhere(truth).astype(float))
     low, high = lesion_lps_mm.min(axis=0), lesion_lps_mm.max(axis=0)
-    centres = np.array([one.centre_lps_mm for one in row.lesions]).reshape(-1, 3)
+    centres = np.array([one.centre for one in row.lesions]).reshape(-1, 3)
     to_first = np.linalg.norm(centres[:1] - lesion_lps_mm.mean(axis=0), axis=1)
     return KnownLesion(
         volume_mm3=float((truth * grid.voxel_volumes_mm3[:, None, None]).sum()),

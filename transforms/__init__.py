@@ -4,15 +4,15 @@ Some of the functions are MONAI transforms, too: of single arrays in ``array``, 
 ``dictionary``. These two modules import MONAI; the functions do without it.
 """
 
-from headclip_med.transforms.body import find_body, whole_slice
+from headclip_med.transforms.body import find_body, find_crop_box
 from headclip_med.transforms.lesions import find_lesions
 from headclip_med.transforms.scores import joint_score, local_score, pool_slices
-from headclip_med.transforms.slices import cut_slices, fuse, resize_images, resize_maps
+from headclip_med.transforms.slices import cut_slices, paste_maps, resize_images, resize_maps
 from headclip_med.transforms.tiles import (
     SliceModel,
     map_and_score,
     memory_advice,
-    predict_slices,
+    predict_batch,
     split_blended,
 )
 from headclip_med.transforms.window import (
@@ -30,16 +30,16 @@ __all__ = [
     "choose_window",
     "cut_slices",
     "find_body",
+    "find_crop_box",
     "find_lesions",
-    "fuse",
     "joint_score",
     "local_score",
     "map_and_score",
     "memory_advice",
+    "paste_maps",
     "pool_slices",
-    "predict_slices",
+    "predict_batch",
     "resize_images",
     "resize_maps",
     "split_blended",
-    "whole_slice",
 ]

@@ -18,7 +18,7 @@ from monai.utils.type_conversion import convert_to_dst_type, convert_to_numpy
 from torch import Tensor
 
 from headclip_med.findings import Box, WindowUsed
-from headclip_med.transforms.body import find_body, whole_slice
+from headclip_med.transforms.body import find_crop_box
 from headclip_med.transforms.window import (
     apply_window,
     check_window,
@@ -99,9 +99,7 @@ class CropToBody(InvertibleTransform):
 
     def find(self, volume: Volume, window: WindowUsed) -> Box:
         """Find that part of a volume's slices, by the grey levels that a window makes of them."""
-        if self.crop == "none":
-            return whole_slice(volume)
-        return find_body(volume, apply_window(volume.voxels, window))
+        return find_crop_box(volume, window, self.crop)
 
     def inverse(self, data: MetaTensor) -> MetaTensor:
         """Give maps of the part the size of the whole slices."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
-from jaxtyping import Float
 from scipy import ndimage
 
-from headclip_med.findings import Box
+from headclip_med.findings import Box, WindowUsed
+from headclip_med.mapped import blocks_of
+from headclip_med.transforms.window import apply_window
 from headclip_med.volume import Volume
 
 _DARK = 0.05
@@ -19,7 +22,15 @@ _MARGIN = 0.05
 """Share of the body's extent that is left around it, so that no edge is cut."""
 
 
-def find_body(volume: Volume, grey: Float[np.ndarray, "slices rows columns *colour"]) -> Box:
+def find_crop_box(volume: Volume, window: WindowUsed, crop: Literal["body", "none"]) -> Box:
+    """Find the part of every slice that a model is shown: the body, or all rows and columns."""
+    if crop == "body":
+        return find_body(volume, window)
+    _, rows, columns = volume.grid.shape
+    return Box(0, rows, 0, columns)
+
+
+def find_body(volume: Volume, window: WindowUsed) -> Box:
     """Find the square that holds everything bright enough to be body, on any slice.
 
     One box serves all slices, so a small slice near the vertex stays small beside the others. Air
@@ -29,17 +40,19 @@ def find_body(volume: Volume, grey: Float[np.ndarray, "slices rows columns *colo
     Args:
         volume: Pictures without patient geometry, and colour ones, are kept whole, as the
             published protocols take them.
-        grey: Its windowed values in [0, 1].
+        window: What makes its values grey levels.
 
     Returns:
         Rows and columns, as square as the slice allows; the whole slice where nothing, or nearly
         everything, is bright.
     """
-    whole = whole_slice(volume)
+    whole = find_crop_box(volume, window, "none")
     rows, columns = whole.end_row, whole.end_column
     if volume.is_colour or not volume.grid.is_patient:
         return whole
-    seen = (grey > _DARK).any(axis=0)
+    seen = np.zeros((rows, columns), dtype=bool)
+    for _, voxels in blocks_of(volume.voxels):
+        seen |= (apply_window(voxels, window) > _DARK).any(axis=0)
     thick = max(1, round(_THINNEST * max(rows, columns)))
     solid = ndimage.binary_opening(seen, np.ones((thick, thick)))
     if not solid.any():
@@ -49,12 +62,6 @@ def find_body(volume: Volume, grey: Float[np.ndarray, "slices rows columns *colo
     first, end = _centred(across[0], side, rows)
     left, right = _centred(across[1], side, columns)
     return Box(first, end, left, right)
-
-
-def whole_slice(volume: Volume) -> Box:
-    """All rows and columns."""
-    _, rows, columns = volume.grid.shape
-    return Box(0, rows, 0, columns)
 
 
 def _centred(places: np.ndarray, side: int, limit: int) -> tuple[int, int]:

@@ -11,12 +11,13 @@ from itertools import product
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from skimage.measure import label
 
 from headclip_med.findings import Lesion
 from headclip_med.geometry import Grid
+from headclip_med.mapped import allocate, blocks_of, release
 from headclip_med.volume import Heatmap
 
 GAP_RATIO = 1.5
@@ -24,22 +25,19 @@ GAP_RATIO = 1.5
 steps beside it are the measure, not the median, since many head CTs are thin at the base and thick
 above, and would otherwise fall apart there."""
 
-_IN_SLICE = np.zeros((3, 3, 3), dtype=bool)
-_IN_SLICE[1] = True
-
 
 @dataclass(frozen=True, eq=False)
 class _Pieces:
     """Measures of the regions within single slices; entry 0 is the background."""
 
     slice_numbers: Int[np.ndarray, "pieces"]
-    volumes_mm3: Float[np.ndarray, "pieces"]
-    centres_lps_mm: Float[np.ndarray, "pieces 3"]
+    sizes: Float[np.ndarray, "pieces"]
+    centres: Float[np.ndarray, "pieces 3"]
     max_scores: Float[np.ndarray, "pieces"]
 
 
 def find_lesions(
-    heatmap: Heatmap, threshold: float, minimum_volume_mm3: float
+    heatmap: Heatmap, threshold: float, minimum_size: float
 ) -> tuple[Int[np.ndarray, "slices rows columns"], tuple[Lesion, ...]]:
     """Find the connected regions at or above a threshold.
 
@@ -52,20 +50,23 @@ def find_lesions(
     Args:
         heatmap: How abnormal each voxel looks.
         threshold: Value from which a voxel counts.
-        minimum_volume_mm3: Smaller regions are dropped (pixels without patient geometry).
+        minimum_size: Smaller regions are dropped; mm3, or pixels without patient geometry.
 
     Returns:
-        The id of its lesion at every voxel (int32, 0 elsewhere), and the lesions, by highest score,
-        then by volume.
+        The id of its lesion at every voxel (int32, 0 elsewhere; mapped where it is large), and the
+        lesions, by highest score, then by size.
     """
     grid = heatmap.grid
-    pieces, count = ndimage.label(heatmap.values >= threshold, structure=_IN_SLICE)
-    if not count:
-        return np.zeros(grid.shape, dtype=np.int32), ()
-    measures = _measure(pieces, heatmap)
-    region_of_piece = _join(pieces, count, grid)
-    lesions, id_of_region = _rank(measures, region_of_piece, minimum_volume_mm3)
-    return id_of_region[region_of_piece][pieces], lesions
+    labels = allocate(grid.shape, np.int32)
+    pieces, region_of_piece = _find_pieces(heatmap, threshold, labels)
+    if len(pieces.sizes) == 1:
+        return labels, ()
+    lesions, id_of_region = _rank(pieces, region_of_piece, minimum_size, grid)
+    id_of_piece = id_of_region[region_of_piece]
+    for span, block in blocks_of(labels):
+        labels[span] = id_of_piece[block]
+        release(labels)
+    return labels, lesions
 
 
 def adjacent_slices(grid: Grid) -> Bool[np.ndarray, "steps"]:
@@ -80,34 +81,58 @@ def adjacent_slices(grid: Grid) -> Bool[np.ndarray, "steps"]:
     return np.asarray(steps_mm <= GAP_RATIO * beside_mm)
 
 
-def _measure(pieces: Int[np.ndarray, "slices rows columns"], heatmap: Heatmap) -> _Pieces:
+def _find_pieces(
+    heatmap: Heatmap, threshold: float, labels: Int[np.ndarray, "slices rows columns"]
+) -> tuple[_Pieces, Int[np.ndarray, "pieces"]]:
+    """Number the regions within each slice into ``labels``, measure them, and say which belong.
+
+    Returns:
+        The measures, and the number of the connected region each piece belongs to.
+    """
+    grid = heatmap.grid
+    shifts, adjacent = _shifts_px(grid), adjacent_slices(grid)
+    counts, means = [np.ones(1, dtype=int)], [np.zeros((1, 3))]
+    max_scores, touching = [np.zeros(1)], [np.empty((2, 0), dtype=int)]
+    found, below = 0, np.zeros(grid.shape[1:], dtype=np.int32)
+    for span, block in blocks_of(heatmap.values):
+        for index, values in enumerate(block, start=span.start):
+            pieces = label(values >= threshold, connectivity=2)  # type: ignore[no-untyped-call]
+            if pieces.any():
+                count, mean, highest = _measure(pieces, values, index)
+                pieces[pieces > 0] += found
+                found += len(count)
+                counts.append(count)
+                means.append(mean)
+                max_scores.append(highest)
+            if index and adjacent[index - 1]:
+                touching.append(_touching(below, pieces, shifts[index - 1]))
+            labels[index] = below = pieces
+        release(labels)
+    places = np.concatenate(means)
+    slice_numbers = places[:, 0].astype(int)
+    sizes = np.concatenate(counts) * grid.voxel_volumes_mm3[slice_numbers]
+    centres = grid.to_lps_mm(places)
+    pieces_found = _Pieces(slice_numbers, sizes, centres, np.concatenate(max_scores))
+    return pieces_found, _join(np.concatenate(touching, axis=1), found)
+
+
+def _measure(
+    pieces: Int[np.ndarray, "rows columns"], values: Float[np.ndarray, "rows columns"], index: int
+) -> tuple[Int[np.ndarray, "pieces"], Float[np.ndarray, "pieces 3"], Float[np.ndarray, "pieces"]]:
+    """Count the pixels of each piece of a slice, and give its mean index and highest value."""
     where = np.nonzero(pieces)
     piece = pieces[where]
-    counts = np.bincount(piece)
-    counts[0] = 1  # the background is not measured
+    counts = np.bincount(piece)[1:]
     # Within one slice position is linear in the index: the mean index is the mean place.
-    means = np.stack([np.bincount(piece, axis) / counts for axis in where], axis=1)
-    slice_numbers = np.rint(means[:, 0]).astype(int)
-    max_scores = np.zeros(len(counts))
-    np.maximum.at(max_scores, piece, heatmap.values[where])
-    return _Pieces(
-        slice_numbers,
-        counts * heatmap.grid.voxel_volumes_mm3[slice_numbers],
-        heatmap.grid.to_lps_mm(means),
-        max_scores,
-    )
+    rows, columns = (np.bincount(piece, axis)[1:] / counts for axis in where)
+    max_scores = np.zeros(len(counts) + 1)
+    np.maximum.at(max_scores, piece, values[where])
+    return counts, np.stack([np.full(len(counts), float(index)), rows, columns], 1), max_scores[1:]
 
 
-def _join(
-    pieces: Int[np.ndarray, "slices rows columns"], count: int, grid: Grid
-) -> Int[np.ndarray, "pieces"]:
+def _join(touching: Int[np.ndarray, "2 pairs"], count: int) -> Int[np.ndarray, "pieces"]:
     """Number the connected regions: which one each piece belongs to; 0 is the background."""
-    shifts = _shifts_px(grid)
-    touching = [
-        _touching(pieces[number], pieces[number + 1], shifts[number])
-        for number in np.flatnonzero(adjacent_slices(grid))
-    ]
-    first, second = np.concatenate([np.empty((2, 0), dtype=int), *touching], axis=1)
+    first, second = touching
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(count + 1, count + 1))
     return np.asarray(connected_components(graph, directed=False)[1])
 
@@ -140,29 +165,51 @@ def _touching(
 
 
 def _rank(
-    pieces: _Pieces, region_of_piece: Int[np.ndarray, "pieces"], minimum_volume_mm3: float
+    pieces: _Pieces, region_of_piece: Int[np.ndarray, "pieces"], minimum_size: float, grid: Grid
 ) -> tuple[tuple[Lesion, ...], Int[np.ndarray, "regions"]]:
     """Measure the regions; number those that are large enough from 1, the most abnormal first."""
-    weights = pieces.volumes_mm3
-    volumes_mm3 = np.bincount(region_of_piece, weights)
-    moments = [np.bincount(region_of_piece, weights * axis) for axis in pieces.centres_lps_mm.T]
-    centres_lps_mm = np.stack(moments, axis=1) / volumes_mm3[:, None]
-    max_scores = np.zeros(len(volumes_mm3))
+    weights = pieces.sizes
+    sizes = np.bincount(region_of_piece, weights)
+    moments = [np.bincount(region_of_piece, weights * axis) for axis in pieces.centres.T]
+    centres = np.stack(moments, axis=1) / sizes[:, None]
+    # The first piece of each region in these orders is its first, last and highest one.
+    numbers = pieces.slice_numbers
+    first, last, peak = (
+        _first_of_each(region_of_piece, numbers, key)
+        for key in (numbers, -numbers, -pieces.max_scores)
+    )
+    max_scores = np.zeros(len(sizes))
     np.maximum.at(max_scores, region_of_piece, pieces.max_scores)
-    last = np.zeros(len(volumes_mm3), dtype=int)
-    np.maximum.at(last, region_of_piece, pieces.slice_numbers)
-    first = last.copy()
-    np.minimum.at(first, region_of_piece, pieces.slice_numbers)
 
-    ranked = np.lexsort((-volumes_mm3, -max_scores))
-    large = ranked[volumes_mm3[ranked] >= minimum_volume_mm3]
+    ranked = np.lexsort((-sizes, -max_scores))
+    large = ranked[sizes[ranked] >= minimum_size]
     kept = large[large != region_of_piece[0]]  # the background is alone in its region
-    id_of_region = np.zeros(len(volumes_mm3), dtype=np.int32)
+    id_of_region = np.zeros(len(sizes), dtype=np.int32)
     id_of_region[kept] = np.arange(1, len(kept) + 1)
     lesions = []
     for number, region in enumerate(kept, start=1):
-        x, y, z = centres_lps_mm[region].tolist()
-        touched = int(first[region]), int(last[region])
-        volume_mm3, max_score = float(volumes_mm3[region]), float(max_scores[region])
-        lesions.append(Lesion(number, volume_mm3, (x, y, z), max_score, touched))
+        x, y, z = centres[region].tolist()
+        lesions.append(
+            Lesion(
+                id=number,
+                size=float(sizes[region]),
+                unit="mm3" if grid.is_patient else "px",
+                centre=(x, y, z),
+                frame="lps_mm" if grid.is_patient else "column_row_slice",
+                max_score=float(max_scores[region]),
+                slices=(int(first[region]), int(last[region])),
+                peak_slice=int(peak[region]),
+            )
+        )
     return tuple(lesions), id_of_region
+
+
+def _first_of_each(
+    groups: Int[np.ndarray, "pieces"],
+    values: Int[np.ndarray, "pieces"],
+    key: Float[np.ndarray, "pieces"] | Int[np.ndarray, "pieces"],
+) -> Int[np.ndarray, "groups"]:
+    """Give of each group the value with the lowest key; of equal keys, the lowest value."""
+    order = np.lexsort((values, key, groups))
+    starts = np.unique(groups[order], return_index=True)[1]
+    return np.asarray(values[order][starts])

@@ -13,8 +13,6 @@ from torch.nn import functional
 
 from headclip_med.errors import HeadClipError
 from headclip_med.findings import Box
-from headclip_med.geometry import Grid
-from headclip_med.volume import Heatmap
 
 
 def cut_slices(
@@ -63,15 +61,17 @@ def resize_maps(
     return resized[:, 0]
 
 
-def fuse(
-    maps: Float[np.ndarray, "slices height width"], grid: Grid, judged: Box | None = None
-) -> Heatmap:
-    """Put one map per slice onto the volume's grid, clamped to [0, 1].
+def paste_maps(
+    heatmap: Float[np.ndarray, "slices rows columns"],
+    maps: Float[np.ndarray, "slices height width"],
+    crop_box: Box,
+) -> None:
+    """Put maps where their images were cut out, clamped to [0, 1].
 
     Args:
-        maps: Of each slice, or of the part of it that was judged.
-        grid: The volume's.
-        judged: That part; the heatmap is 0 around it. The whole slice by default.
+        heatmap: Of the same slices; changed in place.
+        maps: Of the part of the slices that the model saw.
+        crop_box: That part.
 
     Raises:
         HeadClipError: A map holds values that are not numbers; calling them healthy would hide a
@@ -84,6 +84,4 @@ def fuse(
             "Run it in full precision, and check the weights.",
             code="map-not-finite",
         )
-    values = np.zeros(grid.shape, dtype=np.float32)
-    values[(..., *judged.indices) if judged else ...] = np.clip(maps, 0, 1)
-    return Heatmap(values, grid)
+    heatmap[(..., *crop_box.indices)] = np.clip(maps, 0, 1)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
 
 from headclip_med.errors import OutOfMemory
@@ -39,58 +37,39 @@ class SliceModel(Protocol):
         """Judge a batch of images with values in [0, 1]."""
 
 
-def predict_slices(
+def predict_batch(
     model: SliceModel,
-    images: Float[Tensor, "slices 3 rows columns"],
+    images: Float[Tensor, "batch 3 rows columns"],
     *,
     settings: ScreenSettings,
     size_px: int | None = None,
-    report: Callable[[int], None] = lambda slices: None,
-) -> tuple[
-    Float[np.ndarray, "slices rows columns"],
-    Float[np.ndarray, "slices"],
-    Float[np.ndarray, "slices"] | None,
-]:
-    """Run a model over every slice, in batches.
+) -> Blended:
+    """Run a model over a batch of slices.
 
     Args:
         model: What judges the images.
         images: One image per slice, values in [0, 1].
         settings: Its ``tiling``, ``overlap`` and ``batch_size`` count.
         size_px: Rows and columns of the model's input; the model's own size by default.
-        report: Called after each batch with its number of slices.
 
     Returns:
         A map of each slice at the slice's own size, a global score of each slice, and a local one
-        where the model gives it itself (of its patches). With windows a score is the highest that
-        the slice's windows give: a lesion fills a few windows, and a mean would fade with every
-        healthy window beside them, so large slices would score lower for the same finding. Scores
-        of overlapping windows are blended first as the maps are, so that one window cannot raise
-        an alarm which none of its neighbours shares.
+        where the model gives it itself (of its patches); on the CPU. With windows a score is the
+        highest that the slice's windows give: a lesion fills a few windows, and a mean would fade
+        with every healthy window beside them, so large slices would score lower for the same
+        finding. Scores of overlapping windows are blended first as the maps are, so that one window
+        cannot raise an alarm which none of its neighbours shares.
 
     Raises:
-        OutOfMemory: A batch does not fit the device.
+        OutOfMemory: The batch does not fit the device.
     """
     side = size_px or model.image_size
     # A slice that fits the model's input needs no windows.
     slide = settings.tiling == "windows" and max(images.shape[-2:]) > side
-    maps = np.empty((len(images), *images.shape[-2:]), dtype=np.float32)
-    scores: list[Float[Tensor, "batch"]] = []
-    local_scores: list[Float[Tensor, "batch"]] = []
-    for start in range(0, len(images), settings.batch_size):
-        part = slice(start, start + settings.batch_size)
-        with memory_advice(settings.batch_size, side), torch.no_grad():
-            if slide:
-                found = _predict_windows(model, images[part], settings, side)
-            else:
-                found = _predict_whole(model, images[part], side)
-        maps[part] = found[0].numpy()
-        scores.append(found[1])
-        if found[2] is not None:
-            local_scores.append(found[2])
-        report(len(images[part]))
-    local = torch.cat(local_scores).numpy() if local_scores else None
-    return maps, torch.cat(scores).numpy(), local
+    with memory_advice(settings.batch_size, side), torch.no_grad():
+        if slide:
+            return _predict_windows(model, images, settings, side)
+        return split_blended(map_and_score(model, images, side).cpu())
 
 
 def map_and_score(
@@ -123,13 +102,11 @@ def split_blended(blended: Float[Tensor, "batch planes rows columns"]) -> Blende
     return blended[:, 0], highest[0], highest[1] if len(highest) > 1 else None
 
 
-def _predict_whole(model: SliceModel, images: Tensor, side: int) -> Blended:
-    return split_blended(map_and_score(model, images, side).cpu())
-
-
 def _predict_windows(
     model: SliceModel, images: Tensor, settings: ScreenSettings, side: int
 ) -> Blended:
+    from monai.inferers.utils import sliding_window_inference  # seconds that whole slices save
+
     blended = sliding_window_inference(
         images,
         roi_size=(side, side),

@@ -31,13 +31,13 @@ def run(arguments: argparse.Namespace) -> int:
     folder = arguments.out / "results" / demo.phantom.folder
     lesion = demo.lesion
     places = {
-        "page": str(demo.worklist.outputs["page"]),
+        "page": str(demo.batch.outputs["page"]),
         "overlay": str(folder / demo.phantom.outputs["overlay"]),
         "segmentation": str(folder / "seg.dcm") if "seg" in demo.phantom.outputs else None,
     }
     if arguments.json:
         print(json.dumps({**places, "known_lesion": asdict(lesion)}))
-        return demo.worklist.exit_code
+        return demo.batch.exit_code
     print(f"overlay        {places['overlay']}")
     print(f"DICOM-SEG      {places['segmentation'] or 'none: nothing passed the threshold'}")
     print(f"page           {places['page']}")
@@ -50,4 +50,4 @@ def run(arguments: argparse.Namespace) -> int:
             f"               the first candidate lies {lesion.first_distance_mm:.0f} mm from its "
             "centre"
         )
-    return demo.worklist.exit_code
+    return demo.batch.exit_code

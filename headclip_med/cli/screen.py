@@ -18,6 +18,7 @@ from headclip_med.cli.progress import progress
 from headclip_med.cli.tracking import add_tracking_uri
 from headclip_med.errors import UnreadableInput
 from headclip_med.settings import ScreenSettings
+from headclip_med.write import ALL_OUTPUTS, check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input", nargs="+", type=Path, help="folders or files: DICOM, NIfTI, PNG, JPEG, TIFF"
     )
     parser.add_argument("--out", required=True, type=Path, help="folder for the results")
-    parser.add_argument("--no-seg", action="store_true", help="write no DICOM segmentation")
+    parser.add_argument(
+        "--outputs", type=check_outputs, default=ALL_OUTPUTS, metavar="NAME,...",
+        help=f"what to write beside result.json; all of it by default: {','.join(ALL_OUTPUTS)}",
+    )  # fmt: skip
     add_model(parser)
     add_tracking_uri(parser, "look models:/... up")
     add_settings(parser, ScreenSettings)
@@ -61,32 +65,32 @@ def run_by(arguments: argparse.Namespace, load: Callable[[], Pipeline]) -> int:
     model = model_from(arguments)
     slices = sum(one.slices for one in inputs.readable)
     with progress(slices, "slice") as bar:
-        worklist = pipeline(
-            inputs, model, out=arguments.out, settings=settings, seg=not arguments.no_seg,
+        batch = pipeline(
+            inputs, model, out=arguments.out, settings=settings, outputs=arguments.outputs,
             report=bar.update,
         )  # fmt: skip
-    show(worklist, as_json=arguments.json)
-    return worklist.exit_code
+    show(batch, as_json=arguments.json)
+    return batch.exit_code
 
 
-def show(worklist: BatchReport, *, as_json: bool) -> None:
+def show(batch: BatchReport, *, as_json: bool) -> None:
     """Print the results, failures on stderr; names without what a terminal would obey."""
-    from headclip_med.write.pages.plain_text import visible
+    from headclip_med.write.plain_text import visible
 
-    if worklist.left_alone:
-        of = len(worklist.rows)
-        print(f"{worklist.left_alone} of {of} were finished and left alone", file=sys.stderr)
-    for failure in worklist.failures:
+    if batch.left_alone:
+        of = len(batch.rows)
+        print(f"{batch.left_alone} of {of} were finished and left alone", file=sys.stderr)
+    for failure in batch.failures:
         line = f"headclip: {failure.input}: {failure.reason} {failure.what_to_do}"
         print(visible(line.rstrip()), file=sys.stderr)
     if as_json:
-        print(worklist.outputs["json"].read_text())
+        print(batch.outputs["json"].read_text())
         return
-    for row in worklist.rows:
+    for row in batch.rows:
         found = len(row.lesions)
         counted = f"{found} candidate{'' if found == 1 else 's'}"
         print(f"{row.score:.3f}  {counted:13}  {row.folder}  {row.name or ''}".rstrip())
-    print(f"open {worklist.outputs['page']}")
+    print(f"open {batch.outputs['page']}")
 
 
 def _pipeline() -> Pipeline:

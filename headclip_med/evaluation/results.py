@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from headclip_med.metrics import Protocol, Sampled, interval
 from headclip_med.models.registry import METHODS
-from headclip_med.write.pages.plain_text import csv_cell
+from headclip_med.write.plain_text import csv_cell
 
 THE_MODEL = "model"
 """How a table calls what is evaluated where it is the only model."""

@@ -1,22 +1,26 @@
 """Results on disk: heatmap, pictures, DICOM segmentation, result.json, and the summary of a run."""
 
 from headclip_med.atomic import check_writable
+from headclip_med.write.outputs import ALL_OUTPUTS, OUTPUTS, check_outputs
 from headclip_med.write.rows import FailedInput, SummaryRow, read_rows
 from headclip_med.write.screening import (
     WrittenScreening,
     folder_of,
-    lacks_segmentation,
+    lacks_outputs,
     write_screening,
 )
 from headclip_med.write.summary import write_summary
 
 __all__ = [
+    "ALL_OUTPUTS",
+    "OUTPUTS",
     "FailedInput",
     "SummaryRow",
     "WrittenScreening",
+    "check_outputs",
     "check_writable",
     "folder_of",
-    "lacks_segmentation",
+    "lacks_outputs",
     "read_rows",
     "write_screening",
     "write_summary",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.resources import files
 
 import numpy as np
 
 from headclip_med import __version__
 from headclip_med.findings import Lesion, Screening
-from headclip_med.volume import Volume
-from headclip_med.write.pages.plain_text import visible
+from headclip_med.write.outputs import SkippedOutput
+from headclip_med.write.plain_text import visible
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
 """The first number rises when a key goes or changes its meaning, the second when one comes."""
 
 Json = dict[str, object]
@@ -30,6 +31,7 @@ def build_result(
     screening: Screening,
     *,
     outputs: Mapping[str, str],
+    skipped: Sequence[SkippedOutput],
     pictures: Mapping[int, str],
     segments: Mapping[int, tuple[str, int]],
     notes: Sequence[str],
@@ -39,6 +41,7 @@ def build_result(
     Args:
         screening: What was found.
         outputs: Paths of the files beside result.json, by name.
+        skipped: Outputs that were not written, and why.
         pictures: Path of each slice's own picture, by slice.
         segments: File and segment number in the DICOM segmentation, by lesion id.
         notes: Sentences on how the files were written.
@@ -58,11 +61,12 @@ def build_result(
         "calibrated": bool(screening.model.get("calibrated", False)),
         "threshold": _rounded(screening.threshold),
         "slices": [_slice(screening, index, pictures) for index in range(len(volume.sources))],
-        "lesions": [_lesion(lesion, segments, volume) for lesion in screening.lesions],
+        "lesions": [_lesion(lesion, segments) for lesion in screening.lesions],
         "model": dict(screening.model),
         "settings": dict(screening.settings),
         "input": _input(screening),
         "outputs": dict(outputs),
+        "skipped_outputs": [asdict(one) for one in skipped],
         "notes": [*volume.notes, *notes],
         "timings_s": {step: round(float(s), 4) for step, s in screening.timings_s.items()},
     }
@@ -82,26 +86,29 @@ def _slice(screening: Screening, index: int, pictures: Mapping[int, str]) -> Jso
         "sop_instance_uid": source.sop_instance_uid,
         "frame": source.frame,
         "score": _rounded(screening.slice_scores[index]),
-        "origin_lps_mm": _millimetres(origin) if volume.grid.is_patient else None,
+        "origin_lps_mm": _point(origin) if volume.grid.is_patient else None,
         "picture": pictures.get(index),
     }
 
 
-def _lesion(lesion: Lesion, segments: Mapping[int, tuple[str, int]], volume: Volume) -> Json:
+def _lesion(lesion: Lesion, segments: Mapping[int, tuple[str, int]]) -> Json:
     file, number = segments.get(lesion.id, (None, None))
     return {
         "id": lesion.id,
-        "volume_mm3": _rounded(lesion.volume_mm3),
-        "centre_lps_mm": _millimetres(lesion.centre_lps_mm),
+        "size": _rounded(lesion.size),
+        "unit": lesion.unit,
+        "centre": _point(lesion.centre),
+        "frame": lesion.frame,
         "max_score": _rounded(lesion.max_score),
         "slices": list(lesion.slices),
+        "peak_slice": lesion.peak_slice,
         "segment": None if file is None else {"file": file, "number": number},
     }
 
 
 def _input(screening: Screening) -> Json:
     volume, grid, window = screening.volume, screening.volume.grid, screening.window
-    judged = screening.judged
+    box = screening.crop_box
     return {
         "origin": volume.origin,
         "modality": volume.modality,
@@ -116,16 +123,18 @@ def _input(screening: Screening) -> Json:
         "pixel_spacing_mm": [_rounded(mm) for mm in grid.pixel_spacing_mm]
         if grid.is_patient
         else None,
-        "row_step_lps_mm": _millimetres(grid.row_step_lps_mm) if grid.is_patient else None,
-        "column_step_lps_mm": _millimetres(grid.column_step_lps_mm) if grid.is_patient else None,
+        "row_step_lps_mm": _point(grid.row_step_lps_mm) if grid.is_patient else None,
+        "column_step_lps_mm": _point(grid.column_step_lps_mm) if grid.is_patient else None,
         "window": {
             "name": window.name,
             "low": float(window.low),
             "high": float(window.high),
             "reason": window.reason,
         },
-        "judged_rows": [judged.first_row, judged.end_row],
-        "judged_columns": [judged.first_column, judged.end_column],
+        "crop_box": {
+            "rows": [box.first_row, box.end_row],
+            "columns": [box.first_column, box.end_column],
+        },
     }
 
 
@@ -134,5 +143,5 @@ def _rounded(number: float | np.floating) -> float:
     return round(float(number), 6)
 
 
-def _millimetres(point: Sequence[float] | np.ndarray) -> list[float]:
+def _point(point: Sequence[float] | np.ndarray) -> list[float]:
     return [_rounded(part) for part in point]

@@ -9,19 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from headclip_med.errors import HeadClipError, UnreadableInput
-from headclip_med.findings import Screening
+from headclip_med.findings import Lesion
+from headclip_med.write.result import SCHEMA_VERSION
 from headclip_med.write.screening import WrittenScreening
-
-
-@dataclass(frozen=True)
-class RowLesion:
-    """One lesion candidate; see ``findings.Lesion``."""
-
-    id: int
-    max_score: float
-    volume_mm3: float
-    centre_lps_mm: tuple[float, float, float]
-    slices: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -41,7 +31,7 @@ class SummaryRow:
         study_instance_uid: DICOM only.
         series_instance_uid: DICOM only.
         part: Which stack of its series, from 1.
-        has_patient_geometry: False where lengths are in pixels.
+        has_patient_geometry: Whether its voxels have a place in the patient.
         model: Name and method of the model.
         outputs: Paths relative to ``folder``, by name.
         picture: Path of the picture of the most suspicious slice, relative to ``folder``.
@@ -53,7 +43,7 @@ class SummaryRow:
     calibrated: bool
     threshold: float
     slice_scores: tuple[float, ...]
-    lesions: tuple[RowLesion, ...]
+    lesions: tuple[Lesion, ...]
     modality: str | None
     window: str
     name: str | None
@@ -67,13 +57,18 @@ class SummaryRow:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, screening: Screening, written: WrittenScreening, out: Path) -> SummaryRow:
+    def of(cls, written: WrittenScreening, out: Path) -> SummaryRow:
         """Build the row of a screening that was written below ``out``."""
         return cls.from_result(written.result, written.folder.relative_to(out).as_posix())
 
     @classmethod
     def from_result(cls, result: Mapping[str, Any], folder: str) -> SummaryRow:
-        """Build the row of a result.json, so that a later run can take up an earlier one's."""
+        """Build the row of a result.json, so that a later run can take up an earlier one's.
+
+        Raises:
+            UnreadableInput: It was written by a version whose results were made up otherwise.
+        """
+        _check_schema(result)
         given, model = result["input"], result["model"]
         return cls(
             folder=folder,
@@ -122,7 +117,7 @@ def read_rows(out: Path) -> list[SummaryRow]:
     """Read the rows of every result that stands below a run's folder.
 
     Raises:
-        UnreadableInput: A result.json there is damaged, or of another version.
+        UnreadableInput: A result.json there is damaged, or follows another schema.
     """
     rows = []
     for path in sorted(out.glob("*/*/result.json")):
@@ -133,14 +128,45 @@ def read_rows(out: Path) -> list[SummaryRow]:
             rows.append(SummaryRow.from_result(result, path.parent.relative_to(out).as_posix()))
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableInput(
-                "A result.json below this folder is damaged or of another version.",
+                "A result.json below this folder is damaged.",
                 "Remove its folder and screen that series again.",
                 code="bad-result",
             ) from error
     return rows
 
 
-def _lesion(given: Mapping[str, Any]) -> RowLesion:
-    x, y, z = given["centre_lps_mm"]
+def _check_schema(result: Mapping[str, Any]) -> None:
+    found = str(result["schema_version"])
+    if _major(found) < _major(SCHEMA_VERSION):
+        raise UnreadableInput(
+            f"A result.json follows schema {_major(found)}, an earlier one: since schema 2 a size "
+            "has its unit beside it and a centre its frame, the part that was shown is crop_box, "
+            "and what was not written stands under skipped_outputs.",
+            "Screen that series again; its folder is replaced.",
+            code="older-result",
+        )
+    if _major(found) > _major(SCHEMA_VERSION):
+        raise UnreadableInput(
+            f"A result.json follows schema {_major(found)}, which a later version wrote.",
+            "Use that version, or screen the series again into another folder.",
+            code="newer-result",
+        )
+
+
+def _major(version: str) -> int:
+    return int(version.split(".")[0])
+
+
+def _lesion(given: Mapping[str, Any]) -> Lesion:
+    x, y, z = given["centre"]
     first, last = given["slices"]
-    return RowLesion(given["id"], given["max_score"], given["volume_mm3"], (x, y, z), (first, last))
+    return Lesion(
+        id=given["id"],
+        size=given["size"],
+        unit=given["unit"],
+        centre=(x, y, z),
+        frame=given["frame"],
+        max_score=given["max_score"],
+        slices=(first, last),
+        peak_slice=given["peak_slice"],
+    )

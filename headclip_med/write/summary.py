@@ -10,8 +10,8 @@ from pathlib import Path
 
 from headclip_med import __version__
 from headclip_med.atomic import reported_errors, write_file
-from headclip_med.write.pages.plain_text import csv_cell, visible
 from headclip_med.write.pages.worklist import render_page
+from headclip_med.write.plain_text import csv_cell, visible
 from headclip_med.write.result import SCHEMA_VERSION, Json, to_text
 from headclip_med.write.rows import FailedInput, SummaryRow
 
@@ -22,7 +22,8 @@ COLUMNS = (
     "calibrated",
     "lesions",
     "highest_lesion_score",
-    "largest_lesion_mm3",
+    "largest_lesion_size",
+    "size_unit",
     "threshold",
     "slices",
     "modality",
@@ -83,7 +84,8 @@ def _to_csv(rows: list[SummaryRow], failures: list[FailedInput]) -> bytes:
                 "calibrated": "yes" if row.calibrated else "no",
                 "lesions": len(row.lesions),
                 "highest_lesion_score": _highest(lesion.max_score for lesion in row.lesions),
-                "largest_lesion_mm3": _highest(lesion.volume_mm3 for lesion in row.lesions),
+                "largest_lesion_size": _highest(lesion.size for lesion in row.lesions),
+                "size_unit": row.lesions[0].unit if row.lesions else "",
                 "threshold": f"{row.threshold:.6f}",
                 "slices": len(row.slice_scores),
                 "part": row.part,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.write.pages.plain_text import csv_cell, visible
+from headclip_med.write.plain_text import csv_cell, visible
 
 UNDEFINED = "undefined"
 

@@ -19,10 +19,10 @@ from headclip_med.pipelines.batch import BatchReport, finished_row, own_error, s
 from headclip_med.pipelines.bundle.guards import cause_of, is_command
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.transforms import PREPARED_S, VOLUME, boxed
-from headclip_med.read import Failure, find_inputs
+from headclip_med.read import Failure, Input, find_inputs
 from headclip_med.settings import ScreenSettings
 from headclip_med.volume import Volume
-from headclip_med.write import FailedInput, SummaryRow
+from headclip_med.write import ALL_OUTPUTS, FailedInput, SummaryRow, check_outputs
 
 FAILED = "failed"
 """The key of a case that could not be read; the value is its ``FailedInput``."""
@@ -45,14 +45,14 @@ class Cases(Dataset):
         output_dir: Gets the results and their summary.
         settings: Fields of ``ScreenSettings``; with the model they say whether a result is
             finished.
-        seg: Whether DICOM segmentations are written.
+        outputs: Names of what is written, of ``OUTPUTS``; a list, or a text with commas.
         skip_finished: Leave a case alone whose result by the same model and settings is there.
 
     Attributes:
         report: What the run came to, once it is over.
 
     Raises:
-        InvalidSettings: A number is out of its range.
+        InvalidSettings: A number is out of its range, or an output unknown.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Cases(Dataset):
         *,
         output_dir: str | Path,
         settings: Mapping[str, Any],
-        seg: bool = True,
+        outputs: str | Sequence[str] = ALL_OUTPUTS,
         skip_finished: bool = False,
     ) -> None:
         self.output_dir, self.settings = Path(output_dir), ScreenSettings(**settings)
-        self.seg, self.skip_finished = seg, skip_finished
+        self.outputs, self.skip_finished = check_outputs(outputs), skip_finished
         many = dataset_dir if isinstance(dataset_dir, (list, tuple)) else [dataset_dir]
         self.paths = [Path(str(one)).expanduser() for one in many]
         self.rows: list[SummaryRow] = []
@@ -170,7 +170,11 @@ class Cases(Dataset):
         if not isinstance(network, ScreeningNetwork):
             return None
         return finished_row(
-            volume, network.model, out=self.output_dir, settings=self.settings, seg=self.seg
+            volume,
+            network.model,
+            out=self.output_dir,
+            settings=self.settings,
+            outputs=self.outputs,
         )
 
     def _sum_up(self) -> None:
@@ -185,6 +189,4 @@ def _failed(name: str, error: Exception) -> FailedInput:
 
 
 def _name(one: Any) -> str:
-    if isinstance(one, Failure):
-        return one.path.name
-    return title_of(one) if hasattr(one, "paths") else Path(str(one)).name
+    return title_of(one) if isinstance(one, Input | Failure) else Path(str(one)).name

@@ -23,12 +23,12 @@ from headclip_med.content import content_of_volume
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.models.model import name_content
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
-from headclip_med.pipelines.screen import Judged, Prepared, postprocess
+from headclip_med.pipelines.screen import Prepared, SlicePredictions, postprocess
 from headclip_med.read import Failure, Input, read_volume
 from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import split_blended
 from headclip_med.volume import Volume
-from headclip_med.write import SummaryRow, write_screening
+from headclip_med.write import ALL_OUTPUTS, SummaryRow, check_outputs, write_screening
 from headclip_med.write.nifti import ras_affine
 
 VOLUME = "volume"
@@ -133,10 +133,10 @@ class WriteScreeningd(MapTransform):
         network: What made them; it says how maps become scores.
         settings: Fields of ``ScreenSettings``.
         output_dir: Gets ``<study>/<series>/``.
-        seg: Whether to write DICOM segmentations.
+        outputs: Names of what is written, of ``OUTPUTS``; a list, or a text with commas.
 
     Raises:
-        InvalidSettings: A number is out of its range.
+        InvalidSettings: A number is out of its range, or an output unknown.
     """
 
     def __init__(
@@ -146,13 +146,13 @@ class WriteScreeningd(MapTransform):
         settings: Mapping[str, Any],
         output_dir: str | Path,
         *,
-        seg: bool = True,
+        outputs: str | Sequence[str] = ALL_OUTPUTS,
     ) -> None:
         super().__init__(keys)
         self.network = network
         self.settings = ScreenSettings(**settings)
         self.output_dir = Path(output_dir)
-        self.seg = seg
+        self.outputs = check_outputs(outputs)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the files; add the ``screening``, and its ``row`` for the summary."""
@@ -162,27 +162,15 @@ class WriteScreeningd(MapTransform):
         model = name_content(self.network.model, content_of_volume(volume))
         timings_s = {"prepare": data[PREPARED_S]} if PREPARED_S in data else {}
         for key in self.key_iterator(data):
-            found = _found(data[key], prepared, timings_s)
-            screening = postprocess(prepared, found, model, self.settings)
-            written = write_screening(screening, self.output_dir, seg=self.seg)
+            found = SlicePredictions(prepared, model.scores)
+            planes = torch.as_tensor(data[key]).detach().cpu().float().permute(3, 0, 1, 2)
+            shown = planes[(..., *prepared.crop_box.indices)]
+            found.add(slice(0, len(planes)), *split_blended(shown))
+            screening = postprocess(found, model, self.settings, timings_s)
+            written = write_screening(screening, self.output_dir, outputs=self.outputs)
             result["screening"] = screening
-            result["row"] = SummaryRow.of(screening, written, self.output_dir)
+            result["row"] = SummaryRow.of(written, self.output_dir)
         return result
-
-
-def _found(
-    planes: Float[torch.Tensor, "planes rows columns slices"],
-    prepared: Prepared,
-    timings_s: dict[str, float],
-) -> Judged:
-    slices = torch.as_tensor(planes).detach().cpu().float().permute(3, 0, 1, 2)
-    maps, scores, local = split_blended(slices[(..., *prepared.judged.indices)])
-    return Judged(
-        np.ascontiguousarray(maps),
-        scores.numpy(),
-        timings_s,
-        None if local is None else local.numpy(),
-    )
 
 
 def _read(one: Any) -> Volume:

@@ -36,7 +36,7 @@ from headclip_med.transforms.dictionary import CropToBodyd, WindowVolumed
 from headclip_med.volume import Volume
 from headclip_med.write import folder_of
 from headclip_med.write.dicom.series import write_ct_series
-from headclip_med.write.nifti import write_heatmap
+from headclip_med.write.nifti import HeatmapFile
 from tests.phantoms import PATIENT_NAME, make_grid
 
 pytestmark = pytest.mark.filterwarnings(
@@ -113,7 +113,9 @@ def test_nifti_and_colour_pictures_go_in_as_well(tmp_path: Path) -> None:
     folder.mkdir()
     series = write_head(tmp_path / "series")
     heatmap = screen(series, load_model(device="cpu")).heatmap
-    write_heatmap(folder / "scan.nii.gz", heatmap)
+    file = HeatmapFile(folder / "scan.nii.gz", heatmap.grid)
+    file.add(heatmap.values)
+    file.close()
     colours = np.random.default_rng(1).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(colours).save(folder / "skin.png")
     report = run(folder, tmp_path / "out")
@@ -127,7 +129,7 @@ def test_nifti_and_colour_pictures_go_in_as_well(tmp_path: Path) -> None:
 
 def test_everything_that_a_series_leads_to_is_written(tmp_path: Path) -> None:
     volume = write_head(tmp_path / "in")
-    report = run(tmp_path / "in", tmp_path / "out", threshold=0.01, minimum_volume_mm3=0.0)
+    report = run(tmp_path / "in", tmp_path / "out", threshold=0.01, minimum_size=0.0)
     folder = tmp_path / "out" / folder_of(volume)
     assert {path.name for path in folder.iterdir()} == {
         "result.json", "heatmap.nii.gz", "overlay.png", "slices", "seg.dcm",

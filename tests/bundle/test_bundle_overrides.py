@@ -78,7 +78,7 @@ def run(study: Path, out: Path, *files: str, **override: Any) -> dict[str, Any]:
         ({"r": 0.75}, ("model", "scores", "joint_weight"), 0.75),
         ({"k": 7.0}, ("model", "scores", "top_percent"), 7.0),
         ({"sigma": 9.0}, ("model", "scores", "sigma_px"), 9.0),
-        ({"minimum_volume_mm3": 5.0}, ("settings", "minimum_volume_mm3"), 5.0),
+        ({"minimum_size": 5.0}, ("settings", "minimum_size"), 5.0),
     ],
     ids=lambda one: "-".join(one) if isinstance(one, dict) else "",
 )

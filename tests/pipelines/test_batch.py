@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,17 +15,27 @@ from pathlib import Path
 import pytest
 
 from headclip_med.cli import main
+from headclip_med.errors import UnreadableInput
 from headclip_med.models import loading
-from headclip_med.pipelines.batch import BatchReport, read_ahead, screen_batch, screen_inputs
-from headclip_med.read import Input, find_inputs
+from headclip_med.pipelines.batch import (
+    BatchReport,
+    Job,
+    jobs_of,
+    read_ahead,
+    screen_batch,
+    screen_inputs,
+    work_through,
+)
+from headclip_med.pipelines.screen import screen
+from headclip_med.read import find_inputs
 from headclip_med.settings import ScoreSettings, ScreenSettings
 from headclip_med.volume import Volume
-from headclip_med.write import FailedInput
+from headclip_med.write import SummaryRow, write_screening
 from tests.bright import BrightModel, write_inputs, write_picture
 from tests.phantoms import edit
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = ScreenSettings(threshold=0.1, minimum_volume_mm3=0.0)
+SETTINGS = ScreenSettings(threshold=0.1, minimum_size=0.0)
 
 
 @pytest.fixture
@@ -41,7 +51,10 @@ class Batch:
     out: Path
 
     def __call__(
-        self, model: BrightModel | None = None, settings: ScreenSettings = SETTINGS, **more: bool
+        self,
+        model: BrightModel | None = None,
+        settings: ScreenSettings = SETTINGS,
+        **more: Iterable[str],
     ) -> tuple[BatchReport, int]:
         model = model or BrightModel()
         found = screen_batch(
@@ -95,7 +108,7 @@ def test_only_what_is_new_is_screened(batch: Batch) -> None:
 @pytest.mark.parametrize(
     ("model", "settings"),
     [
-        (BrightModel(), ScreenSettings(threshold=0.2, minimum_volume_mm3=0.0)),
+        (BrightModel(), ScreenSettings(threshold=0.2, minimum_size=0.0)),
         (BrightModel(scores=ScoreSettings(top_percent=9.0)), SETTINGS),
     ],
 )
@@ -150,11 +163,11 @@ def test_a_damaged_result_is_done_anew(batch: Batch) -> None:
 
 
 def test_a_segmentation_that_is_wanted_now_is_made(batch: Batch) -> None:
-    batch(seg=False)
+    batch(outputs=("heatmap", "overlay", "slices"))
     found, calls = batch()
     assert (found.left_alone, calls) == (2, 1)
     assert any("seg" in row.outputs for row in found.rows)
-    assert batch(seg=False)[0].left_alone == 3
+    assert batch(outputs=("heatmap", "overlay", "slices"))[0].left_alone == 3
 
 
 KILLED = """
@@ -205,27 +218,53 @@ def forget() -> Volume:
 
 
 def test_volumes_come_in_order_and_from_another_process(folder: Path) -> None:
-    inputs = find_inputs([folder]).readable
-    ahead = [one for one in read_ahead(inputs) if isinstance(one, Volume)]
-    here = [one.read() for one in inputs]
-    assert [one.content_digest for one in ahead] == [one.content_digest for one in here]
+    jobs = list(jobs_of(find_inputs([folder])))
+    ahead = [(job.name, job.read().content_digest) for job in read_ahead(jobs)]
+    assert ahead == [(job.name, job.read().content_digest) for job in jobs]
     assert list(read_ahead(())) == []
 
 
 def test_an_input_that_ends_its_reader_costs_only_itself(folder: Path) -> None:
-    first, *others = find_inputs([folder]).readable
-    lost = Input("image", 1, (Path("heavy.png"),), vanish)
+    first, *others = jobs_of(find_inputs([folder]))
+    lost = Job("heavy.png", vanish)
     found = list(read_ahead([first, lost, *others, lost]))
-    assert [isinstance(one, Volume) for one in found] == [True, False, True, True, False]
-    assert isinstance(found[1], FailedInput)
-    assert (found[1].input, found[1].code) == ("heavy.png", "reader-lost")
+    for job in (found[0], found[2], found[3]):
+        assert isinstance(job.read(), Volume)
+    for job in (found[1], found[4]):
+        with pytest.raises(UnreadableInput) as caught:
+            job.read()
+        assert (job.name, caught.value.code) == ("heavy.png", "reader-lost")
 
 
 def test_a_fault_in_the_other_process_names_no_patient() -> None:
-    (found,) = read_ahead([Input("image", 1, (Path("one.png"),), forget)])
-    assert isinstance(found, FailedInput)
-    assert found.code == "unexpected"
-    assert "Zyxwvut" not in repr(found)
+    (found,) = read_ahead([Job("one.png", forget)])
+    with pytest.raises(UnreadableInput) as caught:
+        found.read()
+    assert caught.value.code == "unexpected"
+    assert "Zyxwvut" not in repr(caught.value)
+
+
+# --- jobs of any origin ------------------------------------------------------------------------
+
+
+def test_a_batch_takes_jobs_from_any_iterator_as_they_come(folder: Path, tmp_path: Path) -> None:
+    log: list[str] = []
+
+    def queue() -> Iterator[Job]:
+        for job in jobs_of(find_inputs([folder])):
+            log.append(f"taken {job.name}")
+            yield job
+        yield Job("lost", forget)
+
+    def screener(volume: Volume) -> SummaryRow:
+        log.append("screened")
+        screening = screen(volume, BrightModel(), settings=SETTINGS)
+        return SummaryRow.of(write_screening(screening, tmp_path / "out"), tmp_path / "out")
+
+    report = work_through(queue(), screener, out=tmp_path / "out")
+    assert [one.split()[0] for one in log] == ["taken", "screened"] * 3
+    assert (len(report.rows), report.exit_code) == (3, 3)
+    assert [(one.input, one.code) for one in report.failures] == [("lost", "unexpected")]
 
 
 # --- the command -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from headclip_med.settings import ScreenSettings
 from tests.bright import BrightModel, write_inputs
 from tests.phantoms import PATIENT_NAME
 
-SETTINGS = ScreenSettings(minimum_volume_mm3=0.0)
+SETTINGS = ScreenSettings(minimum_size=0.0)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_fault_of_ours_costs_one_input_and_names_no_patient(
 
 
 def test_our_own_results_among_the_inputs_are_passed_over(inputs: Path, tmp_path: Path) -> None:
-    settings = ScreenSettings(threshold=0.1, minimum_volume_mm3=0.0)
+    settings = ScreenSettings(threshold=0.1, minimum_size=0.0)
     first = screen_inputs(
         find_inputs([inputs / "ct"]), BrightModel(), out=inputs / "ct" / "out", settings=settings
     )
@@ -81,7 +81,7 @@ def test_our_own_results_among_the_inputs_are_passed_over(inputs: Path, tmp_path
 
 def test_a_second_run_gives_the_same_bytes(inputs: Path, tmp_path: Path) -> None:
     contents = []
-    settings = ScreenSettings(threshold=0.1, minimum_volume_mm3=0.0)
+    settings = ScreenSettings(threshold=0.1, minimum_size=0.0)
     for name in ("one", "two"):
         screen_inputs(find_inputs([inputs]), BrightModel(), out=tmp_path / name, settings=settings)
         files = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())

@@ -61,9 +61,9 @@ def test_both_studies_are_screened_by_the_embedded_model(
     shown: tuple[Demonstration, Path],
 ) -> None:
     demonstration, _ = shown
-    assert not demonstration.worklist.failures
-    assert len(demonstration.worklist.rows) == 2
-    assert all(row.modality == "CT" for row in demonstration.worklist.rows)
+    assert not demonstration.batch.failures
+    assert len(demonstration.batch.rows) == 2
+    assert all(row.modality == "CT" for row in demonstration.batch.rows)
 
 
 def test_the_embedded_model_points_at_the_known_lesion(shown: tuple[Demonstration, Path]) -> None:

@@ -14,7 +14,7 @@ from headclip_med.settings import ScoreSettings, ScreenSettings
 from tests.bright import BrightModel
 from tests.phantoms import make_grid, write_phantom
 
-SETTINGS = ScreenSettings(window="100,200", minimum_volume_mm3=0.0, batch_size=2)
+SETTINGS = ScreenSettings(window="100,200", minimum_size=0.0, batch_size=2)
 """0 HU is black, 200 HU is white."""
 
 
@@ -46,7 +46,7 @@ def test_the_bright_corner_is_found_where_it_lies(tmp_path: Path) -> None:
     lesion = found.lesions[0]
     assert lesion.slices == (0, 0)
     truth = grid.to_lps_mm(np.array([[0.0, 0.0, 1.0]]))[0]
-    assert np.abs(np.array(lesion.centre_lps_mm) - truth).max() < 1.0
+    assert np.abs(np.array(lesion.centre) - truth).max() < 1.0
     assert found.labels[0, 0, 1] == lesion.id
 
 
@@ -56,7 +56,7 @@ def test_reversing_the_stack_changes_nothing_in_the_patient(tmp_path: Path) -> N
     turned = make_grid(step_lps_mm=(0, 0, -3), origin_lps_mm=(-20, -30, 52))
     write_phantom(tmp_path / "b", turned)
     other = screen(read_volume(tmp_path / "b"), model, settings=SETTINGS)
-    assert other.lesions[0].volume_mm3 == pytest.approx(upright.lesions[0].volume_mm3)
+    assert other.lesions[0].size == pytest.approx(upright.lesions[0].size)
 
 
 def test_batches_follow_the_settings_and_are_reported(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_a_lesion_is_measured_in_millimetres() -> None:
     found = heat(grid, {(1, 2, 3): 0.7, (1, 2, 4): 0.9, (2, 2, 4): 0.6, (0, 5, 0): 0.4})
     labels, lesions = find_lesions(found, 0.5, 0.0)
     (lesion,) = lesions
-    assert lesion.volume_mm3 == pytest.approx(3 * 0.8 * 0.5 * 3)
-    assert lesion.centre_lps_mm == pytest.approx((0.8 * 11 / 3, 1.0, 14.0))
+    assert lesion.size == pytest.approx(3 * 0.8 * 0.5 * 3)
+    assert lesion.centre == pytest.approx((0.8 * 11 / 3, 1.0, 14.0))
     assert lesion.max_score == pytest.approx(0.9)
     assert lesion.slices == (1, 2)
     assert labels.dtype == np.int32
@@ -61,7 +61,7 @@ def test_two_parts_are_one_lesion_if_they_meet_in_another_slice() -> None:
     spots = {(0, 2, 1): 0.9, (0, 2, 5): 0.7, **bridge}
     labels, (lesion,) = find_lesions(heat(axial([0.0, 1.0]), spots), 0.5, 0.0)
     assert labels[0, 2, 1] == labels[0, 2, 5] == lesion.id == 1
-    assert lesion.volume_mm3 == pytest.approx(7 * 0.4)
+    assert lesion.size == pytest.approx(7 * 0.4)
 
 
 def test_lesions_are_numbered_by_score_then_by_volume_and_small_ones_dropped() -> None:
@@ -78,7 +78,7 @@ def test_lesions_are_numbered_by_score_then_by_volume_and_small_ones_dropped() -
     assert [labels[0, 5, 5], labels[0, 2, 0], labels[0, 0, 2], labels[0, 0, 0]] == [1, 2, 3, 4]
     # A voxel of a single slice counts as 1 mm thick: 0.4 mm3.
     labels, lesions = find_lesions(heat(axial([0.0]), spots), 0.5, 0.7)
-    assert [lesion.volume_mm3 for lesion in lesions] == pytest.approx([0.8, 0.8])
+    assert [lesion.size for lesion in lesions] == pytest.approx([0.8, 0.8])
     assert labels[0, 0, 2] == labels[0, 0, 0] == 0
     assert sorted(np.unique(labels)) == [0, 1, 2]
 
@@ -94,7 +94,7 @@ def test_a_stack_that_is_thin_at_the_base_and_thick_above_does_not_fall_apart() 
     spots = {(number, 3, 3): 0.9 for number in range(len(positions))}
     _, (lesion,) = find_lesions(heat(axial(positions), spots), 0.5, 0.0)
     # Half way to each neighbour: 1 x 5, (1 + 4) / 2, 4 x 3 mm.
-    assert lesion.volume_mm3 == pytest.approx(0.4 * (5 + 2.5 + 12))
+    assert lesion.size == pytest.approx(0.4 * (5 + 2.5 + 12))
     assert lesion.slices == (0, 8)
 
 
@@ -107,8 +107,8 @@ def test_a_reversed_stack_gives_the_same_lesion(reverse: bool) -> None:
         spots = {(3 - number, row, column): v for (number, row, column), v in spots.items()}
     _, (lesion,) = find_lesions(heat(axial(positions), spots), 0.5, 0.0)
     # The third slice stands for (3 + 6) / 2 mm, so it weighs more.
-    assert lesion.volume_mm3 == pytest.approx(0.4 * (3 + 4.5))
-    assert lesion.centre_lps_mm == pytest.approx((2.4, 1.0, (3 * 3 + 4.5 * 6) / 7.5))
+    assert lesion.size == pytest.approx(0.4 * (3 + 4.5))
+    assert lesion.centre == pytest.approx((2.4, 1.0, (3 * 3 + 4.5 * 6) / 7.5))
 
 
 def test_in_a_tilted_stack_the_neighbour_is_straight_across() -> None:
@@ -117,10 +117,10 @@ def test_in_a_tilted_stack_the_neighbour_is_straight_across() -> None:
     grid = Grid(origins, TILTED_DOWN, ACROSS, 10, 6)
     spots = {(0, 8, 2): 0.6, (0, 8, 3): 0.7, (1, 2, 3): 0.8, (1, 8, 3): 0.9}
     labels, (other, lesion) = find_lesions(heat(grid, spots), 0.5, 0.0)
-    assert other.volume_mm3 == pytest.approx(1.6)
+    assert other.size == pytest.approx(1.6)
     assert labels[0, 8, 2] == labels[0, 8, 3] == labels[1, 2, 3] == lesion.id == 2
-    assert lesion.volume_mm3 == pytest.approx(3 * 0.8 * 0.5 * 4)
-    assert lesion.centre_lps_mm == pytest.approx((6.4 / 3, 2.4, 10.4 / 3))
+    assert lesion.size == pytest.approx(3 * 0.8 * 0.5 * 4)
+    assert lesion.centre == pytest.approx((6.4 / 3, 2.4, 10.4 / 3))
 
 
 def test_photographs_in_one_file_are_not_a_volume() -> None:
@@ -128,15 +128,15 @@ def test_photographs_in_one_file_are_not_a_volume() -> None:
     spots = {(0, 1, 1): 0.9, (0, 1, 2): 0.9, (1, 1, 1): 0.8, (2, 1, 1): 0.7}
     _, lesions = find_lesions(heat(grid, spots), 0.5, 0.0)
     assert [lesion.slices for lesion in lesions] == [(0, 0), (1, 1), (2, 2)]
-    assert lesions[0].volume_mm3 == 2
+    assert lesions[0].size == 2
 
 
 def test_everything_at_or_above_the_threshold_is_one_lesion() -> None:
     grid = axial([0.0, 3, 6])
     labels, (lesion,) = find_lesions(heat(grid, {}), 0.0, 0.0)
     assert (labels == 1).all()
-    assert lesion.volume_mm3 == pytest.approx(3 * 6 * 7 * 1.2)
-    assert lesion.centre_lps_mm == pytest.approx((2.4, 1.25, 3.0))
+    assert lesion.size == pytest.approx(3 * 6 * 7 * 1.2)
+    assert lesion.centre == pytest.approx((2.4, 1.25, 3.0))
     assert lesion.max_score == 0
 
 
@@ -152,7 +152,7 @@ def test_an_upright_even_stack_gives_the_usual_components(
     assert len(lesions) == count
     pairs = {(int(a), int(b)) for a, b in zip(labels.ravel(), usual.ravel(), strict=True)}
     assert len(pairs) == count + (0 in labels)
-    total_mm3 = sum(lesion.volume_mm3 for lesion in lesions)
+    total_mm3 = sum(lesion.size for lesion in lesions)
     measured = (labels > 0).sum(axis=(1, 2)) @ grid.voxel_volumes_mm3
     assert total_mm3 == pytest.approx(measured)
     peaks = [lesion.max_score for lesion in lesions]

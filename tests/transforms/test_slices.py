@@ -10,8 +10,8 @@ from hypothesis import settings as tries
 from hypothesis import strategies as st
 
 from headclip_med.errors import HeadClipError
-from headclip_med.geometry import Grid
-from headclip_med.transforms import cut_slices, fuse, resize_images, resize_maps
+from headclip_med.findings import Box
+from headclip_med.transforms import cut_slices, paste_maps, resize_images, resize_maps
 
 SIZES = st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))
 
@@ -39,12 +39,11 @@ def test_a_colour_volume_keeps_red_green_and_blue_apart() -> None:
 
 @tries(deadline=None, max_examples=40)
 @given(SIZES)
-def test_cutting_and_fusing_back_changes_nothing(shape: tuple[int, int, int]) -> None:
+def test_cutting_and_pasting_back_changes_nothing(shape: tuple[int, int, int]) -> None:
     voxels = ramp(*shape)
-    grid = Grid.of_pixels(slices=shape[0], rows=shape[1], columns=shape[2])
-    heatmap = fuse(cut_slices(voxels)[:, 1].numpy(), grid)
-    np.testing.assert_array_equal(heatmap.values, voxels)
-    assert heatmap.grid is grid
+    heatmap = np.zeros(shape, dtype=np.float32)
+    paste_maps(heatmap, cut_slices(voxels)[:, 1].numpy(), Box(0, shape[1], 0, shape[2]))
+    np.testing.assert_array_equal(heatmap, voxels)
 
 
 def test_resizing_keeps_corners_in_their_places_and_values_in_range() -> None:
@@ -84,14 +83,14 @@ def test_a_map_shrinks_without_losing_a_small_spot() -> None:
     assert divmod(int(small.argmax()), 8) == (4, 2)
 
 
-def test_fused_maps_are_clamped_float32() -> None:
-    heatmap = fuse(np.array([[[-0.5, 0.5, 1.5]]]), Grid.of_pixels(slices=1, rows=1, columns=3))
-    np.testing.assert_array_equal(heatmap.values, [[[0, 0.5, 1]]])
-    assert heatmap.values.dtype == np.float32
+def test_pasted_maps_are_clamped() -> None:
+    heatmap = np.zeros((1, 1, 3), dtype=np.float32)
+    paste_maps(heatmap, np.array([[[-0.5, 0.5, 1.5]]]), Box(0, 1, 0, 3))
+    np.testing.assert_array_equal(heatmap, [[[0, 0.5, 1]]])
 
 
 def test_a_map_that_is_not_a_number_is_never_called_healthy() -> None:
     maps = np.array([[[0.1, np.nan]]])
     with pytest.raises(HeadClipError, match="not numbers") as caught:
-        fuse(maps, Grid.of_pixels(slices=1, rows=1, columns=2))
+        paste_maps(np.zeros((1, 1, 2), dtype=np.float32), maps, Box(0, 1, 0, 2))
     assert caught.value.code == "map-not-finite"

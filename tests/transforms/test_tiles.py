@@ -16,7 +16,7 @@ from torch import Tensor
 from headclip_med.errors import OutOfMemory
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScreenSettings
-from headclip_med.transforms import cut_slices, predict_slices
+from headclip_med.transforms import SliceModel, cut_slices, predict_batch
 
 
 class Echo:
@@ -40,6 +40,22 @@ class Broken(Echo):
 
     def predict(self, images: Tensor) -> Prediction:
         raise self.error
+
+
+def predict_slices(
+    model: SliceModel, images: Tensor, settings: ScreenSettings, size_px: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Run a model over slices, batch after batch, as a screening does."""
+    found = [
+        predict_batch(model, batch, settings=settings, size_px=size_px)
+        for batch in images.split(settings.batch_size)
+    ]
+    maps, scores, local = zip(*found, strict=True)
+    return (
+        torch.cat(maps).numpy(),
+        torch.cat(scores).numpy(),
+        None if local[0] is None else torch.cat(local).numpy(),
+    )
 
 
 def noise(*shape: int) -> np.ndarray:

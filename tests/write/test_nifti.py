@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel
@@ -12,8 +13,7 @@ from hypothesis import strategies as st
 from jaxtyping import Float
 
 from headclip_med.geometry import Grid
-from headclip_med.volume import Heatmap
-from headclip_med.write.nifti import affine_error_mm, ras_affine, write_heatmap
+from headclip_med.write.nifti import HeatmapFile, affine_error_mm, ras_affine
 
 SHAPE = (5, 4, 3)
 ACROSS, DOWN = np.array([0.7, 0, 0]), np.array([0, 0.9, 0])
@@ -43,8 +43,15 @@ def heat() -> Float[np.ndarray, "slices rows columns"]:
     return np.random.default_rng(0).random(SHAPE).astype(np.float32)
 
 
+def write_heatmap(path: Path, values: np.ndarray, grid: Grid, *, block: int = 2) -> None:
+    file = HeatmapFile(path, grid)
+    for start in range(0, len(values), block):
+        file.add(values[start : start + block])
+    file.close()
+
+
 def written(path: Path, grid: Grid) -> nibabel.Nifti1Image:
-    write_heatmap(path, Heatmap(heat(), grid))
+    write_heatmap(path, heat(), grid)
     return nibabel.load(path)
 
 
@@ -128,7 +135,7 @@ def test_an_image_without_patient_geometry_claims_none(tmp_path: Path) -> None:
 
 def test_a_single_slice_is_written(tmp_path: Path) -> None:
     grid = Grid(np.array([[1.0, 2, 3]]), DOWN, ACROSS, 4, 3)
-    write_heatmap(tmp_path / "h.nii.gz", Heatmap(heat()[:1], grid))
+    write_heatmap(tmp_path / "h.nii.gz", heat()[:1], grid)
     image = nibabel.load(tmp_path / "h.nii.gz")
     assert image.shape == (3, 4, 1)
     np.testing.assert_allclose(image.affine[:3, 3], [-1, -2, 3])
@@ -138,3 +145,16 @@ def test_equal_heatmaps_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "b.nii.gz"):
         written(tmp_path / name, stack((0, 0, 3.0)))
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "grid", [turned((0.1, 0.2, 0.3), 3.0, 0.4), Grid.of_pixels(slices=9, rows=700, columns=500)]
+)
+def test_blocks_give_the_bytes_of_the_whole(grid: Grid, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random(grid.shape).astype(np.float32).round(2)
+    for block in (1, 4, len(values)):
+        write_heatmap(tmp_path / f"{block}.nii.gz", values, grid, block=block)
+    image = nibabel.load(tmp_path / "1.nii.gz")
+    whole = gzip.compress(nibabel.Nifti1Image(values.T, None, image.header).to_bytes(), 1, mtime=0)
+    for block in (1, 4, len(values)):
+        assert (tmp_path / f"{block}.nii.gz").read_bytes() == whole

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from headclip_med import __version__
-from headclip_med.errors import UnwritableOutput
-from headclip_med.findings import Box, Lesion, Screening, WindowUsed
+from headclip_med.errors import InvalidSettings, UnwritableOutput
+from headclip_med.findings import Box, Frame, Lesion, Screening, Unit, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.reading import Reading
 from headclip_med.volume import Heatmap, SliceSource, Volume
-from headclip_med.write import folder_of, write_screening
+from headclip_med.write import OUTPUTS, check_outputs, folder_of, lacks_outputs, write_screening
+from headclip_med.write.outputs import MOST_PICTURES
 from headclip_med.write.result import result_schema
-from headclip_med.write.screening import MOST_PICTURES, is_uid
+from headclip_med.write.screening import is_uid
 
 
 def stack(slices: int = 6, *, gap: bool = False) -> Grid:
@@ -28,6 +29,11 @@ def stack(slices: int = 6, *, gap: bool = False) -> Grid:
     origins = np.zeros((slices, 3))
     origins[:, 2] = positions
     return Grid(origins, np.array([0, 0.9, 0.0]), np.array([0.7, 0, 0.0]), 12, 15)
+
+
+def places(grid: Grid) -> tuple[Unit, tuple[float, float, float], Frame]:
+    at = (3.5, 2.7, 0.0)
+    return ("mm3", at, "lps_mm") if grid.is_patient else ("px", at, "column_row_slice")
 
 
 def screening_of(grid: Grid, *, lesion: bool = True, colour: bool = False) -> Screening:
@@ -45,7 +51,7 @@ def screening_of(grid: Grid, *, lesion: bool = True, colour: bool = False) -> Sc
         float(scores[:3].mean()),
         0.5,
         labels,
-        (Lesion(1, 34.02, (3.5, 2.7, 0.0), 0.8, (0, 0)),) if lesion else (),
+        (Lesion(1, 34.02, *places(grid), 0.8, (0, 0), peak_slice=0),) if lesion else (),
         WindowUsed("brain", 0.0, 80.0, "a CT of the head"),
         Box(0, 1, 0, 1),
         {"name": "headclip-mini", "method": "headclip", "calibrated": True},
@@ -83,7 +89,7 @@ def test_the_result_holds_what_was_found(tmp_path: Path) -> None:
     written = write_screening(screening_of(stack()), tmp_path)
     result: dict[str, Any] = json.loads((written.folder / "result.json").read_text())
     assert result == written.result
-    assert result["schema_version"] == "1.0"
+    assert result["schema_version"] == "2.0"
     assert result["version"] == __version__
     assert result["research_use_only"] is True
     assert result["calibrated"] is True
@@ -101,16 +107,23 @@ def test_the_result_holds_what_was_found(tmp_path: Path) -> None:
     assert result["lesions"] == [
         {
             "id": 1,
-            "volume_mm3": 34.02,
-            "centre_lps_mm": [3.5, 2.7, 0.0],
+            "size": 34.02,
+            "unit": "mm3",
+            "centre": [3.5, 2.7, 0.0],
+            "frame": "lps_mm",
             "max_score": 0.8,
             "slices": [0, 0],
+            "peak_slice": 0,
             "segment": None,
         }
     ]
     assert result["input"]["name"] == "Doe.nii"
     assert result["input"]["pixel_spacing_mm"] == [0.9, 0.7]
     assert result["input"]["window"]["reason"] == "a CT of the head"
+    assert result["input"]["crop_box"] == {"rows": [0, 1], "columns": [0, 1]}
+    assert result["skipped_outputs"] == [
+        {"output": "seg", "code": "needs-dicom", "reason": "The input is not DICOM.", "advice": ""}
+    ]
     assert result["timings_s"].keys() == {"read", "model", "write"}
     assert result["notes"] == []
 
@@ -232,3 +245,46 @@ def test_every_slice_with_a_candidate_gets_a_picture_up_to_a_limit(tmp_path: Pat
 def test_a_number_that_is_none_is_refused_rather_than_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_screening(replace(screening_of(stack()), score=float("nan")), tmp_path)
+
+
+# --- what is asked for -------------------------------------------------------------------------
+
+
+def test_only_what_was_asked_for_is_written_and_the_rest_is_recorded(tmp_path: Path) -> None:
+    written = write_screening(screening_of(stack()), tmp_path, outputs=["heatmap"])
+    assert names_in(written.folder) == {"result.json", "heatmap.nii.gz"}
+    assert written.outputs == {"result": "result.json", "heatmap": "heatmap.nii.gz"}
+    skipped = written.result["skipped_outputs"]
+    assert [(one["output"], one["code"]) for one in skipped] == [  # type: ignore[attr-defined]
+        ("overlay", "not-asked"), ("slices", "not-asked"), ("seg", "not-asked"),
+    ]  # fmt: skip
+    assert written.result["slices"][0]["picture"] is None  # type: ignore[index]
+    jsonschema.validate(written.result, result_schema())
+
+
+def test_a_result_lacks_what_nobody_asked_for_then(tmp_path: Path) -> None:
+    screening = screening_of(stack())
+    some = write_screening(screening, tmp_path, outputs=["heatmap", "seg"]).result
+    assert lacks_outputs(some, ["heatmap", "overlay"])
+    assert not lacks_outputs(some, ["heatmap", "seg"])  # no DICOM: asking again gives none either
+    assert not lacks_outputs(write_screening(screening, tmp_path).result, OUTPUTS)
+
+
+def test_names_of_outputs_are_checked_and_ordered() -> None:
+    assert check_outputs("seg, heatmap") == check_outputs(["heatmap", "seg"]) == ("heatmap", "seg")
+    assert check_outputs(OUTPUTS) == ("heatmap", "overlay", "slices", "seg")
+    with pytest.raises(InvalidSettings, match="heatmap, overlay, slices, seg") as caught:
+        check_outputs("heatmap,pdf")
+    assert caught.value.code == "unknown-output"
+
+
+@pytest.mark.parametrize("size", [1, 5, 16])
+def test_the_size_of_the_blocks_changes_no_byte(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screening = screening_of(stack(20))
+    whole = write_screening(screening, tmp_path / "whole").folder
+    monkeypatch.setattr("headclip_med.write.screening.BLOCK_SLICES", size)
+    parts = write_screening(screening, tmp_path / "parts").folder
+    for file in names_in(whole) - {"result.json"}:
+        assert (whole / file).read_bytes() == (parts / file).read_bytes(), file

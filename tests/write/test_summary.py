@@ -24,9 +24,13 @@ from headclip_med.write import (
     write_screening,
     write_summary,
 )
-from headclip_med.write.pages.plain_text import csv_cell, visible
-from headclip_med.write.rows import RowLesion
+from headclip_med.write.plain_text import csv_cell, visible
 from headclip_med.write.summary import COLUMNS
+
+
+def lesion(number: int = 1, **changes: object) -> Lesion:
+    given = Lesion(number, 120.0, "mm3", (1.0, -2.0, 3.0), "lps_mm", 0.75, (0, 1), peak_slice=1)
+    return replace(given, **changes)  # type: ignore[arg-type]
 
 
 def row(folder: str = "1.2/1.3", score: float = 0.5, **changes: object) -> SummaryRow:
@@ -36,7 +40,7 @@ def row(folder: str = "1.2/1.3", score: float = 0.5, **changes: object) -> Summa
         "calibrated": False,
         "threshold": 0.5,
         "slice_scores": (0.25, score),
-        "lesions": (RowLesion(1, 0.75, 120.0, (1.0, -2.0, 3.0), (0, 1)),),
+        "lesions": (lesion(),),
         "modality": "CT",
         "window": "brain",
         "name": None,
@@ -87,7 +91,7 @@ def test_rows_are_sorted_by_score_and_failures_come_last(tmp_path: Path) -> None
     assert [line["rank"] for line in lines] == ["1", "2", "3", "4", ""]
     assert tuple(lines[0]) == COLUMNS
     assert lines[0]["score"] == "0.900000"
-    assert lines[0]["largest_lesion_mm3"] == "120.000000"
+    assert (lines[0]["largest_lesion_size"], lines[0]["size_unit"]) == ("120.000000", "mm3")
     assert lines[4]["status"] == "failed"
     assert lines[4]["code"] == "zero-byte-file"
     summary = json.loads(paths["json"].read_text())
@@ -194,7 +198,7 @@ def test_the_page_says_what_it_is_and_what_was_found(tmp_path: Path) -> None:
 
 
 def test_long_lists_of_candidates_are_cut_and_say_so(tmp_path: Path) -> None:
-    lesions = tuple(RowLesion(n, 0.5, 1.0, (0.0, 0.0, 0.0), (0, 0)) for n in range(1, 31))
+    lesions = tuple(lesion(number) for number in range(1, 31))
     assert "10 more stand in result.json." in page_of([row(lesions=lesions)], [], tmp_path).text
 
 
@@ -213,6 +217,9 @@ def test_a_failure_keeps_the_reason_apart_from_the_way_out() -> None:
     assert FailedInput.of("x", HeadClipError("It is broken.")).what_to_do == ""
 
 
+IN_PIXELS = Lesion(1, 18.0, "px", (5.5, 3.0, 0.0), "column_row_slice", 0.8, (0, 0), peak_slice=0)
+
+
 def screening_of(name: str) -> Screening:
     grid = Grid.of_pixels(slices=1, rows=12, columns=15)
     labels = np.zeros(grid.shape, dtype=np.int32)
@@ -226,7 +233,7 @@ def screening_of(name: str) -> Screening:
         0.8,
         0.5,
         labels,
-        (Lesion(1, 18.0, (5.5, 3.0, 0.0), 0.8, (0, 0)),),
+        (IN_PIXELS,),
         WindowUsed("as-is", 0.0, 255.0, "a photograph"),
         Box(0, 1, 0, 1),
         {"name": "headclip-mini", "method": "headclip"},
@@ -235,13 +242,11 @@ def screening_of(name: str) -> Screening:
 
 
 def test_a_row_says_the_same_now_and_when_read_back(tmp_path: Path) -> None:
-    written = [
-        (one, write_screening(one, tmp_path)) for one in (screening_of("a"), screening_of("bb"))
-    ]
-    rows = [SummaryRow.of(one, files, tmp_path) for one, files in written]
+    written = [write_screening(screening_of(name), tmp_path) for name in ("a", "bb")]
+    rows = [SummaryRow.of(one, tmp_path) for one in written]
     assert sorted(read_rows(tmp_path), key=lambda one: str(one.name)) == rows
-    assert rows[0].folder == written[0][1].folder.relative_to(tmp_path).as_posix()
-    assert rows[0].lesions == (RowLesion(1, 0.8, 18.0, (5.5, 3.0, 0.0), (0, 0)),)
+    assert rows[0].folder == written[0].folder.relative_to(tmp_path).as_posix()
+    assert rows[0].lesions == (IN_PIXELS,)
     assert rows[0].picture == "slices/001.png"
     assert page_of(rows, [], tmp_path).text.count("18") >= 2
 
@@ -252,6 +257,22 @@ def test_a_damaged_result_is_named_as_such(tmp_path: Path) -> None:
         (written.folder / "result.json").write_text(content)
         with pytest.raises(UnreadableInput, match="screen that series again"):
             read_rows(tmp_path)
+
+
+def test_a_result_of_another_schema_is_refused_with_what_changed(tmp_path: Path) -> None:
+    written = write_screening(screening_of("a"), tmp_path)
+    path = written.folder / "result.json"
+    path.write_text(json.dumps({**written.result, "schema_version": "1.0"}))
+    with pytest.raises(UnreadableInput, match="unit beside it") as caught:
+        read_rows(tmp_path)
+    assert caught.value.code == "older-result"
+    assert caught.value.advice == "Screen that series again; its folder is replaced."
+    path.write_text(json.dumps({**written.result, "schema_version": "3.1"}))
+    with pytest.raises(UnreadableInput, match="a later version wrote") as caught:
+        read_rows(tmp_path)
+    assert caught.value.code == "newer-result"
+    path.write_text(json.dumps({**written.result, "schema_version": "2.9"}))
+    assert len(read_rows(tmp_path)) == 1
 
 
 def test_unfinished_folders_are_no_results(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import highdicom
@@ -21,9 +21,9 @@ from jaxtyping import UInt8
 from pydicom.sr.codedict import codes
 
 from headclip_med.findings import Lesion, Screening
+from headclip_med.mapped import release
 from headclip_med.volume import SliceSource
 from headclip_med.write.dicom.source import (
-    SourceImages,
     copy_patient_and_study,
     derived_uid,
     quiet,
@@ -39,23 +39,26 @@ SERIES_NUMBER = 9001
 """Behind every series of a scanner."""
 
 
-@dataclass(frozen=True)
-class WrittenSegmentation:
-    """What was written.
-
-    Attributes:
-        files: Names of the files; more than one where the images share no space.
-        segments: The file and the segment number of each lesion, by its id.
-        notes: Sentences on what had to be derived; no patient values.
-    """
-
-    files: tuple[str, ...]
-    segments: Mapping[int, tuple[str, int]]
-    notes: tuple[str, ...]
+def run_key(screening: Screening, version: str) -> str:
+    """Name what was computed from what: equal for equal sources, model, settings and version."""
+    sources = sorted(f"{s.sop_instance_uid} {s.frame}" for s in screening.volume.sources)
+    what = [sources, dict(screening.model), dict(screening.settings), screening.threshold, version]
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def write_segmentation(folder: Path, screening: Screening, version: str) -> WrittenSegmentation:
-    """Write the lesion candidates of a screening read from DICOM.
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One object: the slices it is about, those with candidates, and a digest of its pixels."""
+
+    name: str
+    slices: range
+    marked: list[int] = field(default_factory=list)
+    ranks: set[int] = field(default_factory=set)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+
+class SegmentationWriter:
+    """Writes the lesion candidates of a screening read from DICOM, taken by blocks of slices.
 
     Images that lie in the patient give one ``seg.dcm``. Those that do not (radiographs, ultrasound,
     photographs) share no space, so each slice with a candidate gives its own object of one series:
@@ -70,77 +73,84 @@ def write_segmentation(folder: Path, screening: Screening, version: str) -> Writ
         screening: With at least one lesion.
         version: Of this software.
 
-    Raises:
-        UnreadableInput: The sources cannot be referred to; see ``read_sources``.
+    Attributes:
+        segments: The file and the segment number of each lesion, by its id, once written.
     """
-    volume = screening.volume
-    ranks = _ranks(screening)
-    key = run_key(screening, version)
-    segments: dict[int, tuple[str, int]] = {}
-    with quiet():
-        sources = read_sources(volume)
-        parts = _parts(ranks, in_patient=sources.frame_of_reference_uid is not None)
-        for instance, (name, slices) in enumerate(parts.items(), start=1):
-            maker = _Maker(screening, sources, key, version)
-            built, number_of_rank = maker.build(ranks, slices, instance)
-            built.save_as(folder / name, enforce_file_format=True)
-            for place, lesion in enumerate(screening.lesions, start=1):
+
+    def __init__(self, folder: Path, screening: Screening, version: str) -> None:
+        self.folder, self.screening, self.version = folder, screening, version
+        self.key = run_key(screening, version)
+        self.segments: dict[int, tuple[str, int]] = {}
+        self._parts: list[_Part] = []
+        self._rank_of_id = np.zeros(max(one.id for one in screening.lesions) + 1, dtype=np.uint8)
+        for place, lesion in enumerate(screening.lesions, start=1):
+            self._rank_of_id[lesion.id] = min(place, MOST_SEGMENTS)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files; more than one where the images share no space."""
+        return tuple(part.name for part in self._parts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what had to be derived; no patient values."""
+        return self.sources.notes
+
+    def begin(self) -> None:
+        """Read the sources' headers.
+
+        Raises:
+            UnreadableInput: They cannot be referred to; see ``read_sources``.
+        """
+        with quiet():
+            self.sources = read_sources(self.screening.volume)
+        if self.sources.frame_of_reference_uid is not None:
+            self._parts.append(_Part("seg.dcm", range(len(self.screening.labels))))
+
+    def add(self, slices: range) -> None:
+        """See which candidates lie on the next slices."""
+        in_patient = self.sources.frame_of_reference_uid is not None
+        for index in slices:
+            ranks = self._ranks(index)
+            present = np.flatnonzero(np.bincount(ranks.reshape(-1))[1:]) + 1
+            if len(present) and not in_patient:
+                self._parts.append(_Part(f"seg-{index + 1:03d}.dcm", range(index, index + 1)))
+            if len(present):
+                self._parts[-1].marked.append(index)
+                self._parts[-1].ranks.update(present.tolist())
+            if in_patient or len(present):
+                self._parts[-1].digest.update(ranks.tobytes())
+
+    def end(self) -> None:
+        """Write the files."""
+        if len(self._parts) == 1:
+            self._parts[0] = replace(self._parts[0], name="seg.dcm")
+        for instance, part in enumerate(self._parts, start=1):
+            number_of_rank = {rank: n for n, rank in enumerate(sorted(part.ranks), start=1)}
+            with quiet():
+                built = self._build(part, number_of_rank, instance)
+                built.save_as(self.folder / part.name, enforce_file_format=True)
+            for place, lesion in enumerate(self.screening.lesions, start=1):
                 rank = min(place, MOST_SEGMENTS)
                 if rank in number_of_rank:
-                    segments.setdefault(lesion.id, (name, number_of_rank[rank]))
-    return WrittenSegmentation(tuple(parts), segments, sources.notes)
+                    self.segments.setdefault(lesion.id, (part.name, number_of_rank[rank]))
 
+    def _ranks(self, index: int) -> UInt8[np.ndarray, "rows columns"]:
+        """Mark each pixel with its lesion's place in the list, from 1, at most the last segment."""
+        return np.asarray(self._rank_of_id[self.screening.labels[index]])
 
-def run_key(screening: Screening, version: str) -> str:
-    """Name what was computed from what: equal for equal sources, model, settings and version."""
-    sources = sorted(f"{s.sop_instance_uid} {s.frame}" for s in screening.volume.sources)
-    what = [sources, dict(screening.model), dict(screening.settings), screening.threshold, version]
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _ranks(screening: Screening) -> UInt8[np.ndarray, "slices rows columns"]:
-    """Mark each voxel with its lesion's place in the list, from 1, at most ``MOST_SEGMENTS``."""
-    rank_of_id = np.zeros(int(screening.labels.max()) + 1, dtype=np.uint8)
-    for place, lesion in enumerate(screening.lesions, start=1):
-        rank_of_id[lesion.id] = min(place, MOST_SEGMENTS)
-    return np.asarray(rank_of_id[screening.labels])
-
-
-def _parts(
-    ranks: UInt8[np.ndarray, "slices rows columns"], *, in_patient: bool
-) -> dict[str, range]:
-    """Name the files, and say which slices go into each."""
-    if in_patient:
-        return {"seg.dcm": range(len(ranks))}
-    marked = np.flatnonzero(ranks.any(axis=(1, 2))).tolist()
-    if len(marked) == 1:
-        return {"seg.dcm": range(marked[0], marked[0] + 1)}
-    return {f"seg-{index + 1:03d}.dcm": range(index, index + 1) for index in marked}
-
-
-@dataclass(frozen=True, eq=False)
-class _Maker:
-    screening: Screening
-    sources: SourceImages
-    key: str
-    version: str
-
-    def build(
-        self, ranks: UInt8[np.ndarray, "slices rows columns"], slices: range, instance: int
-    ) -> tuple[pydicom.Dataset, dict[int, int]]:
-        """Build the object for some slices, and say which segment each rank became."""
-        pixels = ranks[slices.start : slices.stop]
-        present = np.flatnonzero(np.bincount(pixels.reshape(-1))[1:]) + 1
-        number_of_rank = {rank: number for number, rank in enumerate(present.tolist(), start=1)}
-        renumbered = np.zeros(MOST_SEGMENTS + 1, dtype=np.uint8)
-        renumbered[present] = np.arange(1, len(present) + 1)
-        unique = derived_uid(self.key, hashlib.sha256(pixels.tobytes()).hexdigest(), instance)
-        uids = {index: derived_uid(unique, "stand-in", index) for index in slices}
-        headers = stand_ins(self.screening.volume, self.sources, uids)
+    def _build(
+        self, part: _Part, number_of_rank: Mapping[int, int], instance: int
+    ) -> pydicom.Dataset:
+        numbers = np.zeros(MOST_SEGMENTS + 1, dtype=np.uint8)
+        numbers[list(number_of_rank)] = list(number_of_rank.values())
+        unique = derived_uid(self.key, part.digest.hexdigest(), instance)
+        uids = {index: derived_uid(unique, "stand-in", index) for index in part.slices}
+        marked = {index: uids[index] for index in part.marked}
         date, time = self.sources.stamp
         built = Segmentation(
-            source_images=headers,
-            pixel_array=renumbered[pixels],
+            source_images=stand_ins(self.screening.volume, self.sources, marked),
+            pixel_array=self._pixels(part, numbers),
             segmentation_type="BINARY",
             segment_descriptions=[
                 self._describe(rank, number, unique) for rank, number in number_of_rank.items()
@@ -164,7 +174,18 @@ class _Maker:
         self._refer(built, {uid: images[index] for index, uid in uids.items()})
         _pin(built, unique)
         copy_patient_and_study(self.sources, built)
-        return built, number_of_rank
+        return built
+
+    def _pixels(
+        self, part: _Part, numbers: UInt8[np.ndarray, "ranks"]
+    ) -> UInt8[np.ndarray, "marked rows columns"]:
+        """Mark the slices with candidates by segment; all others are left out of the object."""
+        labels = self.screening.labels
+        pixels = np.empty((len(part.marked), *labels.shape[1:]), dtype=np.uint8)
+        for place, index in enumerate(part.marked):
+            pixels[place] = numbers[self._ranks(index)]
+            release(labels)
+        return pixels
 
     def _describe(self, rank: int, number: int, unique: str) -> SegmentDescription:
         lesions = self.screening.lesions[rank - 1 :]
@@ -230,7 +251,8 @@ class _Maker:
 
 
 def _measures(lesion: Lesion) -> str:
-    return f"Highest heatmap value {lesion.max_score:.3f}, volume {lesion.volume_mm3:.0f} mm3."
+    size = {"mm3": "volume {:.0f} mm3", "px": "area {:.0f} pixels"}[lesion.unit].format(lesion.size)
+    return f"Highest heatmap value {lesion.max_score:.3f}, {size}."
 
 
 def _pin(built: pydicom.Dataset, unique: str) -> None:

@@ -1,31 +1,58 @@
-"""What every page begins with: nothing is loaded from anywhere, and scripts are forbidden."""
+"""Pages from templates: nothing is loaded from anywhere, scripts are forbidden, text stays text."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from headclip_med import __version__
+from headclip_med.write.plain_text import visible
 
 
-def page_head(title: str, style: str) -> str:
-    """Begin an HTML page, up to and including the opening of its body.
+def render(name: str, **content: object) -> str:
+    """Fill a page's template.
 
     Args:
-        title: Escaped already.
-        style: The only style sheet that the page's policy allows.
+        name: Of ``NAME.html.jinja`` and of its style sheet ``NAME.css``, the only one that the
+            page's policy allows.
+        content: What the template shows; texts are escaped, and rid of what cannot be seen.
     """
-    hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{hashed}'; "
-        "base-uri 'none'; form-action 'none'"
+    style = files("headclip_med.write.pages").joinpath(f"{name}.css").read_text("utf-8")
+    style = f"\n{style}"
+    return (
+        _environment()
+        .get_template(f"{name}.html.jinja")
+        .render(
+            style=Markup(style),  # noqa: S704  # our own file
+            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            version=__version__,
+            **content,
+        )
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>"""
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("headclip_med.write", "pages"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+    )
+    environment.filters["url"] = quote
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Drop what cannot be seen of every text that a template shows."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

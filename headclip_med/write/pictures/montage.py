@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -34,17 +36,26 @@ def most_suspicious(screening: Screening, count: int) -> list[int]:
     The slice in which each candidate peaks comes before high scores, or twelve neighbours through
     one large lesion would leave no room for a second.
     """
-    peaks = [_peak(screening, lesion.id, lesion.slices) for lesion in screening.lesions[:count]]
+    peaks = [lesion.peak_slice for lesion in screening.lesions[:count]]
     ranked = np.argsort(-screening.slice_scores, kind="stable").tolist()
     chosen = list(dict.fromkeys([*peaks, *ranked]))[:count]
     return sorted(chosen, key=lambda index: (-screening.slice_scores[index], index))
 
 
-def draw_montage(screening: Screening) -> Image.Image:
-    """Draw the most suspicious slices under their heatmaps, with legend and study score."""
-    indices = most_suspicious(screening, MOST_TILES)
-    side_px = next(px for most, px in TILE_PX.items() if len(indices) <= most)
-    tiles = [panel(screening, index, side_px=side_px, with_heat=True) for index in indices]
+def draw_tile(screening: Screening, index: int, *, count: int) -> Image.Image:
+    """Draw one slice under its heatmap, as large as a sheet of so many allows."""
+    side_px = next(px for most, px in TILE_PX.items() if count <= most)
+    return panel(screening, index, side_px=side_px, with_heat=True)
+
+
+def draw_montage(screening: Screening, drawn: Mapping[int, Image.Image]) -> Image.Image:
+    """Put slices on a sheet, with legend and study score.
+
+    Args:
+        screening: What was found.
+        drawn: Each slice's picture of ``draw_tile``, in the order in which they shall stand.
+    """
+    tiles = list(drawn.values())
     across = min(len(tiles), 4 if len(tiles) > 4 else 2)
     down = -(-len(tiles) // across)
     tile_width = max(tiles[0].width, CAPTION_PX) + MARGIN_PX
@@ -57,7 +68,7 @@ def draw_montage(screening: Screening) -> Image.Image:
     )
     draw = ImageDraw.Draw(page)
     draw.text((left, MARGIN_PX - 2), _title(screening), fill=TEXT, font=font(16))
-    for place, (index, tile) in enumerate(zip(indices, tiles, strict=True)):
+    for place, (index, tile) in enumerate(drawn.items()):
         x, y = left + place % across * tile_width, top + place // across * tile_height
         text = caption(screening, index)
         draw.text((x, y), text, fill=MUTED, font=font(12))
@@ -73,10 +84,3 @@ def _title(screening: Screening) -> str:
     count = len(screening.lesions)
     found = "no lesion candidate" if not count else f"{count} lesion candidate" + "s" * (count > 1)
     return f"Score {screening.score:.2f}   {found}"
-
-
-def _peak(screening: Screening, number: int, slices: tuple[int, int]) -> int:
-    first, last = slices
-    inside = screening.labels[first : last + 1] == number
-    heat = np.where(inside, screening.heatmap.values[first : last + 1], -1.0)
-    return first + int(heat.max(axis=(1, 2)).argmax())

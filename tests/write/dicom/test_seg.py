@@ -27,7 +27,7 @@ from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write import write_screening
-from headclip_med.write.dicom.seg import MOST_SEGMENTS, write_segmentation
+from headclip_med.write.dicom.seg import MOST_SEGMENTS, SegmentationWriter
 from headclip_med.write.dicom.source import derived_uid
 from headclip_med.write.result import result_schema
 
@@ -156,9 +156,13 @@ def screening_of(volume: Volume, labels: np.ndarray, **model: object) -> Screeni
     for number in np.unique(labels[labels > 0]).tolist():
         where = np.argwhere(labels == number)
         x, y, z = volume.grid.to_lps_mm(where.astype(float)).mean(axis=0).tolist()
-        touched = int(where[0, 0]), int(where[-1, 0])
+        first, last = int(where[0, 0]), int(where[-1, 0])
         score = float(heat[labels == number].max())
-        lesions.append(Lesion(number, 2.0 * len(where), (x, y, z), score, touched))
+        lesions.append(
+            Lesion(
+                number, 2.0 * len(where), "mm3", (x, y, z), "lps_mm", score, (first, last), first
+            )
+        )
     return Screening(
         volume,
         Heatmap(heat, volume.grid),
@@ -173,6 +177,17 @@ def screening_of(volume: Volume, labels: np.ndarray, **model: object) -> Screeni
         {"window": "auto", "pooled_slices": 3},
         {"model": 1.5},
     )
+
+
+def write_segmentation(folder: Path, screening: Screening, version: str) -> SegmentationWriter:
+    """Write the objects, the slices in two blocks."""
+    writer = SegmentationWriter(folder, screening, version)
+    writer.begin()
+    count = len(screening.labels)
+    writer.add(range(count // 2))
+    writer.add(range(count // 2, count))
+    writer.end()
+    return writer
 
 
 def points_by_segment(seg: Dataset) -> dict[int, np.ndarray]:
@@ -492,6 +507,8 @@ def test_a_file_that_changed_since_it_was_read_is_not_referred_to(tmp_path: Path
     written = write_screening(screening, tmp_path / "out")
     assert "seg" not in written.outputs
     assert any("not the one that was read" in note for note in written.notes)
+    (skipped,) = written.result["skipped_outputs"]  # type: ignore[misc]
+    assert (skipped["output"], skipped["code"]) == ("seg", "source-changed")
     assert (written.folder / "heatmap.nii.gz").exists()
 
 
@@ -516,6 +533,9 @@ def test_a_library_that_fails_costs_the_segmentation_and_nothing_else(
     (note,) = written.notes
     assert "AttributeError" in note
     assert "Doe" not in note
+    (skipped,) = written.result["skipped_outputs"]  # type: ignore[misc]
+    assert (skipped["output"], skipped["code"]) == ("seg", "bad-headers")
+    assert skipped["advice"]
     assert {path.name for path in written.folder.iterdir()} == {
         "heatmap.nii.gz",
         "overlay.png",
@@ -545,7 +565,7 @@ def test_no_candidate_means_no_segmentation(tmp_path: Path) -> None:
     written = write_screening(screening_of(volume, nothing), tmp_path / "out")
     assert "seg" not in written.outputs
     unasked = write_screening(
-        screening_of(volume, two_lesions(nothing.shape)), tmp_path / "out", seg=False
+        screening_of(volume, two_lesions(nothing.shape)), tmp_path / "out", outputs=["heatmap"]
     )
     assert "seg" not in unasked.outputs
 

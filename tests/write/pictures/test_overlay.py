@@ -12,7 +12,8 @@ from PIL import Image
 from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
-from headclip_med.write.pictures.montage import draw_montage, most_suspicious
+from headclip_med.write.pictures import montage
+from headclip_med.write.pictures.montage import MOST_TILES, draw_tile, most_suspicious
 from headclip_med.write.pictures.overlay import (
     OUTLINE,
     blend,
@@ -47,11 +48,19 @@ def screening(
         0.75,
         0.5,
         labels,
-        (Lesion(1, 24.0, (22.5, 5.5, 2.0), 0.75, (slices - 1, slices - 1)),),
+        (Lesion(1, 24.0, "mm3", (22.5, 5.5, 2.0), "lps_mm", 0.75, (slices - 1,) * 2, slices - 1),),
         WindowUsed("brain", 0.0, 80.0, "a CT of the head"),
         Box(0, 1, 0, 1),
         {},
         {},
+    )
+
+
+def draw_montage(found: Screening) -> Image.Image:
+    """Draw the sheet as the overlay's writer does."""
+    chosen = most_suspicious(found, MOST_TILES)
+    return montage.draw_montage(
+        found, {index: draw_tile(found, index, count=len(chosen)) for index in chosen}
     )
 
 
@@ -145,7 +154,7 @@ def test_the_slice_of_every_candidate_comes_before_mere_high_scores() -> None:
     scores = np.linspace(0.9, 0.5, 9)
     labels = np.zeros_like(base.labels)
     labels[7, 1, 1] = 1
-    lesion = replace(base.lesions[0], slices=(7, 7))
+    lesion = replace(base.lesions[0], slices=(7, 7), peak_slice=7)
     found = replace(base, slice_scores=scores, labels=labels, lesions=(lesion,))
     assert most_suspicious(found, 3) == [0, 1, 7]
     assert most_suspicious(replace(found, lesions=()), 3) == [0, 1, 2]
