@@ -256,7 +256,7 @@ def test_only_what_was_asked_for_is_written_and_the_rest_is_recorded(tmp_path: P
     assert written.outputs == {"result": "result.json", "heatmap": "heatmap.nii.gz"}
     skipped = written.result["skipped_outputs"]
     assert [(one["output"], one["code"]) for one in skipped] == [  # type: ignore[attr-defined]
-        ("overlay", "not-asked"), ("slices", "not-asked"), ("seg", "not-asked"),
+        ("overlay", "not-asked"), ("slices", "not-asked"), ("seg", "needs-dicom"),
     ]  # fmt: skip
     assert written.result["slices"][0]["picture"] is None  # type: ignore[index]
     jsonschema.validate(written.result, result_schema())
