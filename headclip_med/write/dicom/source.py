@@ -112,13 +112,24 @@ class SourceImages:
         header: The header of the first slice's object, without pixels.
         objects: Each object, by SOP instance UID.
         frame_of_reference_uid: None where the images have no place in the patient.
-        notes: Sentences on what had to be derived; no patient values.
+        derives_frame_of_reference: The images have a place and name no frame of reference, so it
+            is derived from their series.
     """
 
     header: pydicom.Dataset
     objects: dict[str, SourceObject]
     frame_of_reference_uid: str | None
-    notes: tuple[str, ...]
+    derives_frame_of_reference: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What had to be derived, in sentences without any patient value."""
+        if not self.derives_frame_of_reference:
+            return ()
+        return (
+            "The source has positions but names no frame of reference; the segmentation's is "
+            "derived from the series, so viewers may ask before they overlay the two.",
+        )
 
     @property
     def stamp(self) -> tuple[str, str]:
@@ -169,17 +180,13 @@ def read_sources(volume: Volume) -> SourceImages:
             "Use the NIfTI heatmap instead.",
             code="other-matrix",
         )
-    frame_of_reference_uid, notes = None, []
-    if volume.grid.is_patient:
-        frame_of_reference_uid = str(header.get("FrameOfReferenceUID", "") or "")
-        if not frame_of_reference_uid:
-            series = header.SeriesInstanceUID
-            frame_of_reference_uid = derived_uid("frame of reference", series)
-            notes.append(
-                "The source has positions but names no frame of reference; the segmentation's is "
-                "derived from the series, so viewers may ask before they overlay the two."
-            )
-    return SourceImages(header, _objects(volume), frame_of_reference_uid, tuple(notes))
+    objects = _objects(volume)
+    if not volume.grid.is_patient:
+        return SourceImages(header, objects, None)
+    if named := str(header.get("FrameOfReferenceUID", "") or ""):
+        return SourceImages(header, objects, named)
+    derived = derived_uid("frame of reference", header.SeriesInstanceUID)
+    return SourceImages(header, objects, derived, derives_frame_of_reference=True)
 
 
 def stand_ins(
