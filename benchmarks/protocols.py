@@ -1,6 +1,6 @@
 """How far the two protocols lie apart when the same ranking comes on different scales.
 
-python benchmarks/protocols.py [--answers STORE/SET/MODEL]
+python benchmarks/protocols.py [--predictions STORE/SET/MODEL]
 
 One set of maps z is shown as it is and through p = sigmoid(k (z - c)), as a softmax over two
 prompts at another temperature would, in float32: the order of the pixels stays, except where
@@ -41,18 +41,18 @@ def draw(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Margins of a model, of mean 0 and deviation 1, and the masks of the set."""
+    """Logits of a model, of mean 0 and deviation 1, and the masks of the set."""
     logits = np.load(folder / "logits.npy").astype(np.float64)
-    return (logits - logits.mean()) / logits.std(), np.load(folder.parent / "truth/masks.npy")
+    return (logits - logits.mean()) / logits.std(), np.load(folder.parent / "ground_truth/masks.npy")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--maps", type=int, default=40)
     parser.add_argument("--size", type=int, default=256, help="rows and columns, in pixels")
-    parser.add_argument("--answers", type=Path, help="of a model, in a store")
+    parser.add_argument("--predictions", type=Path, help="of a model, in a store")
     given = parser.parse_args()
-    logits, masks = read(given.answers) if given.answers else draw(given.maps, given.size)
+    logits, masks = read(given.predictions) if given.predictions else draw(given.maps, given.size)
     headings = [f"{name} exact" for name in EXACT] + [f"{name} paper" for name in PAPER]
     lines = [f"| scores | {' | '.join(headings)} |", f"|---|{'---|' * len(headings)}"]
     for scale in SCALES:

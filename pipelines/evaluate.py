@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -71,32 +72,32 @@ class EvaluationReport:
 
     def text(self, form: str) -> str:
         """Put everything that was found into one of ``FORMS``."""
-        compared = self._paper_comparison()
         if form == ".csv":
             return to_csv(self.evaluations)
         if form == ".md":
             text = to_markdown(self.evaluations, per_category=self.request.per_category)
-            return "\n".join([text, *map(tables.table_to_markdown, compared)])
+            return "\n".join([text, *map(tables.table_to_markdown, self.paper_tables)])
         found: object = [one.to_json() for one in self.evaluations]
         if self.request.paper:
-            beside = [tables.table_to_json(table) for table in compared]
+            beside = [tables.table_to_json(table) for table in self.paper_tables]
             found = {"evaluations": found, "paper_comparison": beside}
         return json.dumps(found, indent=2)
 
-    def write(self, out: Path) -> None:
-        """Write the tables to a file; a CSV has the paper's, of other columns, beside it."""
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_file(out, self.text(out.suffix).encode())
-        if self.request.paper and out.suffix == ".csv":
-            compared = tables.to_csv(self._paper_comparison())
-            write_file(out.with_suffix(".paper.csv"), compared.encode())
-
-    def _paper_comparison(self) -> tuple[tables.Table, ...]:
+    @cached_property
+    def paper_tables(self) -> tuple[tables.Table, ...]:
+        """What the paper has beside it, where that is asked for."""
         if not self.request.paper:
             return ()
         from headclip_med.pipelines.experiments.paper_comparison import paper_comparison
 
         return paper_comparison(self.evaluations)
+
+    def files(self, out: Path) -> dict[Path, str]:
+        """Give what ``out`` shall hold; a CSV has the paper's, of other columns, beside it."""
+        found = {out: self.text(out.suffix)}
+        if self.request.paper and out.suffix == ".csv":
+            found[out.with_suffix(".paper.csv")] = tables.to_csv(self.paper_tables)
+        return found
 
 
 def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> EvaluationReport:
@@ -128,14 +129,17 @@ def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> Eva
     parameters["method"] = request.model.method
     with track("evaluate", options=request.tracking, parameters=parameters) as run:
         with runs_of_methods(run, loaded.models) as runs:
-            evaluations, failed = _Evaluating(request, loaded, runs, say).all_of(specs)
+            evaluating = _Evaluating(request, loaded, runs, say)
+            evaluations, failed = evaluating.all_of(specs)
         report = EvaluationReport(request, evaluations, failed, run)
         if run.is_recording:
             run.text(report.text(".md"), "tables/evaluation.md")
             run.text(report.text(".json"), "tables/evaluation.json")
             run.metrics({"failed sets": float(failed)})
     if request.out:
-        report.write(request.out)
+        request.out.parent.mkdir(parents=True, exist_ok=True)
+        for path, content in report.files(request.out).items():
+            write_file(path, content.encode())
     return report
 
 
