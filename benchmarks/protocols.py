@@ -43,7 +43,9 @@ def draw(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Logits of a model, of mean 0 and deviation 1, and the masks of the set."""
     logits = np.load(folder / "logits.npy").astype(np.float64)
-    return (logits - logits.mean()) / logits.std(), np.load(folder.parent / "ground_truth/masks.npy")
+    return (logits - logits.mean()) / logits.std(), np.load(
+        folder.parent / "ground_truth/masks.npy"
+    )
 
 
 def main() -> None:

@@ -112,7 +112,7 @@ class _Found:
         self.side = predictions.image_size
         self.images += len(predictions.labels)
         self.abnormal += int(predictions.labels.sum())
-        self.vanished += int(predictions.truth.has_vanished.sum())
+        self.vanished += int(predictions.has_vanished.sum())
 
     def evaluation(
         self, tested: Dataset, model: AnomalyModel, settings: EvaluationSettings

@@ -37,9 +37,9 @@ _OF_NO_EFFECT = ("scores", "name", "calibrated")
 """What a model says of itself that its logits do not follow from."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class GroundTruth:
-    """The images of a set and what is known of them.
+    """The images of a set and what is known of them. Arrays may be mapped from files.
 
     Attributes:
         ids: The number of each image among the samples of the set's ``test`` split.
@@ -155,9 +155,9 @@ def _thinned(numbers: Sequence[int], limit: int | None) -> Sequence[int]:
     return [numbers[at] for at in np.linspace(0, len(numbers) - 1, limit).round().astype(int)]
 
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """What one model says of a set's images, beside the truth. Arrays may be mapped from files.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Predictions(GroundTruth):
+    """What one model says of a set's images, beside what is known of them.
 
     Attributes:
         dataset: Name of the set.
@@ -167,7 +167,6 @@ class Predictions:
         limit: At most this many of each category were chosen, or None.
         model: As it describes itself, plain JSON values.
         categories: The category of each image; each category stands in one piece.
-        truth: What the set says of them.
         logits: Log-odds of the maps before smoothing; see ``Prediction``.
         global_scores: In [0, 1]; see ``Prediction``.
         samples: Where each image and its mask can be read again.
@@ -180,35 +179,9 @@ class Predictions:
     limit: int | None
     model: Mapping[str, object]
     categories: tuple[str, ...]
-    truth: GroundTruth
     logits: Float[np.ndarray, "images size size"]
     global_scores: Float[np.ndarray, "images"]
     samples: tuple[Sample, ...] = ()
-
-    @property
-    def labels(self) -> Bool[np.ndarray, "images"]:
-        """Whether each image is abnormal."""
-        return self.truth.labels
-
-    @property
-    def masks(self) -> Bool[np.ndarray, "images size size"] | None:
-        """Which pixels are abnormal; None where the set has no masks."""
-        return self.truth.masks
-
-    @property
-    def grey(self) -> Float[np.ndarray, "images size size"]:
-        """The images, in [0, 1]."""
-        return self.truth.grey
-
-    @property
-    def ids(self) -> Int[np.ndarray, "images"]:
-        """The number of each image among the samples of ``dataset.split("test")``."""
-        return self.truth.ids
-
-    @property
-    def units(self) -> Int[np.ndarray, "images"]:
-        """What a bootstrap draws as a whole: the slices of one volume, or an image."""
-        return self.truth.units
 
     @property
     def patch_px(self) -> int:
@@ -310,7 +283,7 @@ class _Predicting:
                 model=dict(self._described(model)),
                 categories=self.chosen.categories,
                 samples=self.chosen.samples,
-                truth=truth,
+                **vars(truth),
                 **arrays,
             )
             for model, arrays in zip(models, found, strict=True)

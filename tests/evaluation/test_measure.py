@@ -16,7 +16,7 @@ from headclip_med.evaluation import measure as measuring
 from headclip_med.evaluation.baselines import centre_maps, median_maps
 from headclip_med.evaluation.measure import Measured, ModelMaps, measure, measure_baselines
 from headclip_med.evaluation.models import draw_curves
-from headclip_med.evaluation.predictions import GroundTruth, Predictions
+from headclip_med.evaluation.predictions import Predictions
 from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.metrics import image_metrics, pixel_metrics, ranking
 from headclip_med.models.maps import smooth
@@ -49,14 +49,6 @@ def answers(
     if labels is None:
         labels = [0] * count if masks is None else [int(mask.any()) for mask in masks]
     random = np.random.default_rng(3)
-    truth = GroundTruth(
-        ids=np.arange(count),
-        units=np.arange(count) if units is None else np.array(units),
-        labels=np.array(labels, dtype=bool),
-        masks=masks,
-        grey=random.random(logits.shape, dtype=np.float32),
-        has_vanished=np.zeros(count, dtype=bool),
-    )
     return Predictions(
         dataset="made up",
         content_digest=None,
@@ -65,7 +57,12 @@ def answers(
         limit=None,
         model={"method": "headclip"},
         categories=tuple(categories or ["only"] * count),
-        truth=truth,
+        ids=np.arange(count),
+        units=np.arange(count) if units is None else np.array(units),
+        labels=np.array(labels, dtype=bool),
+        masks=masks,
+        grey=random.random(logits.shape, dtype=np.float32),
+        has_vanished=np.zeros(count, dtype=bool),
         logits=logits.astype(np.float32),
         global_scores=np.array(
             [0.5] * count if global_scores is None else global_scores, dtype=np.float32
@@ -246,7 +243,7 @@ def test_mapped_answers_are_measured_as_those_in_memory(tmp_path: Path) -> None:
     mapped = replace(
         made,
         logits=np.load(tmp_path / "logits.npy", mmap_mode="r"),
-        truth=replace(made.truth, masks=np.load(tmp_path / "masks.npy", mmap_mode="r")),
+        masks=np.load(tmp_path / "masks.npy", mmap_mode="r"),
     )
     for key in (whole := measure(made, NO_BLUR, BOTH)).keys:
         assert measure(mapped, NO_BLUR, BOTH).estimates(*key) == whole.estimates(*key)
