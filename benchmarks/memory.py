@@ -72,7 +72,7 @@ def main() -> int:
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         code = headclip(
             ["evaluate", f"folder:{given.folder}", "--method", "headclip", "--model", str(tower),
-             "--weights", "random", "--image-size", str(given.size),
+             "--weights", "random", "--set", f"image_size={given.size}",
              "--tracking-uri", f"sqlite:///{given.folder}/mlflow.db", *more]
         )  # fmt: skip
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

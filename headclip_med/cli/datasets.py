@@ -1,19 +1,17 @@
-"""List the data sets that are known, or check a copy of one before it is used.
-
-'headclip datasets' lists them with licence, source, expected counts and level (pixel: masks, image:
-labels only). 'headclip datasets check NAME DIR' opens every image and mask and says what is wrong;
-it exits with 1 where something must be repaired first.
-"""
+"""``headclip datasets``: what is known of published sets, and whether a copy of one is sound."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from headclip_med.cli.progress import progress
+from tyro.conf import Positional
+
+from headclip_med.cli.groups import progress
+from headclip_med.cli.options import Command
 from headclip_med.errors import InvalidSettings
 
 if TYPE_CHECKING:
@@ -23,43 +21,56 @@ SHOWN_OF_A_KIND = 10
 """Findings of one kind that are printed; --all prints the rest, --json has them in any case."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument("action", nargs="?", choices=("list", "check"), default="list")
-    parser.add_argument("name", nargs="?", help="a set, or mvtec, folder or nifti for any set")
-    parser.add_argument("folder", nargs="?", type=Path, help="where the set is kept")
-    parser.add_argument(
-        "--all", action="store_true",
-        help=f"print more than {SHOWN_OF_A_KIND} findings of one kind",
-    )  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class Datasets(Command):
+    """List the data sets that are known, or check a copy of one before it is used.
 
+    'headclip datasets' lists them with licence, source, expected counts and level (pixel: masks,
+    image: labels only). 'headclip datasets check NAME DIR' opens every image and mask and says what
+    is wrong; it exits with 1 where something must be repaired first.
 
-def run(arguments: argparse.Namespace) -> int:
-    """List, or check."""
-    if arguments.action == "list":
-        return _list(as_json=arguments.json)
-    if not arguments.name or not arguments.folder:
-        raise InvalidSettings("Say what to check and where: headclip datasets check NAME DIR.")
-    from headclip_med.datasets import check_set, find_set
+    Examples:
+      headclip datasets
+      headclip datasets check VisA /data/VisA
+    """
 
-    known = find_set(arguments.name)
-    slices = None
-    if known.name == "nifti":  # torch, and all that windows volumes, for volumes only
-        from headclip_med.evaluation.datasets import VolumeSlices
+    common: ClassVar[tuple[str, ...]] = ("action", "name", "folder", "all", "json")
 
-        slices = VolumeSlices()
-    with progress(None, "image") as bar:
+    action: Positional[Literal["list", "check"]] = "list"
+    """What to do."""
+    name: Positional[str | None] = None
+    """A set, or mvtec, folder or nifti for any set."""
+    folder: Positional[Path | None] = None
+    """Where the set is kept."""
+    all: bool = False
+    """Print more than 10 findings of one kind."""
 
-        def advance(_done: int, total: int) -> None:
-            bar.total = total
-            bar.update(1)
+    def run(self) -> int:
+        """List, or check."""
+        if self.action == "list":
+            return _list(as_json=self.json)
+        if not self.name or not self.folder:
+            raise InvalidSettings("Say what to check and where: headclip datasets check NAME DIR.")
+        from headclip_med.datasets import check_set, find_set
 
-        report = check_set(known, arguments.folder, slices=slices, progress=advance)
-    if arguments.json:
-        print(json.dumps(report.to_json()))
-    else:
-        print("\n".join(_lines(report, known.note, everything=arguments.all)))
-    return 0 if report.is_usable else 1
+        known = find_set(self.name)
+        slices = None
+        if known.name == "nifti":  # torch, and all that windows volumes, for volumes only
+            from headclip_med.evaluation.datasets import VolumeSlices
+
+            slices = VolumeSlices()
+        with progress(None, "image") as bar:
+
+            def advance(_done: int, total: int) -> None:
+                bar.total = total
+                bar.update(1)
+
+            report = check_set(known, self.folder, slices=slices, progress=advance)
+        if self.json:
+            print(json.dumps(report.to_json()))
+        else:
+            print("\n".join(_lines(report, known.note, everything=self.all)))
+        return 0 if report.is_usable else 1
 
 
 def _list(*, as_json: bool) -> int:

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import make_dataclass
 from types import FrameType
+from typing import Annotated, Any, Union
+
+import tyro
+from tyro.conf import subcommand
 
 import headclip_med
-from headclip_med.cli import (
-    batch,
-    bundle,
-    datasets,
-    demo,
-    evaluate,
-    experiment,
-    screen,
-    train,
-    weights,
-)
+from headclip_med.cli.bundle import Bundle
+from headclip_med.cli.datasets import Datasets
+from headclip_med.cli.evaluate import Evaluate
+from headclip_med.cli.experiment import Experiment
+from headclip_med.cli.options import MARKERS, Command, form_of, parse
+from headclip_med.cli.screen import Batch, Demo, Screen
+from headclip_med.cli.train import Train
+from headclip_med.cli.weights import Weights
 from headclip_med.errors import HeadClipError, InvalidSettings, reason_of
 
-COMMANDS = (demo, screen, batch, train, evaluate, experiment, datasets, weights, bundle)
+COMMANDS: Mapping[str, type[Command]] = {
+    "demo": Demo,
+    "screen": Screen,
+    "batch": Batch,
+    "train": Train,
+    "evaluate": Evaluate,
+    "experiment": Experiment,
+    "datasets": Datasets,
+    "weights": Weights,
+    "bundle": Bundle,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,11 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    arguments = _parser().parse_args(argv)
-    arguments.command_line = tuple(sys.argv[1:] if argv is None else argv)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    debug, as_json = "--debug" in arguments, "--json" in arguments
     logging.basicConfig(
         stream=sys.stderr,
-        level=logging.DEBUG if arguments.debug else logging.WARNING,
+        level=logging.DEBUG if debug else logging.WARNING,
         format="%(levelname)s %(name)s: %(message)s",
     )
     for noisy in ("pydicom", "PIL", "matplotlib", "highdicom"):
@@ -51,15 +62,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
         with _ended_in_order():
-            code: int = arguments.run(arguments)
+            code = _parse(arguments).run()
         sys.stdout.flush()
     except BrokenPipeError:  # 'headclip ... | head': the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (HeadClipError, OSError) as error:
-        if arguments.debug:
+        if debug:
             raise
-        return _tell(error, as_json=arguments.json)
+        return _tell(error, as_json=as_json)
     except KeyboardInterrupt:
         print("headclip: stopped; what was finished is kept.", file=sys.stderr)
         return 1
@@ -101,27 +112,35 @@ def _ended_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="headclip",
-        description="Find what looks abnormal in medical images. RESEARCH ONLY - not for clinical "
-        "use.",
+def _parse(arguments: Sequence[str]) -> Command:
+    """Find the command, and parse what follows it; help, completion and errors are tyro's."""
+    if arguments and arguments[0] in COMMANDS:
+        name = arguments[0]
+        return parse(COMMANDS[name], arguments[1:], prog=f"headclip {name}")
+    if arguments[:1] == ["--version"]:
+        print(headclip_med.__version__)
+        raise SystemExit(0)
+    tyro.cli(_all_commands(arguments), args=arguments, prog="headclip", config=MARKERS)
+    raise SystemExit(2)  # never reached: only a command's name is accepted
+
+
+def _all_commands(arguments: Sequence[str]) -> Any:
+    """Give all commands as one form: with their options for a shell's completion, else without."""
+    completes = any(one.startswith("--tyro-") for one in arguments)
+    known = [
+        Annotated[
+            form_of(kind) if completes else make_dataclass(name, []),
+            subcommand(name, description=(kind.__doc__ or "").partition("\n")[0]),
+        ]
+        for name, kind in COMMANDS.items()
+    ]
+    command: Any = Union[tuple(known)]  # noqa: UP007 - made of a list
+    options: list[Any] = [("command", command), ("version", bool, False)]
+    form = make_dataclass("headclip", options, kw_only=True)
+    form.__doc__ = (
+        "Find what looks abnormal in medical images. RESEARCH ONLY - not for clinical use."
     )
-    parser.add_argument("--version", action="version", version=headclip_med.__version__)
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--json", action="store_true", help="print results as JSON")
-    shared.add_argument("--debug", action="store_true", help="log more, and show where it failed")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2]
-        summary = (command.__doc__ or "").partition("\n")[0]
-        own = commands.add_parser(
-            name, parents=[shared], help=summary, description=command.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        command.add_arguments(own)
-        own.set_defaults(run=command.run)
-    return parser
+    return form
 
 
 if __name__ == "__main__":  # 'python -m headclip_med' is the door; this one shall not be silent

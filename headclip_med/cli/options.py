@@ -1,180 +1,322 @@
-"""Options made from settings: name, type, choices, default and help come from the dataclass."""
+"""Commands as classes: their fields are the options, and ``--set`` reaches every other setting.
+
+tyro makes an option from a field's name, its type and the string below it. Of the settings that a
+command takes, those that people use are options of their own; the others are ``--set NAME=VALUE``.
+"""
 
 from __future__ import annotations
 
 import argparse
-import ast
+import dataclasses
 import inspect
-import textwrap
-import types
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, fields
-from itertools import pairwise
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
+from typing import get_type_hints as hints_of
 
+import tyro
+from pydantic import TypeAdapter, ValidationError
+from tyro.conf import UseAppendAction
+
+from headclip_med.cli.values import field_docstrings, settings_text, shown, value_of
 from headclip_med.errors import InvalidSettings
 
 T = TypeVar("T")
 
+MARKERS = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
 
-def add_settings(
-    parser: argparse.ArgumentParser, settings: type, *, names: Mapping[str, str] | None = None
-) -> None:
-    """Add an option for every field of a settings dataclass.
 
-    The default shown is the field's, but an option that is not given stays ``None``, so that
-    ``settings_from`` can leave defaults to whoever knows better (a checkpoint, for instance).
+class Takes(NamedTuple):
+    """Settings that a command takes.
 
-    Args:
-        parser: Where to.
-        settings: A dataclass whose fields have docstrings.
-        names: Shorter or clearer option names for some fields.
+    Attributes:
+        settings: Their class, a dataclass with a string below each field.
+        options: Fields that are options of their own.
     """
-    group = parser.add_argument_group(settings.__name__.removesuffix("Settings").lower())
-    hints, texts = get_type_hints(settings), field_docstrings(settings)
-    for one in fields(settings):
-        name = (names or {}).get(one.name, one.name)
-        default = "" if one.default in (None, MISSING) else f"default: {_shown(one.default)}"
-        _add_option(group, (one.name, name), hints[one.name], texts[one.name], default)
+
+    settings: type
+    options: tuple[str, ...] = ()
 
 
-def add_joint_settings(
-    parser: argparse.ArgumentParser,
-    title: str,
-    methods: Mapping[str, object],
-    *,
-    without: Collection[str] = (),
-) -> None:
-    """Add the options of several methods' settings, a field that they share once.
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What every command has; a command's docstring is its description.
 
-    Args:
-        parser: Where to.
-        title: Of the group.
-        methods: The settings each method has by default. Help says to which methods an option
-            belongs, unless to all, and where their defaults differ.
-        without: Fields that are no options here.
+    Attributes:
+        takes: Settings that it takes.
+        common: Options that ``--help`` shows; ``--help-all`` shows every one.
+        decisive: Options that decide about the defaults of others.
+        given: Values of ``takes`` that were given as options, by field.
+        command_line: The arguments, as they were given.
     """
-    group = parser.add_argument_group(title)
-    owners: dict[str, list[str]] = {}
-    for method, settings in methods.items():
-        for one in fields(settings):  # type: ignore[arg-type]
-            if one.name not in without:
-                owners.setdefault(one.name, []).append(method)
-    for name, having in owners.items():
-        kind = type(methods[having[0]])
-        values = {method: getattr(methods[method], name) for method in having}
-        shown = {
-            method: _shown(value) for method, value in values.items() if value not in (None, ())
-        }
-        default = ", ".join(f"{value} for {method}" for method, value in shown.items())
-        if len(set(shown.values())) == 1:
-            default = next(iter(shown.values()))
-        belongs = "" if len(having) == len(methods) else f"{' and '.join(having)}; "
-        text = field_docstrings(kind)[name]
-        note = f"{belongs}default: {default}" if default else belongs.removesuffix("; ")
-        _add_option(group, (name, name), get_type_hints(kind)[name], text, note)
 
+    takes: ClassVar[tuple[Takes, ...]] = ()
+    common: ClassVar[tuple[str, ...]] = ()
+    decisive: ClassVar[tuple[str, ...]] = ()
 
-def refuse_other_methods(
-    arguments: argparse.Namespace,
-    method: str | None,
-    methods: Mapping[str, object],
-    *,
-    without: Collection[str] = (),
-) -> None:
-    """Refuse options that another method has, and this one has not.
+    set: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE")] = ()
+    """Any other setting; may be repeated. --help-all lists them."""
+    config: Path | None = None
+    """Take options from this YAML or JSON file; those given here win."""
+    json: bool = False
+    """Print results as JSON."""
+    debug: bool = False
+    """Log more, and show where it failed."""
+    help_all: bool = False
+    """Show every option and setting."""
+    given: Mapping[str, object] = field(default_factory=dict)
+    command_line: tuple[str, ...] = ()
 
-    Args:
-        arguments: Of the command.
-        method: The one that was named; None, or one that is not listed, has no such options.
-        methods: The settings each method has by default.
-        without: Fields that are no options here.
+    def run(self) -> int:
+        """Do the work, and give the exit code."""
+        raise NotImplementedError
 
-    Raises:
-        InvalidSettings: One was given.
-    """
-    named = methods.get(method or "")
-    own = {*without, *(one.name for one in fields(named))} if named else {*without}  # type: ignore[arg-type]
-    for other, settings in methods.items():
-        for one in fields(settings):  # type: ignore[arg-type]
-            if one.name not in own and getattr(arguments, one.name, None) is not None:
+    @classmethod
+    def defaults(cls, named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Give all settings that the command takes, with the values that hold when none is given.
+
+        Args:
+            named: The options of ``decisive``.
+
+        Raises:
+            HeadClipError: They lead nowhere.
+        """
+        return tuple(one.settings() for one in cls.takes)
+
+    def changes(self, settings: Any) -> dict[str, Any]:
+        """Collect what was given of some settings, as options and by ``--set``.
+
+        Args:
+            settings: Their class, or an instance.
+        """
+        hints = hints_of(settings if isinstance(settings, type) else type(settings))
+        found = {name: value for name, value in self.given.items() if name in hints}
+        for name, text in map(_name_and_text, self.set):
+            if name in hints:
+                found[name] = value_of(text, hints[name])
+        return found
+
+    def settings(self, settings: type[T], base: T | None = None) -> T:
+        """Build settings from what was given, the rest from ``base`` or the class's defaults.
+
+        Raises:
+            InvalidSettings: A value is outside its type or range.
+        """
+        changes = self.changes(settings)
+        if base is None:
+            return settings(**changes)
+        return dataclasses.replace(base, **changes)  # type: ignore[type-var]
+
+    def refuse_unknown_settings(self) -> None:
+        """Check the names of ``--set``.
+
+        Raises:
+            InvalidSettings: One is no setting of this command; those that are, are named.
+        """
+        named = {name: getattr(self, name) for name in self.decisive}
+        known = [one.name for settings in self.defaults(named) for one in fields(settings)]
+        for name, _ in map(_name_and_text, self.set):
+            if name not in known:
                 raise InvalidSettings(
-                    f"--{one.name.replace('_', '-')} is an option of {other}, and "
-                    f"{method or 'what was named'} has none like it.",
-                    "Leave it out, or name a --method that has it.",
+                    f"There is no setting '{name}' here.{self.elsewhere(name)}",
+                    f"Choose one of {', '.join(dict.fromkeys(known))}.",
+                    code="unknown-setting",
                 )
 
+    @classmethod
+    def words(cls) -> dict[str, str]:
+        """Give what stands in braces in the strings below the fields."""
+        return {}
 
-def _add_option(
-    group: argparse._ArgumentGroup, names: tuple[str, str], hint: Any, text: str, note: str
-) -> None:
-    """Add one option; ``names`` are the field's and the option's."""
-    dest, name = names
-    option = f"--{name.replace('_', '-')}"
-    text = (f"{text} ({note})" if note else text).replace("%", "%%").replace("``", "")
-    if hint is bool:
-        group.add_argument(
-            option, dest=dest, action=argparse.BooleanOptionalAction, default=None, help=text
+    def check(self) -> None:
+        """Refuse what can be refused before anything heavy is imported.
+
+        Raises:
+            HeadClipError: Something that was named is not there, or of no use.
+        """
+
+    def elsewhere(self, name: str) -> str:
+        """Say where a setting belongs that the command does not take, if anywhere."""
+        return ""
+
+
+@dataclass(frozen=True)
+class _Option:
+    """One option: what tyro is told of it."""
+
+    name: str
+    hint: Any
+    text: str
+    default: Any = MISSING
+    shown: str | None = None
+
+    def field(self, *, is_shown: bool) -> tuple[str, Any, Any]:
+        """Give the field that tyro reads."""
+        how: dict[str, Any] = {"help": self.text}
+        if self.default is not MISSING:
+            is_silent = self.shown is None and (
+                isinstance(self.default, bool) or self.default in (None, ())
+            )
+            default = shown(self.default) if self.shown is None else self.shown
+            how["help_behavior_hint"] = "" if is_silent else f"(default: {default})"
+        marks = () if is_shown else (tyro.conf.Suppress,)
+        kept = field() if self.default is MISSING else field(default=self.default)
+        return self.name, Annotated[(self.hint, tyro.conf.arg(**how), *marks)], kept
+
+
+C = TypeVar("C", bound=Command)
+
+
+def parse(kind: type[C], arguments: Sequence[str], *, prog: str) -> C:
+    """Parse a command's arguments; asked for help, print it and exit.
+
+    Args:
+        kind: The command.
+        arguments: Without the command's name.
+        prog: What help calls the command.
+
+    Raises:
+        InvalidSettings: ``--set`` names a setting that there is not, or ``--config`` is of no use.
+        SystemExit: Help was printed (0), or an argument is wrong (2), which was said on stderr.
+    """
+    first = _first_look(kind, arguments)
+    options = list(_options(kind, first))
+    asks, everything = {"-h", "--help", "--help-all"} & {*arguments}, "--help-all" in arguments
+    form = _form(kind, options, (*kind.common, "help_all") if asks and not everything else None)
+    found: object
+    try:
+        found = tyro.cli(
+            form, args=["--help"] if asks else arguments, prog=prog, config=MARKERS,
+            description=inspect.getdoc(kind),
+        )  # fmt: skip
+    except SystemExit:
+        if everything:
+            print(settings_text(_usual(kind, first), {one.name for one in options}))
+        raise
+    values = dict(vars(found))
+    own = {one.name for one in fields(kind)}
+    given = {name: value for name, value in values.items() if name not in own}
+    command = kind(
+        **{name: value for name, value in values.items() if name in own},
+        given={name: value for name, value in given.items() if value is not None},
+        command_line=(prog.rpartition(" ")[2], *arguments),
+    )
+    command.refuse_unknown_settings()
+    return command
+
+
+def form_of(kind: type[Command]) -> type:
+    """Give a command's options as a class for tyro, as where all commands are completed."""
+    return _form(kind, list(_options(kind, {})), None)
+
+
+def _form(kind: type[Command], options: Sequence[_Option], shown: Sequence[str] | None) -> type:
+    # Suppressed options would be refused as well, so this is for help alone.
+    made = [one.field(is_shown=shown is None or one.name in shown) for one in options]
+    form = dataclasses.make_dataclass(kind.__name__, made, kw_only=True)
+    form.__doc__ = kind.__doc__
+    return form
+
+
+def _options(kind: type[Command], first: Mapping[str, Any]) -> Iterator[_Option]:
+    """List a command's options, its own before those that all commands have."""
+    hints = hints_of(kind, include_extras=True)
+    texts = {name: text.format(**kind.words()) for name, text in field_docstrings(kind).items()}
+    own = {one.name: one for one in fields(kind) if one.name in texts}
+    if not kind.takes:
+        del own["set"]
+    mine = [name for name in own if name not in {one.name for one in fields(Command)}]
+    for name in mine:
+        yield _Option(name, hints[name], texts[name], first.get(name, own[name].default))
+    usual = {one.name: getattr(settings, one.name) for settings in _usual(kind, first)
+             for one in fields(settings)}  # fmt: skip
+    for settings, names in kind.takes:
+        kinds, words = hints_of(settings), field_docstrings(settings)
+        for name in names:
+            value, default = usual.get(name), first.get(name)
+            stated = value if default is None else default
+            note = None if stated is None else shown(stated)
+            if kinds[name] is bool:  # a flag, which is given where it is not as by default
+                yield _Option(name, bool, words[name], stated)
+            else:
+                yield _Option(name, kinds[name] | None, words[name], default, note)
+    for name in own:
+        if name not in mine:
+            yield _Option(name, hints[name], texts[name], first.get(name, own[name].default))
+
+
+def _usual(kind: type[Command], first: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Give the settings' defaults in use, as far as the arguments tell."""
+    own = {one.name: one.default for one in fields(kind)}
+    return kind.defaults({name: first.get(name, own[name]) for name in kind.decisive})
+
+
+def _first_look(kind: type[Command], arguments: Sequence[str]) -> dict[str, Any]:
+    """Find the options that decide about defaults: the file of ``--config``, and ``decisive``."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("config", *kind.decisive):
+        parser.add_argument(f"--{name}", nargs="?")
+    seen = {k: v for k, v in vars(parser.parse_known_args(arguments)[0]).items() if v is not None}
+    path = seen.pop("config", None)
+    return {**(_from_file(kind, Path(path)) if path else {}), **seen}
+
+
+def _from_file(kind: type[Command], path: Path) -> dict[str, Any]:
+    """Read a file of options.
+
+    Raises:
+        InvalidSettings: It cannot be read, or holds what is no option, or a value of another type.
+    """
+    import yaml
+
+    try:
+        stated = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InvalidSettings(
+            "The file of --config cannot be read.",
+            "Name one in YAML or JSON, such as 'window: brain'.",
+            code="config-unreadable",
+        ) from error
+    if not isinstance(stated, dict):
+        raise InvalidSettings(
+            "The file of --config holds no options.",
+            "Write one a line, such as 'window: brain'.",
+            code="config-unreadable",
         )
-        return
-    kind, choices = _kind(hint)
-    group.add_argument(
-        option, dest=dest, type=kind, choices=choices, default=None, help=text,
-        metavar=None if choices else getattr(kind, "__name__", "value").strip("_").upper(),
-    )  # fmt: skip
+    hints = {one.name: one.hint for one in _options(kind, {}) if one.name not in _NOT_IN_FILES}
+    return {key: _of_file(key, value, hints) for key, value in
+            ((str(key).replace("-", "_"), value) for key, value in stated.items())}  # fmt: skip
 
 
-def settings_from(arguments: argparse.Namespace, settings: type[T], base: T | None = None) -> T:
-    """Build settings from the options that were given, the rest from ``base`` or the defaults."""
-    given = {
-        one.name: getattr(arguments, one.name)
-        for one in fields(settings)  # type: ignore[arg-type]
-        if getattr(arguments, one.name, None) is not None
-    }
-    start = {} if base is None else {f.name: getattr(base, f.name) for f in fields(settings)}  # type: ignore[arg-type]
-    return settings(**{**start, **given})
+_NOT_IN_FILES = ("config", "help_all")
 
 
-def was_given(arguments: argparse.Namespace, settings: type) -> bool:
-    """Tell whether any option of these settings was used."""
-    return any(getattr(arguments, one.name, None) is not None for one in fields(settings))
+def _of_file(name: str, value: object, hints: Mapping[str, Any]) -> Any:
+    if name not in hints:
+        raise InvalidSettings(
+            f"The file of --config has '{name}', which is no option of this command.",
+            f"Choose of {', '.join(hints)}; other settings stand below 'set'.",
+            code="unknown-option",
+        )
+    if name == "set" and isinstance(value, dict):
+        value = [f"{key}={shown(one)}" for key, one in value.items()]
+    try:
+        return TypeAdapter(hints[name]).validate_python(value)
+    except ValidationError as error:
+        raise InvalidSettings(
+            f"The file of --config gives '{name}' a value of another kind.",
+            "See --help-all for what it takes.",
+            code="wrong-option",
+        ) from error
 
 
-def field_docstrings(settings: type) -> dict[str, str]:
-    """Read the string under each field of a dataclass, as one line."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(settings)))
-    body = tree.body[0].body  # type: ignore[attr-defined]
-    found = {}
-    for field, below in pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
-            text = ast.literal_eval(below.value)
-            found[ast.unparse(field.target)] = " ".join(text.split())
-    return found
-
-
-def _kind(hint: Any) -> tuple[Callable[[str], object], tuple[str, ...] | None]:
-    if get_origin(hint) in (Union, types.UnionType):
-        hint = next(one for one in get_args(hint) if one is not type(None))
-    if get_origin(hint) is Literal:
-        return str, get_args(hint)
-    if get_origin(hint) is tuple:
-        return (layers, None) if get_args(hint)[0] is int else (_numbers, None)
-    return hint, None
-
-
-def layers(text: str) -> tuple[int, ...]:
-    """Parse ``5-19``, ``4,5,6`` or ``none``."""
-    if text == "none":
-        return ()
-    first, dash, last = text.partition("-")
-    if dash:
-        return tuple(range(int(first), int(last) + 1))
-    return tuple(int(part) for part in text.split(","))
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
-
-
-def _shown(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _name_and_text(given: str) -> tuple[str, str]:
+    name, equals, text = given.partition("=")
+    if not equals:
+        raise InvalidSettings(
+            f"--set needs a name and a value, and '{given}' has no '='.",
+            "Write it as --set overlap=0.25.",
+            code="unknown-setting",
+        )
+    return name.strip().replace("-", "_"), text.strip()

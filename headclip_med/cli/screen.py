@@ -1,99 +1,194 @@
-"""Screen DICOM, NIfTI or images: heatmaps, overlays, DICOM-SEG and a sorted page.
-
-For each series it writes OUT/<study>/<series>/{result.json, heatmap.nii.gz, overlay.png, slices/,
-seg.dcm}, and OUT/{index.html, summary.csv, summary.json} sorted by score.
-RESEARCH ONLY - not for clinical use.
-"""
+"""``headclip screen``, ``batch`` and ``demo``: from images to results that people look at."""
 
 from __future__ import annotations
 
-import argparse
+import json
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from headclip_med.cli.models import add_model, model_from
-from headclip_med.cli.options import add_settings, settings_from
-from headclip_med.cli.progress import progress
-from headclip_med.cli.tracking import add_tracking_uri
-from headclip_med.errors import UnreadableInput
+from tyro.conf import Positional
+
+from headclip_med.cli.groups import ModelOptions, RegistryOptions, header_of, progress
+from headclip_med.cli.options import Takes
+from headclip_med.errors import InvalidSettings, UnreadableInput
 from headclip_med.settings import ScreenSettings
-from headclip_med.write import ALL_OUTPUTS, check_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from headclip_med.pipelines.batch import BatchReport
 
-    Pipeline = Callable[..., BatchReport]
-    """As ``screen_inputs``."""
 
+@dataclass(frozen=True, kw_only=True)
+class Screen(ModelOptions, RegistryOptions):
+    """Screen DICOM, NIfTI or images: heatmaps, overlays, DICOM-SEG and a sorted page.
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument(
-        "input", nargs="+", type=Path, help="folders or files: DICOM, NIfTI, PNG, JPEG, TIFF"
+    Of each series it writes OUT/<study>/<series>/, and OUT/index.html sorted by score.
+    RESEARCH ONLY - not for clinical use.
+
+    Examples:
+      headclip screen STUDY scan.nii.gz photo.png --out results
+      headclip screen STUDY --out results --window brain --set overlap=0.25
+      headclip screen STUDY --out results --model runs/vitl/headclip.safetensors
+    """
+
+    takes: ClassVar[tuple[Takes, ...]] = (
+        *ModelOptions.takes,
+        Takes(
+            ScreenSettings,
+            ("window", "crop", "tiling", "threshold", "pooling", "batch_size"),
+        ),
     )
-    parser.add_argument("--out", required=True, type=Path, help="folder for the results")
-    parser.add_argument(
-        "--outputs", type=check_outputs, default=ALL_OUTPUTS, metavar="NAME,...",
-        help=f"what to write beside result.json; all of it by default: {','.join(ALL_OUTPUTS)}",
+    common: ClassVar[tuple[str, ...]] = (
+        "input", "out", "model", "method", "device", "window", "threshold", "set", "config",
     )  # fmt: skip
-    add_model(parser)
-    add_tracking_uri(parser, "look models:/... up")
-    add_settings(parser, ScreenSettings)
+
+    input: Positional[tuple[Path, ...]] = ()
+    """Folders or files: DICOM, NIfTI, PNG, JPEG, TIFF."""
+    out: Path
+    """Folder for the results."""
+    outputs: str | None = None
+    """What to write beside result.json, several with commas; all of {outputs} by default."""
+
+    @classmethod
+    def words(cls) -> dict[str, str]:
+        """Name the methods and the outputs."""
+        from headclip_med.write import ALL_OUTPUTS
+
+        return {**super().words(), "outputs": ", ".join(ALL_OUTPUTS)}
+
+    @classmethod
+    def defaults(cls, named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Give the threshold of the model in use as well."""
+        header = header_of(named["model"], named["method"])
+        usual = super().defaults(named)
+        if header is None:
+            return usual
+        calibrated = replace(ScreenSettings(), threshold=header.threshold)
+        return tuple(calibrated if isinstance(one, ScreenSettings) else one for one in usual)
+
+    def run(self) -> int:
+        """Screen everything and say what was found."""
+        settings = self.settings(ScreenSettings)
+        if not self.input:
+            raise InvalidSettings("Nothing to screen.", "Name folders or files.")
+        from headclip_med.read import find_inputs
+        from headclip_med.write import ALL_OUTPUTS, check_outputs
+
+        outputs = ALL_OUTPUTS if self.outputs is None else check_outputs(self.outputs)
+
+        inputs = find_inputs(self.input)
+        failed = () if inputs.readable else inputs.failures
+        if failed and all(failure.code == "not-found" for failure in failed):
+            raise failed[0].to_error()
+        if not inputs.readable and not any(failure.is_error for failure in failed):
+            raise UnreadableInput(
+                "No images were found there, so nothing was written.",
+                "Name a folder or file with DICOM, NIfTI, PNG or JPEG images.",
+                code="no-images",
+            )
+        self.check()
+        model = self.load(tracking_uri=self.tracking_uri)
+        slices = sum(one.slices for one in inputs.readable)
+        with progress(slices, "slice") as bar:
+            report = self.pipeline()(
+                inputs, model, out=self.out, settings=settings, outputs=outputs, report=bar.update
+            )
+        show(report, as_json=self.json)
+        return report.exit_code
+
+    def pipeline(self) -> Callable[..., BatchReport]:
+        """Import what screens."""
+        from headclip_med.pipelines.batch import screen_inputs
+
+        return screen_inputs
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Screen everything and say what was found."""
-    return run_by(arguments, _pipeline)
+@dataclass(frozen=True, kw_only=True)
+class Batch(Screen):
+    """Screen much, in a run that can be stopped: what is finished is left alone.
+
+    Writes what 'headclip screen' writes, with the same options. Given again after it was stopped,
+    or with more inputs, it screens what has no result yet, or one of other voxels, another model,
+    other settings or another version of this program. RESEARCH ONLY - not for clinical use.
+
+    Examples:
+      headclip batch ARCHIVE --out results --method winclip
+    """
+
+    def pipeline(self) -> Callable[..., BatchReport]:
+        """Import what screens."""
+        from headclip_med.pipelines.batch import screen_batch
+
+        return screen_batch
 
 
-def run_by(arguments: argparse.Namespace, load: Callable[[], Pipeline]) -> int:
-    """Screen by a pipeline, which is loaded once the options have proved right."""
-    settings = settings_from(arguments, ScreenSettings)
-    from headclip_med.read import find_inputs
-
-    inputs = find_inputs(arguments.input)
-    if not inputs.readable and not any(failure.is_error for failure in inputs.failures):
-        raise UnreadableInput(
-            "No images were found there, so nothing was written.",
-            "Name a folder or file with DICOM, NIfTI, PNG or JPEG images.",
-            code="no-images",
-        )
-    pipeline = load()
-    model = model_from(arguments)
-    slices = sum(one.slices for one in inputs.readable)
-    with progress(slices, "slice") as bar:
-        batch = pipeline(
-            inputs, model, out=arguments.out, settings=settings, outputs=arguments.outputs,
-            report=bar.update,
-        )  # fmt: skip
-    show(batch, as_json=arguments.json)
-    return batch.exit_code
-
-
-def show(batch: BatchReport, *, as_json: bool) -> None:
+def show(report: BatchReport, *, as_json: bool) -> None:
     """Print the results, failures on stderr; names without what a terminal would obey."""
     from headclip_med.write.plain_text import visible
 
-    if batch.left_alone:
-        of = len(batch.rows)
-        print(f"{batch.left_alone} of {of} were finished and left alone", file=sys.stderr)
-    for failure in batch.failures:
+    if report.left_alone:
+        of = len(report.rows)
+        print(f"{report.left_alone} of {of} were finished and left alone", file=sys.stderr)
+    for failure in report.failures:
         line = f"headclip: {failure.input}: {failure.reason} {failure.what_to_do}"
         print(visible(line.rstrip()), file=sys.stderr)
     if as_json:
-        print(batch.outputs["json"].read_text())
+        print(report.outputs["json"].read_text())
         return
-    for row in batch.rows:
+    for row in report.rows:
         found = len(row.lesions)
         counted = f"{found} candidate{'' if found == 1 else 's'}"
         print(f"{row.score:.3f}  {counted:13}  {row.folder}  {row.name or ''}".rstrip())
-    print(f"open {batch.outputs['page']}")
+    print(f"open {report.outputs['page']}")
 
 
-def _pipeline() -> Pipeline:
-    from headclip_med.pipelines.batch import screen_inputs
+@dataclass(frozen=True, kw_only=True)
+class Demo(ModelOptions):
+    """Screen a synthetic head with a known lesion and a real CT series, offline.
 
-    return screen_inputs
+    The head is written as a real DICOM series; the CT is the one that pydicom's package carries.
+    Both go through the same code as any study. RESEARCH ONLY - not for clinical use.
+
+    Examples:
+      headclip demo --out out/demo
+    """
+
+    common: ClassVar[tuple[str, ...]] = ("out", "model", "method", "device", "set", "json")
+
+    out: Path = Path("out/demo")
+    """Folder for the results."""
+
+    def run(self) -> int:
+        """Run it, and say where to look and how well the lesion was hit."""
+        self.check()
+        from headclip_med.pipelines.demo import demonstrate
+
+        model = self.load()
+        with progress(None, "slice") as bar:
+            demo = demonstrate(model, self.out, report=bar.update)
+        folder = self.out / "results" / demo.phantom.folder
+        lesion = demo.lesion
+        places = {
+            "page": str(demo.batch.outputs["page"]),
+            "overlay": str(folder / demo.phantom.outputs["overlay"]),
+            "segmentation": str(folder / "seg.dcm") if "seg" in demo.phantom.outputs else None,
+        }
+        if self.json:
+            print(json.dumps({**places, "known_lesion": asdict(lesion)}))
+            return demo.batch.exit_code
+        print(f"overlay        {places['overlay']}")
+        print(f"DICOM-SEG      {places['segmentation'] or 'none: nothing passed the threshold'}")
+        print(f"page           {places['page']}")
+        print(
+            f"known lesion   {lesion.volume_mm3 / 1000:.1f} ml: voxel AUROC {lesion.auroc:.3f}, "
+            f"Dice {lesion.dice:.2f}; {lesion.candidates_on_it} of {lesion.candidates} candidates "
+            "lie on it"
+        )
+        if lesion.first_distance_mm is not None:
+            print(
+                f"               the first candidate lies {lesion.first_distance_mm:.0f} mm from "
+                "its centre"
+            )
+        return demo.batch.exit_code

@@ -1,31 +1,34 @@
-"""Train HeadCLIP, AnomalyCLIP or AdaCLIP on a data set of defects, such as MVTec AD.
-
-As in the field's protocol, the images of the set's test split are used, which hold the anomalies
-and their masks. Never evaluate on the set that was trained on.
-"""
+"""``headclip train``: a method learns on a data set of defects, such as MVTec AD."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from headclip_med.cli.models import add_weights
-from headclip_med.cli.options import (
-    add_joint_settings,
-    add_settings,
-    refuse_other_methods,
-    settings_from,
+import tyro
+from tyro.conf import UseAppendAction
+
+from headclip_med.cli.groups import (
+    TrackingGroup,
+    WeightsOptions,
+    owner_of,
+    progress,
+    show_run,
 )
-from headclip_med.cli.progress import progress
-from headclip_med.cli.protocols import add_protocol, protocol_sets
-from headclip_med.cli.tracking import add_tracking, show_run, tracking_from
+from headclip_med.cli.options import Takes
 from headclip_med.errors import InvalidSettings
 from headclip_med.ranks import torchrun_ranks
-from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings, usual_headclip
+from headclip_med.settings import (
+    EMBEDDED_NAME,
+    HeadClipSettings,
+    ScoreSettings,
+    TrainSettings,
+    usual_headclip,
+)
 from headclip_med.settings_learned import (
     PUBLISHED_MODEL,
     PUBLISHED_SCORES,
@@ -47,133 +50,197 @@ PUBLISHED_MOSAIC = 0.2
 """How often."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument(
-        "--data", action="append", default=[], metavar="LAYOUT:DIR",
-        help="mvtec:DIR for one category or many, folder:DIR, or a set that 'headclip datasets' "
-        "lists; may be given several times",
-    )  # fmt: skip
-    add_protocol(parser, "train on")
-    parser.add_argument("--data-root", type=Path, help="folder that holds the protocol's sets")
-    parser.add_argument(
-        "--method", default="headclip",
-        help=f"{', '.join(PUBLISHED_MODEL)}; others need no training (default: headclip)",
-    )  # fmt: skip
-    parser.add_argument("--out", required=True, type=Path, help="folder for the checkpoint")
-    parser.add_argument(
-        "--cache", default="auto",
-        help="what the frozen tower makes of each image is kept: none, ram, or a folder that later "
-        "trainings read too (default: auto, which is ram where --cache-limit-gb allows, or none "
-        "where torchrun started several processes)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--cache-limit-gb", type=float, default=4.0, help="most that it may take (default: 4)"
+@dataclass(frozen=True, kw_only=True)
+class Train(WeightsOptions, TrackingGroup):
+    """Train a method on a data set of defects, such as MVTec AD.
+
+    As in the field's protocol, the images of the set's test split are used, which hold the
+    anomalies and their masks. Never evaluate on the set that was trained on.
+
+    Examples:
+      headclip train --data mvtec:/data/mvtec_ad --out runs/a
+      headclip train --data mvtec:/data/mvtec_ad --out runs/b --backbone ViT-L-14-336
+      headclip train --data mvtec:DIR --out runs/c --set learning_rate=0.0005
+    """
+
+    takes: ClassVar[tuple[Takes, ...]] = (
+        Takes(TrainSettings, ("epochs", "batch_size", "precision")),
+        Takes(ScoreSettings),
     )
-    parser.add_argument("--resume", action="store_true", help="go on with a stopped training")
-    parser.add_argument(
-        "--from-epoch", type=int, metavar="N",
-        help="go on from the end of this epoch, and not of the last one; implies --resume",
+    common: ClassVar[tuple[str, ...]] = (
+        "data", "out", "method", "backbone", "weights", "epochs", "resume", "set", "config",
     )  # fmt: skip
-    group = parser.add_argument_group("backbone")
-    group.add_argument(
-        "--backbone", default="headclip-mini",
-        help="headclip-mini, a name of open_clip's registry, or a folder (default: headclip-mini, "
-        "on which HeadCLIP's local layers and class token norm are as it was pretrained)",
-    )  # fmt: skip
-    add_weights(group)
-    add_joint_settings(parser, "training", PUBLISHED_TRAINING)
-    add_joint_settings(parser, "method", PUBLISHED_MODEL)
-    add_settings(parser, ScoreSettings)
-    add_tracking(parser).add_argument(
-        "--register", metavar="NAME",
-        help="register the checkpoint at the tracker, as the next version of this model",
-    )  # fmt: skip
+    decisive: ClassVar[tuple[str, ...]] = ("method", "backbone")
+
+    data: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(metavar="LAYOUT:DIR")] = ()
+    """mvtec:DIR for one category or many, folder:DIR, or a set that 'headclip datasets' lists; may
+    be repeated."""
+    protocol: str | None = None
+    """Train on the sets of a protocol below --data-root: visa-to-mvtec or mvtec-to-all."""
+    data_root: Path | None = None
+    """The folder that holds the protocol's sets."""
+    out: Path
+    """Folder for the checkpoint."""
+    method: str = "headclip"
+    """{methods}; others need no training."""
+    backbone: str = EMBEDDED_NAME
+    """headclip-mini, a name of open_clip's registry, or a folder."""
+    cache: str = "auto"
+    """What the frozen tower makes of each image is kept: none, ram, or a folder that later
+    trainings read too; auto is ram where --cache-limit-gb allows, or none where torchrun started
+    several processes."""
+    cache_limit_gb: float = 4.0
+    """Most that it may take."""
+    resume: bool = False
+    """Go on with a stopped training."""
+    from_epoch: int | None = None
+    """Go on from the end of this epoch, and not of the last one; implies --resume."""
+    register: str | None = None
+    """Register the checkpoint at the tracker, as the next version of this model."""
+
+    @classmethod
+    def words(cls) -> dict[str, str]:
+        """Name the methods."""
+        return {"methods": ", ".join(PUBLISHED_MODEL)}
+
+    @classmethod
+    def defaults(cls, named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Give the settings that the method is published with."""
+        method = _trainable(named["method"])
+        usual = usual_settings(method, named["backbone"])
+        return PUBLISHED_TRAINING[method], PUBLISHED_SCORES[method], usual
+
+    def elsewhere(self, name: str) -> str:
+        """Say whose setting it is."""
+        return owner_of(name, {**PUBLISHED_MODEL, **TRAINING_FREE_MODEL}, self.method)
+
+    def run(self) -> int:
+        """Train, and say where the checkpoint is."""
+        method = _trainable(self.method)
+        model_settings, settings, scores = self.chosen_settings(method)
+        options = self._tracking()
+        specs = [*self.data, *self._protocol_sets()]
+        if not specs:
+            raise InvalidSettings("Nothing to train on: name a set with --data, or a --protocol.")
+        from headclip_med.evaluation.datasets import open_datasets
+
+        dataset = open_datasets(specs)
+        from headclip_med.evaluation.examples import Examples
+        from headclip_med.models.clip.loading import load_backbone
+        from headclip_med.models.inference import default_image_size
+        from headclip_med.models.loading import choose_device
+        from headclip_med.pipelines.tracked_training import TrainingRecord
+        from headclip_med.pipelines.train import train
+        from headclip_med.training.processes import own_device
+
+        if "mosaic" not in self.changes(TrainSettings) and (method, dataset.name) == MOSAICS_OF:
+            settings = replace(settings, mosaic=PUBLISHED_MOSAIC)
+        backbone = load_backbone(
+            self.backbone, weights=self.weights, activation=self.activation
+        ).to(own_device(choose_device(self.device)))
+        examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
+        steps = settings.epochs * -(-len(examples) // settings.batch_size)
+        cache = self._cache(settings, model_settings, backbone, len(examples))
+        with track("train", options=options) as tracked, progress(steps, "step") as bar:
+            record = TrainingRecord(tracked)
+            record.begin(method, backbone, model=model_settings, training=settings, scores=scores)
+            tracked.parameters({"images": len(examples), "resumed": self._resumes})
+            tracked.dataset(dataset.name, dataset.content_digest, use="training")
+
+            def report(step: StepReport) -> None:
+                behind = (step.epoch - 1) * step.steps + step.step - 1
+                if not bar.n:
+                    bar.n = bar.initial = behind  # of a resumed training: they tell nothing of time
+                bar.update(1)
+                bar.set_postfix(epoch=step.epoch, loss=f"{step.loss:.3f}", refresh=False)
+                record.step(step)
+
+            trained = train(
+                examples, backbone, out=self.out, resume=self._resumes,
+                from_epoch=self.from_epoch,
+                data={"name": dataset.name, "digest": dataset.content_digest},
+                cache=cache, model_settings=model_settings, settings=settings, scores=scores,
+                report=report, report_epoch=record.epoch,
+            )  # fmt: skip
+            record.end(trained, backbone, examples)
+            registered = _register(tracked, trained, self.register)
+        if torchrun_ranks().first:
+            show_run(tracked, options)
+            _show(trained, registered, as_json=self.json)
+        return 0
+
+    def chosen_settings(self, method: str) -> tuple[LearnedSettings, TrainSettings, ScoreSettings]:
+        """Say what the model is made of, how it is trained, and how its maps become scores."""
+        usual = usual_settings(method, self.backbone)
+        return (
+            self.settings(type(usual), usual),
+            self.settings(TrainSettings, PUBLISHED_TRAINING[method]),
+            self.settings(ScoreSettings, PUBLISHED_SCORES[method]),
+        )
+
+    def _protocol_sets(self) -> Sequence[str]:
+        """Find the sets of the protocol that was named; those that are absent are said."""
+        if not self.protocol:
+            return ()
+        from headclip_med.datasets.discover import protocol_sets
+
+        found, absent = protocol_sets(self.protocol, self.data_root, "train")
+        if absent:
+            print(f"absent, and left out: {', '.join(absent)}", file=sys.stderr)
+        return found
+
+    @property
+    def _resumes(self) -> bool:
+        return self.resume or self.from_epoch is not None
+
+    def _tracking(self) -> TrackingOptions:
+        """Say how the run is recorded; refuse what cannot be registered before it is trained."""
+        options = self.tracked
+        if self.register is not None:
+            check_model_name(self.register)
+            if not options.is_on:
+                raise InvalidSettings("--register needs the tracker.", "Leave --no-tracking out.")
+        return options
+
+    def _cache(
+        self,
+        training: TrainSettings,
+        settings: LearnedSettings,
+        backbone: Backbone,
+        count: int,
+    ) -> Path | Literal["ram"] | None:
+        """Choose where features are kept, and say what they take."""
+        wanted = self.cache
+        place: Path | Literal["ram"] = "ram" if wanted in ("auto", "ram") else Path(wanted)
+        ranks, keeps = (
+            torchrun_ranks(),
+            isinstance(settings, HeadClipSettings) and not training.mosaic,
+        )
+        if wanted == "none" or (wanted == "auto" and (not keeps or ranks.count > 1)):
+            return None
+        if not isinstance(settings, HeadClipSettings):
+            return place  # which is refused where the training begins
+        from headclip_med.models.headclip.features import features_bytes
+
+        need, limit = features_bytes(settings, backbone.vision, count) / 1e9, self.cache_limit_gb
+        if ranks.first:
+            print(f"the features of {count} images take {need:.2f} GB", file=sys.stderr)
+        if need <= limit:
+            return place
+        if wanted == "auto":
+            print(f"that is above {limit:g} GB: the tower runs in every epoch", file=sys.stderr)
+            return None
+        raise InvalidSettings(
+            f"The features would take {need:.1f} GB, above --cache-limit-gb {limit:g}.",
+            "Raise it, or choose a smaller image_size or --cache none.",
+            code="cache-too-large",
+        )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Train, and say where the checkpoint is."""
-    method = _method(arguments.method)
-    model_settings, settings, scores = _settings(arguments, method)
-    options = _tracking(arguments)
-    specs = [*arguments.data, *protocol_sets(arguments, "train")]
-    if not specs:
-        raise InvalidSettings("Nothing to train on: name a set with --data, or a --protocol.")
-    from headclip_med.evaluation.datasets import open_datasets
-
-    dataset = open_datasets(specs)
-    from headclip_med.evaluation.examples import Examples
-    from headclip_med.models.clip.loading import load_backbone
-    from headclip_med.models.inference import default_image_size
-    from headclip_med.models.loading import choose_device
-    from headclip_med.pipelines.tracked_training import TrainingRecord
-    from headclip_med.pipelines.train import train
-    from headclip_med.training.processes import own_device
-
-    if arguments.mosaic is None and (method, dataset.name) == MOSAICS_OF:
-        settings = replace(settings, mosaic=PUBLISHED_MOSAIC)
-    backbone = load_backbone(
-        arguments.backbone, weights=arguments.weights, activation=arguments.activation
-    ).to(own_device(choose_device(arguments.device)))
-    examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
-    steps = settings.epochs * -(-len(examples) // settings.batch_size)
-    cache = _cache(arguments, settings, model_settings, backbone, len(examples))
-    with track("train", options=options) as tracked, progress(steps, "step") as bar:
-        record = TrainingRecord(tracked)
-        record.begin(method, backbone, model=model_settings, training=settings, scores=scores)
-        tracked.parameters({"images": len(examples), "resumed": _resumes(arguments)})
-        tracked.dataset(dataset.name, dataset.content_digest, use="training")
-
-        def report(step: StepReport) -> None:
-            behind = (step.epoch - 1) * step.steps + step.step - 1
-            if not bar.n:
-                bar.n = bar.initial = behind  # of a resumed training: they tell nothing of time
-            bar.update(1)
-            bar.set_postfix(epoch=step.epoch, loss=f"{step.loss:.3f}", refresh=False)
-            record.step(step)
-
-        trained = train(
-            examples, backbone, out=arguments.out, resume=_resumes(arguments),
-            from_epoch=arguments.from_epoch,
-            data={"name": dataset.name, "digest": dataset.content_digest},
-            cache=cache, model_settings=model_settings, settings=settings, scores=scores,
-            report=report, report_epoch=record.epoch,
-        )  # fmt: skip
-        record.end(trained, backbone, examples)
-        registered = _register(tracked, trained, arguments.register)
-    if torchrun_ranks().first:
-        show_run(tracked, options)
-        _show(trained, registered, as_json=arguments.json)
-    return 0
-
-
-def _settings(
-    arguments: argparse.Namespace, method: str
-) -> tuple[LearnedSettings, TrainSettings, ScoreSettings]:
-    """Say what the model is made of, how it is trained, and how its maps become scores."""
-    refuse_other_methods(arguments, method, PUBLISHED_MODEL)
-    usual: LearnedSettings = PUBLISHED_MODEL[method]
-    if isinstance(usual, HeadClipSettings):
-        usual = usual_headclip(arguments.backbone)
-    return (
-        settings_from(arguments, type(usual), usual),
-        settings_from(arguments, TrainSettings, PUBLISHED_TRAINING[method]),
-        settings_from(arguments, ScoreSettings, PUBLISHED_SCORES[method]),
-    )
-
-
-def _resumes(arguments: argparse.Namespace) -> bool:
-    return arguments.resume or arguments.from_epoch is not None
-
-
-def _tracking(arguments: argparse.Namespace) -> TrackingOptions:
-    """Say how the run is recorded; what cannot be registered is refused before it is trained."""
-    options = tracking_from(arguments)
-    if arguments.register is not None:
-        check_model_name(arguments.register)
-        if not options.is_on:
-            raise InvalidSettings("--register needs the tracker.", "Leave --no-tracking out.")
-    return options
+def usual_settings(method: str, backbone: str) -> LearnedSettings:
+    """Give what a method is made of on a backbone where nothing else is said."""
+    usual = PUBLISHED_MODEL[method]
+    return usual_headclip(backbone) if isinstance(usual, HeadClipSettings) else usual
 
 
 def _register(run: Run, trained: Trained, name: str | None) -> str | None:
@@ -198,39 +265,7 @@ def _show(trained: Trained, registered: str | None, *, as_json: bool) -> None:
     print(f"use it: headclip screen --model {registered or trained.checkpoint} ...")
 
 
-def _cache(
-    arguments: argparse.Namespace,
-    training: TrainSettings,
-    settings: LearnedSettings,
-    backbone: Backbone,
-    count: int,
-) -> Path | Literal["ram"] | None:
-    """Choose where features are kept, and say what they take."""
-    wanted = arguments.cache
-    place: Path | Literal["ram"] = "ram" if wanted in ("auto", "ram") else Path(wanted)
-    ranks, keeps = torchrun_ranks(), isinstance(settings, HeadClipSettings) and not training.mosaic
-    if wanted == "none" or (wanted == "auto" and (not keeps or ranks.count > 1)):
-        return None
-    if not isinstance(settings, HeadClipSettings):
-        return place  # which is refused where the training begins
-    from headclip_med.models.headclip.features import features_bytes
-
-    need, limit = features_bytes(settings, backbone.vision, count) / 1e9, arguments.cache_limit_gb
-    if ranks.first:
-        print(f"the features of {count} images take {need:.2f} GB", file=sys.stderr)
-    if need <= limit:
-        return place
-    if wanted == "auto":
-        print(f"that is above {limit:g} GB: the tower runs in every epoch", file=sys.stderr)
-        return None
-    raise InvalidSettings(
-        f"The features would take {need:.1f} GB, above --cache-limit-gb {limit:g}.",
-        "Raise it, or choose a smaller --image-size or --cache none.",
-        code="cache-too-large",
-    )
-
-
-def _method(name: str) -> str:
+def _trainable(name: str) -> str:
     """Accept the methods that are trained."""
     if name in PUBLISHED_MODEL:
         return name

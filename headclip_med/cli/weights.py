@@ -1,82 +1,94 @@
-"""List backbones, show where their weights are, fetch them, or import a published checkpoint.
-
-Without a name it lists the models that can be used. With one it lists the pretrained weights that
-open_clip knows for it, and which are on this machine. Nothing is downloaded unless 'fetch' says so.
-'import FILE' turns a .pth that the authors of AnomalyCLIP or AdaCLIP published into a checkpoint
-for --model; nothing but tensors is read of it.
-"""
+"""``headclip weights``: backbones, where their weights are, and what others have trained."""
 
 from __future__ import annotations
 
-import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Literal
 
-from headclip_med.cli.models import add_weights
-from headclip_med.cli.options import layers
+from tyro.conf import Positional
+
+from headclip_med.cli.groups import WeightsOptions
+from headclip_med.cli.values import value_of
 from headclip_med.errors import InvalidSettings
+from headclip_med.settings import EMBEDDED_NAME
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument("action", nargs="?", choices=("list", "fetch", "import"), default="list")
-    parser.add_argument(
-        "name", nargs="?", help="a model, for example ViT-L-14-336; or the file to import"
-    )
-    parser.add_argument("--tag", default="openai", help="which weights to fetch (default: openai)")
-    group = parser.add_argument_group("import")
-    group.add_argument("--method", help="whose file it is: anomalyclip or adaclip")
-    group.add_argument("--backbone", help="the model it was trained on, such as ViT-L-14-336")
-    group.add_argument("--out", type=Path, help="the checkpoint to write, ending in .safetensors")
-    group.add_argument(
-        "--feature-layers", type=layers,
-        help="layers that give maps, such as 24 or 6,12,18,24 (default: four, evenly spread)",
+@dataclass(frozen=True, kw_only=True)
+class Weights(WeightsOptions):
+    """List backbones, show where their weights are, fetch them, or import a published checkpoint.
+
+    Without a name it lists the models that can be used. With one it lists the pretrained weights
+    that open_clip knows for it, and which are on this machine. Nothing is downloaded unless 'fetch'
+    says so. 'import FILE' turns a .pth that a method's authors published into a checkpoint for
+    --model; nothing but tensors is read of it.
+
+    Examples:
+      headclip weights
+      headclip weights fetch ViT-L-14-336
+      headclip weights import a.pth --method METHOD --backbone ViT-L-14-336 --out a.safetensors
+    """
+
+    common: ClassVar[tuple[str, ...]] = (
+        "action", "name", "tag", "method", "backbone", "out", "json",
     )  # fmt: skip
-    add_weights(group)
 
+    action: Positional[Literal["list", "fetch", "import"]] = "list"
+    """What to do."""
+    name: Positional[str | None] = None
+    """A model, for example ViT-L-14-336; or the file to import."""
+    tag: str = "openai"
+    """Which weights to fetch."""
+    method: str | None = None
+    """To import: whose file it is."""
+    backbone: str | None = None
+    """To import: the model it was trained on, such as ViT-L-14-336."""
+    out: Path | None = None
+    """To import: the checkpoint to write, ending in .safetensors."""
+    feature_layers: str | None = None
+    """To import: layers that give maps, such as 24 or 6,12,18,24; four, evenly spread, by
+    default."""
 
-def run(arguments: argparse.Namespace) -> int:
-    """List, or fetch."""
-    from headclip_med.models.clip import hub
-    from headclip_med.settings import EMBEDDED_NAME
+    def run(self) -> int:
+        """List, fetch or import."""
+        if self.action == "import":
+            return self._import()
+        from headclip_med.models.clip import hub
 
-    if arguments.action == "import":
-        return _import(arguments)
-    if arguments.action == "fetch":
-        if not arguments.name:
-            raise InvalidSettings("Name the model to fetch weights for.", "See 'headclip weights'.")
-        path = hub.fetch_weights(arguments.name, arguments.tag)
-        print(json.dumps({"path": str(path)}) if arguments.json else path)
+        if self.action == "fetch":
+            if not self.name:
+                raise InvalidSettings(
+                    "Name the model to fetch weights for.", "See 'headclip weights'."
+                )
+            path = hub.fetch_weights(self.name, self.tag)
+            print(json.dumps({"path": str(path)}) if self.json else path)
+            return 0
+        if self.name:
+            tags = {tag: hub.cached_weights(self.name, tag) for tag in hub.known_tags(self.name)}
+            found = {tag: str(path) if path else None for tag, path in tags.items()}
+            lines = [f"{tag}  {path or 'not on this machine'}" for tag, path in found.items()]
+            print(json.dumps(found) if self.json else "\n".join(lines))
+            return 0
+        names = (EMBEDDED_NAME, *hub.known_models())
+        print(json.dumps(names) if self.json else "\n".join(names))
         return 0
-    if arguments.name:
-        tags = {
-            tag: hub.cached_weights(arguments.name, tag) for tag in hub.known_tags(arguments.name)
-        }
-        found = {tag: str(path) if path else None for tag, path in tags.items()}
-        lines = [f"{tag}  {path or 'not on this machine'}" for tag, path in found.items()]
-        print(json.dumps(found) if arguments.json else "\n".join(lines))
+
+    def _import(self) -> int:
+        if not self.name or not self.method or not self.backbone or not self.out:
+            needed = {"FILE": self.name, "--method": self.method, "--backbone": self.backbone,
+                      "--out": self.out}  # fmt: skip
+            missing = next(option for option, value in needed.items() if not value)
+            raise InvalidSettings(f"'headclip weights import' needs {missing} as well.")
+        layers: Any = self.feature_layers and value_of(self.feature_layers, tuple[int, ...])
+        if isinstance(layers, str):
+            raise InvalidSettings("--feature-layers takes layers such as 24 or 6,12,18,24.")
+        from headclip_med.models.clip.loading import load_backbone
+        from headclip_med.models.imported import import_published
+
+        backbone = load_backbone(self.backbone, weights=self.weights, activation=self.activation)
+        path = import_published(
+            Path(self.name), self.method, backbone, out=self.out, feature_layers=layers
+        )
+        print(json.dumps({"checkpoint": str(path)}) if self.json else path)
         return 0
-    names = (EMBEDDED_NAME, *hub.known_models())
-    print(json.dumps(names) if arguments.json else "\n".join(names))
-    return 0
-
-
-def _import(arguments: argparse.Namespace) -> int:
-    for value, option in (
-        (arguments.name, "FILE"), (arguments.method, "--method"),
-        (arguments.backbone, "--backbone"), (arguments.out, "--out"),
-    ):  # fmt: skip
-        if not value:
-            raise InvalidSettings(f"'headclip weights import' needs {option} as well.")
-    from headclip_med.models.clip.loading import load_backbone
-    from headclip_med.models.imported import import_published
-
-    backbone = load_backbone(
-        arguments.backbone, weights=arguments.weights, activation=arguments.activation
-    )
-    path = import_published(
-        Path(arguments.name), arguments.method, backbone, out=arguments.out,
-        feature_layers=arguments.feature_layers,
-    )  # fmt: skip
-    print(json.dumps({"checkpoint": str(path)}) if arguments.json else path)
-    return 0

@@ -83,7 +83,7 @@ class EvaluationRequest(EvaluationSettings):
         more = self.store or self.curves or self.metrics != "exact" or self.eval_size != "input"
         if self.acceptance and more:
             raise InvalidSettings(
-                "--acceptance is measured by --metrics exact at --eval-size input, keeps no "
+                "--acceptance is measured by --metrics exact at eval_size input, keeps no "
                 "--store and draws no --curves.",
                 "Leave them out, or evaluate the sets alone.",
             )

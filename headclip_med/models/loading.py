@@ -9,6 +9,7 @@ import torch
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.clip.weights import Activation
+from headclip_med.models.header import wrong_method
 from headclip_med.models.inference import InferenceModel, Precision
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import method_named
@@ -92,11 +93,7 @@ def _load_trained(source: Source, method: str | None) -> InferenceModel:
     if source.name.endswith(".safetensors"):
         checkpoint = read_checkpoint(Path(source.name))
         if method not in (None, checkpoint.method):
-            raise UnusableWeights(
-                f"{source.name} is a checkpoint of {checkpoint.method}, not of {method}.",
-                "Name that method's, or leave --method out.",
-                code="wrong-method",
-            )
+            raise wrong_method(source.name, checkpoint.method, method)
         return learned_model(Path(source.name), checkpoint, source.backbone_of(checkpoint))
     backbone = source.backbone()  # says first what else is wrong
     if source.weights == "random":

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 import os
-import re
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,7 +15,14 @@ import pytest
 from PIL import Image
 
 from headclip_med.cli import main
-from headclip_med.cli.options import add_settings, field_docstrings, layers, settings_from
+from headclip_med.cli.groups import TrackingGroup
+from headclip_med.cli.main import COMMANDS
+from headclip_med.cli.options import Command, form_of, parse
+from headclip_med.cli.screen import Screen
+from headclip_med.cli.train import Train
+from headclip_med.cli.values import field_docstrings, settings_text, value_of
+from headclip_med.cli.weights import Weights
+from headclip_med.errors import InvalidSettings
 from headclip_med.models import loading
 from headclip_med.settings import HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings
 from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
@@ -25,9 +30,6 @@ from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
 from tests.bright import BrightModel
 from tests.phantoms import write_phantom
 
-COMMANDS = (
-    "demo", "screen", "batch", "train", "evaluate", "experiment", "datasets", "weights", "bundle"
-)  # fmt: skip
 SETTINGS = (
     HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings, AnomalyClipSettings,
     AdaClipSettings, WinClipSettings, AnoVlSettings
@@ -39,55 +41,228 @@ def bright(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "load_model", lambda name, **options: BrightModel())
 
 
-@pytest.mark.parametrize("command", [(), *((one,) for one in COMMANDS)])
-def test_help_is_there(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Give what help prints."""
     with pytest.raises(SystemExit) as stopped:
-        main([*command, "--help"])
-    assert stopped.value.code == 0
-    text = capsys.readouterr().out
-    assert "usage: headclip" in text
+        main(arguments)
+    assert not stopped.value.code
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [(), *((one,) for one in COMMANDS)])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_is_a_page_of_forty_lines(
+    command: tuple[str, ...], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown(capsys, *command, option)
+    assert text.startswith("usage: headclip")
     assert "``" not in text
+    assert sum(max(1, math.ceil(len(line) / 80)) for line in text.splitlines()) <= 40
 
 
-def test_help_starts_quickly() -> None:
-    started = time.process_time()
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "headclip_med", "--help"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert time.process_time() - started < 1
-    for heavy in ("torch", "monai", "numpy", "pydicom"):
-        assert f" {heavy}\n" not in done.stderr
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_that_are_commands(
+    command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = shown(capsys, command, "--help")
+    (_, below) = text.split("Examples:\n")
+    examples = below.partition("\n\n")[0].splitlines()
+    assert examples
+    for example in examples:
+        program, name, *arguments = example.split()
+        assert (program, name) == ("headclip", command)
+        if "METHOD" not in arguments and not any(one.startswith("runs/") for one in arguments):
+            assert isinstance(parse(COMMANDS[command], arguments, prog=command), COMMANDS[command])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_all_help_shows_every_option_and_setting(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown(capsys, command, "--help-all")
+    form = form_of(COMMANDS[command])
+    options = {one.name: one.name.replace("_", "-") for one in fields(form)}
+    hidden = [name for name in options.values() if name not in text and f"--no-{name}" not in text]
+    positional = {"input", "data", "action", "folder", "name"}
+    assert set(hidden) <= positional
+    for settings in COMMANDS[command].takes:
+        for one in fields(settings.settings):
+            assert one.name in options or f"  {one.name}=" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_has_at_most_twenty_options_of_its_own(command: str) -> None:
+    kind = COMMANDS[command]
+    shared = {one.name for group in (Command, TrackingGroup) for one in fields(group)}
+    assert len([one for one in fields(form_of(kind)) if one.name not in shared]) <= 20
+    assert len(kind.common) <= 12
+    assert set(kind.common) <= {one.name for one in fields(form_of(kind))}
+
+
+def test_help_tells_the_defaults_of_the_model_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    def default(option: str, *arguments: str) -> str:
+        text = " ".join(shown(capsys, "screen", "--help-all", *arguments).split())
+        after = text.replace("\u2502 ", "").partition(f"--{option} FLOAT")[2]
+        return after.partition("(default: ")[2].partition(")")[0]
+
+    assert default("sigma-px") == "6.94"
+    assert default("joint-weight") == "0.0"
+    assert float(default("threshold")) == pytest.approx(0.5217, abs=1e-4)
+    assert default("joint-weight", "--method", "anomalyclip") == "0.5"
+    assert default("sigma-px", "--method", "winclip", "--model", "ViT-B-16") == "0.0"
+    assert "scales=INT,..." in shown(capsys, "screen", "--help-all", "--method", "winclip")
+    assert "scales=" not in shown(capsys, "screen", "--help-all")
+
+
+def test_help_and_wrong_usage_start_quickly_and_without_heavy_libraries(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    out = str(tmp_path / "out")
+    cases = {
+        ("--help",): 0,
+        ("screen", "--help-all"): 0,
+        ("datasets",): 0,
+        ("weights",): 0,
+        ("screen", "--out", out): 2,
+        ("screen", str(tmp_path / "none"), "--out", out): 1,
+        ("screen", str(tmp_path / "a.png"), "--out", out, "--model", "ViT-L-14-999"): 2,
+        ("screen", str(tmp_path / "a.png"), "--out", out, "--model", "none.safetensors"): 1,
+        ("screen", str(tmp_path / "a.png"), "--out", out, "--method", "nonsense"): 2,
+        ("screen", str(tmp_path / "a.png"), "--out", out, "--set", "overlap=2"): 2,
+        ("screen", str(tmp_path / "a.png"), "--out", out, "--treshold", "0.3"): 2,
+        ("train", "--out", out, "--method", "winclip"): 2,
+        ("train", "--out", out): 2,
+        ("evaluate",): 2,
+        ("nonsense",): 2,
+    }
+    for arguments, code in cases.items():
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "headclip_med", *arguments],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr[-500:]
+        for heavy in ("torch", "monai", "open_clip", "mlflow", "pandas"):
+            assert f" {heavy}\n" not in done.stderr, arguments
+        if code == 0 and arguments == ("--help",):
+            assert " numpy\n" not in done.stderr
+
+
+def test_help_takes_less_than_a_second() -> None:
+    started = os.times()
+    subprocess.run(
+        [sys.executable, "-m", "headclip_med", "--help"], capture_output=True, check=True
+    )
+    ended = os.times()
+    assert ended.children_user + ended.children_system < (
+        started.children_user + started.children_system + 1
+    )
+
+
+def test_a_shell_can_complete_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    script = shown(capsys, "--tyro-print-completion", "bash")
+    assert "headclip" in script
+    for word in (*COMMANDS, "--window", "--help-all", "top-slices"):
+        assert word in script
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_every_setting_is_explained_and_becomes_an_option(settings: type) -> None:
+def test_every_setting_is_explained_and_can_be_set(settings: type) -> None:
     texts = field_docstrings(settings)
     assert set(texts) == {one.name for one in fields(settings)}
-    parser = argparse.ArgumentParser()
-    add_settings(parser, settings)
-    assert settings_from(parser.parse_args([]), settings) == settings()
+    text = settings_text([settings()], ())
+    for one in fields(settings):
+        assert f"  {one.name}=" in text
+    assert Screen(out=Path()).settings(settings) == settings()
 
 
-def test_options_become_settings_of_their_type() -> None:
-    parser = argparse.ArgumentParser()
-    for settings in SETTINGS[:3]:
-        add_settings(parser, settings)
-    given = parser.parse_args(
-        ["--local-layers", "5-7", "--no-local-residual", "--sigma-px", "2", "--window", "40,80",
-         "--image-size", "518", "--threshold", "0.25", "--pooling", "max"]
+def test_options_and_settings_become_values_of_their_type() -> None:
+    given = parse(
+        Train,
+        ["--out", "x", "--epochs", "2", "--set", "local_layers=5-7", "--set", "local-residual=no",
+         "--set", "sigma_px=2", "--set", "image_size=518", "--set", "betas=0.4,0.9"],
+        prog="headclip train",
     )  # fmt: skip
-    assert settings_from(given, HeadClipSettings) == HeadClipSettings(
+    assert given.settings(HeadClipSettings) == HeadClipSettings(
         local_layers=(5, 6, 7), local_residual=False, image_size=518
     )
-    assert settings_from(given, ScoreSettings, ScoreSettings(top_percent=9.0)) == ScoreSettings(
+    assert given.settings(ScoreSettings, ScoreSettings(top_percent=9.0)) == ScoreSettings(
         top_percent=9.0, sigma_px=2.0
     )
-    assert settings_from(given, ScreenSettings) == ScreenSettings(
+    assert given.settings(TrainSettings) == TrainSettings(epochs=2, betas=(0.4, 0.9))
+    given = parse(
+        Screen,
+        ["a", "b", "--out", "x", "--window", "40,80", "--threshold", "0.25", "--pooling", "max"],
+        prog="headclip screen",
+    )  # fmt: skip
+    assert given.input == (Path("a"), Path("b"))
+    assert given.settings(ScreenSettings) == ScreenSettings(
         window="40,80", threshold=0.25, pooling="max"
     )
-    assert layers("4,6") == (4, 6)
-    assert layers("none") == ()
+    assert given.changes(ScoreSettings) == {}
+    assert value_of("4,6", tuple[int, ...]) == (4, 6)
+    assert value_of("none", tuple[int, ...]) == ()
+    assert value_of("none", int | None) is None
+    assert value_of("many", int | None) == "many"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("ovrlap=0.5", "There is no setting 'ovrlap' here. Choose one of image_score"),
+        ("overlap", "has no '='"),
+        ("scales=2", "It is winclip's, and what was named has none like it"),
+        ("overlap=1.5", "overlap"),
+    ],
+)
+def test_settings_that_are_none_are_refused(
+    setting: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["screen", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*place, "--set", setting]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_a_file_gives_options_and_the_command_line_wins(tmp_path: Path) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text(
+        "out: results\nwindow: brain\ninput: [a, b]\noutputs: heatmap\nthreshold: 0.25\n"
+        "set: {overlap: 0.25, pooled_slices: 5}\n"
+    )
+    given = parse(Screen, ["--config", str(file)], prog="headclip screen")
+    assert (given.input, given.out, given.outputs) == (
+        (Path("a"), Path("b")),
+        Path("results"),
+        "heatmap",
+    )
+    assert given.settings(ScreenSettings) == ScreenSettings(
+        window="brain", threshold=0.25, overlap=0.25, pooled_slices=5
+    )
+    given = parse(
+        Screen, ["c", "--config", str(file), "--window", "bone", "--set", "overlap=0.75"],
+        prog="headclip screen",
+    )  # fmt: skip
+    assert given.input == (Path("c"),)
+    assert given.settings(ScreenSettings) == ScreenSettings(
+        window="bone", threshold=0.25, overlap=0.75, pooled_slices=5
+    )
+    file.write_text(json.dumps({"out": "elsewhere", "minimum-size": 3}))
+    with pytest.raises(InvalidSettings, match="'minimum_size', which is no option"):
+        parse(Screen, ["--config", str(file)], prog="headclip screen")
+
+
+@pytest.mark.parametrize(
+    "text", ["threshold: much\n", "json: 3\n", "- a list\n", "{", "out: x\nout:\n  - 1\n", ""]
+)
+def test_a_file_of_no_use_is_refused(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text(text)
+    assert main(["screen", str(tmp_path), "--config", str(file)]) == 2
+    assert "The file of --config" in capsys.readouterr().err
+    assert main(["screen", str(tmp_path), "--config", str(tmp_path / "none.yaml")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_screening_prints_results_on_stdout_only(
@@ -131,7 +306,7 @@ def test_some_failures_are_3_and_all_are_1(
     ("arguments", "code", "message"),
     [
         (["screen", "{empty}", "--out", "{out}"], 1, "No images were found"),
-        (["screen", "{empty}", "--out", "{out}", "--overlap", "1.5"], 2, "overlap must lie"),
+        (["screen", "{empty}", "--out", "{out}", "--set", "overlap=1.5"], 2, "overlap must lie"),
         (["train", "--data", "nonsense:{empty}", "--out", "{out}"], 2, "given as LAYOUT:FOLDER"),
         (["train", "--data", "mvtec:{empty}/none", "--out", "{out}"], 1, "no folder"),
         (["evaluate"], 2, "Nothing to evaluate on"),
@@ -187,7 +362,7 @@ def test_names_cannot_command_the_terminal_nor_break_the_run(
     assert len(json.loads(capsys.readouterr().out)["series"]) == 3
 
 
-@pytest.mark.parametrize("option", ["--window=brian", "--window=40,-80", "--local-map=patches"])
+@pytest.mark.parametrize("option", ["--window=brian", "--window=40,-80", "--set=local_map=patches"])
 def test_an_option_that_no_input_could_use_is_wrong_usage(
     bright: None, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,10 +391,10 @@ def test_results_that_cannot_be_written_are_one_line_before_any_work(
 def test_what_the_system_refuses_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(arguments: argparse.Namespace) -> int:
+    def refuse(command: Weights) -> int:
         raise PermissionError(13, "Permission denied", "/patients/Zyxwvut")
 
-    monkeypatch.setattr("headclip_med.cli.weights.run", refuse)
+    monkeypatch.setattr(Weights, "run", refuse)
     assert main(["weights"]) == 1
     printed = capsys.readouterr()
     assert printed.err.startswith("headclip: A file or folder cannot be used")
@@ -247,13 +422,9 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert listing.returncode == 1
 
 
-def test_batch_has_the_options_of_screen(capsys: pytest.CaptureFixture[str]) -> None:
-    options = []
-    for command in ("screen", "batch"):
-        with pytest.raises(SystemExit):
-            main([command, "--help"])
-        options.append(set(re.findall(r"--[a-z-]+", capsys.readouterr().out)))
-    assert options[0] == options[1]
+def test_batch_has_the_options_of_screen() -> None:
+    screen, batch = (form_of(COMMANDS[name]) for name in ("screen", "batch"))
+    assert [one.name for one in fields(screen)] == [one.name for one in fields(batch)]
 
 
 def test_the_module_of_the_parser_is_not_silent_either() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
+from typing import get_args, get_type_hints
 
 import pytest
 
-from headclip_med.cli.experiment import NAMES
+from headclip_med.cli.experiment import Experiment as Command
 from headclip_med.datasets import open_dataset
 from headclip_med.errors import InvalidSettings
 from headclip_med.paper import paper_values
@@ -41,7 +42,7 @@ def setup(tmp_path: Path, **changes: object) -> Setup:
 
 
 def test_the_command_line_names_every_experiment() -> None:
-    assert tuple(EXPERIMENTS) == NAMES
+    assert tuple(EXPERIMENTS) == get_args(get_type_hints(Command)["name"])
     with pytest.raises(InvalidSettings, match=r"There is no experiment 'all'\. Choose one of main"):
         experiment_named("all")
 

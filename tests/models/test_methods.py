@@ -178,7 +178,7 @@ def test_what_a_method_lacks_is_said_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("headclip_med.models.clip.loading.cached_weights", lambda name, tag: None)
+    monkeypatch.setattr("headclip_med.models.clip.hub.cached_weights", lambda name, tag: None)
     monkeypatch.setattr(
         "headclip_med.models.loading.embedded_checkpoint", lambda method: tmp_path / "none"
     )
@@ -360,7 +360,7 @@ def test_screening_with_winclip_records_what_was_said(
     out = tmp_path / "out"
     place = ["screen", str(tmp_path / "in.png"), "--out", str(out), "--device", "cpu"]
     model = ["--model", "tiny", "--weights", "random", "--method", "winclip"]
-    assert main([*place, *model, "--wording", "medical", "--class-name", "knee"]) == 0
+    assert main([*place, *model, "--set", "wording=medical", "--set", "class_name=knee"]) == 0
     capsys.readouterr()
     (result,) = out.glob("*/*/result.json")
     about = json.loads(result.read_text())["model"]
@@ -386,7 +386,7 @@ def test_all_methods_are_evaluated_into_one_table(
     assert table.count("## ") == 1
     for method in METHODS.values():
         assert f"| images | {method.title} |" in table
-    assert main([*arguments, "--image-score", "joint", "--json"]) == 0
+    assert main([*arguments, "--set", "image_score=joint", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert set(found["model"]) == set(METHODS)
     judged = [row for row in found["rows"] if row["judge"] in {m.title for m in METHODS.values()}]
@@ -399,10 +399,10 @@ def test_all_methods_are_evaluated_into_one_table(
         (["--method", "nearest"], "There is no method 'nearest'"),
         (["--method", "all"], "There is no method 'all'"),
         (
-            ["--method", "winclip", "--adaptation", "published"],
-            "--adaptation is an option of anovl",
+            ["--method", "winclip", "--set", "adaptation=published"],
+            "It is anovl's, and winclip has none like it",
         ),
-        (["--wording", "medical"], "--wording is an option of winclip"),
+        (["--set", "wording=medical"], "It is winclip and anovl's"),
     ],
 )
 def test_wrong_options_are_told_in_one_line(

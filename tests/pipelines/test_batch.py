@@ -294,7 +294,7 @@ def test_a_bad_study_costs_itself_and_the_exit_code_says_so(
     ("arguments", "code", "message"),
     [
         ((), 1, "No images were found"),
-        (("--overlap", "1.5"), 2, "overlap must lie"),
+        (("--set", "overlap=1.5"), 2, "overlap must lie"),
         (("--method", "wincilp"), 2, "wincilp"),
     ],
 )

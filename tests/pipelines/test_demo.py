@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from headclip_med import load_model
 from headclip_med.cli import main
+from headclip_med.models import loading
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.clip.loading import EMBEDDED_PATH
 from headclip_med.models.sources import EMBEDDED_CHECKPOINT, embedded_checkpoint
@@ -154,7 +155,7 @@ def test_a_demonstration_that_fails_says_why(
         def predict(self, images: torch.Tensor) -> Prediction:
             raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("headclip_med.cli.demo.model_from", lambda arguments: Full(image_size=112))
+    monkeypatch.setattr(loading, "load_model", lambda *_, **__: Full(image_size=112))
     assert main(["demo", "--out", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert told.startswith("headclip: The device ran out of memory")

@@ -60,7 +60,7 @@ def mvtec(root: Path, *categories: str) -> Path:
 
 
 def evaluate(*arguments: str | Path) -> int:
-    base = ["--model", "tiny", "--method", "winclip", "--scales", "2", "--weights", "random"]
+    base = ["--model", "tiny", "--method", "winclip", "--set", "scales=2", "--weights", "random"]
     return main(["evaluate", *map(str, arguments), *base, "--device", "cpu", "--no-tracking"])
 
 
@@ -117,7 +117,7 @@ def test_the_paper_stands_in_a_table_of_its_own(
         Image.fromarray(np.full((SIDE, SIDE), 40 * number, np.uint8)).save(path)
     arguments = [
         "evaluate", f"BrainMRI:{tmp_path}", "--model", "tiny", "--method", "anovl", "--weights",
-        "random", "--no-views", "--device", "cpu", "--no-tracking", "--paper",
+        "random", "--set", "views=no", "--device", "cpu", "--no-tracking", "--paper",
     ]  # fmt: skip
     assert main(arguments) == 0
     text = capsys.readouterr().out

@@ -63,7 +63,7 @@ def test_masks_are_cut_at_one_half() -> None:
 
 def test_a_trained_checkpoint_screens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = mvtec_folder(tmp_path / "data"), tmp_path / "run"
-    arguments = ["train", "--data", f"mvtec:{data}", "--out", str(out), "--local-layers", "4-6",
+    arguments = ["train", "--data", f"mvtec:{data}", "--out", str(out), "--set", "local_layers=4-6",
                  "--epochs", "2", "--batch-size", "4", "--device", "cpu", "--json",
                  "--no-tracking"]  # fmt: skip
     assert main(arguments) == 0
@@ -101,7 +101,7 @@ def test_a_missing_mask_names_its_image(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("anomalyclip", ["--feature-layers", "3,6"]), ("adaclip", ["--clusters", "4"])],
+    [("anomalyclip", ["--set", "feature_layers=3,6"]), ("adaclip", ["--set", "clusters=4"])],
 )
 def test_the_compared_methods_are_trained_as_well(
     method: str, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -135,9 +135,9 @@ def test_the_compared_methods_are_trained_as_well(
         (["--method", "winclip"], "winclip needs no training"),
         (["--method", "anovl"], "anovl needs no training"),
         (["--method", "padim"], "There is no method 'padim' to train"),
-        (["--method", "anomalyclip", "--clusters", "3"], "--clusters is an option of adaclip"),
-        (["--fusion"], "--fusion is an option of adaclip, and headclip has none like it"),
-        (["--method", "adaclip", "--feature-layers", "99"], "Layer 99 lies beyond"),
+        (["--method", "anomalyclip", "--set", "clusters=3"], "It is adaclip's, and anomalyclip"),
+        (["--set", "fusion=yes"], "It is adaclip's, and headclip has none like it"),
+        (["--method", "adaclip", "--set", "feature_layers=99"], "Layer 99 lies beyond"),
     ],
 )
 def test_a_method_asked_for_what_it_lacks_says_so_in_one_line(

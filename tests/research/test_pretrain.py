@@ -1,4 +1,3 @@
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +8,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from headclip_med.cli import train as train_command
+from headclip_med.cli.options import parse
+from headclip_med.cli.train import Train
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.clip.loading import EMBEDDED_PATH, load_backbone
 from headclip_med.pipelines.bundle.training import headclip_of, learning_network
@@ -432,20 +432,16 @@ def test_headclip_on_the_backbone_is_what_it_was_pretrained_for() -> None:
 def test_every_way_to_train_starts_from_that(tmp_path: Path) -> None:
     usual = usual_headclip(EMBEDDED_NAME)
     backbone = load_backbone(EMBEDDED_NAME)
-    parser = argparse.ArgumentParser()
-    train_command.add_arguments(parser)
-    given = parser.parse_args(["--data", "mvtec:none", "--out", str(tmp_path)])
+    given = parse(Train, ["--data", "mvtec:none", "--out", str(tmp_path)], prog="train")
 
     variant = experiment_named("lhw").variants[1]
 
-    assert train_command._settings(given, "headclip")[0] == usual
+    assert given.chosen_settings("headclip")[0] == usual
     assert Setup(backbone, tmp_path).learned_settings(variant) == usual
     assert headclip_of(learning_network(EMBEDDED_NAME)).settings == usual
 
 
 def test_an_option_that_is_given_stands_before_it(tmp_path: Path) -> None:
-    parser = argparse.ArgumentParser()
-    train_command.add_arguments(parser)
-    given = parser.parse_args(["--out", str(tmp_path), "--local-layers", "2-3"])
+    given = parse(Train, ["--out", str(tmp_path), "--set", "local_layers=2-3"], prog="train")
 
-    assert train_command._settings(given, "headclip")[0].local_layers == (2, 3)
+    assert given.chosen_settings("headclip")[0].local_layers == (2, 3)

@@ -199,16 +199,16 @@ def test_a_run_that_stops_early_says_how(
 
 ENDLESS = """
 import sys, time
-from headclip_med.cli import evaluate, main
-from headclip_med.cli.tracking import tracking_from
+from headclip_med.cli import main
+from headclip_med.cli.evaluate import Evaluate
 from headclip_med.tracking import track
 
-def run(arguments):
-    with track(sys.argv[2], options=tracking_from(arguments)) as run, run.child("inner"):
+def run(command):
+    with track(sys.argv[2], options=command.tracked) as run, run.child("inner"):
         print("begun", flush=True)
         time.sleep(60)
 
-evaluate.run = run
+Evaluate.run = run
 sys.exit(main(["evaluate", "--tracking-uri", sys.argv[1]]))
 """
 
@@ -531,7 +531,7 @@ def test_a_run_that_is_switched_off_does_nothing() -> None:
 
 
 def test_help_loads_no_tracker() -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "headclip_med", "train", "--help"]
+    command = [sys.executable, "-X", "importtime", "-m", "headclip_med", "train", "--help-all"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "--no-tracking" in done.stdout
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
@@ -637,7 +637,7 @@ def command(tracker: TrackingOptions, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("command") / PATIENT
     data = mvtec_folder(folder / "set", categories=("nut", "tile"))
     train = ["train", "--data", f"mvtec:{data}", "--out", str(folder / "out"), "--epochs", "2",
-             "--batch-size", "4", "--local-layers", "4-6", "--device", "cpu", "--json",
+             "--batch-size", "4", "--set", "local_layers=4-6", "--device", "cpu", "--json",
              "--register", "nut", "--run-name", "first", "--tracking-uri", tracker.uri]  # fmt: skip
     evaluate = ["evaluate", f"mvtec:{data}", "--model", "models:/nut/1", "--device", "cpu",
                 "--no-intervals", "--tracking-uri", str(tracker.uri)]  # fmt: skip

@@ -102,7 +102,7 @@ def test_too_few_images_make_no_mosaic(tmp_path: Path) -> None:
     assert all(torch.equal(mosaics[n].image, examples[n].image) for n in range(6))
 
 
-@pytest.mark.parametrize(("given", "expected"), [([], 0.2), (["--mosaic", "0"], 0.0)])
+@pytest.mark.parametrize(("given", "expected"), [([], 0.2), (["--set", "mosaic=0"], 0.0)])
 def test_adaclip_makes_mosaics_on_mvtec_ad_by_default(
     given: list[str], expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +112,7 @@ def test_adaclip_makes_mosaics_on_mvtec_ad_by_default(
     named = replace(mvtec(data), name="MVTecAD")
     monkeypatch.setattr(opener, "open_datasets", lambda specs: named)
     arguments = ["train", "--method", "adaclip", "--data", f"mvtec:{data}", "--epochs", "1",
-                 "--batch-size", "3", "--clusters", "2", "--device", "cpu",
+                 "--batch-size", "3", "--set", "clusters=2", "--device", "cpu",
                  "--out", str(tmp_path / "run"), "--no-tracking", *given]  # fmt: skip
     assert main(arguments) == 0
     trained = read_checkpoint(tmp_path / "run" / "adaclip.safetensors").training
@@ -124,7 +124,7 @@ def test_features_of_mosaics_are_not_kept(
     cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, out = mvtec_folder(tmp_path / "data", categories=("nut",)), tmp_path / "run"
-    arguments = ["train", "--data", f"mvtec:{data}", "--mosaic", "0.5", "--cache",
+    arguments = ["train", "--data", f"mvtec:{data}", "--set", "mosaic=0.5", "--cache",
                  cache if cache == "ram" else str(tmp_path / cache), "--out", str(out),
                  "--device", "cpu", "--no-tracking"]  # fmt: skip
     assert main(arguments) == 2

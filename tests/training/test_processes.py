@@ -34,13 +34,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 METHODS = [
     # The last batch has one image: one process has none of its own.
-    ("headclip", ["--local-layers", "4-6", "--batch-size", "11"], ["--cache", "none"]),
-    ("headclip", ["--local-layers", "4-6", "--batch-size", "5"], ["--cache", "kept"]),
-    ("anomalyclip", ["--feature-layers", "3,6", "--batch-size", "4"], []),
+    ("headclip", ["--set", "local_layers=4-6", "--batch-size", "11"], ["--cache", "none"]),
+    ("headclip", ["--set", "local_layers=4-6", "--batch-size", "5"], ["--cache", "kept"]),
+    ("anomalyclip", ["--set", "feature_layers=3,6", "--batch-size", "4"], []),
     # Dice over rows only where the whole batch is one image, not where one's part is. Unrounded
     # prompts: fp16 rounds small gradients by their size, and a process has twice a batch's share.
-    ("adaclip", ["--clusters", "4", "--batch-size", "2", "--learning-rate", "1e-3",
-                 "--prompt-cast", "none"], []),
+    ("adaclip", ["--set", "clusters=4", "--batch-size", "2", "--set", "learning_rate=1e-3",
+                 "--set", "prompt_cast=none"], []),
 ]  # fmt: skip
 
 

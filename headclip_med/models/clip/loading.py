@@ -14,12 +14,13 @@ from torch import Tensor
 
 from headclip_med.errors import UnusableWeights
 from headclip_med.models.clip.hub import (
-    cached_weights,
-    known_tags,
+    DEFAULT_TAG,
+    find_weights,
+    refuse_foreign_towers,
     registry_config,
     stated_activation,
 )
-from headclip_med.models.clip.towers import Backbone, build_clip, refuse_foreign_towers
+from headclip_med.models.clip.towers import Backbone, build_clip, build_to_fill
 from headclip_med.models.clip.vision import PositionInterpolation
 from headclip_med.models.clip.weights import (
     Activation,
@@ -28,9 +29,6 @@ from headclip_med.models.clip.weights import (
     read_weights,
 )
 from headclip_med.settings import EMBEDDED_NAME
-
-DEFAULT_TAG = "openai"
-"""The pretrained weights meant by a bare model name: those of the compared publications."""
 
 EMBEDDED_PATH = (
     Path(__file__).parents[2]
@@ -110,7 +108,7 @@ def _load_described(path: Path, source: str) -> Backbone:
             "Name the model, and pass this file as --weights.",
             code="weights-unreadable",
         ) from error
-    backbone = build_clip(config, name=path.stem, weights=source, preprocess=preprocess)
+    backbone = build_to_fill(config, name=path.stem, weights=source, preprocess=preprocess)
     state = dict(file.state)
     rows = state.pop("token_embedding.rows", None)
     if rows is not None:
@@ -144,15 +142,7 @@ def _locate(
     if folder is not None:
         return _folder_weights(folder), "file", None
     tag = str(weights or DEFAULT_TAG)
-    path = cached_weights(name, tag)
-    if path is None:
-        tags = ", ".join(known_tags(name)) or "none"
-        raise UnusableWeights(
-            f"The weights '{tag}' of {name} are not on this machine (open_clip knows: {tags}).",
-            f"Get them with 'headclip weights fetch {name} --tag {tag}', or copy the file here "
-            "and pass it as --weights FILE.",
-            code="weights-missing",
-        )
+    path = find_weights(name, tag)
     return path, tag, stated_activation(name, tag)
 
 

@@ -9,14 +9,14 @@ from copy import deepcopy
 from functools import cached_property, lru_cache
 from typing import Any
 
-import open_clip
 import torch
 from jaxtyping import Float
-from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
-from headclip_med.errors import InvalidSettings
-from headclip_med.models.clip.text import TextTower
+from headclip_med.models.clip.hub import refuse_foreign_towers
+from headclip_med.models.clip.library import part
+from headclip_med.models.clip.native import PlainClip, is_plain
+from headclip_med.models.clip.text import TextTower, Tokenizer
 from headclip_med.models.clip.vision import PositionInterpolation, VisionTower
 from headclip_med.models.clip.weights import Activation
 
@@ -92,6 +92,8 @@ def build_clip(
     """
     wanted = {key: value for key, value in config.items() if key not in ("custom_text",)}
     refuse_foreign_towers(wanted)
+    import open_clip
+
     kind = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
     with _seeded(seed):
         clip = kind(**wanted)
@@ -101,6 +103,25 @@ def build_clip(
         "std": open_clip.OPENAI_DATASET_STD,
     }
     return Backbone(clip, name=name, weights=weights, activation=activation, preprocess=stated)
+
+
+def build_to_fill(
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    weights: str,
+    preprocess: Mapping[str, tuple[float, ...]],
+) -> Backbone:
+    """Build towers whose weights are about to be loaded; as ``build_clip``, and faster where plain.
+
+    Raises:
+        InvalidSettings: The configuration is not that of a native ViT with a class token.
+    """
+    if not is_plain(config):
+        return build_clip(config, name=name, weights=weights, preprocess=preprocess)
+    with _seeded(0):
+        clip = PlainClip(config)
+    return Backbone(clip, name=name, weights=weights, activation="gelu", preprocess=preprocess)
 
 
 def variant(
@@ -118,7 +139,11 @@ def variant(
     """
     tensors = (*backbone.clip.parameters(), *backbone.clip.buffers())
     clip = deepcopy(backbone.clip, {id(tensor): tensor for tensor in tensors})
-    kind = QuickGELU if activation == "quickgelu" else nn.GELU
+    kind: type[nn.Module] = nn.GELU
+    if activation == "quickgelu":
+        from open_clip.transformer import QuickGELU
+
+        kind = QuickGELU
     for module in clip.modules():
         if isinstance(getattr(module, "mlp", None), nn.Sequential):
             module.mlp.gelu = kind()
@@ -132,47 +157,16 @@ def variant(
     return other.to(backbone.get_buffer("_mean").device)
 
 
-def refuse_foreign_towers(config: Mapping[str, Any]) -> None:
-    """Accept native ViTs with a class token and a causal text tower only.
-
-    Raises:
-        InvalidSettings: The model is of another kind.
-    """
-    vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
-    foreign = (
-        ("timm_model_name" in vision or not isinstance(vision.get("layers"), int), "image tower"),
-        (vision.get("attentional_pool"), "attentional pooling"),
-        (vision.get("pool_type", "tok") != "tok", "pooling without a class token"),
-        ("hf_model_name" in text or "hf_tokenizer_name" in text, "text tower"),
-        (text.get("embed_cls") or text.get("no_causal_mask"), "text tower"),
-        (text.get("pool_type", "argmax") not in ("argmax", "eos"), "text pooling"),
-        ("multimodal_cfg" in config, "caption decoder"),
-        (any(vision.get(key) or text.get(key) for key in _CUSTOM_BLOCKS), "attention blocks"),
-    )
-    for is_foreign, part in foreign:
-        if is_foreign:
-            raise InvalidSettings(
-                f"The model's {part} is of another kind, whose attention heads cannot be reached.",
-                "Choose a native ViT such as ViT-B-16 or ViT-L-14-336.",
-                code="foreign-tower",
-            )
-
-
-_CUSTOM_BLOCKS = (
-    "block_type", "qk_norm", "scaled_cosine_attn", "scale_heads",
-    "scale_attn_inner", "scale_attn", "scale_fc",
-)  # fmt: skip
-
-
-def _text_parts(clip: Any) -> tuple[nn.Module, open_clip.SimpleTokenizer]:
+def _text_parts(clip: Any) -> tuple[nn.Module, Tokenizer]:
     text: Any = getattr(clip, "text", clip)
     return text, tokenizer(int(text.context_length))
 
 
 @lru_cache(maxsize=4)
-def tokenizer(context_length: int) -> open_clip.SimpleTokenizer:
+def tokenizer(context_length: int) -> Tokenizer:
     """Give CLIP's own tokenizer; rows are padded to the context length."""
-    return open_clip.SimpleTokenizer(context_length=context_length)  # unpacks its vocabulary
+    made: Tokenizer = part("tokenizer").SimpleTokenizer(context_length=context_length)
+    return made  # it has unpacked its vocabulary
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from headclip_med.errors import UnusableWeights
+from headclip_med.models.clip.hub import no_weights_file
 
 Activation = Literal["gelu", "quickgelu"]
 
@@ -51,11 +52,7 @@ def read_weights(path: Path) -> WeightsFile:
         UnusableWeights: The file is missing, damaged, or holds anything but tensors.
     """
     if not path.is_file():
-        raise UnusableWeights(
-            f"There is no weights file at {path}.",
-            "Check the path, or see 'headclip weights'.",
-            code="weights-missing",
-        )
+        raise no_weights_file(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if _is_torchscript(path):

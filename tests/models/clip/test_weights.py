@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.clip import hub, loading
+from headclip_med.models.clip import hub
 from headclip_med.models.clip.loading import load_backbone, refill_token_rows
 from headclip_med.models.clip.weights import read_weights
 from tests import tiny
@@ -219,7 +219,7 @@ def test_a_tag_is_taken_from_the_cache_with_its_activation(
     path = save_bare(state, tmp_path)
     entry = {"quick_gelu": True, "url": "https://example.org/w.pt"}
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: entry)
-    monkeypatch.setattr(loading, "cached_weights", lambda name, tag: path)
+    monkeypatch.setattr(hub, "cached_weights", lambda name, tag: path)
     loaded = load_backbone("tiny", weights="openai")
     assert (loaded.weights, loaded.activation) == ("openai", "quickgelu")
 

@@ -1,0 +1,201 @@
+"""The options that several commands share: weights, the model, and the tracker of runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from headclip_med.cli.options import Command, Takes
+from headclip_med.models.header import Header, check_source, checkpoint_of, read_header
+from headclip_med.models.request import ALL, ModelRequest
+from headclip_med.ranks import torchrun_ranks
+from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
+from headclip_med.settings_learned import PUBLISHED_MODEL
+from headclip_med.settings_training_free import (
+    METHOD_NAMES,
+    TRAINING_FREE_MODEL,
+    TRAINING_FREE_SCORES,
+)
+from headclip_med.tracking import DEFAULT_URI, REGISTERED, TrackingOptions
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from headclip_med.models.model import AnomalyModel
+    from headclip_med.tracking import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsOptions(Command):
+    """The options that lead to a backbone's weights."""
+
+    weights: str | None = None
+    """The backbone's weights: a file, a tag such as openai, or random."""
+    activation: Literal["gelu", "quickgelu"] | None = None
+    """What the weights were trained with, for files that do not tell."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(WeightsOptions):
+    """The options of ``load_model``, and how the model's maps become scores.
+
+    Attributes:
+        own: Settings of methods that mean something of the command's own.
+    """
+
+    decisive: ClassVar[tuple[str, ...]] = ("model", "method")
+    takes: ClassVar[tuple[Takes, ...]] = (
+        Takes(ScoreSettings, ("joint_weight", "top_percent", "sigma_px")),
+    )
+    own: ClassVar[tuple[str, ...]] = ()
+
+    model: str = EMBEDDED_NAME
+    """headclip-mini; a checkpoint that 'headclip train' wrote or registered (models:/NAME/VERSION,
+    models:/NAME@ALIAS); a bundle's folder; or, for a method that needs no training, a backbone such
+    as ViT-L-14-336."""
+    method: str | None = None
+    """{methods}; the checkpoint's by default."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 is faster where the hardware has it."""
+
+    @classmethod
+    def words(cls) -> dict[str, str]:
+        """Name the methods."""
+        return {"methods": ", ".join(METHOD_NAMES)}
+
+    @classmethod
+    def defaults(cls, named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Give the settings of the model in use, as its checkpoint or its method has them."""
+        method = named["method"]
+        header = header_of(named["model"], method)
+        free = TRAINING_FREE_MODEL if method == ALL else {method: TRAINING_FREE_MODEL.get(method)}
+        scores = ScoreSettings() if header is None else header.scores
+        if method in TRAINING_FREE_MODEL:
+            scores = TRAINING_FREE_SCORES
+        usual = super().defaults(named)
+        known = (scores if isinstance(one, ScoreSettings) else one for one in usual)
+        return (*known, *(one for one in free.values() if one is not None))
+
+    def elsewhere(self, name: str) -> str:
+        """Say whose setting it is."""
+        return owner_of(name, {**PUBLISHED_MODEL, **TRAINING_FREE_MODEL}, self.method)
+
+    def check(self) -> None:
+        """Refuse a model, a method or weights that there are not, before torch is loaded.
+
+        Raises:
+            InvalidSettings: A name is unknown.
+            UnusableWeights: A file is missing, or another method's.
+        """
+        if not self.model.startswith(REGISTERED):
+            check_source(self.model, None if self.method == ALL else self.method, self.weights)
+        for settings in TRAINING_FREE_MODEL.values():
+            self.settings(type(settings), settings)
+
+    def load(self, *, tracking_uri: str | None = None) -> AnomalyModel:
+        """Load the model that was asked for.
+
+        Args:
+            tracking_uri: Where registered models are looked up.
+        """
+        from headclip_med.models.loading import load_model
+
+        model = load_model(
+            self.model, method=self.method, settings=self._method_settings().get(self.method or ""),
+            weights=self.weights, activation=self.activation, device=self.device,
+            precision=self.precision, tracking_uri=tracking_uri,
+        )  # fmt: skip
+        return self._scored(model)
+
+    def request(self, checkpoints: Sequence[Path] = ()) -> ModelRequest:
+        """Say which model, or that all methods, were asked for.
+
+        Args:
+            checkpoints: With all methods, those of trained ones on the same backbone.
+        """
+        return ModelRequest(
+            name=self.model, method=self.method, weights=self.weights, activation=self.activation,
+            device=self.device, precision=self.precision, checkpoints=tuple(checkpoints),
+            settings=self._method_settings(), scores=self.changes(ScoreSettings),
+            tracking_uri=getattr(self, "tracking_uri", None),
+        )  # fmt: skip
+
+    def _scored(self, model: AnomalyModel) -> AnomalyModel:
+        if not self.changes(ScoreSettings):
+            return model
+        return model.with_scores(self.settings(ScoreSettings, model.scores))
+
+    def _method_settings(self) -> dict[str, Any]:
+        found = {}
+        for name, usual in TRAINING_FREE_MODEL.items():
+            changes = {k: v for k, v in self.changes(usual).items() if k not in self.own}
+            found[name] = replace(usual, **changes)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryOptions(Command):
+    """Where registered models are."""
+
+    tracking_uri: str | None = None
+    """The MLflow server or database, such as http://localhost:5000, of runs and of models:/...; by
+    default what MLFLOW_TRACKING_URI says, else sqlite:///mlflow.db in the current folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingGroup(RegistryOptions):
+    """Where a command's runs are recorded, and whether they are."""
+
+    tracking: bool = True
+    """Record nothing."""
+    run_name: str | None = None
+    """What the run is called; by default its kind and the time."""
+
+    @property
+    def tracked(self) -> TrackingOptions:
+        """Say how the command's run shall be recorded.
+
+        Raises:
+            InvalidSettings: The run cannot be called that.
+        """
+        return TrackingOptions(uri=self.tracking_uri, run_name=self.run_name, is_on=self.tracking)
+
+
+def header_of(name: str, method: str | None) -> Header | None:
+    """Read the header of the checkpoint that a model's name stands for, where there is one here."""
+    if name.startswith(REGISTERED) or method == ALL or method in TRAINING_FREE_MODEL:
+        return None
+    path = checkpoint_of(name, method)
+    is_there = path is not None and (path.is_file() or name.endswith(".safetensors"))
+    return read_header(path) if path is not None and is_there else None
+
+
+def owner_of(name: str, methods: Mapping[str, Any], method: str | None) -> str:
+    """Say which methods a setting belongs to, if to any."""
+    owners = [one for one, has in methods.items() if name in {own.name for own in fields(has)}]
+    if not owners:
+        return ""
+    return f" It is {' and '.join(owners)}'s, and {method or 'what was named'} has none like it."
+
+
+@contextmanager
+def progress(total: int | None, unit: str) -> Iterator[tqdm]:
+    """Show a bar with the time left; only on a terminal, and of several processes the first's."""
+    from tqdm import tqdm
+
+    off = None if torchrun_ranks().first else True  # None: where there is no terminal
+    with tqdm(total=total, unit=unit, file=sys.stderr, disable=off, leave=False) as bar:
+        yield bar
+
+
+def show_run(run: Run, options: TrackingOptions) -> None:
+    """Say where a run was recorded."""
+    if run.is_recording:
+        uri = "" if options.resolved_uri == DEFAULT_URI else " --backend-store-uri ..."
+        print(f"recorded as {run.name}; look at it with 'mlflow ui{uri}'", file=sys.stderr)

@@ -1,0 +1,145 @@
+"""What a checkpoint says of itself, read without its tensors and without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from headclip_med.errors import HeadClipError, InvalidSettings, UnusableWeights
+from headclip_med.models.clip.hub import check_backbone
+from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
+from headclip_med.settings_learned import PUBLISHED_MODEL, LearnedSettings
+from headclip_med.settings_training_free import METHOD_NAMES, TRAINING_FREE_MODEL
+
+FORMAT = "headclip-checkpoint-1"
+
+MODELS = Path(__file__).parents[1] / "bundles/headclip_lesion_segmentation/models"
+"""Where the embedded backbone and its checkpoints lie."""
+
+BUNDLE_METADATA = Path("configs", "metadata.json")
+"""Every MONAI bundle has it, and no folder of weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What stands beside what was learned.
+
+    Attributes:
+        method: What was trained.
+        settings: What the model is made of.
+        scores: How its maps become scores.
+        threshold: Map value from which a pixel counts as abnormal.
+        backbone: ``name``, ``weights``, ``digest`` and ``activation`` of what it was trained on.
+        training: Data, settings and versions of the training run.
+    """
+
+    method: str
+    settings: LearnedSettings
+    scores: ScoreSettings
+    threshold: float
+    backbone: Mapping[str, str]
+    training: Mapping[str, Any]
+
+
+def read_header(path: Path) -> Header:
+    """Read a checkpoint's header.
+
+    Raises:
+        UnusableWeights: The file is missing, truncated, or something else than a checkpoint.
+    """
+    if not path.is_file():
+        raise UnusableWeights(
+            f"There is no checkpoint at {path}.",
+            "Train one with 'headclip train', or check the path.",
+            code="weights-missing",
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UnusableWeights(
+            f"{path} is truncated, damaged, or no safetensors file (pickles are never loaded).",
+            "Copy it anew, or give the checkpoint that 'headclip train' wrote.",
+            code="weights-unreadable",
+        ) from error
+    if FORMAT not in metadata:
+        raise UnusableWeights(
+            f"{path} is a safetensors file, but no HeadCLIP checkpoint.",
+            "Give the one that 'headclip train' wrote, and the backbone's weights as --weights.",
+            code="not-a-checkpoint",
+        )
+    try:
+        return _parse(json.loads(metadata[FORMAT]))
+    except (KeyError, TypeError, ValueError, HeadClipError) as error:
+        raise UnusableWeights(
+            f"The header of {path} is incomplete or from another version.",
+            "Train it anew.",
+            code="weights-unreadable",
+        ) from error
+
+
+def checkpoint_of(name: str, method: str | None) -> Path | None:
+    """Find the checkpoint that a model's name stands for, if it stands for one.
+
+    Args:
+        name: ``headclip-mini``, a checkpoint, the folder of a bundle, or a backbone.
+        method: One that is trained; ``headclip`` by default.
+    """
+    if name == EMBEDDED_NAME or (Path(name) / BUNDLE_METADATA).is_file():
+        folder = MODELS if name == EMBEDDED_NAME else Path(name) / "models"
+        middle = "" if method in (None, "headclip") else f".{method}"
+        return folder / f"headclip-mini{middle}.checkpoint.safetensors"
+    return Path(name) if name.endswith(".safetensors") else None
+
+
+def _parse(header: Mapping[str, Any]) -> Header:
+    method = str(header.get("method", "headclip"))  # the first files did not name it
+    return Header(
+        method,
+        type(PUBLISHED_MODEL[method]).from_json(header["settings"]),
+        ScoreSettings(**header["scores"]),
+        float(header["threshold"]),
+        {key: str(header["backbone"][key]) for key in ("name", "weights", "digest", "activation")},
+        dict(header["training"]),
+    )
+
+
+def check_source(name: str, method: str | None, weights: str | None) -> None:
+    """Refuse what ``load_model`` would refuse, as far as that can be told without torch.
+
+    Args:
+        name: As ``load_model`` takes it, but for registered models.
+        method: As ``load_model`` takes it.
+        weights: As ``load_model`` takes them.
+
+    Raises:
+        InvalidSettings: The method or the backbone is unknown.
+        UnusableWeights: A file is missing, damaged, or another method's.
+    """
+    if method is not None and method not in METHOD_NAMES:
+        raise InvalidSettings(
+            f"There is no method '{method}'.",
+            f"Choose one of {', '.join(METHOD_NAMES)}.",
+            code="unknown-method",
+        )
+    path = None if method in TRAINING_FREE_MODEL else checkpoint_of(name, method)
+    if path is None:
+        check_backbone(name, weights)
+    elif path.is_file() or name.endswith(".safetensors"):
+        header = read_header(path)
+        if method not in (None, header.method):
+            raise wrong_method(name, header.method, str(method))
+
+
+def wrong_method(name: str, has: str, asked: str) -> UnusableWeights:
+    """Say that a checkpoint is another method's."""
+    return UnusableWeights(
+        f"{name} is a checkpoint of {has}, not of {asked}.",
+        "Name that method's, or leave --method out.",
+        code="wrong-method",
+    )
