@@ -21,9 +21,8 @@ INDUSTRIAL_SETS = (
     KnownSet(
         "MVTecAD",
         "MVTec Anomaly Detection",
-        "industrial",
-        "pixel",
         (MVTEC,),
+        domain="industrial",
         licence="CC BY-NC-SA 4.0",
         source="https://www.mvtec.com/company/research/datasets/mvtec-ad",
         categories=(
@@ -37,8 +36,6 @@ INDUSTRIAL_SETS = (
     KnownSet(
         "VisA",
         "Visual Anomaly",
-        "industrial",
-        "pixel",
         (
             Layout(
                 "{category}/Data/Images/{kind}/{stem}",
@@ -54,6 +51,7 @@ INDUSTRIAL_SETS = (
             ),
             MVTEC,  # as the set's own script prepare_data.py rearranges it
         ),
+        domain="industrial",
         licence="CC BY 4.0",
         source="https://github.com/amazon-science/spot-diff",
         categories=(
@@ -68,9 +66,8 @@ INDUSTRIAL_SETS = (
     KnownSet(
         "MPDD",
         "Metal Parts Defect Detection",
-        "industrial",
-        "pixel",
         (MVTEC,),
+        domain="industrial",
         licence="CC BY-NC-SA 4.0",
         source="https://github.com/stepanje/MPDD",
         categories=(
@@ -82,9 +79,8 @@ INDUSTRIAL_SETS = (
     KnownSet(
         "BTAD",
         "beanTech Anomaly Detection",
-        "industrial",
-        "pixel",
         (MVTEC,),
+        domain="industrial",
         licence="CC BY-NC-SA 4.0",
         source="http://avires.dimi.uniud.it/papers/btad/btad.zip",
         categories=("01", "02", "03"),
@@ -96,12 +92,11 @@ INDUSTRIAL_SETS = (
     KnownSet(
         "SDD",
         "Kolektor Surface-Defect Dataset",
-        "industrial",
-        "pixel",
         (
             MVTEC,
             Layout("kos{item}/{stem}", masks=("kos{item}/{stem}_label",), test=(347, 52)),
         ),
+        domain="industrial",
         licence="CC BY-NC-SA 4.0",
         source="https://www.vicos.si/resources/kolektorsdd/",
         category="electrical commutators",
@@ -116,8 +111,6 @@ INDUSTRIAL_SETS = (
     KnownSet(
         "DAGM",
         "DAGM 2007 optical inspection",
-        "industrial",
-        "pixel",
         tuple(
             Layout(
                 f"{folder}/{{split}}/{{stem}}",
@@ -133,6 +126,7 @@ INDUSTRIAL_SETS = (
             )
             for folder in ("{category}", "{category}/{category}")
         ),
+        domain="industrial",
         licence="not stated",
         source=(
             "https://www.kaggle.com/datasets/mhskjelvareid/"
@@ -147,9 +141,8 @@ INDUSTRIAL_SETS = (
     KnownSet(
         "DTD-Synthetic",
         "Describable Textures with synthetic defects",
-        "industrial",
-        "pixel",
         (MVTEC,),
+        domain="industrial",
         licence="not stated; textures from DTD, for research",
         source="https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1",
         categories=(
@@ -163,8 +156,6 @@ INDUSTRIAL_SETS = (
     KnownSet(
         "Magnetic-Tile",
         "Magnetic tile surface defects",
-        "industrial",
-        "pixel",
         tuple(
             Layout(
                 f"{{kind}}/{inner}{{stem}}.jpg",
@@ -175,6 +166,7 @@ INDUSTRIAL_SETS = (
             )
             for inner in ("Imgs/", "")
         ),
+        domain="industrial",
         licence="not stated",
         source="https://github.com/abin24/Magnetic-tile-defect-datasets.",
         category="magnetic tile",

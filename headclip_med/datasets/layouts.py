@@ -62,7 +62,6 @@ class Layout:
         table: Where labels or splits are listed, for sets that list them.
         numbers: Numbers of normal and of abnormal images, for sets told apart by number alone.
         mask_above: See ``Sample``; None lets it follow from the masks' format.
-        level: Where it differs from the set's: a copy without its masks.
         test: Normal and abnormal test images, where this arrangement holds others than the set's.
         suffixes: What files of this arrangement end in.
     """
@@ -77,7 +76,6 @@ class Layout:
     table: LabelFile | None = None
     numbers: tuple[range, range] | None = None
     mask_above: int | None = None
-    level: Level | None = None
     test: tuple[int, int] | None = None
     suffixes: tuple[str, ...] = PICTURE_SUFFIXES
 
@@ -90,6 +88,11 @@ class Layout:
     def file(self) -> str:
         """The pattern of an image's file name."""
         return PurePosixPath(self.images).name
+
+    @property
+    def level(self) -> Level:
+        """``pixel`` where abnormal images have masks, ``image`` where only labels exist."""
+        return "pixel" if self.masks else "image"
 
     @property
     def guesses_classes(self) -> bool:
@@ -116,7 +119,6 @@ class KnownSet:
         name: As used in tables and in ``NAME:FOLDER``.
         title: Its full name.
         domain: Where its images come from.
-        level: ``pixel`` where abnormal images have masks, ``image`` where only labels exist.
         layouts: The arrangements it is known in; the first that fits is read.
         licence: Its terms as far as they are known; the source page decides.
         source: The page where it is found.
@@ -132,9 +134,8 @@ class KnownSet:
 
     name: str
     title: str
-    domain: Literal["industrial", "medical"]
-    level: Level
     layouts: tuple[Layout, ...]
+    domain: Literal["industrial", "medical"] = "medical"
     licence: str = ""
     source: str = ""
     category: str = ""
@@ -144,6 +145,11 @@ class KnownSet:
     train: tuple[int, int] | None = None
     aliases: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def level(self) -> Level:
+        """What a whole copy can be evaluated on; see ``Layout.level``."""
+        return self.layouts[0].level
 
     def expected(self, layout: Layout) -> dict[Split, tuple[int, int]]:
         """Give the published counts of normal and abnormal images of each split, where known."""
@@ -191,24 +197,18 @@ IMAGES_AND_MASKS = Layout(
 _BESIDE = ("_mask", "_seg", "_label")
 
 GENERIC_SETS = (
-    KnownSet(
-        "mvtec", "any set in MVTec AD's layout", "industrial", "pixel", (MVTEC_CATEGORY, MVTEC)
-    ),
+    KnownSet("mvtec", "any set in MVTec AD's layout", (MVTEC_CATEGORY, MVTEC), "industrial"),
     KnownSet(
         "folder",
         "class folders, or images/ beside masks/",
-        "medical",
-        "image",
         (
-            Layout("images/{stem}", masks=IMAGES_AND_MASKS.masks, level="pixel"),
+            Layout("images/{stem}", masks=IMAGES_AND_MASKS.masks),
             Layout("{kind}/{stem}", normal=NORMAL_NAMES),
         ),
     ),
     KnownSet(
         "nifti",
         "NIfTI volumes with masks, judged slice by slice",
-        "medical",
-        "pixel",
         (
             Layout("imagesTr/{stem}_0000", ("labelsTr/{stem}",), suffixes=NIFTI_SUFFIXES),
             Layout("imagesTr/{stem}", ("labelsTr/{stem}",), suffixes=NIFTI_SUFFIXES),

@@ -6,6 +6,8 @@ known, "not stated" where none is; the source page decides.
 
 from __future__ import annotations
 
+from functools import partial
+
 from headclip_med.datasets.layouts import (
     IMAGES_AND_MASKS,
     NORMAL_NAMES,
@@ -19,14 +21,13 @@ _TN3K_SPLITS: Splits = (("trainval", "train"), ("test", "test"))
 _POLYPS = "https://figshare.com/articles/figure/Polyp_DataSet_zip/21221579"
 _KAGGLE = "https://www.kaggle.com/datasets/"
 _NUMBERED = "{stem}"
+_polyps = partial(KnownSet, layouts=(IMAGES_AND_MASKS,), category="colon", modality="ES")
 _BUSI_KINDS = ("normal",), ("benign", "malignant")
 
 MEDICAL_SETS = (
     KnownSet(
         "ISIC",
         "ISIC 2016 skin lesions, part 1, test",
-        "medical",
-        "pixel",
         (
             Layout(
                 "ISBI2016_ISIC_Part1_Test_Data/{stem}",
@@ -47,67 +48,46 @@ MEDICAL_SETS = (
         test=(0, 379),
         aliases=("ISIC2016", "ISBI", "ISBI2016"),
     ),
-    KnownSet(
+    _polyps(
         "CVC-ClinicDB",
         "CVC-ClinicDB polyps",
-        "medical",
-        "pixel",
-        (
+        layouts=(
             IMAGES_AND_MASKS,
             Layout("Original/{stem}", masks=("Ground Truth/{stem}",), label=1),
         ),
         licence="research and teaching only",
         source=_POLYPS,
-        category="colon",
-        modality="ES",
         test=(0, 612),
         aliases=("ClinicDB",),
     ),
-    KnownSet(
+    _polyps(
         "CVC-ColonDB",
         "CVC-ColonDB polyps",
-        "medical",
-        "pixel",
-        (IMAGES_AND_MASKS,),
         licence="research only",
         source=_POLYPS,
-        category="colon",
-        modality="ES",
         test=(0, 380),
         aliases=("ColonDB",),
     ),
-    KnownSet(
+    _polyps(
         "Kvasir",
         "Kvasir-SEG polyps",
-        "medical",
-        "pixel",
-        (IMAGES_AND_MASKS,),
         licence="research and teaching only",
         source="https://datasets.simula.no/kvasir-seg/",
-        category="colon",
-        modality="ES",
         test=(0, 1000),
         aliases=("Kvasir-SEG", "KvasirSEG"),
         note="Masks are JPEG, cut at 127.",
     ),
-    KnownSet(
+    _polyps(
         "EndoTect",
         "EndoTect 2020 polyps, test",
-        "medical",
-        "pixel",
-        (IMAGES_AND_MASKS,),
         licence="not stated; its development data are CC BY 4.0",
         source="https://endotect.com",
-        category="colon",
-        modality="ES",
         test=(0, 200),
         aliases=("Endo", "EndoTect_2020_Segmentation_Test_Dataset"),
     ),
     KnownSet(
         "TN3K",
         "Thyroid nodules, ultrasound",
-        "medical",
-        "pixel",
         (
             Layout(
                 "{split}-image/{stem}",
@@ -127,8 +107,6 @@ MEDICAL_SETS = (
     KnownSet(
         "HeadCT",
         "Head CT, haemorrhage",
-        "medical",
-        "image",
         (
             Layout(
                 _NUMBERED,
@@ -153,8 +131,6 @@ MEDICAL_SETS = (
     KnownSet(
         "BrainMRI",
         "Brain MRI, tumour",
-        "medical",
-        "image",
         (Layout("{kind}/{stem}", normal=("no",), abnormal=("yes",)),),
         licence="not stated",
         source=f"{_KAGGLE}navoneel/brain-mri-images-for-brain-tumor-detection",
@@ -167,8 +143,6 @@ MEDICAL_SETS = (
     KnownSet(
         "Br35H",
         "Br35H brain MRI, tumour",
-        "medical",
-        "image",
         (Layout("{kind}/{stem}", normal=("no",), abnormal=("yes",)),),
         licence="not stated",
         source=f"{_KAGGLE}ahmedhamada0/brain-tumor-detection",
@@ -180,8 +154,6 @@ MEDICAL_SETS = (
     KnownSet(
         "COVID-19",
         "COVID-19 radiography, first release",
-        "medical",
-        "image",
         (
             Layout("{kind}/{stem}", normal=("NORMAL",), abnormal=("COVID-19",)),
             Layout("{kind}/{stem}", normal=("NORMAL",), abnormal=("COVID",)),
@@ -198,8 +170,6 @@ MEDICAL_SETS = (
     KnownSet(
         "COVID",
         "COVID-19 image data, small",
-        "medical",
-        "image",
         (Layout("{kind}/{stem}", normal=("normal",), abnormal=("covid", "viral_pneumonia")),),
         licence="not stated",
         source=f"{_KAGGLE}pranavraikokte/covid19-image-dataset",
@@ -210,8 +180,6 @@ MEDICAL_SETS = (
     KnownSet(
         "ISIC2017",
         "ISIC 2017 skin lesions, small copy",
-        "medical",
-        "pixel",
         (
             Layout(
                 "images/{part}_imgx{number}",
@@ -231,8 +199,6 @@ MEDICAL_SETS = (
     KnownSet(
         "DDTI",
         "Thyroid nodules, ultrasound, cropped",
-        "medical",
-        "pixel",
         (IMAGES_AND_MASKS,),
         licence="not stated",
         source="https://github.com/xuao575/DDTI_preprocessing",
@@ -243,8 +209,6 @@ MEDICAL_SETS = (
     KnownSet(
         "BUSI",
         "Breast ultrasound images",
-        "medical",
-        "pixel",
         (
             Layout(
                 "{kind}/{stem}",
@@ -252,7 +216,7 @@ MEDICAL_SETS = (
                 ("{kind}/{stem}_mask_{number}",),
                 *_BUSI_KINDS,
             ),
-            Layout("{kind}/{stem}", (), (), *_BUSI_KINDS, level="image"),
+            Layout("{kind}/{stem}", (), (), *_BUSI_KINDS),
         ),
         licence="not stated",
         source="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
