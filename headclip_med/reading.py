@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
 NAMED_GAPS = 3
 """So many uneven steps are named one by one; more are only counted."""
@@ -23,6 +22,17 @@ class Spacing:
     steps: int
     usual_mm: float
     uneven_mm: tuple[tuple[int, float], ...]
+
+    def sentences(self) -> Iterator[str]:
+        """Name the first few uneven steps, and count them where there are more."""
+        for index, step_mm in self.uneven_mm[:NAMED_GAPS]:
+            missing = ": slices may be missing" if step_mm > self.usual_mm else ""
+            yield (
+                f"The step after slice {index} (counted from 0) is {step_mm:.2f} mm where "
+                f"{self.usual_mm:.2f} mm is usual{missing}."
+            )
+        if (uneven := len(self.uneven_mm)) > NAMED_GAPS:
+            yield f"{uneven} of {self.steps} steps between slices differ from the usual one."
 
 
 @dataclass(frozen=True)
@@ -76,95 +86,42 @@ class Reading:
 
     def sentences(self) -> tuple[str, ...]:
         """Say all of it in words, a sentence each; for people, never to be taken apart again."""
-        return (*self._of_places(), *self._of_files(), *self._of_values())
-
-    def to_json(self) -> dict[str, Any]:
-        """Give it as plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, facts: Mapping[str, Any]) -> Reading:
-        """Build what ``to_json`` gave, after JSON made lists of its tuples."""
-        spacing = facts["spacing"]
-        if spacing is not None:
-            uneven_mm = tuple((int(index), float(mm)) for index, mm in spacing["uneven_mm"])
-            spacing = Spacing(spacing["steps"], spacing["usual_mm"], uneven_mm)
-        return cls(**{**facts, "spacing": spacing})
-
-    def _of_places(self) -> Iterator[str]:
-        if self.lacks_geometry:
-            yield "The file has no usable patient geometry, so lengths are in pixels."
-        if self.is_localizer:
-            yield "This is a localizer (scout), which only planned the scan."
-        if self.lacks_frame_of_reference:
-            yield "The series names no frame of reference."
-        if self.is_numbered_backwards:
-            yield "The series is numbered against its slice positions; slices follow position."
-        if self.tilt_degrees is not None:
-            yield (
-                f"The slices are sheared (a gantry tilt of about {self.tilt_degrees:.1f} degrees); "
-                "each is worked on where it lies."
-            )
-        if self.spacing is not None:
-            yield from _of_spacing(self.spacing)
-        if self.stacks_at_same_place:
-            yield (
-                f"The series holds {self.stacks_at_same_place} stacks at the same positions "
-                "(acquisitions, phases or echoes); this is one of them."
-            )
-        if self.lacks_orientation:
-            yield "The NIfTI file states no orientation (no sform, no qform); axes are assumed."
-
-    def _of_files(self) -> Iterator[str]:
-        if self.unusable_files:
-            yield (
-                f"{self.unusable_files} file(s) of this series could not be used and are missing "
-                "here."
-            )
-        if self.repeated_files:
-            yield (
-                f"{self.repeated_files} file(s) repeat an object of this series and were left out."
-            )
-        if self.differing_files:
-            yield (
-                f"{self.differing_files} of them differ from the one that was kept (encoded "
-                "otherwise, or with other pixels); which is kept depends on what is in them, not "
-                "on their names."
-            )
-        if self.skipped_pages:
-            yield "Only the first page was read: others differ in size, or are previews."
-
-    def _of_values(self) -> Iterator[str]:
-        if self.is_inverted:
-            yield "The image is MONOCHROME1 (white is low) and was inverted."
-        if self.keeps_white_low:
-            yield "The image is MONOCHROME1; Hounsfield units are kept as they are."
-        if self.assumes_hounsfield:
-            yield "The CT declares no rescale; stored values are taken as Hounsfield."
-        if self.disbelieves_padding:
-            yield (
-                "The declared padding value lies among tissue values and was not treated as "
-                "padding."
-            )
-        if self.replaced_voxels:
-            yield (
-                f"{self.replaced_voxels} voxels are not finite and were given the lowest value "
-                "instead."
-            )
-        if self.files_beside:
-            yield f"{self.files_beside} file(s) beside this volume could not be used."
+        told: list[str] = []
+        for one in fields(self):
+            fact = getattr(self, one.name)
+            if isinstance(fact, Spacing):
+                told += fact.sentences()
+            elif fact:
+                told.append(_SENTENCES[one.name].format(fact))
+        return tuple(told)
 
 
 ORDINARY = Reading()
 """Nothing was unusual."""
 
-
-def _of_spacing(spacing: Spacing) -> Iterator[str]:
-    for index, step_mm in spacing.uneven_mm[:NAMED_GAPS]:
-        missing = ": slices may be missing" if step_mm > spacing.usual_mm else ""
-        yield (
-            f"The step after slice {index} (counted from 0) is {step_mm:.2f} mm where "
-            f"{spacing.usual_mm:.2f} mm is usual{missing}."
-        )
-    if (uneven := len(spacing.uneven_mm)) > NAMED_GAPS:
-        yield f"{uneven} of {spacing.steps} steps between slices differ from the usual one."
+_SENTENCES = {
+    "lacks_geometry": "The file has no usable patient geometry, so lengths are in pixels.",
+    "is_localizer": "This is a localizer (scout), which only planned the scan.",
+    "lacks_frame_of_reference": "The series names no frame of reference.",
+    "is_numbered_backwards": "The series is numbered against its slice positions; slices follow "
+    "position.",
+    "tilt_degrees": "The slices are sheared (a gantry tilt of about {:.1f} degrees); each is "
+    "worked on where it lies.",
+    "stacks_at_same_place": "The series holds {} stacks at the same positions (acquisitions, "
+    "phases or echoes); this is one of them.",
+    "unusable_files": "{} file(s) of this series could not be used and are missing here.",
+    "repeated_files": "{} file(s) repeat an object of this series and were left out.",
+    "differing_files": "{} of them differ from the one that was kept (encoded otherwise, or with "
+    "other pixels); which is kept depends on what is in them, not on their names.",
+    "is_inverted": "The image is MONOCHROME1 (white is low) and was inverted.",
+    "keeps_white_low": "The image is MONOCHROME1; Hounsfield units are kept as they are.",
+    "assumes_hounsfield": "The CT declares no rescale; stored values are taken as Hounsfield.",
+    "disbelieves_padding": "The declared padding value lies among tissue values and was not "
+    "treated as padding.",
+    "lacks_orientation": "The NIfTI file states no orientation (no sform, no qform); axes are "
+    "assumed.",
+    "replaced_voxels": "{} voxels are not finite and were given the lowest value instead.",
+    "skipped_pages": "Only the first page was read: others differ in size, or are previews.",
+    "files_beside": "{} file(s) beside this volume could not be used.",
+}
+"""Of each fact, in the order of its fields."""

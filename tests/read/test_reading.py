@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from dataclasses import fields, replace
 from pathlib import Path
@@ -25,11 +24,6 @@ def other(name: str) -> object:
 
 
 ALL = Reading(**{one.name: other(one.name) for one in fields(Reading)})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("reading", [ALL, ORDINARY])
-def test_it_survives_json(reading: Reading) -> None:
-    assert Reading.from_json(json.loads(json.dumps(reading.to_json()))) == reading
 
 
 @pytest.mark.parametrize("reading", [ALL, ORDINARY])
