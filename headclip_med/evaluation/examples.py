@@ -30,6 +30,14 @@ def resize_mask(mask: Bool[np.ndarray, "rows columns"], size_px: int) -> Bool[np
     return np.asarray(picture.resize((size_px, size_px), Image.Resampling.BILINEAR)) > 127
 
 
+def read_example(sample: Sample, size_px: int) -> Example:
+    """Read an image with its mask, both resized to a square."""
+    mask = read_mask(sample)
+    small = torch.from_numpy(resize_mask(mask, size_px)).float()
+    label = int(mask.any()) if sample.label is None else int(sample.label)
+    return Example(prepare_image(sample, size_px), small, label, sample.category)
+
+
 class Examples(TorchDataset[Example]):
     """A data set to train on; images are read when they are asked for.
 
@@ -49,11 +57,7 @@ class Examples(TorchDataset[Example]):
 
     def __getitem__(self, number: int) -> Example:
         """Read one image with its mask."""
-        sample = self.samples[number]
-        mask = read_mask(sample)
-        small = torch.from_numpy(resize_mask(mask, self.size_px)).float()
-        label = int(mask.any()) if sample.label is None else int(sample.label)
-        return Example(prepare_image(sample, self.size_px), small, label, sample.category)
+        return read_example(self.samples[number], self.size_px)
 
 
 class Mosaics(TorchDataset[Example]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -78,7 +78,7 @@ class Batches(DataLoader[Example]):
     would.
 
     Args:
-        examples: The auxiliary images, equally sized.
+        examples: The auxiliary images, equally sized; or dictionaries of an example's fields.
         batch_size: Images per step, over all processes.
         seed: With the epoch it decides the order: a resumed training sees the same batches.
 
@@ -104,7 +104,8 @@ class Batches(DataLoader[Example]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Load the batches of the epoch, on the CPU."""
         for step, loaded in enumerate(super().__iter__()):
-            images, masks, labels, categories, numbers = loaded
+            shown: Any = Example(**loaded) if isinstance(loaded, dict) else loaded
+            images, masks, labels, categories, numbers = shown
             own, whole = self._parts.sizes(step)
             share = own * self._parts.ranks.count / whole
             yield Batch(images, masks, labels, tuple(categories), numbers, whole, share)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,21 @@ class TrainingState:
             InvalidSettings: It was written with other settings, or by another method.
             UnusableWeights: It is missing or damaged, or of another backbone.
         """
-        state = self._read()
+        device = next(self._model.parameters()).device
+        try:
+            state = torch.load(self.path, map_location=device, weights_only=True)
+        except Exception as error:  # a damaged state can break anywhere in the unpickler
+            raise self._damaged() from error
+        self.load_state_dict(state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what was saved.
+
+        Raises:
+            InvalidSettings: It was written with other settings, or by another method.
+            UnusableWeights: It is damaged, or of another backbone.
+        """
+        self._check(state)
         if state["backbone"] != self._model.backbone.digest:
             raise UnusableWeights(
                 "The training in this folder was started on another backbone.",
@@ -111,22 +126,16 @@ class TrainingState:
         self._optimizer.load_state_dict(state["optimiser"])
         self.losses[:] = state["losses"]
 
-    def _read(self) -> dict[str, Any]:
+    def _check(self, state: Mapping[str, Any]) -> None:
         model, settings = self._model, self._settings
         try:
-            device = next(model.parameters()).device
-            state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
             # Older states lack what was added since; they were trained with its defaults.
             started = TrainSettings().to_json() | json.loads(state["settings"])
             method = state.get("method", "headclip")
             made_of = json.dumps(model.settings.to_json())
             same_model = (method, state.get("model", made_of)) == (model.method, made_of)
-        except Exception as error:  # a damaged state can break anywhere in the unpickler
-            raise UnusableWeights(
-                f"{self.path} is missing or damaged, so the training cannot be resumed.",
-                "Start it anew without --resume.",
-                code="state-unreadable",
-            ) from error
+        except Exception as error:  # what is in the file was written by anyone
+            raise self._damaged() from error
         same = json.loads(json.dumps(started | {"epochs": settings.epochs}))
         if not same_model or same != json.loads(json.dumps(settings.to_json())):
             raise InvalidSettings(
@@ -135,4 +144,10 @@ class TrainingState:
                 "--resume.",
                 code="settings-changed",
             )
-        return state
+
+    def _damaged(self) -> UnusableWeights:
+        return UnusableWeights(
+            f"{self.path} is missing or damaged, so the training cannot be resumed.",
+            "Start it anew without --resume.",
+            code="state-unreadable",
+        )

@@ -11,51 +11,36 @@ from headclip_med.pipelines.bundle.tracking import (
     unique_run_name,
 )
 from headclip_med.pipelines.bundle.training import (
-    TrainExamples,
-    TrainingRecord,
+    LabelledImages,
+    TrainingFolder,
+    TrainingNetwork,
     device_of_process,
     join_processes,
-    learning_network,
-    learning_optimizer,
     leave_processes,
-    open_data,
-    supervised_trainer,
-    training_loss,
-    training_state,
 )
 from headclip_med.pipelines.bundle.transforms import LoadVolumed, VolumeReader, WriteScreeningd
-from headclip_med.pipelines.bundle.validation import (
-    LabelledImages,
-    LearnedSoFar,
-    ScreeningMetrics,
-)
+from headclip_med.pipelines.bundle.validation import LoadExampled, ScreeningMetrics
 from headclip_med.pipelines.bundle.workflow import ScreenWorkflow
 
 __all__ = [
     "Cases",
     "LabelledImages",
-    "LearnedSoFar",
+    "LoadExampled",
     "LoadVolumed",
     "ScreenWorkflow",
     "ScreeningInferer",
     "ScreeningMetrics",
     "ScreeningNetwork",
-    "TrainExamples",
-    "TrainingRecord",
+    "TrainingFolder",
+    "TrainingNetwork",
     "VolumeReader",
     "WriteScreeningd",
     "device_of_process",
     "executed_config",
     "is_first_process",
     "join_processes",
-    "learning_network",
-    "learning_optimizer",
     "leave_processes",
-    "open_data",
     "sqlite_in",
     "start",
-    "supervised_trainer",
-    "training_loss",
-    "training_state",
     "unique_run_name",
 ]

@@ -1,19 +1,19 @@
-"""HeadCLIP's training as the parts that ``configs/train.json`` names."""
+"""A method's training as the parts that ``configs/train.json`` names beside MONAI's own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from ignite.engine import Engine, Events
-from monai.engines.trainer import SupervisedTrainer
-from monai.inferers.inferer import Inferer
-from torch import distributed
+from torch import Tensor, distributed, nn
 
-from headclip_med.datasets import Dataset
-from headclip_med.errors import InvalidSettings
+from headclip_med.datasets import Dataset, Sample
+from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.evaluation.examples import Examples
 from headclip_med.models.checkpoint import write_checkpoint
@@ -22,220 +22,205 @@ from headclip_med.models.clip.weights import Activation
 from headclip_med.models.headclip.learning import headclip_network, headclip_terms
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.inference import Precision
+from headclip_med.models.model import AnomalyModel
+from headclip_med.pipelines.bundle.network import changed_scores, predict
 from headclip_med.pipelines.bundle.tracking import fail_runs
 from headclip_med.pipelines.train import healthy_threshold, training_record
 from headclip_med.ranks import torchrun_ranks
 from headclip_med.settings import ScoreSettings, TrainSettings, usual_headclip
-from headclip_med.training.batches import Batches
-from headclip_med.training.handlers import KeepState, LossHistory, StepLog, StopEarly
-from headclip_med.training.loop import optimiser_of
-from headclip_med.training.network import BatchLoss, LearningNetwork
+from headclip_med.training.batches import Batch
+from headclip_med.training.handlers import (
+    KeepState,
+    LossHistory,
+    ShuffleByEpoch,
+    StepLog,
+    StopEarly,
+)
+from headclip_med.training.network import BatchLoss
 from headclip_med.training.processes import joined_ranks, own_device
 from headclip_med.training.state import STATE_FILE, TrainingState
-from headclip_med.training.trainer import build_trainer
-
-CHECKPOINT_FILE = "headclip.safetensors"
-"""What a training leaves for ``inference.json``'s ``model`` and for ``headclip screen --model``."""
 
 
-def open_data(dataset_dir: Any, layout: str) -> Dataset | None:
-    """Open a labelled set.
+class LabelledImages(list[dict[str, Sample]]):
+    """The images of a labelled set, as MONAI lists data.
 
     Args:
-        dataset_dir: Its folder; None where a training is not validated.
+        dataset_dir: Its folder; None where a training is not validated, which lists nothing.
         layout: ``mvtec``, ``folder``, ``nifti``, or the name of a set.
+
+    Attributes:
+        dataset: The set.
 
     Raises:
         InvalidSettings: The layout is unknown.
         UnreadableInput: The folder does not have that layout.
     """
-    if dataset_dir is None:
-        return None
-    return open_datasets([f"{layout}:{Path(str(dataset_dir)).expanduser()}"])
+
+    def __init__(self, dataset_dir: Any, layout: str) -> None:
+        super().__init__()
+        self.dataset: Dataset | None = None
+        if dataset_dir is not None:
+            self.dataset = open_datasets([f"{layout}:{Path(str(dataset_dir)).expanduser()}"])
+            self.extend({"image": one} for one in self.dataset.split("test").samples)
 
 
-class TrainExamples(Examples):
-    """Images and masks to learn from.
-
-    Args:
-        data: As ``open_data`` gives it.
-        network: Whose input size they are resized to.
-    """
-
-    def __init__(self, data: Dataset, network: LearningNetwork) -> None:
-        super().__init__(data, headclip_of(network).image_size)
-        self.data = data
-
-
-def learning_network(
-    backbone: str,
-    *,
-    weights: str | Path | None = None,
-    activation: Activation | None = None,
-    precision: Precision = "fp32",
-    seed: int = 111,
-) -> LearningNetwork:
-    """Build HeadCLIP in training on a frozen backbone.
+class TrainingNetwork(nn.Module):
+    """A method in training: a batch goes in to learn from, images to be told what is found so far.
 
     Args:
-        backbone: As for ``load_backbone``.
+        backbone: As for ``load_backbone``; it is frozen.
         weights: Of the backbone: a file, a tag, or ``random``.
         activation: What they were trained with, for files that do not tell.
         precision: ``bf16`` runs the towers' products in bfloat16.
-        seed: Of the fresh prompts.
+        seed: Of what is learned, at its start.
+        scores: How maps shall become scores, see ``changed_scores``.
 
     Raises:
-        InvalidSettings: The backbone is unknown.
+        InvalidSettings: The backbone is unknown, or a number is out of its range.
         UnusableWeights: There are no weights, or they do not fit.
-    """
-    towers = load_backbone(backbone, weights=weights, activation=activation)
-    model = HeadClip(towers, usual_headclip(towers.name), seed=seed)
-    return headclip_network(model, precision=precision)
-
-
-def learning_optimizer(network: LearningNetwork, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Build the optimiser of what learns."""
-    return optimiser_of(network.learned, settings)
-
-
-def training_loss(settings: TrainSettings) -> BatchLoss:
-    """Build HeadCLIP's loss (eq. 10 and 11)."""
-    return BatchLoss(headclip_terms(settings), settings.local_weight)
-
-
-def training_state(
-    network: LearningNetwork,
-    optimizer: torch.optim.Optimizer,
-    settings: TrainSettings,
-    *,
-    ckpt_dir: str | Path,
-    resume: bool = False,
-) -> TrainingState:
-    """Give the state of a training, of an earlier one where it is resumed.
-
-    Args:
-        network: Learns.
-        optimizer: Of what learns.
-        settings: What it is run with.
-        ckpt_dir: Where the state is kept.
-        resume: Go on with the training that left its state there.
-
-    Raises:
-        InvalidSettings: The folder holds a finished training that would be overwritten.
-        UnusableWeights: There is no usable state to resume from.
-    """
-    folder = Path(ckpt_dir)
-    if (folder / CHECKPOINT_FILE).exists() and not resume:
-        raise InvalidSettings(
-            "ckpt_dir already holds a trained checkpoint.",
-            "Name another folder as --ckpt_dir, or add --resume True to train it further.",
-            code="out-exists",
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    state = TrainingState(folder / STATE_FILE, headclip_of(network), optimizer, settings)
-    if resume:
-        state.restore()
-    return state
-
-
-class TrainingRecord:
-    """Keeps what a training comes to: a log, the state to resume from, and its checkpoint.
-
-    Args:
-        loss: The trainer's loss function.
-        state: Of the training.
-        settings: What it is run with.
-        scores: How maps shall become scores.
-        examples: What is learned from.
     """
 
     def __init__(
         self,
-        loss: BatchLoss,
-        state: TrainingState,
-        settings: TrainSettings,
+        backbone: str,
         *,
-        scores: ScoreSettings,
-        examples: TrainExamples,
+        weights: str | Path | None = None,
+        activation: Activation | None = None,
+        precision: Precision = "fp32",
+        seed: int = 111,
+        **scores: float | None,
     ) -> None:
-        self._loss, self._state, self._settings = loss, state, settings
-        self._scores, self._examples = scores, examples
+        super().__init__()
+        self.scores = changed_scores(ScoreSettings(), **scores)
+        towers = load_backbone(backbone, weights=weights, activation=activation)
+        self.trained = HeadClip(towers, usual_headclip(towers.name), seed=seed)
+        self.learning = headclip_network(self.trained, precision=precision)
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images, in pixels."""
+        return self.trained.image_size
+
+    @property
+    def learned(self) -> list[nn.Parameter]:
+        """The parameters that learn."""
+        return self.learning.learned
+
+    @property
+    def model(self) -> AnomalyModel:
+        """What it would be if the training ended now."""
+        return self.trained.fold(scores=self.scores)
+
+    def loss(self, settings: TrainSettings) -> BatchLoss:
+        """Give what is minimised."""
+        return BatchLoss(headclip_terms(settings), settings.local_weight)
+
+    def forward(self, shown: Batch | Tensor) -> Any:
+        """Run a batch for the trainer, or predict for images as ``ScreeningNetwork`` does."""
+        return self.learning(shown) if isinstance(shown, Batch) else predict(self.model, shown)
+
+
+class TrainingFolder:
+    """Keeps what a training comes to: a log, the state to resume from, and its checkpoint.
+
+    One of the trainer's handlers; the first of them is MONAI's ``CheckpointLoader``, which gives it
+    the state of a training that is resumed.
+
+    Args:
+        ckpt_dir: Where all that is kept.
+        network: Learns.
+        optimizer: Of what learns.
+        settings: Fields of ``TrainSettings``.
+        data: What is learned from.
+        resume: Go on with the training that left its state there.
+
+    Attributes:
+        loss: What is minimised.
+
+    Raises:
+        InvalidSettings: The folder holds a finished training that would be overwritten, or a number
+            is out of its range.
+        UnusableWeights: There is no usable state to resume from.
+    """
+
+    def __init__(
+        self,
+        ckpt_dir: str | Path,
+        network: TrainingNetwork,
+        optimizer: torch.optim.Optimizer,
+        *,
+        settings: Mapping[str, Any],
+        data: LabelledImages,
+        resume: bool = False,
+    ) -> None:
+        self._settings = TrainSettings(**settings)
+        self._network, self._data = network, data
+        self._folder = Path(ckpt_dir)
+        self._checkpoint = self._folder / f"{network.trained.method}.safetensors"
+        self.loss = network.loss(self._settings)
+        self._refuse(resume)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        state = self._folder / STATE_FILE
+        self._state = TrainingState(state, network.trained, optimizer, self._settings)
+        self._trainer: Any = None
+
+    def _refuse(self, resume: bool) -> None:
+        if self._checkpoint.exists() and not resume:
+            raise InvalidSettings(
+                "ckpt_dir already holds a trained checkpoint.",
+                "Name another folder as --ckpt_dir, or add --resume True to train it further.",
+                code="out-exists",
+            )
+        if resume and not is_zipfile(self._folder / STATE_FILE):  # PyTorch's files are archives
+            raise UnusableWeights(
+                f"{STATE_FILE} is missing or damaged in ckpt_dir, so no training can be resumed.",
+                "Start it anew without --resume.",
+                code="state-unreadable",
+            )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the state of an earlier training, between two epochs.
+
+        Raises:
+            InvalidSettings: It was trained with other settings, or by another method.
+            UnusableWeights: It is of another backbone.
+        """
+        self._state.load_state_dict(state)
+        if self._trainer is not None:
+            epochs = len(self._state.losses)
+            self._trainer.state.epoch = epochs
+            self._trainer.state.iteration = epochs * self._trainer.state.epoch_length
 
     def attach(self, engine: Engine) -> None:
         """Listen to a trainer."""
-        history = LossHistory(self._loss, self._state.losses)
+        self._trainer = engine
+        # Its own logger repeats exceptions, which may quote a file's name; they reach the caller.
+        engine.logger = logging.Logger("trainer", logging.CRITICAL + 1)
+        ShuffleByEpoch(self._trainer.data_loader).attach(engine)
+        history = LossHistory(self.loss, self._state.losses)
         history.attach(engine)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, _as_handlers_expect)
         engine.add_event_handler(Events.EXCEPTION_RAISED, fail_runs)
         if joined_ranks().first:
-            StepLog(self._state.path.parent, history).attach(engine)
+            StepLog(self._folder, history).attach(engine)
             KeepState(self._state).attach(engine)
         StopEarly(self._state.losses, self._settings.patience).attach(engine)
-        engine.add_event_handler(Events.COMPLETED, self._write, history)
+        engine.add_event_handler(Events.COMPLETED, self._write)
 
-    def _write(self, engine: Engine, history: LossHistory) -> None:
-        network: Any = engine.network  # type: ignore[attr-defined]  # MONAI's engines have it
-        model = headclip_of(getattr(network, "module", network))
-        threshold = healthy_threshold(model.fold(scores=self._scores), self._examples)
-        data = self._examples.data
-        about = {"name": data.name, "digest": data.content_digest, "images": len(self._examples)}
+    def _write(self) -> None:
+        dataset, network = self._data.dataset, self._network
+        if dataset is None:
+            raise TypeError("there is a data set behind what was learned from")
+        examples = Examples(dataset, network.image_size)
+        threshold = healthy_threshold(network.model, examples)
+        about = {"name": dataset.name, "digest": dataset.content_digest, "images": len(examples)}
         if joined_ranks().first:
             write_checkpoint(
-                self._state.path.with_name(CHECKPOINT_FILE),
-                model,
-                scores=self._scores,
+                self._checkpoint,
+                network.trained,
+                scores=network.scores,
                 threshold=threshold,
-                training=training_record(about, self._settings, history.losses),
+                training=training_record(about, self._settings, self._state.losses),
             )
-
-
-def supervised_trainer(  # noqa: PLR0913 - the names that MONAI's configurations use
-    *,
-    max_epochs: int,
-    train_data_loader: Batches,
-    network: LearningNetwork,
-    optimizer: torch.optim.Optimizer,
-    loss_function: BatchLoss,
-    inferer: Inferer,
-    state: TrainingState,
-    train_handlers: Iterable[Any] = (),
-) -> SupervisedTrainer:
-    """Build the trainer that ``headclip train`` uses, from the names that MONAI's bundles use.
-
-    Args:
-        max_epochs: After which the training ends, those of a resumed training included.
-        train_data_loader: The auxiliary data.
-        network: Learns; it lies on the device that is trained on.
-        optimizer: Of what learns.
-        loss_function: What is minimised.
-        inferer: Runs the network on a batch.
-        state: Of the training.
-        train_handlers: Called in their order.
-    """
-    trainer = build_trainer(
-        network,
-        train_data_loader,
-        optimizer,
-        loss_function,
-        epochs=max_epochs,
-        epochs_before=len(state.losses),
-        handlers=list(train_handlers),
-    )
-    trainer.inferer = inferer
-    return trainer
-
-
-def headclip_of(network: LearningNetwork) -> HeadClip:
-    """Give the HeadCLIP that a network trains.
-
-    Raises:
-        InvalidSettings: It trains another method.
-    """
-    if not isinstance(network.model, HeadClip):
-        raise InvalidSettings(
-            "The bundle trains headclip only.", "See 'headclip train' for others."
-        )
-    return network.model
 
 
 def join_processes(device: Any) -> None:
@@ -254,9 +239,3 @@ def leave_processes() -> None:
 def device_of_process(device: Any) -> torch.device:
     """Give each process that ``torchrun`` started an accelerator of its own."""
     return own_device(torch.device(device))
-
-
-def _as_handlers_expect(engine: Engine) -> None:
-    """Leave the loss where MONAI's handlers look for it, and let the batch go."""
-    state: Any = engine.state
-    state.output = [{"loss": state.output["loss"].item()}]

@@ -2,85 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.utils.data import Dataset as TorchDataset
+from monai.config.type_definitions import KeysCollection
+from monai.transforms.transform import MapTransform
 
-from headclip_med.datasets import Dataset
 from headclip_med.errors import InvalidSettings
-from headclip_med.evaluation.examples import Examples
+from headclip_med.evaluation.examples import read_example
 from headclip_med.metrics import PixelMetrics, image_metrics
-from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.bundle.network import ScreeningNetwork, predict
+from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.tracking import fail_runs
-from headclip_med.pipelines.bundle.training import headclip_of
-from headclip_med.settings import ScoreSettings
-from headclip_med.training.network import LearningNetwork
+from headclip_med.pipelines.bundle.training import TrainingNetwork
 from headclip_med.transforms import joint_score, local_score
 
 
-class LearnedSoFar(nn.Module):
-    """A network in training in the form that is used.
+class LoadExampled(MapTransform):
+    """Read an image of a labelled set with its mask, resized as the published methods do.
 
     Args:
-        network: Learns.
-        scores: How maps become scores.
+        keys: Each names a ``Sample``, as ``LabelledImages`` lists them.
+        size_px: Rows and columns of what the network gets.
     """
 
-    def __init__(self, network: LearningNetwork, scores: ScoreSettings) -> None:
-        super().__init__()
-        self.network = network
-        self.scores = scores
+    def __init__(self, keys: KeysCollection, size_px: int) -> None:
+        super().__init__(keys)
+        self.size_px = size_px
 
-    @property
-    def image_size(self) -> int:
-        """Rows and columns of the images, in pixels."""
-        return headclip_of(self.network).image_size
-
-    @property
-    def model(self) -> AnomalyModel:
-        """What it would be if the training ended now."""
-        return headclip_of(self.network).fold(scores=self.scores)
-
-    def forward(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch 2 height width"]:
-        """Predict as ``ScreeningNetwork`` does."""
-        return predict(self.model, images)
-
-
-class LabelledImages(TorchDataset[dict[str, Any]]):
-    """Images with masks, as dictionaries.
-
-    Args:
-        data: As ``open_data`` gives it; without any there are no images.
-        network: Whose input size they are resized to.
-    """
-
-    def __init__(self, data: Dataset | None, network: ScreeningNetwork | LearnedSoFar) -> None:
-        self._examples = None if data is None else Examples(data, network.image_size)
-
-    def __len__(self) -> int:
-        """Count the images."""
-        return 0 if self._examples is None else len(self._examples)
-
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        """Read one image, its mask under ``label``."""
-        if self._examples is None:
-            raise IndexError(number)
-        example = self._examples[number]
-        return {
-            "image": example.image,
-            "label": example.mask[None],
-            "abnormal": example.label,
-            "category": example.category,
-        }
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the sample by the fields of its ``Example``."""
+        result = dict(data)
+        for key in self.key_iterator(data):
+            result.update(read_example(data[key], self.size_px)._asdict())
+        return result
 
 
 class ScreeningMetrics:
@@ -95,7 +52,7 @@ class ScreeningMetrics:
     """
 
     def __init__(
-        self, network: ScreeningNetwork | LearnedSoFar, *, key: str = "pixels/AUROC"
+        self, network: ScreeningNetwork | TrainingNetwork, *, key: str = "pixels/AUROC"
     ) -> None:
         self._network, self._key = network, key
         self._pixels: dict[str, PixelMetrics] = {}
@@ -105,7 +62,7 @@ class ScreeningMetrics:
         """Listen to an evaluator.
 
         Args:
-            engine: MONAI's evaluator of ``LabelledImages``.
+            engine: MONAI's evaluator of ``LabelledImages``; its output lies on the CPU.
             name: Under which the key metric is found.
         """
         engine.add_event_handler(Events.EPOCH_STARTED, self._clear)
@@ -122,8 +79,8 @@ class ScreeningMetrics:
         scores = self._network.model.scores
         batch: Any = engine.state.batch
         for case, output in zip(batch, _outputs(engine), strict=True):
-            found = torch.as_tensor(output["pred"]).cpu().float().numpy()
-            mask = np.asarray(case["label"]) > 0
+            found = torch.as_tensor(output["pred"]).numpy()
+            mask = np.asarray(case["mask"])[None] > 0
             pixels = self._pixels.setdefault(case["category"], PixelMetrics())
             pixels.update(found[:1], mask)
             given = found[2, :1, 0] if len(found) > 2 else None
@@ -131,7 +88,7 @@ class ScreeningMetrics:
             own = found[1, :1, 0].astype(np.float64)
             joint = float(joint_score(own, local, scores.global_weight)[0])
             images = self._images.setdefault(case["category"], [])
-            images.append((joint, int(case["abnormal"])))
+            images.append((joint, int(case["label"])))
 
     def _compute(self, engine: Engine, name: str) -> None:
         parts = {"pixels": [], "images": []}  # type: dict[str, list[dict[str, float]]]
