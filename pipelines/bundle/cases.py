@@ -15,11 +15,11 @@ from monai.engines.evaluator import SupervisedEvaluator
 from torch import Tensor
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.pipelines.batch import BatchReport, finished_row, own_error, summed_up, title_of
+from headclip_med.pipelines.batch import BatchReport, finished_row, jobs_of, own_error, summed_up
 from headclip_med.pipelines.bundle.guards import cause_of, is_command
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.transforms import PREPARED_S, VOLUME, boxed
-from headclip_med.read import Failure, Input, find_inputs
+from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings
 from headclip_med.volume import Volume
 from headclip_med.write import ALL_OUTPUTS, FailedInput, SummaryRow, check_outputs
@@ -73,8 +73,7 @@ class Cases(Dataset):
         self.failures: list[FailedInput] = []
         self.report = BatchReport((), (), {})
         inputs = find_inputs([path for path in self.paths if path.exists()])
-        failures = [failure for failure in inputs.failures if failure.is_error]
-        super().__init__([{"image": one} for one in (*inputs.readable, *failures)], transform)
+        super().__init__([{"image": job} for job in jobs_of(inputs)], transform)
 
     def check(self) -> None:
         """Refuse to run where there is nothing to screen.
@@ -100,7 +99,7 @@ class Cases(Dataset):
         try:
             case: Any = super()._transform(index)
         except Exception as error:  # it shall cost the other cases nothing
-            return {FAILED: _failed(_name(self.data[index]["image"]), error)}
+            return {FAILED: _failed(self.data[index]["image"].name, error)}
         return {**case, PREPARED_S: perf_counter() - started}
 
     @staticmethod
@@ -186,7 +185,3 @@ class Cases(Dataset):
 
 def _failed(name: str, error: Exception) -> FailedInput:
     return FailedInput.of(name, cause_of(error) or own_error(error))
-
-
-def _name(one: Any) -> str:
-    return title_of(one) if isinstance(one, Input | Failure) else Path(str(one)).name

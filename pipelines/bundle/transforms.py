@@ -22,9 +22,10 @@ from monai.transforms.transform import MapTransform
 from headclip_med.content import content_of_volume
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.models.model import name_content
+from headclip_med.pipelines.batch import Job
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.screen import Prepared, SlicePredictions, postprocess
-from headclip_med.read import Failure, Input, read_volume
+from headclip_med.read import read_volume
 from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import split_blended
 from headclip_med.volume import Volume
@@ -101,8 +102,8 @@ class LoadVolumed(MapTransform):
     """Read a volume with this project's reader, and no other.
 
     Args:
-        keys: Each names a file, a folder with one series, or one of ``find_inputs``' inputs; or is
-            a tensor of ``VolumeReader``, where an application reads before MONAI's transforms.
+        keys: Each names a file or a folder with one series, or is a ``Job`` of a batch; or a tensor
+            of ``VolumeReader``, where an application reads before MONAI's transforms.
         volume_key: Gets the volume; what is found is written from it.
         allow_missing_keys: Pass over keys that are not there.
 
@@ -174,9 +175,7 @@ class WriteScreeningd(MapTransform):
 
 
 def _read(one: Any) -> Volume:
-    if isinstance(one, Failure):
-        raise one.to_error()
-    if isinstance(one, Input):
+    if isinstance(one, Job):
         return one.read()
     if not isinstance(one, torch.Tensor):
         return read_volume(one)
