@@ -24,7 +24,7 @@ from headclip_med.pipelines.acceptance import LEAST_LESION_PX
 from headclip_med.transforms import joint_score, local_score
 from research.mini.corpus import draw_samples
 from research.mini.corpus.samples import EMPHASIS_UNIT
-from research.mini.development import development_volumes
+from research.mini.development import development_volumes, windowed
 
 SIZE_PX, MAP_PX = 112, 28
 BATCH, POOL, STEPS_PER_POOL = 32, 640, 40
@@ -124,7 +124,7 @@ def main() -> None:
     net.eval()
     held = draw_samples(77_001, 0, 800, SIZE_PX, "head")
     drawn = development_volumes(500, VOLUMES)
-    slices = torch.from_numpy(np.concatenate([one.windowed() for one in drawn]))
+    slices = torch.from_numpy(np.concatenate([windowed(one) for one in drawn]))
     slices = slices[:, None].expand(-1, 3, -1, -1)
     areas = np.concatenate([one.lesion.sum((1, 2)) for one in drawn])
     counted = (areas == 0) | (areas >= LEAST_LESION_PX)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from scipy import ndimage
 
 SLICES = 16
@@ -38,13 +38,6 @@ class DevelopmentVolume:
     brain: Bool[np.ndarray, "slices rows columns"]
     kind: str
     """Of lesion, or ``healthy``."""
-
-    def windowed(
-        self, centre_hu: float | int = 40, width_hu: float | int = 80
-    ) -> UInt8[np.ndarray, "slices rows columns"]:
-        """Grey values of a window, 0 to 255."""
-        grey = (self.voxels_hu - centre_hu) / width_hu + 0.5
-        return (grey.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 _Triple = tuple[float | int, float | int, float | int]

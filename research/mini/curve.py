@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from research.mini.corpus import draw_samples
-from research.mini.development import development_volumes
+from research.mini.development import development_volumes, windowed
 from research.mini.model import MiniModel
 from research.mini.settings import MiniSettings
 
@@ -32,7 +32,7 @@ class Curve:
         seed = settings.seed + _HELD_OUT
         self.held = draw_samples(seed, 0, settings.curve_images, settings.image_px)
         volumes = development_volumes(seed, settings.curve_volumes)
-        slices = torch.from_numpy(np.concatenate([v.windowed() for v in volumes]))
+        slices = torch.from_numpy(np.concatenate([windowed(v) for v in volumes]))
         self.slices = slices[:, None].expand(-1, 3, -1, -1)
         self.lesions = torch.from_numpy(np.concatenate([v.lesion for v in volumes]))
         self.brains = np.concatenate([v.brain for v in volumes])

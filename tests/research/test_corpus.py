@@ -31,7 +31,7 @@ from research.mini.corpus.organs import ORGANS
 from research.mini.corpus.places import rim
 from research.mini.corpus.samples import EMPHASIS_UNIT, _emphasis, _visible
 from research.mini.corpus.textures import TEXTURES, draw_texture
-from research.mini.development import KINDS, development_volumes
+from research.mini.development import KINDS, development_volumes, windowed
 
 SIZE = 48
 
@@ -331,7 +331,7 @@ def test_development_volumes_alternate_healthy_and_lesioned() -> None:
 def test_a_window_maps_its_borders_to_black_and_white() -> None:
     volume = development_volume(1, "healthy")
 
-    grey = volume.windowed(40, 80)
+    grey = windowed(volume, 40, 80)
 
     assert (grey[volume.voxels_hu <= 0] == 0).all()
     assert (grey[volume.voxels_hu >= 80] == 255).all()
