@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,31 +89,6 @@ def dataset_of(known: KnownSet, scanned: Scan) -> Dataset:
     has_own_name = not known.is_generic or known.name == "mvtec"
     name = known.name if has_own_name else scanned.root.resolve().name
     return Dataset(name, scanned.samples, scanned.layout.level)
-
-
-def mvtec(root: Path, categories: Sequence[str] | None = None) -> Dataset:
-    """Read one category, or many, in the layout of MVTec AD.
-
-    Args:
-        root: A category's folder, or the folder that holds the categories.
-        categories: Which of them; all by default.
-
-    Raises:
-        InvalidSettings: A category is unknown.
-        UnreadableInput: A class is empty, or an abnormal image has no mask of its name.
-    """
-    dataset = open_dataset(f"mvtec:{root}")
-    if categories is None:
-        return dataset
-    for category in categories:
-        if category not in dataset.categories:
-            raise InvalidSettings(
-                f"There is no category {category}.",
-                f"Name one of {', '.join(dataset.categories)}.",
-                code="unknown-category",
-            )
-    chosen = (s for name in categories for s in dataset.samples if s.category == name)
-    return replace(dataset, samples=tuple(chosen))
 
 
 def _slices(sample: Sample, slices: SliceReader) -> Iterator[Found]:

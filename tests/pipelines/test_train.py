@@ -12,7 +12,7 @@ from PIL import Image
 
 from headclip_med import load_model
 from headclip_med.cli import main
-from headclip_med.datasets import mvtec
+from headclip_med.datasets import open_dataset
 from headclip_med.evaluation.examples import Examples, resize_mask
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.settings_learned import PUBLISHED_TRAINING
@@ -38,7 +38,7 @@ def mvtec_folder(root: Path, *, categories: tuple[str, ...] = ("nut", "tile")) -
 
 
 def test_examples_are_the_test_split_with_masks(tmp_path: Path) -> None:
-    examples = Examples(mvtec(mvtec_folder(tmp_path)), 20)
+    examples = Examples(open_dataset(f"mvtec:{mvtec_folder(tmp_path)}"), 20)
     assert len(examples) == 12
     labels = [example.label for example in examples]  # type: ignore[attr-defined]
     assert sum(labels) == 6
@@ -70,7 +70,7 @@ def test_a_trained_checkpoint_screens(tmp_path: Path, capsys: pytest.CaptureFixt
     printed = json.loads(capsys.readouterr().out)
     checkpoint = read_checkpoint(Path(printed["checkpoint"]))
     assert checkpoint.threshold == printed["threshold"]
-    assert checkpoint.training["data"]["digest"] == mvtec(data).content_digest
+    assert checkpoint.training["data"]["digest"] == open_dataset(f"mvtec:{data}").content_digest
     assert str(tmp_path) not in json.dumps(dict(checkpoint.training))
     assert load_model(printed["checkpoint"], device="cpu").image_size == 112
     screened = ["screen", str(data / "nut/test/scratch"), "--out", str(tmp_path / "results"),

@@ -28,7 +28,7 @@ from PIL import Image
 import headclip_med
 from headclip_med import load_model
 from headclip_med.cli import main
-from headclip_med.datasets import mvtec
+from headclip_med.datasets import open_dataset
 from headclip_med.errors import HeadClipError, InvalidSettings, UnusableTracker, UnusableWeights
 from headclip_med.evaluation.models import evaluate_models
 from headclip_med.evaluation.request import EvaluationSettings
@@ -732,7 +732,9 @@ def test_all_methods_have_a_run_each(
         record = SetRecord(runs, [model.scores for model in methods.values()], "mvtec")
         how = EvaluationSettings(intervals=False, image_size=112)
         models = list(methods.values())
-        found = evaluate_models(mvtec(command.data), models, how, look=record.look)
+        found = evaluate_models(
+            open_dataset(f"mvtec:{command.data}"), models, how, look=record.look
+        )
         record.end(dict(zip(methods, found, strict=True)))
     parent, *children = runs_of(client, "methods")
     assert parent.data.metrics == {}

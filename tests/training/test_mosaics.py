@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from headclip_med.cli import main
-from headclip_med.datasets import mvtec
+from headclip_med.datasets import open_dataset
 from headclip_med.datasets.samples import Dataset, Sample
 from headclip_med.evaluation.examples import Examples, Mosaics, mosaic
 from headclip_med.models.checkpoint import read_checkpoint
@@ -109,7 +109,7 @@ def test_adaclip_makes_mosaics_on_mvtec_ad_by_default(
     data = mvtec_folder(tmp_path / "data", categories=("nut",))
     from headclip_med.evaluation import datasets as opener
 
-    named = replace(mvtec(data), name="MVTecAD")
+    named = replace(open_dataset(f"mvtec:{data}"), name="MVTecAD")
     monkeypatch.setattr(opener, "open_datasets", lambda specs: named)
     arguments = ["train", "--method", "adaclip", "--data", f"mvtec:{data}", "--epochs", "1",
                  "--batch-size", "3", "--set", "clusters=2", "--device", "cpu",

@@ -43,7 +43,7 @@ COLOURS = frozenset(
 
 
 @dataclass(frozen=True)
-class Header:
+class ImageHeader:
     """One DICOM image object.
 
     Attributes:
@@ -71,7 +71,7 @@ class Header:
     problem: UnreadableInput | None = field(default=None, compare=False)
 
 
-def read_header(path: Path, limits: ReadLimits) -> Header:
+def read_header(path: Path, limits: ReadLimits) -> ImageHeader:
     """Read one object's header.
 
     Raises:
@@ -82,14 +82,14 @@ def read_header(path: Path, limits: ReadLimits) -> Header:
         return _header(path, dataset, rest, limits)
 
 
-def _header(path: Path, dataset: Dataset, rest: int, limits: ReadLimits) -> Header:
+def _header(path: Path, dataset: Dataset, rest: int, limits: ReadLimits) -> ImageHeader:
     _check_kind(dataset)
     rows, columns, count = _check_size(dataset, limits)
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
     modality = text(dataset, "Modality").upper()
     photometric = text(dataset, "PhotometricInterpretation").upper()
     is_capture = text(dataset, "SOPClassUID") in vocabulary.CAPTURE_CLASSES
-    return Header(
+    return ImageHeader(
         path=path,
         series_key=(study, series or f"in {path.parent}"),
         sop_instance_uid=uid(dataset, "SOPInstanceUID"),

@@ -15,7 +15,7 @@ from headclip_med.errors import UnreadableInput
 from headclip_med.mapped import release
 from headclip_med.read.dicom.elements import items, numbers, read_object, tags_of, text, whole
 from headclip_med.read.dicom.frames import stored_frames
-from headclip_med.read.dicom.header import Header
+from headclip_med.read.dicom.header import ImageHeader
 from headclip_med.read.dicom.planes import find_group
 from headclip_med.read.guards import ReadLimits, translate
 from headclip_med.reading import ORDINARY, Reading
@@ -68,7 +68,7 @@ class Decoded:
 
 
 def decode_frames(
-    header: Header,
+    header: ImageHeader,
     frames: Sequence[int | None],
     limits: ReadLimits,
     out: Sequence[Float32[np.ndarray, "rows columns *colour"]],
@@ -121,7 +121,7 @@ def _to_rgb(
 
 def _to_physical(
     dataset: Dataset,
-    header: Header,
+    header: ImageHeader,
     index: int,
     frame: Shaped[np.ndarray, "rows columns"],
     out: Float32[np.ndarray, "rows columns"],

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headclip_med.errors import HeadClipError, UnreadableInput, UnusableGeometry
-from headclip_med.read.dicom.header import Header
+from headclip_med.read.dicom.header import ImageHeader
 from headclip_med.read.dicom.planes import SPLIT_KEYWORDS, Plane
 from headclip_med.read.dicom.stack import (
     SAME_POSITION_MM,
@@ -39,11 +39,11 @@ MOST_KEYWORDS = 3
 class Unusable:
     """Slices that make no volume, and why."""
 
-    header: Header
+    header: ImageHeader
     error: HeadClipError
 
 
-def split_series(headers: Sequence[Header]) -> tuple[list[Stack], list[Unusable]]:
+def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Unusable]]:
     """Split the headers of one series into stacks.
 
     Split by frame of reference, matrix, colour, localizer, orientation and pixel spacing; then,
@@ -82,12 +82,12 @@ def split_series(headers: Sequence[Header]) -> tuple[list[Stack], list[Unusable]
     ], unusable
 
 
-def _set_aside(headers: Sequence[Header]) -> tuple[list[Header], list[Unusable], Reading]:
+def _set_aside(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], list[Unusable], Reading]:
     """Order the headers by what is in them, drop repeats, and set aside what has no pixels."""
     unusable = [Unusable(header, header.problem) for header in headers if header.problem]
-    kept: list[Header] = []
+    kept: list[ImageHeader] = []
     repeats = differing = 0
-    by_uid: dict[object, list[Header]] = defaultdict(list)
+    by_uid: dict[object, list[ImageHeader]] = defaultdict(list)
     for header in headers:
         if not header.problem:
             by_uid[header.sop_instance_uid or header.path].append(header)
@@ -118,7 +118,7 @@ def _conflict() -> UnreadableInput:
     )
 
 
-def _digest(header: Header) -> tuple[str, str]:
+def _digest(header: ImageHeader) -> tuple[str, str]:
     try:
         with header.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest(), str(header.path)

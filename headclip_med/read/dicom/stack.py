@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from headclip_med.geometry import EVEN_SPACING_TOLERANCE, Grid
-from headclip_med.read.dicom.header import Header
+from headclip_med.read.dicom.header import ImageHeader
 from headclip_med.read.dicom.planes import Frame, Plane
 from headclip_med.reading import ORDINARY, Reading, Spacing
 
@@ -24,7 +24,7 @@ SHEAR_MM = 0.1
 class Slice:
     """One frame with the header of its object."""
 
-    header: Header
+    header: ImageHeader
     frame: Frame
 
     @property
@@ -51,12 +51,12 @@ class Stack:
     reading: Reading = ORDINARY
 
     @property
-    def first(self) -> Header:
+    def first(self) -> ImageHeader:
         """The header of the first slice."""
         return self.slices[0].header
 
 
-def planar_stack(header: Header) -> Stack:
+def planar_stack(header: ImageHeader) -> Stack:
     """Make a stack of the frames of an object without patient geometry."""
     slices = tuple(Slice(header, frame) for frame in header.frames)
     grid = Grid.of_pixels(slices=len(slices), rows=header.rows, columns=header.columns)

@@ -13,7 +13,7 @@ from pydicom.config import disable_value_validation
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.mapped import allocate
-from headclip_med.read.dicom.header import Header, read_header
+from headclip_med.read.dicom.header import ImageHeader, read_header
 from headclip_med.read.dicom.pixels import decode_frames
 from headclip_med.read.dicom.series import split_series
 from headclip_med.read.dicom.stack import Stack
@@ -41,7 +41,7 @@ def find_dicom(
         The volumes by study, series and part, and what could not be used.
     """
     failures: list[Failure] = []
-    series: dict[tuple[str, str], list[Header]] = defaultdict(list)
+    series: dict[tuple[str, str], list[ImageHeader]] = defaultdict(list)
     with silence(), disable_value_validation():
         for path in paths:
             try:
@@ -148,7 +148,7 @@ def _voxels(
     return voxels, reading
 
 
-def _modality(header: Header) -> str | None:
+def _modality(header: ImageHeader) -> str | None:
     """The modality whose units the values have: a screenshot of a CT has no Hounsfield units."""
     return None if header.is_capture else header.modality
 
