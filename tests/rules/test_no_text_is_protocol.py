@@ -146,6 +146,25 @@ def readings(source: str) -> Iterator[tuple[str, int, str]]:
                 yield getattr(scope, "name", ""), *place
 
 
+def reads_arguments(source: str) -> bool:
+    """Tell whether code asks what its process was started with, rather than being told."""
+    return any(
+        isinstance(node, ast.Attribute) and node.attr in ("argv", "orig_argv")
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+def test_only_the_command_line_reads_the_arguments_of_the_process() -> None:
+    assert reads_arguments('is_command = Path(sys.argv[0]).name == "__main__.py"')
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("headclip_med", "transforms", "pipelines")
+        for path in (ROOT / folder).rglob("*.py")
+        if reads_arguments(path.read_text("utf-8"))
+    }
+    assert found == {"headclip_med/cli/main.py"}
+
+
 def test_no_code_looks_into_a_text() -> None:
     found = []
     for path in sorted(file for folder in CODE for file in (ROOT / folder).rglob("*.py")):
