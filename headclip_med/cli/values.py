@@ -9,6 +9,7 @@ import textwrap
 import types
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from itertools import pairwise
 from typing import Any, Union, get_args, get_origin
 from typing import get_type_hints as hints_of
@@ -67,6 +68,7 @@ def settings_text(settings: Sequence[Any], options: Collection[str]) -> str:
     return "\n".join(["settings for --set:", *wrapped]) if wrapped else ""
 
 
+@cache
 def field_docstrings(settings: type) -> Mapping[str, str]:
     """Read the string under each field of a dataclass and of those it inherits from, as a line."""
     found: dict[str, str] = {}
