@@ -7,9 +7,8 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from itertools import pairwise
 from typing import Any, Union, get_args, get_origin
 from typing import get_type_hints as hints_of
@@ -68,17 +67,24 @@ def settings_text(settings: Sequence[Any], options: Collection[str]) -> str:
     return "\n".join(["settings for --set:", *wrapped]) if wrapped else ""
 
 
-@cache
 def field_docstrings(settings: type) -> Mapping[str, str]:
     """Read the string under each field of a dataclass and of those it inherits from, as a line."""
-    found: dict[str, str] = {}
+    if settings not in _TEXTS:
+        _TEXTS[settings] = dict(_field_docstrings(settings))
+    return _TEXTS[settings]
+
+
+_TEXTS: dict[type, Mapping[str, str]] = {}
+"""Sources that were read before; parsing them takes longer than all else."""
+
+
+def _field_docstrings(settings: type) -> Iterator[tuple[str, str]]:
     for kind in settings.__mro__[-2::-1]:
         body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
         for one, below in pairwise(body.body if isinstance(body, ast.ClassDef) else ()):
             if isinstance(one, ast.AnnAssign) and isinstance(below, ast.Expr):
                 text = ast.literal_eval(below.value)
-                found[ast.unparse(one.target)] = " ".join(text.split()).replace("``", "")
-    return found
+                yield ast.unparse(one.target), " ".join(text.split()).replace("``", "")
 
 
 def _kind(hint: Any) -> str:
