@@ -137,6 +137,7 @@ class _Found:
             rows=self._rows(None),
             notes=tuple(self._notes(settings)),
             categories={} if is_single else {name: self._rows(name) for name in categories},
+            vanished=self.vanished,
         )
 
     def _rows(self, category: str | None) -> tuple[ResultRow, ...]:

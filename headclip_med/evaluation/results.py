@@ -78,6 +78,7 @@ class Evaluation:
         rows: The results; the model's first, then those of the baselines.
         notes: Sentences a reader of the table must know.
         categories: The rows of each category alone, where they were averaged over several.
+        vanished: Images whose abnormal pixels did not survive the resizing.
     """
 
     dataset: str
@@ -89,6 +90,7 @@ class Evaluation:
     rows: tuple[ResultRow, ...]
     notes: tuple[str, ...] = ()
     categories: Mapping[str, tuple[ResultRow, ...]] = field(default_factory=dict)
+    vanished: int = 0
 
     def to_json(self) -> dict[str, object]:
         """Plain values at full precision; undefined ones are null."""

@@ -232,6 +232,7 @@ def test_a_defect_too_small_for_the_model_is_said(tmp_path: Path) -> None:
     Image.fromarray(dot).save(tmp_path / "m.png")
     samples = (Sample(image, tmp_path / "m.png", 1, "any"), Sample(image, None, 0, "any"))
     found = evaluate_dataset(Dataset("tiny", samples, "pixel"), Bright())
+    assert found.vanished == 1
     assert "In 1 images" in found.notes[0]
     assert math.isnan(value(found, "pixels", "model", "map"))
 
