@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from headclip_med.errors import HeadClipError, InvalidSettings, UnusableWeights
-from headclip_med.models.clip.hub import check_backbone
+from headclip_med.models.clip.hub import find_model
 from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
 from headclip_med.settings_learned import PUBLISHED_MODEL, LearnedSettings
 from headclip_med.settings_training_free import METHOD_NAMES, TRAINING_FREE_MODEL
@@ -128,9 +128,9 @@ def check_source(name: str, method: str | None, weights: str | None) -> None:
             code="unknown-method",
         )
     path = None if method in TRAINING_FREE_MODEL else checkpoint_of(name, method)
-    if path is None:
-        check_backbone(name, weights)
-    elif path.is_file() or name.endswith(".safetensors"):
+    if path is None and not name.endswith(".safetensors") and not Path(name).is_dir():
+        find_model(name, weights)  # of files and folders, whoever reads them says what is wrong
+    elif path and (path.is_file() or name.endswith(".safetensors")):
         header = read_header(path)
         if method not in (None, header.method):
             raise wrong_method(name, header.method, str(method))

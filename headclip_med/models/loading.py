@@ -8,7 +8,7 @@ import torch
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.checkpoint import read_checkpoint
-from headclip_med.models.clip.weights import Activation
+from headclip_med.models.clip.hub import Activation
 from headclip_med.models.header import wrong_method
 from headclip_med.models.inference import InferenceModel, Precision
 from headclip_med.models.model import AnomalyModel

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from headclip_med.errors import UnusableWeights
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
+from headclip_med.models.clip.hub import Activation
 from headclip_med.models.clip.loading import EMBEDDED_PATH, load_backbone
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.clip.weights import Activation
 from headclip_med.models.inference import InferenceModel
 from headclip_med.models.registry import METHODS
 from headclip_med.models.trained import model_from

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.clip.weights import Activation
+from headclip_med.models.clip.hub import Activation
 from headclip_med.models.inference import Precision
 from headclip_med.models.loading import load_model
 from headclip_med.models.model import AnomalyModel, name_content

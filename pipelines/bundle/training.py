@@ -17,8 +17,8 @@ from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.evaluation.examples import Examples
 from headclip_med.models.checkpoint import write_checkpoint
+from headclip_med.models.clip.hub import Activation
 from headclip_med.models.clip.loading import load_backbone
-from headclip_med.models.clip.weights import Activation
 from headclip_med.models.headclip.learning import headclip_network, headclip_terms
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.inference import Precision

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.checkpoint import write_checkpoint
-from headclip_med.models.clip import loading
+from headclip_med.models.clip import hub, loading
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.pipelines.bundle import ScreeningNetwork, network, start
 from headclip_med.pipelines.bundle.folder import BUNDLE, CONFIGS, write_bundle
@@ -148,7 +148,7 @@ def test_a_device_that_is_not_here_is_refused_with_a_sentence() -> None:
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Write random weights of a tiny model that goes by the name of ViT-L/14, and a checkpoint."""
-    monkeypatch.setattr(loading, "registry_config", lambda name: tiny.CONFIG)
+    monkeypatch.setattr(hub, "registry_config", lambda name: tiny.CONFIG)
     files = {}
     for seed in (1, 2):
         towers = tiny.backbone(seed, quick_gelu=True)

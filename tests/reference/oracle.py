@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from numpy.lib.npyio import NpzFile
 
-from headclip_med.models.clip.towers import Backbone, build_clip
-from headclip_med.models.clip.weights import fit_weights
+from headclip_med.models.clip.towers import Backbone, build_clip, fit_weights
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.settings import HeadClipSettings
 

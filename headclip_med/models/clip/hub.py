@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
-import sys
 from collections.abc import Mapping
-from copy import deepcopy
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
+
+from safetensors import SafetensorError, safe_open
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.clip.library import folder, part
+from headclip_med.models.clip.library import configs, part, stated_config, tables
 from headclip_med.settings import EMBEDDED_NAME
 
 DEFAULT_TAG = "openai"
 """The pretrained weights meant by a bare model name: those of the compared publications."""
 
-if TYPE_CHECKING:
-    from headclip_med.models.clip.weights import Activation
+EMBEDDED_PATH = (
+    Path(__file__).parents[2]
+    / "bundles/headclip_lesion_segmentation/models/headclip-mini.safetensors"
+)
+
+CONFIG_FILE = "open_clip_config.json"
+WEIGHTS_FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+"""What open_clip calls the files of a model folder, preferred first."""
+
+_FOLDER_PREFIX = "local-dir:"
+
+Activation = Literal["gelu", "quickgelu"]
 
 
 def known_models() -> tuple[str, ...]:
     """Name the open_clip models that can be used: native ViTs with a class token."""
     usable = []
-    for name, config in _configs().items():
+    for name, config in configs().items():
         try:
             refuse_foreign_towers(config)
         except InvalidSettings:
@@ -37,12 +50,12 @@ def known_models() -> tuple[str, ...]:
 
 def known_tags(name: str) -> tuple[str, ...]:
     """Name the pretrained weights that open_clip knows for a model."""
-    return tuple(_tables().list_pretrained_tags_by_model(name))
+    return tuple(tables().list_pretrained_tags_by_model(name))
 
 
 def cached_weights(name: str, tag: str) -> Path | None:
     """Look for pretrained weights in open_clip's caches; nothing is fetched."""
-    entry = _tables().get_pretrained_cfg(name, tag)
+    entry = tables().get_pretrained_cfg(name, tag)
     repository, _, file = entry.get("hf_hub", "").rpartition("/")
     if repository:
         from huggingface_hub import try_to_load_from_cache
@@ -76,34 +89,142 @@ def find_weights(name: str, tag: str) -> Path:
     return path
 
 
-def check_backbone(name: str, weights: str | None) -> None:
-    """Refuse towers that cannot be loaded, as far as names and files tell.
+@dataclass(frozen=True)
+class FoundModel:
+    """Towers whose files were found; no tensor is read yet.
+
+    Attributes:
+        config: open_clip's, of a native ViT.
+        preprocess: ``mean`` and ``std`` per channel, where they are stated.
+        name: What to call them.
+        source: Where the weights come from, in words: a tag, ``random``, ``embedded``, ``file``.
+        path: Of the weights; None where they are random.
+        activation: What is stated that these weights were trained with.
+        runs_with: What the configuration runs them with, where it tells.
+        token_seed: Of the words that were not stored; None where a file does not describe itself.
+    """
+
+    config: Mapping[str, Any]
+    preprocess: Mapping[str, tuple[float, ...]] | None
+    name: str
+    source: str
+    path: Path | None = None
+    activation: Activation | None = None
+    runs_with: Activation | None = None
+    token_seed: int | None = None
+
+
+def find_model(name: str, weights: str | Path | None) -> FoundModel:
+    """Find what ``load_backbone`` loads, and check all that can be told without reading tensors.
 
     Args:
         name: As ``load_backbone`` takes it.
         weights: As ``load_backbone`` takes them.
 
     Raises:
-        InvalidSettings: The model is unknown.
-        UnusableWeights: Its weights are not on this machine.
+        InvalidSettings: The model is unknown, or not a native ViT.
+        UnusableWeights: Its weights or its configuration are not there, or are unreadable.
     """
-    is_file = Path(name).suffix == ".safetensors"
-    if name == EMBEDDED_NAME or is_file or name.startswith("local-dir:") or Path(name).is_dir():
-        return  # whoever reads it says what is wrong
-    refuse_foreign_towers(registry_config(name))
-    if weights is None or not (Path(weights).suffix or Path(weights).is_file()):
-        if weights != "random":
-            find_weights(name, weights or DEFAULT_TAG)
-    elif not Path(weights).is_file():
-        raise no_weights_file(Path(weights))
+    if name == EMBEDDED_NAME:
+        return _described(EMBEDDED_PATH, "embedded")
+    if Path(name).suffix == ".safetensors":
+        return _described(Path(name), "file")
+    given = Path(weights) if weights and weights != "random" else None
+    if given and given.suffix == ".safetensors" and "config" in (_header(given) or ()):
+        return _described(given, "file")
+    place = _as_folder(name)
+    config, preprocess = _folder_config(place) if place else (registry_config(name), None)
+    refuse_foreign_towers(config)
+    runs_with: Activation | None = None  # a plain registry name serves weights of both kinds
+    if place or config.get("quick_gelu"):
+        runs_with = "quickgelu" if config.get("quick_gelu") else "gelu"
+    if weights == "random":
+        return FoundModel(config, preprocess, name, "random", runs_with=runs_with)
+    if given and (given.suffix or given.is_file()):
+        path, source, stated = given, "file", None
+    elif place:
+        path, source, stated = _folder_weights(place), "file", None
+    else:
+        source = str(weights or DEFAULT_TAG)
+        path, stated = find_weights(name, source), stated_activation(name, source)
+    if not path.is_file():
+        raise unusable_file(path)
+    label = path.name if place else name
+    return FoundModel(config, preprocess, label, source, path, stated, runs_with)
 
 
-def no_weights_file(path: Path) -> UnusableWeights:
-    """Say that a file of weights is missing."""
-    return UnusableWeights(
-        f"There is no weights file at {path}.",
-        "Check the path, or see 'headclip weights'.",
+def _described(path: Path, source: str) -> FoundModel:
+    """Read the header of a file that holds its model's configuration."""
+    header = _header(path)
+    if header is None:
+        raise unusable_file(path)
+    try:
+        config = json.loads(header["config"])
+        stated = json.loads(header["preprocess"])
+        preprocess = {key: tuple(stated[key]) for key in ("mean", "std")}
+        seed = int(header["token_seed"])
+    except (KeyError, ValueError) as error:
+        raise UnusableWeights(
+            f"The header of {path.name} describes no model.",
+            "Name the model, and pass this file as --weights.",
+            code="weights-unreadable",
+        ) from error
+    refuse_foreign_towers(config)
+    return FoundModel(config, preprocess, path.stem, source, path, token_seed=seed)
+
+
+def _header(path: Path) -> dict[str, str] | None:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return None
+
+
+def _as_folder(name: str) -> Path | None:
+    if name.startswith(_FOLDER_PREFIX):
+        return Path(name.removeprefix(_FOLDER_PREFIX))
+    return Path(name) if Path(name).is_dir() else None
+
+
+def _folder_config(place: Path) -> tuple[dict[str, Any], dict[str, tuple[float, ...]] | None]:
+    path = place / CONFIG_FILE
+    try:
+        stated = json.loads(path.read_text())
+        config = stated["model_cfg"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnusableWeights(
+            f"{path} is missing or is no open_clip configuration.",
+            "A model folder needs it beside its weights.",
+            code="config-unreadable",
+        ) from error
+    preprocess = stated.get("preprocess_cfg", {})
+    if "mean" in preprocess and "std" in preprocess:
+        return config, {"mean": tuple(preprocess["mean"]), "std": tuple(preprocess["std"])}
+    return config, None
+
+
+def _folder_weights(place: Path) -> Path:
+    for file in WEIGHTS_FILES:
+        if (place / file).is_file():
+            return place / file
+    raise UnusableWeights(
+        f"{place} holds none of {', '.join(WEIGHTS_FILES)}.",
+        "Copy the weights there, or pass --weights.",
         code="weights-missing",
+    )
+
+
+def unusable_file(path: Path) -> UnusableWeights:
+    """Say that a file of weights is missing, or not whole."""
+    if not path.is_file():
+        return UnusableWeights(
+            f"There is no weights file at {path}.",
+            "Check the path, or see 'headclip weights'.",
+            code="weights-missing",
+        )
+    return UnusableWeights(
+        f"{path} is truncated or damaged.", "Copy or download it anew.", code="weights-unreadable"
     )
 
 
@@ -113,7 +234,7 @@ def fetch_weights(name: str, tag: str) -> Path:
     Raises:
         UnusableWeights: The tag is unknown, or the download failed.
     """
-    entry = _tables().get_pretrained_cfg(name, tag)
+    entry = tables().get_pretrained_cfg(name, tag)
     if not entry:
         raise UnusableWeights(
             f"open_clip has no weights '{tag}' for {name}.",
@@ -135,7 +256,7 @@ def fetch_weights(name: str, tag: str) -> Path:
 
 def stated_activation(name: str, tag: str) -> Activation:
     """Say what open_clip states that pretrained weights were trained with."""
-    return "quickgelu" if _tables().get_pretrained_cfg(name, tag).get("quick_gelu") else "gelu"
+    return "quickgelu" if tables().get_pretrained_cfg(name, tag).get("quick_gelu") else "gelu"
 
 
 def registry_config(name: str) -> dict[str, Any]:
@@ -144,7 +265,7 @@ def registry_config(name: str) -> dict[str, Any]:
     Raises:
         InvalidSettings: It is unknown; the message names its neighbours.
     """
-    config = _config(name)
+    config = stated_config(name)
     if config is None:
         near = difflib.get_close_matches(name, known_models(), n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
@@ -186,34 +307,3 @@ _CUSTOM_BLOCKS = (
     "block_type", "qk_norm", "scaled_cosine_attn", "scale_heads",
     "scale_attn_inner", "scale_attn", "scale_fc",
 )  # fmt: skip
-
-
-@cache
-def _configs() -> dict[str, dict[str, Any]]:
-    """Read the configurations that open_clip brings, in the order in which it lists them."""
-    found = {}
-    for path in (folder() / "model_configs").glob("*.json"):
-        config = json.loads(path.read_text("utf-8"))
-        if {"embed_dim", "vision_cfg", "text_cfg"} <= set(config):
-            found[path.stem] = config
-    return dict(sorted(found.items(), key=lambda item: _natural(item[0])))
-
-
-def _natural(name: str) -> list[str | int]:
-    parts = re.split(r"(\d+)", name.lower())
-    return [int(one) if one.isdigit() else one for one in parts]
-
-
-def _config(name: str) -> dict[str, Any] | None:
-    """Look up a configuration; ask open_clip of one that lies at a hub, or that was added to it."""
-    if ":" in name or "open_clip" in sys.modules:
-        import open_clip
-
-        known: dict[str, Any] | None = open_clip.get_model_config(name)
-        return known
-    return deepcopy(_configs().get(name))
-
-
-def _tables() -> Any:
-    """Give what knows the pretrained weights: open_clip where it is loaded, else its tables."""
-    return sys.modules.get("open_clip") or part("pretrained")

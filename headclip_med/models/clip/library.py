@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -47,3 +50,34 @@ def _left_out(*names: str) -> Iterator[None]:
     finally:
         for name in absent:
             sys.modules.pop(name, None)
+
+
+@cache
+def configs() -> dict[str, dict[str, Any]]:
+    """Read the configurations that open_clip brings, in the order in which it lists them."""
+    found = {}
+    for path in (folder() / "model_configs").glob("*.json"):
+        config = json.loads(path.read_text("utf-8"))
+        if {"embed_dim", "vision_cfg", "text_cfg"} <= set(config):
+            found[path.stem] = config
+    return dict(sorted(found.items(), key=lambda item: _natural(item[0])))
+
+
+def _natural(name: str) -> list[str | int]:
+    parts = re.split(r"(\d+)", name.lower())
+    return [int(one) if one.isdigit() else one for one in parts]
+
+
+def stated_config(name: str) -> dict[str, Any] | None:
+    """Look up a configuration; ask open_clip of one that lies at a hub, or that was added to it."""
+    if ":" in name or "open_clip" in sys.modules:
+        import open_clip
+
+        known: dict[str, Any] | None = open_clip.get_model_config(name)
+        return known
+    return deepcopy(configs().get(name))
+
+
+def tables() -> Any:
+    """Give what knows the pretrained weights: open_clip where it is loaded, else its tables."""
+    return sys.modules.get("open_clip") or part("pretrained")

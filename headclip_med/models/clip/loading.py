@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,37 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclip_med.errors import UnusableWeights
-from headclip_med.models.clip.hub import (
-    DEFAULT_TAG,
-    find_weights,
-    refuse_foreign_towers,
-    registry_config,
-    stated_activation,
-)
-from headclip_med.models.clip.towers import Backbone, build_clip, build_to_fill
+from headclip_med.models.clip.hub import EMBEDDED_PATH, Activation, FoundModel, find_model
+from headclip_med.models.clip.towers import Backbone, assemble
 from headclip_med.models.clip.vision import PositionInterpolation
-from headclip_med.models.clip.weights import (
-    Activation,
-    describes_itself,
-    fit_weights,
-    read_weights,
-)
-from headclip_med.settings import EMBEDDED_NAME
+from headclip_med.models.clip.weights import read_weights
 
-EMBEDDED_PATH = (
-    Path(__file__).parents[2]
-    / "bundles/headclip_lesion_segmentation/models/headclip-mini.safetensors"
-)
-
-CONFIG_FILE = "open_clip_config.json"
-WEIGHTS_FILES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-)
-"""What open_clip calls the files of a model folder, preferred first."""
-
-_FOLDER_PREFIX = "local-dir:"
+__all__ = ["EMBEDDED_PATH", "load_backbone", "refill_token_rows"]
 
 
 def load_backbone(
@@ -71,52 +44,26 @@ def load_backbone(
         InvalidSettings: The model is unknown, or not a native ViT.
         UnusableWeights: There are no weights, or they do not fit, or the activation is wrong.
     """
-    if name == EMBEDDED_NAME:
-        return _load_described(EMBEDDED_PATH, "embedded")
-    for path in (Path(name), Path(weights or "")):
-        if path.suffix == ".safetensors" and (path == Path(name) or describes_itself(path)):
-            return _load_described(path, "file")
-    folder = _as_folder(name)
-    config, preprocess = _folder_config(folder) if folder else (registry_config(name), None)
-    refuse_foreign_towers(config)
-    if weights == "random":
-        backbone = build_clip(config, name=name, preprocess=preprocess, seed=seed)
-        backbone.vision.position_interpolation = position_interpolation
-        return backbone
-    path, source, known = _locate(name, folder, weights)
-    file = read_weights(path)
-    settled = _settle_activation(config, file.activation or known, activation, name)
-    config = {**config, "quick_gelu": settled == "quickgelu"}
-    label = path.name if folder else name
-    backbone = build_clip(config, name=label, weights=source, preprocess=preprocess, seed=seed)
-    fit_weights(backbone.clip, file.state, source=path.name)
+    found, state = find_model(name, weights), None
+    if found.path is not None:
+        file = read_weights(found.path)
+        state = _completed(file.state, found)
+        if found.token_seed is None:
+            run = _settle_activation(found, file.activation or found.activation, activation, name)
+            found = replace(found, config={**found.config, "quick_gelu": run == "quickgelu"})
+    backbone = assemble(found, state, seed=seed)
     backbone.vision.position_interpolation = position_interpolation
     return backbone
 
 
-def _load_described(path: Path, source: str) -> Backbone:
-    """Load a file whose header holds the model's configuration."""
-    file = read_weights(path)
-    try:
-        config = json.loads(file.metadata["config"])
-        stated = json.loads(file.metadata["preprocess"])
-        preprocess = {key: tuple(stated[key]) for key in ("mean", "std")}
-        seed = int(file.metadata["token_seed"])
-    except (KeyError, ValueError) as error:
-        raise UnusableWeights(
-            f"The header of {path.name} describes no model.",
-            "Name the model, and pass this file as --weights.",
-            code="weights-unreadable",
-        ) from error
-    backbone = build_to_fill(config, name=path.stem, weights=source, preprocess=preprocess)
-    state = dict(file.state)
-    rows = state.pop("token_embedding.rows", None)
-    if rows is not None:
-        state["token_embedding.weight"] = refill_token_rows(
-            rows, state["token_embedding.weight"], config["text_cfg"]["vocab_size"], seed
-        )
-    fit_weights(backbone.clip, state, source=path.name)
-    return backbone
+def _completed(state: dict[str, Tensor], found: FoundModel) -> dict[str, Tensor]:
+    """Give all tensors of a file that may hold the trained rows of its words only."""
+    if found.token_seed is None or "token_embedding.rows" not in state:
+        return state
+    rows, kept = state.pop("token_embedding.rows"), state["token_embedding.weight"]
+    vocabulary = found.config["text_cfg"]["vocab_size"]
+    table = refill_token_rows(rows, kept, vocabulary, found.token_seed)
+    return {**state, "token_embedding.weight": table}
 
 
 def refill_token_rows(
@@ -133,29 +80,11 @@ def refill_token_rows(
     return table
 
 
-def _locate(
-    name: str, folder: Path | None, weights: str | Path | None
-) -> tuple[Path, str, Activation | None]:
-    """Find the file, what to call it, and the activation that open_clip states for it."""
-    if weights is not None and (Path(weights).suffix or Path(weights).is_file()):
-        return Path(weights), "file", None
-    if folder is not None:
-        return _folder_weights(folder), "file", None
-    tag = str(weights or DEFAULT_TAG)
-    path = find_weights(name, tag)
-    return path, tag, stated_activation(name, tag)
-
-
 def _settle_activation(
-    config: Mapping[str, Any], stated: Activation | None, asked: Activation | None, name: str
+    found: FoundModel, stated: Activation | None, asked: Activation | None, name: str
 ) -> Activation:
     """Decide between GELU and QuickGELU; a wrong choice costs accuracy without any sign."""
-    # A plain registry name is silent: ViT-L-14-336 serves weights of both kinds.
-    own: Activation | None = None
-    if config.get("quick_gelu"):
-        own = "quickgelu"
-    elif name.startswith(_FOLDER_PREFIX) or Path(name).is_dir():
-        own = "gelu"
+    own = found.runs_with
     opinions = {opinion for opinion in (stated, asked, own) if opinion is not None}
     if len(opinions) > 1:
         raise UnusableWeights(
@@ -172,37 +101,3 @@ def _settle_activation(
             code="activation-unknown",
         )
     return opinions.pop()
-
-
-def _as_folder(name: str) -> Path | None:
-    if name.startswith(_FOLDER_PREFIX):
-        return Path(name.removeprefix(_FOLDER_PREFIX))
-    return Path(name) if Path(name).is_dir() else None
-
-
-def _folder_config(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[float, ...]] | None]:
-    path = folder / CONFIG_FILE
-    try:
-        stated = json.loads(path.read_text())
-        config = stated["model_cfg"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnusableWeights(
-            f"{path} is missing or is no open_clip configuration.",
-            "A model folder needs it beside its weights.",
-            code="config-unreadable",
-        ) from error
-    preprocess = stated.get("preprocess_cfg", {})
-    if "mean" in preprocess and "std" in preprocess:
-        return config, {"mean": tuple(preprocess["mean"]), "std": tuple(preprocess["std"])}
-    return config, None
-
-
-def _folder_weights(folder: Path) -> Path:
-    for file in WEIGHTS_FILES:
-        if (folder / file).is_file():
-            return folder / file
-    raise UnusableWeights(
-        f"{folder} holds none of {', '.join(WEIGHTS_FILES)}.",
-        "Copy the weights there, or pass --weights.",
-        code="weights-missing",
-    )

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headclip_med.models.clip.hub import refuse_foreign_towers
+from headclip_med.errors import UnusableWeights
+from headclip_med.models.clip.hub import Activation, FoundModel, refuse_foreign_towers
 from headclip_med.models.clip.library import part
 from headclip_med.models.clip.native import PlainClip, is_plain
 from headclip_med.models.clip.text import TextTower, Tokenizer
 from headclip_med.models.clip.vision import PositionInterpolation, VisionTower
-from headclip_med.models.clip.weights import Activation
 
 
 class Backbone(nn.Module):
@@ -90,38 +90,45 @@ def build_clip(
     Raises:
         InvalidSettings: The configuration is not that of a native ViT with a class token.
     """
-    wanted = {key: value for key, value in config.items() if key not in ("custom_text",)}
-    refuse_foreign_towers(wanted)
-    import open_clip
-
-    kind = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
-    with _seeded(seed):
-        clip = kind(**wanted)
-    activation: Activation = "quickgelu" if config.get("quick_gelu") else "gelu"
-    stated = preprocess or {
-        "mean": open_clip.OPENAI_DATASET_MEAN,
-        "std": open_clip.OPENAI_DATASET_STD,
-    }
-    return Backbone(clip, name=name, weights=weights, activation=activation, preprocess=stated)
+    refuse_foreign_towers(config)
+    return assemble(FoundModel(config, preprocess, name, weights), seed=seed)
 
 
-def build_to_fill(
-    config: Mapping[str, Any],
-    *,
-    name: str,
-    weights: str,
-    preprocess: Mapping[str, tuple[float, ...]],
+def assemble(
+    found: FoundModel, state: Mapping[str, Tensor] | None = None, *, seed: int = 0
 ) -> Backbone:
-    """Build towers whose weights are about to be loaded; as ``build_clip``, and faster where plain.
+    """Build the towers of a model that was found, and fill them.
+
+    Args:
+        found: Its configuration was checked.
+        state: All tensors by name; random ones by default. Towers of the plain kind that are filled
+            are built without open_clip, which takes seconds to import.
+        seed: Of random weights; the caller's random state is left as it was.
 
     Raises:
-        InvalidSettings: The configuration is not that of a native ViT with a class token.
+        UnusableWeights: The tensors do not fit the configuration.
     """
-    if not is_plain(config):
-        return build_clip(config, name=name, weights=weights, preprocess=preprocess)
-    with _seeded(0):
-        clip = PlainClip(config)
-    return Backbone(clip, name=name, weights=weights, activation="gelu", preprocess=preprocess)
+    config, preprocess = found.config, found.preprocess
+    with _seeded(seed):
+        if state is not None and preprocess and is_plain(config):
+            clip: nn.Module = PlainClip(config)
+        else:
+            import open_clip
+
+            wanted = {key: value for key, value in config.items() if key != "custom_text"}
+            kind = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
+            clip = kind(**wanted)
+            preprocess = preprocess or {
+                "mean": open_clip.OPENAI_DATASET_MEAN,
+                "std": open_clip.OPENAI_DATASET_STD,
+            }
+    made = Backbone(
+        clip, name=found.name, weights=found.source, preprocess=preprocess,
+        activation="quickgelu" if config.get("quick_gelu") else "gelu",
+    )  # fmt: skip
+    if state is not None:
+        fit_weights(made.clip, state, source=found.path.name if found.path else found.name)
+    return made
 
 
 def variant(
@@ -155,6 +162,40 @@ def variant(
     other.vision.position_interpolation = position_interpolation
     other.digest = backbone.digest  # the same weights: hashed once
     return other.to(backbone.get_buffer("_mean").device)
+
+
+def fit_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Put weights into a model; every tensor must be there, with the model's shape.
+
+    Raises:
+        UnusableWeights: Names or shapes differ; the message says which.
+    """
+    expected = model.state_dict()
+    missing = [key for key in expected if key not in state]
+    unknown = [key for key in state if key not in expected]
+    # logit_scale is a number in some layouts and a vector of one in others.
+    wrong = [
+        key
+        for key, value in expected.items()
+        if key in state and state[key].squeeze().shape != value.squeeze().shape
+    ]
+    problems = [
+        f"{len(keys)} tensors {what} (for example {', '.join(keys[:3])})"
+        for keys, what in (
+            (missing, "are missing"),
+            (unknown, "are not part of the model"),
+            (wrong, "have another size"),
+        )
+        if keys
+    ]
+    if problems:
+        raise UnusableWeights(
+            f"The weights in {source} do not fit the model: {'; '.join(problems)}.",
+            "Name the model that they were trained for.",
+            code="weights-mismatch",
+        )
+    shaped = {key: state[key].reshape(value.shape).float() for key, value in expected.items()}
+    model.load_state_dict(shaped)
 
 
 def _text_parts(clip: Any) -> tuple[nn.Module, Tokenizer]:

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from headclip_med.errors import UnusableWeights
-from headclip_med.models.clip.hub import no_weights_file
-
-Activation = Literal["gelu", "quickgelu"]
+from headclip_med.models.clip.hub import Activation, unusable_file
 
 OPENAI_ONLY_KEYS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's archives keep beside the weights; no other layout has them."""
@@ -33,12 +29,10 @@ class WeightsFile:
     Attributes:
         state: Tensors by name, in open_clip's naming, which is OpenAI's as well.
         activation: What the weights were trained with, where the file tells.
-        metadata: The header of a safetensors file; empty otherwise.
     """
 
     state: dict[str, Tensor]
     activation: Activation | None
-    metadata: Mapping[str, str]
 
 
 def read_weights(path: Path) -> WeightsFile:
@@ -51,82 +45,34 @@ def read_weights(path: Path) -> WeightsFile:
     Raises:
         UnusableWeights: The file is missing, damaged, or holds anything but tensors.
     """
-    if not path.is_file():
-        raise no_weights_file(path)
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if _is_torchscript(path):
-        return _clean(_read_torchscript(path), "quickgelu", {})
-    return _clean(_read_pickle(path), None, {})
-
-
-def describes_itself(path: Path) -> bool:
-    """Tell whether a safetensors file's header holds the configuration of its model."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return "config" in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False  # whoever reads it says what is wrong
-
-
-def fit_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
-    """Put weights into a model; every tensor must be there, with the model's shape.
-
-    Raises:
-        UnusableWeights: Names or shapes differ; the message says which.
-    """
-    expected = model.state_dict()
-    missing = [key for key in expected if key not in state]
-    unknown = [key for key in state if key not in expected]
-    # logit_scale is a number in some layouts and a vector of one in others.
-    wrong = [
-        key
-        for key, value in expected.items()
-        if key in state and state[key].squeeze().shape != value.squeeze().shape
-    ]
-    problems = [
-        f"{len(keys)} tensors {what} (for example {', '.join(keys[:3])})"
-        for keys, what in (
-            (missing, "are missing"),
-            (unknown, "are not part of the model"),
-            (wrong, "have another size"),
-        )
-        if keys
-    ]
-    if problems:
-        raise UnusableWeights(
-            f"The weights in {source} do not fit the model: {'; '.join(problems)}.",
-            "Name the model that they were trained for.",
-            code="weights-mismatch",
-        )
-    shaped = {key: state[key].reshape(value.shape).float() for key, value in expected.items()}
-    model.load_state_dict(shaped)
+        path.open("rb").close()
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        if _is_torchscript(path):
+            return _clean(_read_torchscript(path), "quickgelu")
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise unusable_file(path) from error
+    return _clean(_read_pickle(path), None)
 
 
 def _read_safetensors(path: Path) -> WeightsFile:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path) from error
-    stated = metadata.get("activation")
+    with safe_open(path, framework="pt") as file:
+        stated = (file.metadata() or {}).get("activation")
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     activation: Activation | None = None
     if stated == "gelu":
         activation = "gelu"
     elif stated == "quickgelu":
         activation = "quickgelu"
-    return _clean(state, activation, metadata)
+    return _clean(state, activation)
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the format is announced to go; these files will not
-            archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-            return dict(archive.state_dict())
-    except RuntimeError as error:
-        raise _damaged(path) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the format is announced to go; these files will not
+        archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+        return dict(archive.state_dict())
 
 
 def _read_pickle(path: Path) -> object:
@@ -141,9 +87,7 @@ def _read_pickle(path: Path) -> object:
         ) from error
 
 
-def _clean(
-    found: object, activation: Activation | None, metadata: Mapping[str, str]
-) -> WeightsFile:
+def _clean(found: object, activation: Activation | None) -> WeightsFile:
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not found:
@@ -163,7 +107,7 @@ def _clean(
             "Give the file of a CLIP model's weights.",
             code="weights-unreadable",
         )
-    return WeightsFile(state, activation, metadata)
+    return WeightsFile(state, activation)
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -171,9 +115,3 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _damaged(path: Path) -> UnusableWeights:
-    return UnusableWeights(
-        f"{path} is truncated or damaged.", "Copy or download it anew.", code="weights-unreadable"
-    )
