@@ -6,50 +6,22 @@ Adaptation of Attention Heads for Zero-shot Anomaly Detection".
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal, cast
+from typing import Literal
+
+import pandas as pd
 
 Level = Literal["image", "pixel"]
 
+METRICS: dict[Level, tuple[str, ...]] = {
+    "image": ("AUROC", "AP", "F1-max", "mAD"),
+    "pixel": ("AUROC", "AUPRO", "AP", "F1-max", "IoU-max", "mAD"),
+}
+"""In the order of the paper's columns."""
+
 _NAMES = {"Endo": "EndoTect", "Br35h": "Br35H"}
 """What the paper calls a set otherwise than ``headclip_med.datasets`` does."""
-
-
-@dataclass(frozen=True)
-class PaperValue:
-    """One number of one table.
-
-    Attributes:
-        table: Its number, 1 to 26.
-        domain: ``industrial`` or ``medical``.
-        dataset: Name of the set as in ``headclip_med.datasets``, or ``Average`` of the domain.
-        category: Of the set, with spaces as printed (``metal nut``); ``""`` is the set's average.
-        method: ``HeadCLIP``, ``AnoVL``, ``AnomalyCLIP`` or ``AdaCLIP``.
-        setting: What was varied; ``""`` where nothing was.
-        level: Whether images or pixels were judged.
-        metric: ``AUROC``, ``AUPRO``, ``AP``, ``F1-max``, ``IoU-max`` or ``mAD``.
-        value: In percent, as printed.
-    """
-
-    table: int
-    domain: Literal["industrial", "medical"]
-    dataset: str
-    category: str
-    method: str
-    setting: str
-    level: Level
-    metric: str
-    value: float
-
-
-@cache
-def all_paper_values() -> tuple[PaperValue, ...]:
-    """Read all values, in the order of the tables' rows."""
-    text = (files(__name__) / "tables.csv").read_text(encoding="utf-8")
-    return tuple(_value(row) for row in csv.DictReader(text.splitlines()))
 
 
 def paper_values(
@@ -60,7 +32,7 @@ def paper_values(
     category: str | None = None,
     level: Level | None = None,
     metric: str | None = None,
-) -> tuple[PaperValue, ...]:
+) -> pd.DataFrame:
     """Choose values; what is left out may be anything.
 
     Args:
@@ -72,7 +44,19 @@ def paper_values(
         metric: Name of the metric.
 
     Returns:
-        The values that agree, in the order of the tables; none where there is no such value.
+        The values that agree, a row for each in the order of the tables; none where there is no
+        such value. Its columns:
+
+        - ``table``: its number, 1 to 26;
+        - ``domain``: ``industrial`` or ``medical``;
+        - ``dataset``: as ``headclip_med.datasets`` names it, or ``Average`` of the domain;
+        - ``category``: of the set, with spaces as printed (``metal nut``); ``""`` is the set's
+          average;
+        - ``method``: ``HeadCLIP``, ``AnoVL``, ``AnomalyCLIP`` or ``AdaCLIP``;
+        - ``setting``: what was varied; ``""`` where nothing was;
+        - ``level``: whether images or pixels were judged;
+        - ``metric``: ``AUROC``, ``AUPRO``, ``AP``, ``F1-max``, ``IoU-max`` or ``mAD``;
+        - ``value``: in percent, as printed.
     """
     wanted = {
         "table": table,
@@ -82,23 +66,17 @@ def paper_values(
         "level": level,
         "metric": metric,
     }
-    given = {name: value for name, value in wanted.items() if value is not None}
-    return tuple(
-        one
-        for one in all_paper_values()
-        if all(getattr(one, name) == value for name, value in given.items())
-    )
+    found = _all_values()
+    for name, value in wanted.items():
+        if value is not None:
+            found = found[found[name] == value]
+    return found
 
 
-def _value(row: dict[str, str]) -> PaperValue:
-    return PaperValue(
-        table=int(row["table"]),
-        domain=cast(Literal["industrial", "medical"], row["domain"]),
-        dataset=_NAMES.get(row["dataset"], row["dataset"]),
-        category=row["subclass"],
-        method=row["method"],
-        setting=row["setting"],
-        level=cast(Level, row["level"]),
-        metric=row["metric"],
-        value=float(row["value"]),
-    )
+@cache
+def _all_values() -> pd.DataFrame:
+    with (files(__name__) / "tables.csv").open(encoding="utf-8") as file:
+        # As text first: the parser's own way with numbers may miss the nearest one.
+        found = pd.read_csv(file, dtype=str, keep_default_na=False)
+    found = found.rename(columns={"subclass": "category"}).replace({"dataset": _NAMES})
+    return found.astype({"table": int, "value": float})

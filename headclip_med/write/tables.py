@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.write.plain_text import csv_cell, visible
@@ -242,8 +242,11 @@ def table_to_json(table: Table) -> dict[str, object]:
 def _number_json(number: Number | None) -> dict[str, object] | None:
     if number is None:
         return None
-    found: dict[str, object] = {**asdict(number), "difference": number.difference}
-    return {k: _plain(v) if isinstance(v, float) else v for k, v in found.items()}
+    return {
+        **{part: _plain(getattr(number, part)) for part in ("ours", "exact", "paper")},
+        "differs": number.differs,
+        "difference": _plain(number.difference),
+    }
 
 
 def _plain(value: float | None) -> float | None:

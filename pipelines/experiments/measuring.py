@@ -17,9 +17,10 @@ from headclip_med.evaluation.measure import ModelMaps, measure
 from headclip_med.evaluation.models import sample_row
 from headclip_med.evaluation.predictions import Predictions, model_digest
 from headclip_med.evaluation.request import EvaluationSettings
-from headclip_med.metrics import Protocol, image_metrics
+from headclip_med.metrics import image_metrics
 from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.experiments.results import Place, SetResult, mean_of
+from headclip_med.paper import Level
+from headclip_med.pipelines.experiments.results import SetResult, Value, mean_of
 from headclip_med.settings import ScoreSettings
 from headclip_med.store import Entry
 from headclip_med.transforms import joint_score
@@ -116,15 +117,13 @@ def sweep_joint(
     whole = np.asarray(answers.global_scores, dtype=np.float64)
     local = ModelMaps(answers, scores).local_scores()
     categories = np.array(answers.categories)
+    parts = [categories == one for one in dict.fromkeys(answers.categories)]
     found = []
     for weight in weights:
         joint = joint_score(whole, local, weight)
-        each = [
-            image_metrics(joint[categories == one], answers.labels[categories == one])["mAD"]
-            for one in dict.fromkeys(answers.categories)
-        ]
-        average = mean_of(each)
-        found.append(math.nan if average is None else average)
+        found.append(
+            mean_of([image_metrics(joint[part], answers.labels[part])["mAD"] for part in parts])
+        )
     return tuple(found)
 
 
@@ -142,35 +141,39 @@ def _draw_samples(answers: Predictions, scores: ScoreSettings, path: Path) -> No
 def _rows(answers: Predictions, scores: ScoreSettings) -> list[list[object]]:
     """List metrics by category (``""`` for their average), level, score and protocol."""
     measured = measure(answers, scores, MEASURES)
-    rows: list[list[object]] = []
-    for category in (None, *dict.fromkeys(answers.categories)):
-        for level, score, protocol in measured.keys:
-            metrics = measured.metrics(level, score, protocol, category=category)
-            plain = {name: _plain(value) for name, value in metrics.items()}
-            rows.append([category or "", level, score, protocol, plain])
-    return rows
+    return [
+        [category or "", *key, _plain_metrics(measured.metrics(*key, category=category))]
+        for category in (None, *dict.fromkeys(answers.categories))
+        for key in measured.keys
+    ]
 
 
 def _result(stored: Mapping[str, Any], image_score: ImageScore) -> SetResult:
     """Choose the image score that is asked for."""
-    values: dict[Place, dict[Protocol, float]] = {}
+    known: dict[tuple[str, Level, str], dict[str, float]] = {}
     for category, level, score, protocol, metrics in stored["rows"]:
-        if level == "images" and score != image_score:
-            continue
-        for name, value in metrics.items():
-            place: Place = (category, "image" if level == "images" else "pixel", name)
-            number = math.nan if value is None else float(value)
-            by = values.setdefault(place, {})
-            by[protocol] = number
-            if level == "images":  # one definition only
-                by["paper"] = by["exact"] = number
+        if level == "pixels" or score == image_score:
+            # Of image metrics there is one definition.
+            protocols = (protocol,) if level == "pixels" else MEASURES.protocols
+            place: Level = "pixel" if level == "pixels" else "image"
+            for name, value in metrics.items():
+                by = known.setdefault((category, place, name), {})
+                by.update(dict.fromkeys(protocols, _number(value)))
     return SetResult(
         normal=stored["normal"],
         abnormal=stored["abnormal"],
         image_size=stored["image_size"],
-        values=values,
-        sweep=tuple(math.nan if one is None else float(one) for one in stored["sweep"]),
+        values=tuple(Value(*place, by["paper"], by["exact"]) for place, by in known.items()),
+        sweep=tuple(map(_number, stored["sweep"])),
     )
+
+
+def _number(stored: float | None) -> float:
+    return math.nan if stored is None else float(stored)
+
+
+def _plain_metrics(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _plain(value) for name, value in metrics.items()}
 
 
 def _plain(value: float) -> float | None:

@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from headclip_med.datasets import KNOWN_SETS
+import numpy as np
+import pandas as pd
+
 from headclip_med.evaluation.results import Evaluation, ResultRow, own_rows, title_of
-from headclip_med.metrics import Protocol
 from headclip_med.models.registry import METHODS
-from headclip_med.paper import Level, paper_values
-from headclip_med.write.tables import Line, Number, Table
-
-OTHER_IMAGES = "not the paper's images"
-OTHER_IMAGES_NOTE = f"*: {OTHER_IMAGES}, or not all of them, so that the difference says little."
+from headclip_med.paper import METRICS, Level, paper_values
+from headclip_med.pipelines.experiments.printed import averaged_sets
+from headclip_med.pipelines.experiments.results import (
+    has_other_images,
+    mean_of_known,
+    to_means,
+    to_numbers,
+)
+from headclip_med.pipelines.experiments.tables import OTHER_IMAGES_NOTE
+from headclip_med.write.tables import Line, Table
 
 PAPER_BACKBONE = "ViT-L-14-336"
 
 _SETS_TABLES = (1, 2, 3)
 """Of the paper; they print the averages of whole sets."""
 
-_LEVELS: dict[Level, tuple[str, tuple[str, ...]]] = {
-    "image": ("images", ("AUROC", "AP", "F1-max", "mAD")),
-    "pixel": ("pixels", ("AUROC", "AUPRO", "AP", "F1-max", "IoU-max", "mAD")),
-}
+_CALLED: Mapping[Level, str] = {"image": "images", "pixel": "pixels"}
+"""Levels as evaluations name them."""
 
-
-@dataclass(frozen=True)
-class _Ours:
-    """A method's metrics on one set, by each protocol, in percent."""
-
-    method: str
-    dataset: str
-    domain: str
-    exact: dict[str, float]
-    paper: dict[str, float]
-    differs: str
-    backbone: str
+_NOTES = (
+    "Percent. 'ours' is by the protocol paper, as the printed numbers are; 'exact' is over all "
+    "thresholds; the difference is ours less the paper's.",
+    OTHER_IMAGES_NOTE,
+)
 
 
 def paper_comparison(evaluations: Sequence[Evaluation]) -> tuple[Table, ...]:
@@ -54,49 +50,36 @@ def paper_comparison(evaluations: Sequence[Evaluation]) -> tuple[Table, ...]:
         protocol.
     """
     found = []
-    for level, (called, metrics) in _LEVELS.items():
-        ours = [one for evaluation in evaluations for one in _ours(evaluation, level)]
-        lines = [
-            Line((one.dataset, one.method), tuple(_number(one, level, name) for name in metrics))
-            for one in ours
-        ]
-        lines += _averages(ours, level, metrics)
-        if lines:
-            title = f"Beside the paper: {called}"
-            notes = (*_NOTES, *_backbones(ours))
-            found.append(
-                Table(f"paper-{called}", title, ("set", "method"), metrics, tuple(lines), notes)
-            )
+    for level, metrics in METRICS.items():
+        cells = _beside_paper(evaluations, level)
+        if len(cells):
+            called, lines = _CALLED[level], (*_sets(cells, level), *_averages(cells, level))
+            title, notes = f"Beside the paper: {called}", (*_NOTES, *_backbones(cells))
+            heads = ("set", "method")
+            found.append(Table(f"paper-{called}", title, heads, metrics, lines, notes))
     return tuple(found)
 
 
-_NOTES = (
-    "Percent. 'ours' is by the protocol paper, as the printed numbers are; 'exact' is over all "
-    "thresholds; the difference is ours less the paper's.",
-    OTHER_IMAGES_NOTE,
-)
+def _beside_paper(evaluations: Sequence[Evaluation], level: Level) -> pd.DataFrame:
+    """Put all numbers of a level, in percent, beside those that the paper has of their sets."""
+    columns = ["dataset", "method", "backbone", "other_images", "metric", "ours", "exact"]
+    rows = [row for evaluation in evaluations for row in _rows(evaluation, level)]
+    values = paper_values(level=level, category="").rename(columns={"value": "paper"})
+    values = values[values["table"].isin(_SETS_TABLES)]
+    printed = values.loc[values["metric"] == "mAD", ["dataset", "method", "domain", "level"]]
+    ours = pd.DataFrame(rows, columns=columns).merge(printed)
+    return ours.merge(values[["dataset", "method", "metric", "paper"]], how="left")
 
 
-def _ours(evaluation: Evaluation, level: Level) -> Iterator[_Ours]:
-    called, metrics = _LEVELS[level]
+def _rows(evaluation: Evaluation, level: Level) -> Iterator[tuple[object, ...]]:
+    counts = evaluation.counts.get("normal", 0), evaluation.counts.get("abnormal", 0)
+    other_images = has_other_images(evaluation.dataset, counts)
     for title, rows, model in _methods(evaluation):
-        by: dict[Protocol, dict[str, float]] = {"exact": {}, "paper": {}}
-        for row in rows:
-            if row.level == called:
-                by[row.protocol] = {
-                    name: 100 * row.metrics[name].value for name in metrics if name in row.metrics
-                }
-        if by["paper"] and _printed(evaluation.dataset, title, level, "mAD") is not None:
-            known = KNOWN_SETS[evaluation.dataset]
-            yield _Ours(
-                method=title,
-                dataset=evaluation.dataset,
-                domain=known.domain,
-                exact=by["exact"],
-                paper=by["paper"],
-                differs=_difference(evaluation),
-                backbone=_backbone(model),
-            )
+        by = {row.protocol: row.metrics for row in rows if row.level == _CALLED[level]}
+        for metric, ours in by.get("paper", {}).items():
+            exact = by.get("exact", {}).get(metric)
+            values = 100 * ours.value, 100 * exact.value if exact else math.nan
+            yield evaluation.dataset, title, _backbone(model), other_images, metric, *values
 
 
 def _methods(evaluation: Evaluation) -> Iterator[tuple[str, list[ResultRow], object]]:
@@ -112,75 +95,42 @@ def _methods(evaluation: Evaluation) -> Iterator[tuple[str, list[ResultRow], obj
         yield title, [row for row in evaluation.rows if row.method == title], model
 
 
+def _sets(cells: pd.DataFrame, level: Level) -> Iterator[Line]:
+    numbers = to_numbers(cells, ["dataset", "method", "metric"])
+    for heads in dict.fromkeys(zip(cells["dataset"], cells["method"], strict=True)):
+        yield Line(heads, tuple(numbers.get((*heads, metric)) for metric in METRICS[level]))
+
+
+def _averages(cells: pd.DataFrame, level: Level) -> Iterator[Line]:
+    """Average each method over the sets of a domain, where there are several."""
+    defined = cells[np.isfinite(cells["ours"])]
+    numbers = to_means(
+        defined,
+        ["domain", "method", "level", "metric"],
+        lambda _, group: (mean_of_known(group["paper"]), ""),
+    )
+    for domain in cells["domain"].unique():
+        count = len(averaged_sets(domain, level))
+        for method in cells["method"].unique():
+            own = cells[(cells["domain"] == domain) & (cells["method"] == method)]
+            here = own["dataset"].nunique()
+            if here > 1:
+                head = f"mean of {here} of the paper's {count} {domain} sets"
+                keys = ((domain, method, level, metric) for metric in METRICS[level])
+                yield Line((head, method), tuple(numbers.get(key) for key in keys))
+
+
 def _backbone(model: object) -> str:
     backbone = model.get("backbone") if isinstance(model, Mapping) else None
     return str(backbone.get("name", "")) if isinstance(backbone, Mapping) else ""
 
 
-def _backbones(ours: Sequence[_Ours]) -> Iterator[str]:
+def _backbones(cells: pd.DataFrame) -> Iterator[str]:
     """Say where ours rest on other features than the paper's."""
-    named = {one.backbone for one in ours if one.backbone}
-    others = sorted(name for name in named if not name.startswith(PAPER_BACKBONE))
+    named = sorted(name for name in cells["backbone"].unique() if name)
+    others = [name for name in named if not name.startswith(PAPER_BACKBONE)]
     if others:
         yield (
             f"Ours are on {', '.join(others)}, the paper's on {PAPER_BACKBONE}: differences are "
             "those of the backbone first of all."
         )
-
-
-def _difference(evaluation: Evaluation) -> str:
-    """Say whether the images are others than the paper's, as far as counts tell."""
-    expected = KNOWN_SETS[evaluation.dataset].test
-    counts = (evaluation.counts.get("normal", 0), evaluation.counts.get("abnormal", 0))
-    return OTHER_IMAGES if expected is not None and counts != expected else ""
-
-
-def _number(ours: _Ours, level: Level, metric: str) -> Number | None:
-    if metric not in ours.paper:
-        return None
-    exact = ours.exact.get(metric) if level == "pixel" else None
-    paper = _printed(ours.dataset, ours.method, level, metric)
-    return Number(ours.paper[metric], exact, paper, ours.differs)
-
-
-def _averages(ours: Sequence[_Ours], level: Level, metrics: tuple[str, ...]) -> Iterator[Line]:
-    for domain in dict.fromkeys(one.domain for one in ours):
-        count = len(_averaged(domain, level))
-        for method in dict.fromkeys(one.method for one in ours):
-            own = [one for one in ours if (one.method, one.domain) == (method, domain)]
-            if len(own) > 1:
-                head = f"mean of {len(own)} of the paper's {count} {domain} sets"
-                numbers = tuple(_mean_number(own, level, name) for name in metrics)
-                yield Line((head, method), numbers)
-
-
-def _averaged(domain: str, level: Level) -> set[str]:
-    """Name the sets that the paper averages over."""
-    values = paper_values(level=level, category="")
-    of_sets = (one for one in values if one.table in _SETS_TABLES and one.domain == domain)
-    return {one.dataset for one in of_sets} - {"Average"}
-
-
-def _mean_number(own: Sequence[_Ours], level: Level, metric: str) -> Number | None:
-    each = [_number(one, level, metric) for one in own]
-    numbers = [one for one in each if one is not None and math.isfinite(one.ours)]
-    papers = [one.paper for one in numbers if one.paper is not None]
-    exact = [one.exact for one in numbers if one.exact is not None]
-    if not numbers:
-        return None
-    return Number(
-        _mean([one.ours for one in numbers]),
-        _mean(exact) if len(exact) == len(numbers) else None,
-        _mean(papers) if len(papers) == len(numbers) else None,
-        next((one.differs for one in numbers if one.differs), ""),
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _printed(dataset: str, method: str, level: Level, metric: str) -> float | None:
-    values = paper_values(dataset=dataset, method=method, category="", level=level, metric=metric)
-    found = [one.value for one in values if one.table in _SETS_TABLES]
-    return found[0] if found else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from headclip_med.paper import Level, PaperValue, paper_values
+import pandas as pd
+
+from headclip_med.models.registry import METHODS
+from headclip_med.paper import METRICS, Level, paper_values
 from headclip_med.pipelines.experiments.definitions import Variant
-from headclip_med.settings_training_free import METHOD_TITLES
 
 AVERAGE = "Average"
 
@@ -35,39 +38,36 @@ class Form:
         kind: Whether its rows are sets, categories of one set, or variants alone.
         domain: Of its sets; ``""`` where it has both.
         datasets: Its sets, in order, the average left out.
-        levels: Images before pixels.
+        categories: Of its set, in order, where it is about one.
+        metrics: By level, images before pixels.
     """
 
     number: int
     kind: Kind
     domain: str
     datasets: tuple[str, ...]
-    levels: tuple[Level, ...]
-
-    def metrics(self, level: Level) -> tuple[str, ...]:
-        """Name its metrics at a level, in order."""
-        values = paper_values(table=self.number, level=level)
-        return tuple(dict.fromkeys(value.metric for value in values))
-
-    def categories(self) -> tuple[str, ...]:
-        """Name its categories, in order."""
-        values = paper_values(table=self.number)
-        return tuple(dict.fromkeys(value.category for value in values if value.category))
+    categories: tuple[str, ...]
+    metrics: dict[Level, tuple[str, ...]]
 
 
 @cache
 def form_of(number: int) -> Form:
     """Read the form of a table off its values."""
     values = paper_values(table=number)
-    names = tuple(dict.fromkeys(value.dataset for value in values if value.dataset != AVERAGE))
-    domains = {value.domain for value in values}
-    present = {value.level for value in values}
-    kind: Kind = "averages" if not names else "sets"
-    if any(value.category for value in values):
-        kind = "categories"
-    levels: tuple[Level, ...] = ("image", "pixel")
-    domain = domains.pop() if len(domains) == 1 else ""
-    return Form(number, kind, domain, names, tuple(one for one in levels if one in present))
+    datasets = tuple(one for one in values["dataset"].unique() if one != AVERAGE)
+    categories = tuple(filter(None, values["category"].unique()))
+    domains = values["domain"].unique()
+    metrics = {
+        level: tuple(values.loc[values["level"] == level, "metric"].unique()) for level in METRICS
+    }
+    return Form(
+        number,
+        "categories" if categories else "sets" if datasets else "averages",
+        domains[0] if len(domains) == 1 else "",
+        datasets,
+        categories,
+        {level: found for level, found in metrics.items() if found},
+    )
 
 
 def averaged_sets(domain: str, level: Level) -> tuple[str, ...]:
@@ -75,45 +75,25 @@ def averaged_sets(domain: str, level: Level) -> tuple[str, ...]:
     return form_of(_SETS_OF[domain, level]).datasets
 
 
-def printed(  # noqa: PLR0913 - what a number of a table is, each part by its name
-    table: int,
-    variant: Variant,
-    *,
-    dataset: str,
-    category: str = "",
-    domain: str | None = None,
-    level: Level,
-    metric: str,
-) -> float | None:
-    """Look up what a table has for a variant, in percent; None where it has nothing.
+def printed(table: int, variants: Iterable[Variant]) -> pd.DataFrame:
+    """Give what a table has for variants.
 
     Table 7's header names its four columns image-industrial, pixel-industrial, image-medical and
     pixel-medical, but its second and third numbers are of the size of image-medical (85.8 in table
     6) and pixel-industrial (60.5 in table 4) and of no other; they are read so.
+
+    Returns:
+        ``paper``, in percent, by ``variant``, ``domain``, ``dataset``, ``category``, ``level`` and
+        ``metric``.
     """
-    if not variant.is_printed:
-        return None
-    wanted = (domain, level)
-    if table == _SWAPPED and wanted == ("medical", "image"):
-        wanted = ("industrial", "pixel")
-    elif table == _SWAPPED and wanted == ("industrial", "pixel"):
-        wanted = ("medical", "image")
-    values = paper_values(
-        table=table,
-        method=METHOD_TITLES[variant.method],
-        dataset=dataset,
-        category=category,
-        level=wanted[1],
-        metric=metric,
-    )
-    return _only(
-        tuple(
-            one
-            for one in values
-            if one.setting == variant.paper and wanted[0] in (None, one.domain)
+    values = paper_values(table=table).rename(columns={"value": "paper"})
+    if table == _SWAPPED:
+        is_medical, is_image = values["domain"] == "medical", values["level"] == "image"
+        swapped = values.assign(
+            domain=is_image.map({True: "industrial", False: "medical"}),
+            level=is_medical.map({True: "pixel", False: "image"}),
         )
-    )
-
-
-def _only(values: tuple[PaperValue, ...]) -> float | None:
-    return values[0].value if values else None
+        values = values.where(is_medical != is_image, swapped)
+    rows = [(one.name, METHODS[one.method].title, one.paper) for one in variants if one.is_printed]
+    named = pd.DataFrame(rows, columns=["variant", "method", "setting"])
+    return named.merge(values)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from headclip_med.metrics import Protocol
-from headclip_med.paper import Level
+from headclip_med.paper import METRICS
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.judges import Judges, Who
-from headclip_med.pipelines.experiments.measuring import MEASURES
 from headclip_med.pipelines.experiments.plan import Plan
 from headclip_med.pipelines.experiments.report import figures_of
-from headclip_med.pipelines.experiments.results import Results
+from headclip_med.pipelines.experiments.results import Results, mean_of
 from headclip_med.pipelines.experiments.setup import Setup
-from headclip_med.pipelines.experiments.tables import METRICS
 from headclip_med.tracking import Run
 from headclip_med.training.handlers import read_log
 
@@ -118,23 +114,24 @@ def _record_variant(
 
 def _numbers(results: Results, variant: Variant, image_score: str) -> dict[str, float]:
     """Name every number of a variant as an evaluation's are named, fractions of 1."""
+    images = f"images {image_score} exact"
+    sections = {"image": (images, images), "pixel": ("pixels map paper", "pixels map exact")}
     found: dict[str, float] = {}
-
-    def section(level: Level, protocol: Protocol) -> str:
-        return f"images {image_score} exact" if level == "image" else f"pixels map {protocol}"
-
     for tested in results.plan.tested:
         result = results.of(variant, tested.name)
-        for (category, level, metric), by in result.values.items() if result else ():
+        for category, level, metric, *both in result.values if result else ():
             place = f"{tested.name}/{category}" if category else tested.name
-            for protocol, value in by.items():
-                found[f"{place}/{section(level, protocol)}/{metric}"] = value
-    for domain in ("industrial", "medical"):
-        names = [one.name for one in results.plan.tested if one.domain == domain]
-        for level, metrics in METRICS.items():
-            for protocol, metric in product(MEASURES.protocols, metrics):
-                average = results.average(variant, names, ("", level, metric), protocol)
-                if average is not None:
-                    place = f"average {domain}/{section(level, protocol)}"
-                    found[f"{place}/{metric}"] = average / 100
+            found |= {
+                f"{place}/{section}/{metric}": value
+                for section, value in zip(sections[level], both, strict=True)
+            }
+    numbers = results.numbers
+    of_sets = (numbers["variant"] == variant.name) & (numbers["category"] == "")
+    own = numbers[of_sets & numbers["metric"].isin(METRICS["pixel"])]
+    means = own.groupby(["domain", "level", "metric"])[["ours", "exact"]].agg(mean_of)
+    for (domain, level, metric), row in means.iterrows():
+        found |= {
+            f"average {domain}/{section}/{metric}": value / 100
+            for section, value in zip(sections[level], row, strict=True)
+        }
     return found

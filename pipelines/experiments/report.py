@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -17,7 +17,12 @@ from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 from headclip_med.pipelines.experiments.printed import averaged_sets
 from headclip_med.pipelines.experiments.results import Results
 from headclip_med.pipelines.experiments.setup import Setup
-from headclip_med.pipelines.experiments.tables import is_swept, sweep_average, tables_of
+from headclip_med.pipelines.experiments.tables import (
+    DOMAINS,
+    sweep_averages,
+    swept_sets,
+    tables_of,
+)
 from headclip_med.settings import HeadClipSettings
 from headclip_med.write.pictures.experiments import (
     head_weights_figure,
@@ -78,27 +83,22 @@ def figures_of(results: Results, judges: Judges) -> Iterator[tuple[str, str, Fig
 
 def sweep_panels(results: Results) -> dict[str, dict[str, list[float]]]:
     """Collect the lines over r: one panel for each domain, or for each set outside the paper's."""
-    panels: dict[str, dict[str, list[float]]] = {}
-    if not results.plan.experiment.sweep:
-        return panels
+    swept = swept_sets(results)
     printed = {
-        domain: [n for n in averaged_sets(domain, "image") if is_swept(results, n)]
-        for domain in ("industrial", "medical")
+        domain: [name for name in averaged_sets(domain, "image") if name in swept]
+        for domain in DOMAINS
     }
-    groups = {f"{len(n)} {domain} sets": n for domain, n in printed.items() if n}
+    groups = {f"{len(names)} {domain} sets": names for domain, names in printed.items() if names}
     known = {name for names in printed.values() for name in names}
-    groups |= {
-        one.name: [one.name]
-        for one in results.plan.tested
-        if one.name not in known and is_swept(results, one.name)
-    }
-    for title, names in groups.items():
-        panels[title] = {
-            variant.name: sweep_average(results, variant, names)
-            for variant in results.plan.variants
-            if any(results.of(variant, name) for name in names)
+    groups |= {name: [name] for name in swept if name not in known}
+    return {
+        title: {
+            name: values
+            for name, values in sweep_averages(results, names).items()
+            if any((name, one) in results.found for one in names)
         }
-    return panels
+        for title, names in groups.items()
+    }
 
 
 def learned_heads(judges: Judges) -> dict[str, Heads]:
@@ -182,12 +182,12 @@ def _facts(
 def _tested_text(results: Results, one: EvaluationSet) -> str:
     if one.dataset is None:
         return one.reason
-    measured = next(filter(None, (results.of(v, one.name) for v in results.plan.variants)), None)
+    measured = results.some(one.name)
     if measured is None:
         return one.untrained or "no result"
     known = KNOWN_SETS.get(one.name)
     published = known.test if known else None
-    here = (measured.normal, measured.abnormal)
+    here = measured.counts
     beside = ""
     if published and published != here:
         beside = f" (published: {published[0]} and {published[1]})"
@@ -202,12 +202,9 @@ def _set_json(results: Results, one: EvaluationSet) -> Mapping[str, object]:
     found: dict[str, object] = {"domain": one.domain, "reason": one.reason or one.untrained or None}
     if one.dataset is not None:
         found["content_digest"] = one.dataset.content_digest
-        measured: Sequence[object] = [results.of(v, one.name) for v in results.plan.variants]
-        result = next((r for r in measured if r is not None), None)
-        found["counts"] = result and {
-            "normal": getattr(result, "normal", None),
-            "abnormal": getattr(result, "abnormal", None),
-        }
+        result = results.some(one.name)
+        names = ("normal", "abnormal")
+        found["counts"] = result and dict(zip(names, result.counts, strict=True))
     return found
 
 

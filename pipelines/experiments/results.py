@@ -1,62 +1,76 @@
-"""What was measured: by variant and set, with averages formed as the paper forms them."""
+"""What was measured: a row for each number, with averages formed as the paper forms them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
 
 from headclip_med.datasets import KNOWN_SETS
-from headclip_med.metrics import Protocol
 from headclip_med.paper import Level
 from headclip_med.pipelines.experiments.definitions import Variant
-from headclip_med.pipelines.experiments.paper_comparison import OTHER_IMAGES
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
+from headclip_med.write.tables import Number
 
-Place = tuple[str, Level, str]
-"""Category (``""`` is the set's average), level and metric."""
+OTHER_IMAGES = "not the paper's images"
+
+
+class Value(NamedTuple):
+    """One metric of a category (``""`` is the set's average); fractions of 1, NaN where undefined.
+
+    ``paper`` and ``exact`` are the protocols, which are one for images.
+    """
+
+    category: str
+    level: Level
+    metric: str
+    paper: float
+    exact: float
 
 
 @dataclass(frozen=True)
 class SetResult:
-    """What one variant reached on one set; fractions of 1, NaN where undefined.
+    """What one variant reached on one set.
 
     Attributes:
         normal: Images.
         abnormal: Images.
         image_size: Rows and columns of the model's input.
-        values: By place and protocol.
+        values: All metrics.
         sweep: Image mAD for each r, averaged over categories, where r is what is varied; there
-            are no ``values`` then.
+            are no ``values`` then. Fractions of 1, NaN where undefined.
         sample: A picture of some abnormal images with their maps, if it was kept.
     """
 
     normal: int
     abnormal: int
     image_size: int
-    values: Mapping[Place, Mapping[Protocol, float]]
+    values: tuple[Value, ...]
     sweep: tuple[float, ...] = ()
     sample: Path | None = None
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Count normal and abnormal images."""
+        return self.normal, self.abnormal
 
     @property
     def is_swept(self) -> bool:
         """Whether images can be told apart on this set, and were for every r."""
         return any(math.isfinite(value) for value in self.sweep)
 
-    @property
-    def levels(self) -> frozenset[Level]:
-        """Levels that are defined on this set."""
-        return frozenset(
-            level
-            for (category, level, _), by in self.values.items()
-            if not category and any(math.isfinite(value) for value in by.values())
-        )
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """Its categories, in order."""
-        return tuple(dict.fromkeys(category for category, _, _ in self.values if category))
+class ResultKey(NamedTuple):
+    """Which result: names of a variant and of a set."""
+
+    variant: str
+    dataset: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,50 +79,153 @@ class Results:
 
     Attributes:
         plan: What was to be done.
-        found: By name of the variant and of the set.
-        failures: Why there is no result, by the same, where trying showed it.
+        found: Results.
+        failures: Why there is no result, where trying showed it.
     """
 
     plan: Plan
-    found: Mapping[tuple[str, str], SetResult]
-    failures: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    found: Mapping[ResultKey, SetResult]
+    failures: Mapping[ResultKey, str] = field(default_factory=dict)
 
     def of(self, variant: Variant, name: str) -> SetResult | None:
         """Look up what a variant reached on a set."""
-        return self.found.get((variant.name, name))
+        return self.found.get(ResultKey(variant.name, name))
+
+    def some(self, name: str) -> SetResult | None:
+        """Give what the first variant that has any reached on a set."""
+        return next(filter(None, (self.of(one, name) for one in self.plan.variants)), None)
 
     def reason(self, variant: Variant, tested: EvaluationSet) -> str:
         """Say why there is no result, or nothing where there is one."""
-        if (variant.name, tested.name) in self.found:
+        key = ResultKey(variant.name, tested.name)
+        if key in self.found:
             return ""
-        failed = self.failures.get((variant.name, tested.name), "")
-        return tested.refusal(variant.method) or failed or "not measured"
+        return tested.refusal(variant.method) or self.failures.get(key) or "not measured"
 
-    def value(
-        self, variant: Variant, name: str, place: Place, protocol: Protocol = "paper"
-    ) -> float | None:
-        """Look one value up, in percent; NaN where it is undefined, None where there is none."""
-        result = self.of(variant, name)
-        by = None if result is None else result.values.get(place)
-        return None if by is None else 100 * by[protocol]
+    @cached_property
+    def numbers(self) -> pd.DataFrame:
+        """All numbers, in percent: the tidy table that all others are made of.
 
-    def average(
-        self, variant: Variant, names: Iterable[str], place: Place, protocol: Protocol = "paper"
-    ) -> float | None:
-        """Average a metric over sets, those left out where it is undefined; None without any."""
-        values = [self.value(variant, name, place, protocol) for name in names]
-        return mean_of([value for value in values if value is not None])
+        Its columns are ``variant``, ``dataset``, ``domain``, the fields of ``Value`` with ``ours``
+        for ``paper`` (by whose protocol that is), and ``other_images``: whether the set has others
+        than the paper's.
+        """
+        domains = {one.name: one.domain for one in self.plan.tested}
+        rows = [
+            (*key, domains[key.dataset], *value, has_other_images(key.dataset, result.counts))
+            for key, result in self.found.items()
+            for value in result.values
+        ]
+        columns = ("variant", "dataset", "domain", *Value._fields, "other_images")
+        frame = pd.DataFrame(rows, columns=columns)
+        frame = frame.astype({"paper": float, "exact": float}).rename(columns={"paper": "ours"})
+        return frame.assign(ours=100 * frame["ours"], exact=100 * frame["exact"])
 
-    def other_images(self, variant: Variant, names: Iterable[str]) -> str:
-        """Say that a set holds other images than the paper's, as far as counts tell, or nothing."""
-        for name in names:
-            result, known = self.of(variant, name), KNOWN_SETS.get(name)
-            if result and known and known.test not in (None, (result.normal, result.abnormal)):
-                return OTHER_IMAGES
-        return ""
+    def measured(self, level: Level) -> list[str]:
+        """Name the sets on which a level is defined for any variant."""
+        is_set = (self.numbers["category"] == "") & (self.numbers["level"] == level)
+        defined = np.isfinite(self.numbers[["ours", "exact"]]).any(axis=1)
+        names = set(self.numbers.loc[is_set & defined, "dataset"])
+        return [one.name for one in self.plan.tested if one.name in names]
 
 
-def mean_of(values: Sequence[float]) -> float | None:
-    """Average what is defined; None where nothing is."""
+def of_sets(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Choose the numbers of sets, in the order in which they are to be averaged."""
+    order = {name: place for place, name in enumerate(names)}
+    chosen = cells[cells["dataset"].isin(order)]
+    return chosen.sort_values("dataset", key=lambda one: one.map(order), kind="stable")
+
+
+@dataclass(frozen=True)
+class Compared(Number):
+    """A number beside the paper's, with what keeps the two apart as facts.
+
+    Attributes:
+        other_images: Whether ours is of other images than the paper's, as far as counts tell.
+        other_sets: Whether the paper's is over more sets than ours.
+    """
+
+    other_images: bool = False
+    other_sets: bool = False
+
+
+PaperMean = Callable[[tuple[str, ...], pd.DataFrame], tuple[float | None, str]]
+"""Gives the paper's average beside ours of some numbers, and what is to be said if it is over more
+sets."""
+
+
+def to_numbers(cells: pd.DataFrame, by: list[str]) -> dict[tuple[str, ...], Number]:
+    """Put our numbers beside the paper's.
+
+    Args:
+        cells: Of ``Results.numbers``, with ``paper``, which is NaN where the paper has none.
+        by: Columns that tell the numbers apart.
+
+    Returns:
+        Each number by the values of these columns.
+    """
+    return {
+        tuple(cell[name] for name in by): _compared(
+            cell["ours"],
+            cell["exact"] if cell["level"] == "pixel" else None,
+            None if math.isnan(cell["paper"]) else cell["paper"],
+            other_images=cell["other_images"],
+        )
+        for cell in cells.to_dict("records")
+    }
+
+
+def to_means(
+    cells: pd.DataFrame, by: list[str], paper_of: PaperMean
+) -> dict[tuple[str, ...], Number]:
+    """Average our numbers over sets, beside the paper's averages.
+
+    Args:
+        cells: As for ``to_numbers``, one for each set.
+        by: Whose numbers are averaged; ``level`` among them.
+        paper_of: Gives what stands beside an average.
+
+    Returns:
+        Averages of what is defined, by the values of these columns; none where nothing is.
+    """
+    found: dict[tuple[str, ...], Number] = {}
+    for key, group in cells.groupby(by, sort=False):
+        ours = mean_of(group["ours"])
+        if math.isfinite(ours):
+            exact = mean_of(group["exact"]) if "pixel" in key else None
+            paper, sets = paper_of(key, group)
+            found[key] = _compared(
+                ours, exact, paper, sets, other_images=bool(group["other_images"].any())
+            )
+    return found
+
+
+def mean_of_known(papers: pd.Series) -> float | None:
+    """Average the paper's numbers; None where it lacks one."""
+    return mean_of(papers) if papers.notna().all() and len(papers) else None
+
+
+def mean_of(values: Iterable[float]) -> float:
+    """Average what is defined, one after the other; NaN where nothing is."""
     defined = [value for value in values if math.isfinite(value)]
-    return sum(defined) / len(defined) if defined else None
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def _compared(
+    ours: float, exact: float | None, paper: float | None, sets: str = "", *, other_images: bool
+) -> Compared:
+    if paper is None:
+        return Compared(ours, exact)
+    differs = "; ".join(filter(None, (sets, OTHER_IMAGES if other_images else "")))
+    return Compared(ours, exact, paper, differs, other_images, bool(sets))
+
+
+def has_other_images(name: str, counts: tuple[int, int]) -> bool:
+    """Tell whether a set holds other images than the paper's, as far as counts tell.
+
+    Args:
+        name: Of the set.
+        counts: Of normal and abnormal images.
+    """
+    known = KNOWN_SETS.get(name)
+    return known is not None and known.test not in (None, counts)

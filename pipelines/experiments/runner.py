@@ -15,7 +15,7 @@ from headclip_med.pipelines.experiments.measuring import Question
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 from headclip_med.pipelines.experiments.recording import record_beginning, record_results
 from headclip_med.pipelines.experiments.report import describe
-from headclip_med.pipelines.experiments.results import Results, SetResult
+from headclip_med.pipelines.experiments.results import ResultKey, Results, SetResult
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.tracking import Run
 from headclip_med.write.pages.document import write_document
@@ -67,8 +67,8 @@ def run_experiment(
     if tracked.is_recording:  # digests of sets are known by the time that they are needed otherwise
         record_beginning(tracked, plan, setup)
     judges = gather_judges(plan, setup)
-    found: dict[tuple[str, str], SetResult] = {}
-    failures: dict[tuple[str, str], str] = {}
+    found: dict[ResultKey, SetResult] = {}
+    failures: dict[ResultKey, str] = {}
     errors: list[HeadClipError] = []
     for tested in plan.tested:
         if tested.dataset is None:
@@ -77,11 +77,11 @@ def run_experiment(
         wanted = _wanted(plan, judges, tested, failures)
         try:
             for name, result in _measure(plan, judges, tested, wanted, setup).items():
-                found[name, tested.name] = result
+                found[ResultKey(name, tested.name)] = result
         except HeadClipError as error:
             errors.append(error)
             setup.say(f"{tested.name}: {error}")
-            failures |= {(name, tested.name): f"failed: {error}" for name in wanted}
+            failures |= {ResultKey(name, tested.name): f"failed: {error}" for name in wanted}
     if not found and errors:
         raise errors[0]
     results = Results(plan, found, failures)
@@ -93,7 +93,7 @@ def run_experiment(
 
 
 def _wanted(
-    plan: Plan, judges: Judges, tested: EvaluationSet, failures: dict[tuple[str, str], str]
+    plan: Plan, judges: Judges, tested: EvaluationSet, failures: dict[ResultKey, str]
 ) -> dict[str, Who]:
     """Name who judges a set, by variant; why the others do not is written down."""
     wanted = {}
@@ -104,7 +104,8 @@ def _wanted(
         if who in judges.models:
             wanted[variant.name] = who
         else:
-            failures[variant.name, tested.name] = f"not to be had: {judges.failures.get(who)}"
+            key = ResultKey(variant.name, tested.name)
+            failures[key] = f"not to be had: {judges.failures.get(who)}"
     return wanted
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import pandas as pd
 
 from headclip_med.datasets.discover import INDUSTRIAL, MEDICAL
-from headclip_med.paper import Level
-from headclip_med.pipelines.experiments.definitions import Variant
-from headclip_med.pipelines.experiments.paper_comparison import OTHER_IMAGES, OTHER_IMAGES_NOTE
+from headclip_med.paper import METRICS, Level
 from headclip_med.pipelines.experiments.plan import EvaluationSet
 from headclip_med.pipelines.experiments.printed import (
     AVERAGE,
@@ -17,15 +17,21 @@ from headclip_med.pipelines.experiments.printed import (
     form_of,
     printed,
 )
-from headclip_med.pipelines.experiments.results import Place, Results, mean_of
+from headclip_med.pipelines.experiments.results import (
+    OTHER_IMAGES,
+    Compared,
+    PaperMean,
+    Results,
+    mean_of,
+    mean_of_known,
+    of_sets,
+    to_means,
+    to_numbers,
+)
 from headclip_med.write.tables import Line, Number, Table
 
-METRICS: dict[Level, tuple[str, ...]] = {
-    "image": ("AUROC", "AP", "F1-max", "mAD"),
-    "pixel": ("AUROC", "AUPRO", "AP", "F1-max", "IoU-max", "mAD"),
-}
-
 SAME_BOTH = "Image metrics are the same by both protocols."
+OTHER_IMAGES_NOTE = f"*: {OTHER_IMAGES}, or not all of them, so that the difference says little."
 SWAPPED = (
     "Table 7 prints the headings image, pixel (industrial), image, pixel (medical), but its second "
     "number fits only images of medical sets (85.8 in table 6) and its third only pixels of "
@@ -37,174 +43,111 @@ OTHER_SETS = (
     "difference is partly one of sets."
 )
 
+DOMAINS = ("industrial", "medical")
+
+Column = tuple[Level, str]
+"""Level and metric."""
+
+_KEYS = ["dataset", "category", "variant", "level", "metric"]
+_Numbers = Mapping[tuple[str, ...], Number]
+"""By the columns ``_KEYS``."""
+
 
 def tables_of(results: Results) -> tuple[Table, ...]:
     """Form all tables of an experiment."""
     experiment = results.plan.experiment
+    forms = [form_of(number) for number in experiment.tables]
     tables: list[Table] = []
-    for number in experiment.tables:
-        form = form_of(number)
+    for form in forms:
         if form.kind == "averages":
             tables.append(_averages(form, results))
         elif form.kind == "sets":
-            tables += [_sets(form, level, results) for level in form.levels]
-        elif any(results.of(variant, form.datasets[0]) for variant in results.plan.variants):
-            tables += [_categories(form, level, results) for level in form.levels]
+            tables += [_sets(form, level, results) for level in form.metrics]
+        elif results.some(form.datasets[0]):
+            tables += [_categories(form, level, results) for level in form.metrics]
     if experiment.sweep:
         tables.append(_sweep(results))
-    elif not any(form_of(number).kind == "sets" for number in experiment.tables):
-        tables.append(_by_set(results))
+    elif not any(form.kind == "sets" for form in forms):
+        tables.append(_by_set(form_of(experiment.tables[0]), results))
     return tuple(table for table in tables if table.lines)
 
 
-def number_of(
-    results: Results,
-    variant: Variant,
-    name: str,
-    place: Place,
-    paper: float | None = None,
-) -> Number | None:
-    """Put a variant's value on a set beside the paper's."""
-    ours = results.value(variant, name, place)
-    if ours is None:
-        return None
-    exact = results.value(variant, name, place, "exact") if place[1] == "pixel" else None
-    differs = "" if paper is None else results.other_images(variant, [name])
-    return Number(ours, exact, paper, differs)
+def sweep_averages(results: Results, names: Sequence[str]) -> dict[str, list[float]]:
+    """Average every variant's sweep over sets, in percent, NaN where there is none."""
+    found = {}
+    for variant in results.plan.variants:
+        sweeps = [result.sweep for name in names if (result := results.of(variant, name))]
+        at_each = (
+            zip(*sweeps, strict=True) if sweeps else ((),) * len(results.plan.experiment.sweep)
+        )
+        found[variant.name] = [100 * mean_of(values) for values in at_each]
+    return found
 
 
-def _image_notes(lines: Sequence[Line]) -> list[str]:
-    """Explain the mark of other images where it stands."""
-    marked = any(n and OTHER_IMAGES in n.differs for line in lines for n in line.numbers)
-    return [OTHER_IMAGES_NOTE] if marked else []
+def beside_paper(form: Form, results: Results) -> pd.DataFrame:
+    """Put the paper's numbers for the same sets and categories beside ours, as ``paper``."""
+    paper = printed(form.number, results.plan.variants).drop(columns="domain")
+    ours = results.numbers.assign(category=results.numbers["category"].str.replace("_", " "))
+    return ours.merge(paper[paper["dataset"] != AVERAGE], how="left")
 
 
 def _sets(form: Form, level: Level, results: Results) -> Table:
     """One row for each set and variant, then the averages over the paper's sets."""
-    metrics = METRICS[level]
+    columns = [(level, metric) for metric in METRICS[level]]
+    cells = beside_paper(form, results)
+    numbers = to_numbers(cells, _KEYS)
     asked = {one.name: one for one in results.plan.tested}
     paper_sets = [asked[name] for name in form.datasets if name in asked]
-    lines = [line for one in paper_sets for line in _set_lines(form, one, level, results)]
-    measured = [
-        one.name
-        for one in paper_sets
-        if any(_has(results, variant, one.name, level) for variant in results.plan.variants)
-    ]
-    for variant in results.plan.variants if measured else ():
-        numbers = tuple(
-            _average_number(form, variant, measured, ("", level, metric), results)
-            for metric in metrics
-        )
-        title = AVERAGE if len(measured) == len(form.datasets) else f"Average of {len(measured)}"
-        lines.append(Line((title, variant.name), numbers))
-    extras = [
-        one
-        for one in results.plan.tested
-        if one.domain == form.domain and one.name not in (*INDUSTRIAL, *MEDICAL)
-    ]
-    for one in extras:
-        if any(_has(results, variant, one.name, level) for variant in results.plan.variants):
-            lines += _set_lines(form, one, level, results)
+    lines = [line for one in paper_sets for line in _set_lines(one, columns, numbers, results)]
+    everywhere = results.measured(level)
+    measured = [one.name for one in paper_sets if one.name in everywhere]
     notes = [SAME_BOTH] if level == "image" else []
-    if measured and len(measured) < len(form.datasets):
-        notes.append(
-            f"Averages are over {', '.join(measured)}; the paper's beside them is formed of its "
-            "numbers on the same sets."
+    if measured:
+        is_all = len(measured) == len(form.datasets)
+        title = AVERAGE if is_all else f"Average of {len(measured)}"
+        averaged = of_sets(cells[cells["category"] == ""], measured)
+        means = to_means(averaged, *_averaged_like(form, results))
+        lines += (
+            _line((title, one.name), (one.name,), columns, means) for one in results.plan.variants
         )
-    notes += _image_notes(lines)
+        if not is_all:
+            notes.append(
+                f"Averages are over {', '.join(measured)}; the paper's beside them is formed of "
+                "its numbers on the same sets."
+            )
+    for one in results.plan.tested:
+        is_extra = one.domain == form.domain and one.name not in (*INDUSTRIAL, *MEDICAL)
+        if is_extra and one.name in everywhere:
+            lines += _set_lines(one, columns, numbers, results)
     return Table(
         f"table{form.number}-{level}",
         f"Table {form.number}: {form.domain} sets, {level} level",
         ("set", "variant"),
-        metrics,
+        tuple(metric for _, metric in columns),
         tuple(lines),
-        tuple(notes),
+        (*notes, *_image_notes(lines)),
     )
-
-
-def _set_lines(form: Form, one: EvaluationSet, level: Level, results: Results) -> Iterator[Line]:
-    variants = results.plan.variants
-    reasons = [results.reason(variant, one) for variant in variants]
-    if reasons and reasons[0] and len(set(reasons)) == 1:
-        yield Line((one.name, ""), reason=reasons[0])
-        return
-    for variant, reason in zip(variants, reasons, strict=True):
-        if reason:
-            yield Line((one.name, variant.name), reason=reason)
-            continue
-        numbers = tuple(
-            number_of(
-                results,
-                variant,
-                one.name,
-                ("", level, metric),
-                printed(form.number, variant, dataset=one.name, level=level, metric=metric),
-            )
-            for metric in METRICS[level]
-        )
-        yield Line((one.name, variant.name), numbers)
-
-
-def _average_number(
-    form: Form, variant: Variant, names: Sequence[str], place: Place, results: Results
-) -> Number | None:
-    """Average over the sets that are here; the paper's over the same ones."""
-    _, level, metric = place
-    here = [name for name in names if results.of(variant, name)]
-    ours = results.average(variant, here, place)
-    if ours is None:
-        return None
-    exact = results.average(variant, here, place, "exact") if level == "pixel" else None
-    if len(here) == len(form.datasets):
-        paper = printed(form.number, variant, dataset=AVERAGE, level=level, metric=metric)
-    else:
-        theirs = [
-            printed(form.number, variant, dataset=name, level=level, metric=metric) for name in here
-        ]
-        known = [value for value in theirs if value is not None]
-        paper = mean_of(known) if len(known) == len(here) else None
-    differs = "" if paper is None else results.other_images(variant, here)
-    return Number(ours, exact, paper, differs)
 
 
 def _categories(form: Form, level: Level, results: Results) -> Table:
     """One row for each category of a set, and variant."""
     name = form.datasets[0]
-    metrics = form.metrics(level)
-    found = {
-        category.replace("_", " "): category
-        for variant in results.plan.variants
-        if (result := results.of(variant, name))
-        for category in result.categories
-    }
+    columns = [(level, metric) for metric in form.metrics[level]]
+    cells = beside_paper(form, results)
+    numbers = to_numbers(cells, _KEYS)
+    found = [one for one in cells.loc[cells["dataset"] == name, "category"].unique() if one]
+    variants = [one.name for one in results.plan.variants if results.of(one, name)]
     lines = []
-    for category in dict.fromkeys((*form.categories(), *found)):
-        own = found.get(category)
-        if own is None:
+    for category in dict.fromkeys((*form.categories, *found)):
+        if category not in found:
             lines.append(Line((category, ""), reason="absent"))
             continue
-        for variant in results.plan.variants:
-            if results.of(variant, name) is None:
-                continue
-            numbers = (
-                number_of(
-                    results,
-                    variant,
-                    name,
-                    (own, level, metric),
-                    printed(
-                        form.number, variant, dataset=name, category=category, level=level,
-                        metric=metric,
-                    ),
-                )
-                for metric in metrics
-            )  # fmt: skip
-            lines.append(Line((category, variant.name), tuple(numbers)))
+        lines += (_line((category, v), (name, category, v), columns, numbers) for v in variants)
     return Table(
         f"table{form.number}-{level}",
         f"Table {form.number}: {name} by category, {level} level",
         ("category", "variant"),
-        metrics,
+        form.metrics[level],
         tuple(lines),
         (*((SAME_BOTH,) if level == "image" else ()), *_image_notes(lines)),
     )
@@ -212,132 +155,136 @@ def _categories(form: Form, level: Level, results: Results) -> Table:
 
 def _averages(form: Form, results: Results) -> Table:
     """One row for each variant: mAD of images and pixels, averaged over the sets of a domain."""
-    columns = [(level, domain) for level in form.levels for domain in ("industrial", "medical")]
+    columns = [(level, domain) for level in form.metrics for domain in DOMAINS]
+    paper_sets = {column: averaged_sets(column[1], column[0]) for column in columns}
     scopes = {
-        place: [
-            one for one in averaged_sets(place[1], place[0]) if _measured(results, one, place[0])
-        ]
-        for place in columns
+        (level, domain): [one for one in names if one in results.measured(level)]
+        for (level, domain), names in paper_sets.items()
     }
-    lines = []
-    for variant in results.plan.variants:
-        numbers = [
-            _domain_number(form, variant, level, domain, scopes[level, domain], results)
-            for level, domain in columns
-        ]
-        lines.append(Line((variant.name,), tuple(numbers)))
-    notes = [
-        f"{level}, {domain}: over {', '.join(names)} "
-        f"({len(names)} of the paper's {len(averaged_sets(domain, level))})."
-        if names
-        else f"{level}, {domain}: none of the paper's sets is here."
+    cells = results.numbers.query("category == '' and metric == 'mAD'").assign(paper=math.nan)
+    scoped = pd.concat(
+        of_sets(cells[(cells["level"] == level) & (cells["domain"] == domain)], names)
         for (level, domain), names in scopes.items()
-        if len(names) < len(averaged_sets(domain, level))
-    ]
-    if any(n and n.differs not in ("", OTHER_IMAGES) for line in lines for n in line.numbers):
+    )
+    means = to_means(scoped, *_averaged_by_domain(form, results))
+    lines = [_line((one.name,), (one.name,), columns, means) for one in results.plan.variants]
+    notes = []
+    for (level, domain), names in scopes.items():
+        count = len(paper_sets[level, domain])
+        if not names:
+            notes.append(f"{level}, {domain}: none of the paper's sets is here.")
+        elif len(names) < count:
+            over = f"over {', '.join(names)} ({len(names)} of the paper's {count})"
+            notes.append(f"{level}, {domain}: {over}.")
+    if any(isinstance(one, Compared) and one.other_sets for one in means.values()):
         notes.append(OTHER_SETS)
-    notes += _image_notes(lines)
-    if form.number == 7:
-        notes.append(SWAPPED)
-    titles = tuple(f"{level} mAD, {domain}" for level, domain in columns)
     return Table(
         f"table{form.number}",
         f"Table {form.number}: averages over sets",
         ("variant",),
-        titles,
+        tuple(f"{level} mAD, {domain}" for level, domain in columns),
         tuple(lines),
-        tuple(notes),
+        (*notes, *_image_notes(lines), *((SWAPPED,) if form.number == 7 else ())),
     )
 
 
-def _domain_number(
-    form: Form, variant: Variant, level: Level, domain: str, names: Sequence[str], results: Results
-) -> Number | None:
-    place: Place = ("", level, "mAD")
-    ours = results.average(variant, names, place)
-    if ours is None:
-        return None
-    exact = results.average(variant, names, place, "exact") if level == "pixel" else None
-    paper = printed(
-        form.number, variant, dataset=AVERAGE, domain=domain, level=level, metric="mAD"
-    )  # fmt: skip
-    here = [name for name in names if results.of(variant, name)]
-    count = len(averaged_sets(domain, level))
-    part = "" if len(here) == count else f"ours is over {len(here)} of the paper's {count} sets"
-    reasons = (part, results.other_images(variant, here)) if paper is not None else ()
-    return Number(ours, exact, paper, "; ".join(filter(None, reasons)))
-
-
-def _by_set(results: Results) -> Table:
+def _by_set(form: Form, results: Results) -> Table:
     """List the mAD of every set that was measured, those included that the paper has not."""
-    levels = form_of(results.plan.experiment.tables[0]).levels
-    lines = []
-    for one in results.plan.tested:
-        reasons = [results.reason(variant, one) for variant in results.plan.variants]
-        if reasons and reasons[0] and len(set(reasons)) == 1:
-            lines.append(Line((one.name, ""), reason=reasons[0]))
-            continue
-        for variant, reason in zip(results.plan.variants, reasons, strict=True):
-            if reason:
-                lines.append(Line((one.name, variant.name), reason=reason))
-                continue
-            cells = tuple(
-                number_of(results, variant, one.name, ("", level, "mAD")) for level in levels
-            )
-            lines.append(Line((one.name, variant.name), cells))
+    columns = [(level, "mAD") for level in form.metrics]
+    numbers = to_numbers(results.numbers.assign(paper=math.nan), _KEYS)
+    tested = results.plan.tested
     return Table(
         "sets",
         "Set by set",
         ("set", "variant"),
-        tuple(f"{level} mAD" for level in levels),
-        tuple(lines),
+        tuple(f"{level} mAD" for level in form.metrics),
+        tuple(line for one in tested for line in _set_lines(one, columns, numbers, results)),
         ("The paper prints no such numbers.", SAME_BOTH),
     )
 
 
 def _sweep(results: Results) -> Table:
     """Image mAD over r: averages of each domain first, then set by set."""
-    weights = results.plan.experiment.sweep
+    columns = tuple(f"r = {weight:g}" for weight in results.plan.experiment.sweep)
     lines = []
-    for domain in ("industrial", "medical"):
-        names = [name for name in averaged_sets(domain, "image") if is_swept(results, name)]
-        for variant in results.plan.variants if names else ():
-            values = sweep_average(results, variant, names)
+    swept = swept_sets(results)
+    for domain in DOMAINS:
+        names = [name for name in averaged_sets(domain, "image") if name in swept]
+        for name, values in sweep_averages(results, names).items() if names else ():
             title = f"Average of {len(names)} {domain}"
-            lines.append(Line((title, variant.name), tuple(Number(one) for one in values)))
+            lines.append(Line((title, name), tuple(Number(value) for value in values)))
     for one in results.plan.tested:
         for variant in results.plan.variants:
             result = results.of(variant, one.name)
             if result and result.is_swept:
                 numbers = tuple(Number(100 * value) for value in result.sweep)
                 lines.append(Line((one.name, variant.name), numbers))
-    return Table(
-        "figure4",
-        "Figure 4: image mAD over r",
-        ("sets", "method"),
-        tuple(f"r = {weight:g}" for weight in weights),
-        tuple(lines),
-    )
+    return Table("figure4", "Figure 4: image mAD over r", ("sets", "method"), columns, tuple(lines))
 
 
-def sweep_average(results: Results, variant: Variant, names: Sequence[str]) -> list[float]:
-    """Average a variant's sweep over sets, in percent."""
-    found = [result.sweep for name in names if (result := results.of(variant, name))]
-    count = len(results.plan.experiment.sweep)
-    averages = [mean_of([sweep[at] for sweep in found]) for at in range(count)]
-    return [math.nan if one is None else 100 * one for one in averages]
+def swept_sets(results: Results) -> list[str]:
+    """Name the sets on which any variant has a sweep."""
+    names = {key.dataset for key, result in results.found.items() if result.is_swept}
+    return [one.name for one in results.plan.tested if one.name in names]
 
 
-def is_swept(results: Results, name: str) -> bool:
-    """Tell whether any variant has a sweep on a set."""
-    found = (results.of(variant, name) for variant in results.plan.variants)
-    return any(result is not None and result.is_swept for result in found)
+def _averaged_like(form: Form, results: Results) -> tuple[list[str], PaperMean]:
+    """Beside averages over all of a table's sets stand its own, else those of the same sets."""
+    by = ["variant", "level", "metric"]
+    whole = _printed_averages(form, results, by)
+
+    def paper(key: tuple[str, ...], group: pd.DataFrame) -> tuple[float | None, str]:
+        if len(group) == len(form.datasets):
+            return whole.get(key), ""
+        return mean_of_known(group["paper"]), ""
+
+    return by, paper
 
 
-def _measured(results: Results, name: str, level: Level) -> bool:
-    return any(_has(results, variant, name, level) for variant in results.plan.variants)
+def _averaged_by_domain(form: Form, results: Results) -> tuple[list[str], PaperMean]:
+    """Beside averages stand the printed ones, over whichever sets ours are."""
+    by = ["variant", "level", "domain"]
+    whole = _printed_averages(form, results, by)
+
+    def paper(key: tuple[str, ...], group: pd.DataFrame) -> tuple[float | None, str]:
+        count = len(averaged_sets(key[2], "image" if key[1] == "image" else "pixel"))
+        is_part = len(group) < count
+        said = f"ours is over {len(group)} of the paper's {count} sets" if is_part else ""
+        return whole.get(key), said
+
+    return by, paper
 
 
-def _has(results: Results, variant: Variant, name: str, level: Level) -> bool:
-    result = results.of(variant, name)
-    return result is not None and level in result.levels
+def _printed_averages(
+    form: Form, results: Results, by: list[str]
+) -> Mapping[tuple[str, ...], float]:
+    values = printed(form.number, results.plan.variants)
+    found = values[values["dataset"] == AVERAGE].set_index(by)["paper"].to_dict()
+    return dict(found)
+
+
+def _set_lines(
+    one: EvaluationSet, columns: Sequence[Column], numbers: _Numbers, results: Results
+) -> Iterator[Line]:
+    variants = results.plan.variants
+    reasons = [results.reason(variant, one) for variant in variants]
+    if reasons and reasons[0] and len(set(reasons)) == 1:
+        yield Line((one.name, ""), reason=reasons[0])
+        return
+    for variant, reason in zip(variants, reasons, strict=True):
+        heads = (one.name, variant.name)
+        key = (one.name, "", variant.name)
+        yield Line(heads, reason=reason) if reason else _line(heads, key, columns, numbers)
+
+
+def _line(
+    heads: tuple[str, ...], key: tuple[str, ...], columns: Sequence[Column], numbers: _Numbers
+) -> Line:
+    return Line(heads, tuple(numbers.get((*key, *column)) for column in columns))
+
+
+def _image_notes(lines: Sequence[Line]) -> list[str]:
+    """Explain the mark of other images where it stands."""
+    shown = [number for line in lines for number in line.numbers]
+    is_marked = any(isinstance(one, Compared) and one.other_images for one in shown)
+    return [OTHER_IMAGES_NOTE] if is_marked else []

@@ -77,7 +77,7 @@ def test_seven_layer_settings_stand_with_and_without_head_weights() -> None:
 def test_what_rows_are_called_in_the_paper_is_what_its_tables_call_them() -> None:
     for experiment in EXPERIMENTS.values():
         for number in experiment.tables[:3]:
-            settings = {value.setting for value in paper_values(table=number)}
+            settings = set(paper_values(table=number)["setting"])
             printed = {one.paper for one in experiment.variants if one.is_printed}
             assert printed == settings, experiment.name
 

@@ -178,11 +178,15 @@ def test_jas_changes_image_scores_and_no_pixel(data: Path, tmp_path: Path) -> No
         next(one for one in found.plan.variants if one.name == name)
         for name in ("LHW", "LHW and JAS")
     )
-    place = ("", "pixel", "AP")
-    assert found.value(learned, "DDTI", place) == found.value(joint, "DDTI", place)
+    pixels = [
+        [value for value in result.values if value.level == "pixel"]
+        for result in (found.of(learned, "DDTI"), found.of(joint, "DDTI"))
+        if result
+    ]
+    assert pixels[0] == pixels[1] != []
     model = found.of(joint, "BrainMRI")
     assert model is not None
-    assert model.levels == {"image"}
+    assert {value.level for value in model.values} == {"image"}
     assert (model.normal, model.abnormal) == (2, 1)
 
 
@@ -195,9 +199,10 @@ def test_values_are_what_measuring_gives(data: Path, tmp_path: Path) -> None:
     model = on_backbone("winclip", tiny.backbone(), None)
     (answers,) = predict_dataset(open_dataset(f"DDTI:{data / 'DDTI'}"), [model])
     measured = measure(answers, model.scores, MEASURES)
-    for protocol in ("exact", "paper"):
+    numbers = outcome.results.numbers.set_index(["variant", "dataset", "category", "metric"])
+    for column, protocol in (("exact", "exact"), ("ours", "paper")):
         for metric, value in measured.metrics("pixels", "map", protocol).items():
-            found = outcome.results.value(variant, "DDTI", ("", "pixel", metric), protocol)
+            found = numbers.loc[(variant.name, "DDTI", "", metric), column]
             assert found == pytest.approx(100 * value, nan_ok=True)
 
 
@@ -292,9 +297,10 @@ def test_runs_are_recorded_with_one_below_for_each_variant(data: Path, tmp_path:
     steps = [step for name, step in below.values if name == "MVTecAD/step/focal"]
     assert steps == list(range(1, len(steps) + 1))
     variant = outcome.results.plan.variants[0]
-    auroc = outcome.results.value(variant, "BrainMRI", ("", "image", "AUROC"))
-    assert auroc is not None
-    assert below.values["BrainMRI/images global exact/AUROC", 0] == pytest.approx(auroc / 100)
+    result = outcome.results.of(variant, "BrainMRI")
+    assert result
+    (auroc,) = (v.exact for v in result.values if (v.category, v.metric) == ("", "AUROC"))
+    assert below.values["BrainMRI/images global exact/AUROC", 0] == auroc
     assert ("DDTI/thyroid/pixels map paper/AP", 0) in below.values
     assert str(tmp_path) not in json.dumps([kept.kept, below.kept])
 

@@ -14,13 +14,18 @@ import pytest
 from headclip_med.datasets import KNOWN_SETS
 from headclip_med.datasets.discover import INDUSTRIAL, MEDICAL
 from headclip_med.errors import InvalidSettings
-from headclip_med.paper import Level, paper_values
+from headclip_med.paper import METRICS, Level, paper_values
 from headclip_med.pipelines.experiments.definitions import EXPERIMENTS
-from headclip_med.pipelines.experiments.paper_comparison import OTHER_IMAGES, OTHER_IMAGES_NOTE
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 from headclip_med.pipelines.experiments.printed import averaged_sets, form_of, printed
-from headclip_med.pipelines.experiments.results import Place, Results, SetResult
-from headclip_med.pipelines.experiments.tables import METRICS, OTHER_SETS, tables_of
+from headclip_med.pipelines.experiments.results import (
+    OTHER_IMAGES,
+    ResultKey,
+    Results,
+    SetResult,
+    Value,
+)
+from headclip_med.pipelines.experiments.tables import OTHER_IMAGES_NOTE, OTHER_SETS, tables_of
 from headclip_med.write.pages.tables import render_tables
 from headclip_med.write.pictures.experiments import (
     head_weights_figure,
@@ -45,16 +50,13 @@ def a_set(name: str, domain: str = "industrial", **changes: object) -> Evaluatio
 
 def reached(value: float, *levels: Level, categories: tuple[str, ...] = ()) -> SetResult:
     """The value everywhere by the paper's protocol, a hundredth more by the exact one."""
-    values: dict[Place, dict[str, float]] = {
-        (category, level, metric): {
-            "paper": value,
-            "exact": value + 0.01 if level == "pixel" else value,
-        }
+    values = (
+        Value(category, level, metric, value, value + 0.01 if level == "pixel" else value)
         for category in ("", *categories)
         for level in levels
         for metric in METRICS[level]
-    }
-    return SetResult(3, 4, 112, values)  # type: ignore[arg-type]
+    )
+    return SetResult(3, 4, 112, tuple(values))
 
 
 def as_published(name: str, found: SetResult) -> SetResult:
@@ -67,7 +69,8 @@ def results(
     name: str, sets: tuple[EvaluationSet, ...], found: dict[tuple[str, str], SetResult]
 ) -> Results:
     experiment = EXPERIMENTS[name]
-    return Results(Plan(experiment, experiment.variants, sets, {}, None), found)
+    named = {ResultKey(*key): result for key, result in found.items()}
+    return Results(Plan(experiment, experiment.variants, sets, {}, None), named)
 
 
 def table(found: Results, key: str) -> Table:
@@ -106,19 +109,19 @@ def test_the_paper_s_column_is_the_paper_s_table(number: int) -> None:
     form = form_of(number)
     sets = tuple(a_set(one, form.domain) for one in form.datasets)
     everything = {
-        (variant.name, one.name): reached(0.5, *form.levels)
+        (variant.name, one.name): reached(0.5, *form.metrics)
         for variant in EXPERIMENTS[name].variants
         for one in sets
     }
     found = results(name, sets, everything)
     shown = [
         cell.paper
-        for level in form.levels
+        for level in form.metrics
         for line in table(found, f"table{number}-{level}").lines
         for cell in line.numbers
         if cell and cell.paper is not None
     ]
-    assert sorted(shown) == sorted(value.value for value in paper_values(table=number))
+    assert sorted(shown) == sorted(paper_values(table=number)["value"])
 
 
 def test_averages_over_all_sets_are_beside_the_printed_average() -> None:
@@ -175,8 +178,8 @@ def test_categories_stand_beside_the_paper_s_whatever_folders_are_called() -> No
     of = table(found, "table10-pixel")
     (paper,) = paper_values(
         table=10, method="HeadCLIP", category="metal nut", level="pixel", metric="AUPRO"
-    )
-    assert cell(of, "metal nut", "HeadCLIP", column="AUPRO").paper == paper.value
+    )["value"]
+    assert cell(of, "metal nut", "HeadCLIP", column="AUPRO").paper == paper
     assert next(line for line in of.lines if line.heads[0] == "bottle").reason == "absent"
     assert "mAD" not in of.columns
 
@@ -185,10 +188,10 @@ def test_the_columns_of_table_7_are_read_by_their_size() -> None:
     variant = EXPERIMENTS["layers"].variants[7]
     assert variant.name == "layers 24; LHW"
 
-    def shown(domain: str, level: Level) -> float | None:
-        return printed(
-            7, variant, dataset="Average", domain=domain, level=level, metric="mAD"
-        )  # fmt: skip
+    of_averages = printed(7, [variant]).set_index(["dataset", "domain", "level", "metric"])
+
+    def shown(domain: str, level: Level) -> float:
+        return float(of_averages.loc[("Average", domain, level, "mAD"), "paper"])
 
     assert shown("industrial", "image") == 88.1
     assert shown("medical", "image") == 86.2  # printed below pixel, industrial

@@ -20,7 +20,8 @@ from headclip_med.datasets import KNOWN_SETS
 from headclip_med.evaluation.results import Estimate, Evaluation, ResultRow, to_csv
 from headclip_med.metrics import ranking
 from headclip_med.paper import paper_values
-from headclip_med.pipelines.experiments.paper_comparison import OTHER_IMAGES, paper_comparison
+from headclip_med.pipelines.experiments.paper_comparison import paper_comparison
+from headclip_med.pipelines.experiments.results import OTHER_IMAGES
 from tests import tiny
 
 SIDE = 16
@@ -127,8 +128,9 @@ def test_the_paper_stands_in_a_table_of_its_own(
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     (table,) = found["paper_comparison"]
-    (printed,) = paper_values(dataset="BrainMRI", method="AnoVL", level="image", metric="mAD")[:1]
-    assert table["rows"][0]["numbers"][-1]["paper"] == printed.value
+    mad = paper_values(dataset="BrainMRI", method="AnoVL", level="image", metric="mAD")
+    (printed,) = mad["value"][:1]
+    assert table["rows"][0]["numbers"][-1]["paper"] == printed
     assert found["evaluations"][0]["dataset"] == "BrainMRI"
     out = tmp_path / "table.csv"
     assert main([*arguments, "--out", str(out)]) == 0
@@ -136,8 +138,8 @@ def test_the_paper_stands_in_a_table_of_its_own(
     beside = list(csv.DictReader(io.StringIO(out.with_suffix(".paper.csv").read_text())))
     own = next(row for row in beside if row["column"] == "mAD")
     assert own["row"] == "BrainMRI / AnoVL"
-    assert float(own["paper"]) == printed.value
-    assert float(own["difference"]) == pytest.approx(float(own["ours"]) - printed.value)
+    assert float(own["paper"]) == printed
+    assert float(own["difference"]) == pytest.approx(float(own["ours"]) - printed)
 
 
 # --- what is put beside the paper ------------------------------------------------------------
@@ -169,7 +171,7 @@ def evaluated(
 
 def printed(dataset: str, method: str, level: str, metric: str) -> float:
     values = paper_values(dataset=dataset, method=method, level=level, metric=metric, category="")  # type: ignore[arg-type]
-    return next(one.value for one in values if one.table in (1, 2, 3))
+    return float(values.loc[values["table"].isin((1, 2, 3)), "value"].iloc[0])
 
 
 def test_ours_by_the_paper_s_protocol_stands_beside_its_number() -> None:

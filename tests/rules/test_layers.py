@@ -36,7 +36,7 @@ DOORS = {  # library: the modules, or folders of modules, that may import it
     "onnx": ("models.engine", "pipelines.bundle"),
     "onnxruntime": ("models.engine", "pipelines.bundle"),
     "open_clip": ("models.clip",),
-    "pandas": ("pipelines.experiments", "write.tables", "evaluation"),
+    "pandas": ("paper", "pipelines.experiments"),
     "pydicom": ("read", "write"),
     "pynetdicom": ("pipelines.service",),
     "ray": ("pipelines.experiments.ray",),
