@@ -50,7 +50,9 @@ class Datasets(Command):
         if self.action == "list":
             return _list(as_json=self.json)
         if not self.name or not self.folder:
-            raise InvalidSettings("Say what to check and where: headclip datasets check NAME DIR.")
+            raise InvalidSettings(
+                "No set or no folder to check was named.", "Use headclip datasets check NAME DIR."
+            )
         from headclip_med.datasets import check_set, find_set
 
         known = find_set(self.name)

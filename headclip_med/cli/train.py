@@ -121,7 +121,9 @@ class Train(WeightsOptions, TrackingGroup):
         options = self._tracking()
         specs = [*self.data, *self._protocol_sets()]
         if not specs:
-            raise InvalidSettings("Nothing to train on: name a set with --data, or a --protocol.")
+            raise InvalidSettings(
+                "Nothing to train on was named.", "Name a set with --data, or a --protocol."
+            )
         from headclip_med.evaluation.datasets import open_datasets
 
         dataset = open_datasets(specs)

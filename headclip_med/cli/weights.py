@@ -79,10 +79,12 @@ class Weights(WeightsOptions):
             needed = {"FILE": self.name, "--method": self.method, "--backbone": self.backbone,
                       "--out": self.out}  # fmt: skip
             missing = next(option for option, value in needed.items() if not value)
-            raise InvalidSettings(f"'headclip weights import' needs {missing} as well.")
+            raise InvalidSettings(f"'headclip weights import' needs {missing} as well.", "Add it.")
         layers: Any = self.feature_layers and value_of(self.feature_layers, tuple[int, ...])
         if isinstance(layers, str):
-            raise InvalidSettings("--feature-layers takes layers such as 24 or 6,12,18,24.")
+            raise InvalidSettings(
+                "--feature-layers does not name layers.", "Give some such as 24 or 6,12,18,24."
+            )
         from headclip_med.models.clip.loading import load_backbone
         from headclip_med.models.imported import import_published
 

@@ -110,7 +110,9 @@ def protocol_sets(
         InvalidSettings: The protocol is unknown, or none of its sets is there.
     """
     if root is None:
-        raise InvalidSettings("--protocol needs --data-root, the folder that holds the sets.")
+        raise InvalidSettings(
+            "--protocol needs --data-root.", "Name the folder of the sets with it."
+        )
     if name not in PROTOCOLS:
         raise InvalidSettings(
             f"There is no protocol {name}.",

@@ -105,7 +105,7 @@ def _require_files(folder: Path) -> None:
 def _check_metadata(folder: Path) -> None:
     problems = metadata_problems(_metadata(folder))
     if problems:
-        raise HeadClipError(f"{' '.join(problems)} Correct configs/metadata.json.")
+        raise HeadClipError(" ".join(problems), "Correct configs/metadata.json.")
 
 
 def _check_schema(folder: Path, *, schema: Path | None) -> None:
@@ -238,7 +238,10 @@ def _network(folder: Path) -> ScreeningNetwork:
     )  # fmt: skip
     network = workflow.network_def
     if not isinstance(network, ScreeningNetwork):
-        raise HeadClipError("network_def must be headclip_med.pipelines.bundle.ScreeningNetwork.")
+        raise HeadClipError(
+            "network_def is no headclip_med.pipelines.bundle.ScreeningNetwork.",
+            "Correct its _target_ in configs/inference.json.",
+        )
     return network
 
 
@@ -256,7 +259,10 @@ def _require_none(missing: list[str] | None) -> None:
 def _require_equal(exported: np.ndarray, own: np.ndarray) -> None:
     off = float(np.abs(exported - own).max())
     if not off <= TOLERANCE:
-        raise HeadClipError(f"What was exported gives other values: off by {off:.2g}.")
+        raise HeadClipError(
+            f"What was exported gives other values: off by {off:.2g}.",
+            "Check the versions of the libraries that export.",
+        )
 
 
 def _first_line(error: Exception) -> str:

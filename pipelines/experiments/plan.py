@@ -182,6 +182,7 @@ def _wanted(request: Request, places: Mapping[str, Path]) -> Iterator[_Wanted]:
     if not request.datasets:
         if request.data_root is None:
             raise InvalidSettings(
+                "No data were named.",
                 "Say where the data are: --data-root, or sets as LAYOUT:FOLDER with --datasets.",
                 code="no-data",
             )
