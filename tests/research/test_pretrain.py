@@ -12,7 +12,7 @@ from headclip_med.cli.options import parse
 from headclip_med.cli.train import Train
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.clip.loading import EMBEDDED_PATH, load_backbone
-from headclip_med.pipelines.bundle.training import headclip_of, learning_network
+from headclip_med.pipelines.bundle import TrainingNetwork
 from headclip_med.pipelines.experiments import Setup, experiment_named
 from headclip_med.settings import EMBEDDED_NAME, HeadClipSettings, usual_headclip
 from headclip_med.training.losses import dice_loss
@@ -438,7 +438,7 @@ def test_every_way_to_train_starts_from_that(tmp_path: Path) -> None:
 
     assert given.chosen_settings("headclip")[0] == usual
     assert Setup(backbone, tmp_path).learned_settings(variant) == usual
-    assert headclip_of(learning_network(EMBEDDED_NAME)).settings == usual
+    assert TrainingNetwork(EMBEDDED_NAME).trained.settings == usual
 
 
 def test_an_option_that_is_given_stands_before_it(tmp_path: Path) -> None:
