@@ -12,7 +12,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from math import prod
-from multiprocessing.reduction import DupFd
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,7 @@ def allocate(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Shaped[np
         with tempfile.TemporaryFile() as file:
             os.posix_fallocate(file.fileno(), 0, size)
             return _array(os.dup(file.fileno()), shape, dtype)
-    except OSError:  # a full disk, or a file system that can reserve nothing
+    except (OSError, AttributeError):  # a full disk, or a system that can reserve nothing
         return np.zeros(shape, dtype)
 
 
@@ -92,6 +91,8 @@ def sent(array: Shaped[np.ndarray, "..."]) -> tuple[Callable[..., Any], tuple[An
     """
     if not isinstance(array.base, _Pages):  # in memory, or a view that may be in another order
         return np.asarray, (array,)
+    from multiprocessing.reduction import DupFd  # where there are files as above, there is this
+
     return _received, (DupFd(array.base.file), array.shape, array.dtype)
 
 
