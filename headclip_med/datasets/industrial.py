@@ -6,6 +6,8 @@ known, "not stated" where none is; the source page decides.
 
 from __future__ import annotations
 
+from functools import partial
+
 from headclip_med.datasets.layouts import (
     JPEG_MASK_ABOVE,
     MVTEC,
@@ -15,14 +17,14 @@ from headclip_med.datasets.layouts import (
     Splits,
 )
 
+_industrial = partial(KnownSet, domain="industrial")
 _DAGM_SPLITS: Splits = (("Train", "train"), ("Test", "test"))
 
 INDUSTRIAL_SETS = (
-    KnownSet(
+    _industrial(
         "MVTecAD",
         "MVTec Anomaly Detection",
         (MVTEC,),
-        domain="industrial",
         licence="CC BY-NC-SA 4.0",
         source="https://www.mvtec.com/company/research/datasets/mvtec-ad",
         categories=(
@@ -33,7 +35,7 @@ INDUSTRIAL_SETS = (
         train=(3629, 0),
         aliases=("MVTec", "MVTec AD", "mvtec_anomaly_detection"),
     ),
-    KnownSet(
+    _industrial(
         "VisA",
         "Visual Anomaly",
         (
@@ -51,7 +53,6 @@ INDUSTRIAL_SETS = (
             ),
             MVTEC,  # as the set's own script prepare_data.py rearranges it
         ),
-        domain="industrial",
         licence="CC BY 4.0",
         source="https://github.com/amazon-science/spot-diff",
         categories=(
@@ -63,11 +64,10 @@ INDUSTRIAL_SETS = (
         aliases=("VisA_20220922", "visa_pytorch"),
         note="Mask values are codes of defects: every value above 0 counts.",
     ),
-    KnownSet(
+    _industrial(
         "MPDD",
         "Metal Parts Defect Detection",
         (MVTEC,),
-        domain="industrial",
         licence="CC BY-NC-SA 4.0",
         source="https://github.com/stepanje/MPDD",
         categories=(
@@ -76,11 +76,10 @@ INDUSTRIAL_SETS = (
         test=(176, 282),
         train=(888, 0),
     ),
-    KnownSet(
+    _industrial(
         "BTAD",
         "beanTech Anomaly Detection",
         (MVTEC,),
-        domain="industrial",
         licence="CC BY-NC-SA 4.0",
         source="http://avires.dimi.uniud.it/papers/btad/btad.zip",
         categories=("01", "02", "03"),
@@ -89,14 +88,13 @@ INDUSTRIAL_SETS = (
         aliases=("BTech_Dataset_transformed", "BTech"),
         note="Normal images are called ok; masks are .png or .bmp.",
     ),
-    KnownSet(
+    _industrial(
         "SDD",
         "Kolektor Surface-Defect Dataset",
         (
             MVTEC,
             Layout("kos{item}/{stem}", masks=("kos{item}/{stem}_label",), test=(347, 52)),
         ),
-        domain="industrial",
         licence="CC BY-NC-SA 4.0",
         source="https://www.vicos.si/resources/kolektorsdd/",
         category="electrical commutators",
@@ -108,7 +106,7 @@ INDUSTRIAL_SETS = (
             "has 399 larger images, all taken for testing here: results are not comparable."
         ),
     ),
-    KnownSet(
+    _industrial(
         "DAGM",
         "DAGM 2007 optical inspection",
         tuple(
@@ -126,8 +124,6 @@ INDUSTRIAL_SETS = (
             )
             for folder in ("{category}", "{category}/{category}")
         ),
-        domain="industrial",
-        licence="not stated",
         source=(
             "https://www.kaggle.com/datasets/mhskjelvareid/"
             "dagm-2007-competition-dataset-optical-inspection"
@@ -138,11 +134,10 @@ INDUSTRIAL_SETS = (
         aliases=("DAGM2007", "DAGM_KaggleUpload"),
         note="Artificial textures; a mask is an ellipse around the defect. Train/ has defects too.",
     ),
-    KnownSet(
+    _industrial(
         "DTD-Synthetic",
         "Describable Textures with synthetic defects",
         (MVTEC,),
-        domain="industrial",
         licence="not stated; textures from DTD, for research",
         source="https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1",
         categories=(
@@ -153,7 +148,7 @@ INDUSTRIAL_SETS = (
         test=(357, 947),
         train=(1200, 0),
     ),
-    KnownSet(
+    _industrial(
         "Magnetic-Tile",
         "Magnetic tile surface defects",
         tuple(
@@ -166,8 +161,6 @@ INDUSTRIAL_SETS = (
             )
             for inner in ("Imgs/", "")
         ),
-        domain="industrial",
-        licence="not stated",
         source="https://github.com/abin24/Magnetic-tile-defect-datasets.",
         category="magnetic tile",
         test=(952, 392),

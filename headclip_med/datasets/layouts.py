@@ -136,7 +136,7 @@ class KnownSet:
     title: str
     layouts: tuple[Layout, ...]
     domain: Literal["industrial", "medical"] = "medical"
-    licence: str = ""
+    licence: str = "not stated"
     source: str = ""
     category: str = ""
     modality: str | None = None
