@@ -1,0 +1,66 @@
+"""Memory is set by the batch: a long series takes hardly more than a short one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headclip_med.write.dicom.series import write_ct_series
+from tests.phantoms import make_grid
+
+ROOT = Path(__file__).parents[2]
+SIDE_PX = 512
+
+MEASURED = """
+import sys
+from pathlib import Path
+from headclip_med.cli import main
+from headclip_med.models import loading
+from tests.bright import BrightModel
+
+loading.load_model = lambda name, **options: BrightModel(image_size=64, threshold=0.6)
+assert main(sys.argv[1:]) == 0
+lines = Path("/proc/self/status").read_text().splitlines()
+(peak_kib,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+print(peak_kib, file=sys.stderr)
+"""
+
+
+def write_series(folder: Path, slices: int) -> Path:
+    """Write a head in air, with a bright spot on every slice that wanders through it."""
+    row, column = np.mgrid[:SIDE_PX, :SIDE_PX]
+    head = np.where((row - 256) ** 2 + (column - 256) ** 2 < 180**2, 30, -1000)
+    voxels = np.empty((slices, SIDE_PX, SIDE_PX), dtype=np.int16)
+    for index in range(slices):
+        voxels[index] = head + (row * column + 7 * index) % 13
+        start = 160 + 40 * index % 160
+        voxels[index, start : start + 20, 240:270] = 75
+    write_ct_series(folder, voxels, make_grid(shape=(slices, SIDE_PX, SIDE_PX)))
+    return folder
+
+
+def peak_mib(source: Path, out: Path) -> float:
+    """Screen in a process of its own, and give the most memory that it held at once."""
+    command = [sys.executable, "-c", MEASURED, "screen", str(source), "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    (result,) = out.glob("*/*/result.json")
+    content = json.loads(result.read_text())
+    assert content["lesions"]  # so that every output was written
+    assert content["skipped_outputs"] == []
+    return int(done.stderr.split()[-1]) / 1024
+
+
+@pytest.mark.slow  # 600 files of 512 x 512 are written, read and screened
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_ten_times_the_slices_take_at_most_half_more_memory(tmp_path: Path) -> None:
+    short, long = (
+        peak_mib(write_series(tmp_path / f"in{slices}", slices), tmp_path / f"out{slices}")
+        for slices in (60, 600)
+    )
+    print(f"peak of 60 slices {short:.0f} MiB, of 600 slices {long:.0f} MiB")
+    assert long <= 1.5 * short
