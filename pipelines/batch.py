@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,6 @@ _log = logging.getLogger(__name__)
 
 SOME_FAILED = 3
 """Exit code of a run that screened something, but not everything."""
-
-Screener = Callable[[Volume], SummaryRow]
-"""Screens a volume, writes what was found, and gives its row."""
 
 
 @dataclass(frozen=True)
@@ -83,101 +80,79 @@ class BatchReport:
         return SOME_FAILED if self.rows else 1
 
 
-def screen_inputs(
-    inputs: Inputs,
-    model: AnomalyModel,
-    *,
-    out: Path,
-    settings: ScreenSettings | None = None,
-    outputs: Iterable[str] = ALL_OUTPUTS,
-    report: Callable[[int], None] = lambda slices: None,
-) -> BatchReport:
-    """Screen every input and write all results.
+@dataclass(frozen=True, kw_only=True)
+class Screener:
+    """Screens one volume after the other, and writes what was found.
 
-    Args:
-        inputs: As ``find_inputs`` gives them.
+    Attributes:
         model: As ``load_model`` gives it.
         out: Folder of the run.
         settings: Of the screening.
         outputs: Names of ``OUTPUTS``.
         report: Called with the number of slices done since the last call.
 
-    Returns:
-        Rows and failures, as they stand in ``summary.json``.
-
     Raises:
         InvalidSettings: The window or an output is unknown; said before any work.
-        UnwritableOutput: ``out`` takes no files; said before any work.
     """
-    screener = screener_of(model, out=out, settings=settings, outputs=outputs, report=report)
-    return work_through(jobs_of(inputs), screener, out=out)
+
+    model: AnomalyModel
+    out: Path
+    settings: ScreenSettings = field(default_factory=ScreenSettings)
+    outputs: tuple[str, ...] = ALL_OUTPUTS
+    report: Callable[[int], None] = lambda slices: None
+
+    def __post_init__(self) -> None:
+        """Check names whatever the volume."""
+        check_window(self.settings.window)
+        check_outputs(self.outputs)
+
+    def screen(self, volume: Volume) -> SummaryRow:
+        """Screen a volume, and give the row of its results."""
+        found = screen(volume, self.model, settings=self.settings, report=self.report)
+        return SummaryRow.of(write_screening(found, self.out, outputs=self.outputs), self.out)
+
+    def finished(self, volume: Volume) -> SummaryRow | None:
+        """Give the row of an earlier result that screening again would only repeat.
+
+        Returns:
+            None where there is no result, or it is of other voxels, another model, other settings
+            or another version of this program, or lacks an output.
+        """
+        folder = folder_of(volume)
+        try:
+            result = json.loads((self.out / folder / "result.json").read_text("utf-8"))
+            row = SummaryRow.from_result(result, folder.as_posix())
+            model = name_content(self.model, content_of_volume(volume))
+            wanted: dict[str, Any] = {
+                "version": __version__,
+                "model": model.describe(),
+                "settings": {**self.settings.to_json(), "scores": model.scores.to_json()},
+            }
+            same = {key: result[key] for key in wanted} == json.loads(json.dumps(wanted))
+            if not same or result["input"]["content_digest"] != volume.content_digest:
+                return None
+            return None if lacks_outputs(result, self.outputs) else row
+        except (OSError, ValueError, KeyError, TypeError, UnreadableInput):  # damaged, or older
+            return None
 
 
-def screen_batch(
-    inputs: Inputs,
-    model: AnomalyModel,
-    *,
-    out: Path,
-    settings: ScreenSettings | None = None,
-    outputs: Iterable[str] = ALL_OUTPUTS,
-    report: Callable[[int], None] = lambda slices: None,
-) -> BatchReport:
-    """Screen every input that is not finished, and write the summary of all.
+def screen_inputs(inputs: Inputs, screener: Screener, *, resume: bool = False) -> BatchReport:
+    """Screen every input and write all results.
 
     Args:
         inputs: As ``find_inputs`` gives them.
-        model: As ``load_model`` gives it.
-        out: Folder of the run; what an earlier one finished there is taken up.
-        settings: Of the screening.
-        outputs: Names of ``OUTPUTS``.
-        report: Called with the number of slices done since the last call.
+        screener: What is done with each.
+        resume: Whether to leave alone what is finished, as a run that was stopped wants it; another
+            process then reads ahead.
 
     Returns:
         Rows and failures, as they stand in ``summary.json``; those left alone are counted.
 
     Raises:
-        InvalidSettings: The window or an output is unknown; said before any work.
-        UnwritableOutput: ``out`` takes no files; said before any work.
+        UnwritableOutput: The run's folder takes no files; said before any work.
     """
-    settings, wanted = settings or ScreenSettings(), check_outputs(outputs)
-    screener = screener_of(model, out=out, settings=settings, outputs=wanted, report=report)
-    left_alone = 0
-
-    def screen_or_leave(volume: Volume) -> SummaryRow:
-        nonlocal left_alone
-        finished = finished_row(volume, model, out=out, settings=settings, outputs=wanted)
-        if finished is None:
-            return screener(volume)
-        left_alone += 1
-        report(len(volume.voxels))
-        return finished
-
-    batch = work_through(read_ahead(tuple(jobs_of(inputs))), screen_or_leave, out=out)
-    return replace(batch, left_alone=left_alone)
-
-
-def screener_of(
-    model: AnomalyModel,
-    *,
-    out: Path,
-    settings: ScreenSettings | None,
-    outputs: Iterable[str],
-    report: Callable[[int], None],
-) -> Screener:
-    """Give what screens one volume after the other; the parameters are ``screen_inputs``'.
-
-    Raises:
-        InvalidSettings: The window or an output is unknown; said before any work.
-    """
-    wanted = check_outputs(outputs)
-    if settings is not None:
-        check_window(settings.window)
-
-    def screener(volume: Volume) -> SummaryRow:
-        screening = screen(volume, model, settings=settings, report=report)
-        return SummaryRow.of(write_screening(screening, out, outputs=wanted), out)
-
-    return screener
+    jobs = tuple(jobs_of(inputs))
+    return work_through(read_ahead(jobs) if resume else jobs, screener, resume=resume)
 
 
 def jobs_of(inputs: Inputs) -> Iterator[Job]:
@@ -189,30 +164,35 @@ def jobs_of(inputs: Inputs) -> Iterator[Job]:
         yield Job(title_of(one), one.read)
 
 
-def work_through(jobs: Iterable[Job], screener: Screener, *, out: Path) -> BatchReport:
+def work_through(jobs: Iterable[Job], screener: Screener, *, resume: bool = False) -> BatchReport:
     """Screen volumes as they come, and write the summary.
 
     Args:
         jobs: From wherever; one that fails costs itself only.
-        screener: Screens a volume; what it raises costs that volume only.
-        out: Folder of the run.
+        screener: What is done with each.
+        resume: Whether to leave alone what is finished.
 
     Raises:
-        InvalidSettings: Raised by the screener: an option is wrong, and no other job would fare
-            better.
-        UnwritableOutput: ``out`` takes no files; said before any work.
+        InvalidSettings: An option does not suit the model; no other job would fare better.
+        UnwritableOutput: The run's folder takes no files; said before any work.
     """
-    check_writable(out)
+    check_writable(screener.out)
     rows: list[SummaryRow] = []
     failures: list[FailedInput] = []
+    left_alone = 0
     for job in jobs:
         try:
-            rows.append(screener(job.read()))
+            volume = job.read()
+            finished = screener.finished(volume) if resume else None
+            if finished is not None:
+                left_alone += 1
+                screener.report(len(volume.voxels))
+            rows.append(finished or screener.screen(volume))
         except InvalidSettings:
             raise
         except Exception as error:  # a fault of ours must not cost the others their results
             failures.append(FailedInput.of(job.name, own_error(error)))
-    return summed_up(rows, failures, out)
+    return replace(summed_up(rows, failures, screener.out), left_alone=left_alone)
 
 
 def summed_up(
@@ -243,46 +223,6 @@ def own_error(error: Exception) -> HeadClipError:
         "Report it with the program's version and the kind of input.",
         code="unexpected",
     )
-
-
-def finished_row(
-    volume: Volume,
-    model: AnomalyModel,
-    *,
-    out: Path,
-    settings: ScreenSettings,
-    outputs: Iterable[str],
-) -> SummaryRow | None:
-    """Give the row of an earlier result that screening again would only repeat.
-
-    Args:
-        volume: What would be screened.
-        model: What would judge it.
-        out: Folder of the run.
-        settings: Of the screening.
-        outputs: Names of the outputs that are wanted.
-
-    Returns:
-        None where there is no result, or it is of other voxels, another model, other settings or
-        another version of this program, or lacks an output.
-    """
-    folder = folder_of(volume)
-    try:
-        result = json.loads((out / folder / "result.json").read_text("utf-8"))
-        named = name_content(model, content_of_volume(volume))
-        wanted: dict[str, Any] = {
-            "version": __version__,
-            "model": named.describe(),
-            "settings": {**settings.to_json(), "scores": named.scores.to_json()},
-        }
-        if any(result[key] != json.loads(json.dumps(wanted[key])) for key in wanted):
-            return None
-        if result["input"]["content_digest"] != volume.content_digest:
-            return None
-        row = SummaryRow.from_result(result, folder.as_posix())
-        return None if lacks_outputs(result, outputs) else row
-    except (OSError, ValueError, KeyError, TypeError, UnreadableInput):  # damaged, or older
-        return None
 
 
 def read_ahead(jobs: Sequence[Job]) -> Iterator[Job]:

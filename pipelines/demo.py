@@ -15,7 +15,7 @@ from headclip_med.errors import HeadClipError
 from headclip_med.geometry import Grid
 from headclip_med.metrics import image_metrics
 from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.batch import BatchReport, screen_inputs
+from headclip_med.pipelines.batch import BatchReport, Screener, screen_inputs
 from headclip_med.read import find_inputs, read_volume
 from headclip_med.synthetic.development import DevelopmentVolume, development_volume
 from headclip_med.write import SummaryRow
@@ -81,7 +81,8 @@ def demonstrate(
     grid = phantom_grid(phantom)
     write_ct_series(out / "input/synthetic-head", phantom.voxels_hu, grid, study_seed="demo")
     _copy_real_series(out / "input/real-ct")
-    batch = screen_inputs(find_inputs([out / "input"]), model, out=out / "results", report=report)
+    screener = Screener(model=model, out=out / "results", report=report)
+    batch = screen_inputs(find_inputs([out / "input"]), screener)
     series = read_volume(out / "input/synthetic-head").series_instance_uid
     row = next((row for row in batch.rows if row.series_instance_uid == series), None)
     if row is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -43,6 +43,8 @@ class Screen(ModelOptions, RegistryOptions):
     common: ClassVar[tuple[str, ...]] = (
         "input", "out", "model", "method", "device", "window", "threshold", "set", "config",
     )  # fmt: skip
+
+    resume: ClassVar[bool] = False
 
     input: Positional[tuple[Path, ...]] = ()
     """Folders or files: DICOM, NIfTI, PNG, JPEG, TIFF."""
@@ -89,20 +91,17 @@ class Screen(ModelOptions, RegistryOptions):
                 code="no-images",
             )
         self.check()
+        from headclip_med.pipelines.batch import Screener, screen_inputs
+
         model = self.load(tracking_uri=self.tracking_uri)
         slices = sum(one.slices for one in inputs.readable)
         with progress(slices, "slice") as bar:
-            report = self.pipeline()(
-                inputs, model, out=self.out, settings=settings, outputs=outputs, report=bar.update
+            screener = Screener(
+                model=model, out=self.out, settings=settings, outputs=outputs, report=bar.update
             )
+            report = screen_inputs(inputs, screener, resume=self.resume)
         show(report, as_json=self.json)
         return report.exit_code
-
-    def pipeline(self) -> Callable[..., BatchReport]:
-        """Import what screens."""
-        from headclip_med.pipelines.batch import screen_inputs
-
-        return screen_inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +116,7 @@ class Batch(Screen):
       headclip batch ARCHIVE --out results --method winclip
     """
 
-    def pipeline(self) -> Callable[..., BatchReport]:
-        """Import what screens."""
-        from headclip_med.pipelines.batch import screen_batch
-
-        return screen_batch
+    resume: ClassVar[bool] = True
 
 
 def show(report: BatchReport, *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from monai.engines.evaluator import SupervisedEvaluator
 from torch import Tensor
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.pipelines.batch import BatchReport, finished_row, jobs_of, own_error, summed_up
+from headclip_med.pipelines.batch import BatchReport, Screener, jobs_of, own_error, summed_up
 from headclip_med.pipelines.bundle.guards import cause_of, is_command
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.transforms import PREPARED_S, VOLUME, boxed
@@ -168,13 +168,13 @@ class Cases(Dataset):
         network = engine.network
         if not isinstance(network, ScreeningNetwork):
             return None
-        return finished_row(
-            volume,
-            network.model,
+        screener = Screener(
+            model=network.model,
             out=self.output_dir,
             settings=self.settings,
             outputs=self.outputs,
         )
+        return screener.finished(volume)
 
     def _sum_up(self) -> None:
         self.report = summed_up(self.rows, self.failures, self.output_dir)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,17 +20,15 @@ from headclip_med.models import loading
 from headclip_med.pipelines.batch import (
     BatchReport,
     Job,
+    Screener,
     jobs_of,
     read_ahead,
-    screen_batch,
     screen_inputs,
     work_through,
 )
-from headclip_med.pipelines.screen import screen
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScoreSettings, ScreenSettings
 from headclip_med.volume import Volume
-from headclip_med.write import SummaryRow, write_screening
 from tests.bright import BrightModel, write_inputs, write_picture
 from tests.phantoms import edit
 
@@ -54,12 +52,11 @@ class Batch:
         self,
         model: BrightModel | None = None,
         settings: ScreenSettings = SETTINGS,
-        **more: Iterable[str],
+        **more: tuple[str, ...],
     ) -> tuple[BatchReport, int]:
         model = model or BrightModel()
-        found = screen_batch(
-            find_inputs([self.folder]), model, out=self.out, settings=settings, **more
-        )
+        screener = Screener(model=model, out=self.out, settings=settings, **more)
+        found = screen_inputs(find_inputs([self.folder]), screener, resume=True)
         return found, len(model.calls)
 
 
@@ -81,9 +78,8 @@ def files(out: Path) -> dict[str, bytes]:
 
 def test_a_batch_writes_what_screen_writes(batch: Batch, tmp_path: Path) -> None:
     found, _ = batch()
-    screen_inputs(
-        find_inputs([batch.folder]), BrightModel(), out=tmp_path / "plain", settings=SETTINGS
-    )
+    plain = Screener(model=BrightModel(), out=tmp_path / "plain", settings=SETTINGS)
+    screen_inputs(find_inputs([batch.folder]), plain)
     assert files(tmp_path / "out") == files(tmp_path / "plain")
     assert (len(found.rows), found.left_alone, found.exit_code) == (3, 0, 0)
 
@@ -256,13 +252,17 @@ def test_a_batch_takes_jobs_from_any_iterator_as_they_come(folder: Path, tmp_pat
             yield job
         yield Job("lost", forget)
 
-    def screener(volume: Volume) -> SummaryRow:
-        log.append("screened")
-        screening = screen(volume, BrightModel(), settings=SETTINGS)
-        return SummaryRow.of(write_screening(screening, tmp_path / "out"), tmp_path / "out")
-
-    report = work_through(queue(), screener, out=tmp_path / "out")
-    assert [one.split()[0] for one in log] == ["taken", "screened"] * 3
+    screener = Screener(
+        model=BrightModel(),
+        out=tmp_path / "out",
+        settings=SETTINGS,
+        report=lambda slices: log.append(f"screened {slices}"),
+    )
+    report = work_through(queue(), screener)
+    kinds = [one.split()[0] for one in log]
+    assert [kind for kind, before in zip(kinds, ["", *kinds], strict=False) if kind != before] == [
+        "taken", "screened",
+    ] * 3  # fmt: skip
     assert (len(report.rows), report.exit_code) == (3, 3)
     assert [(one.input, one.code) for one in report.failures] == [("lost", "unexpected")]
 
