@@ -56,6 +56,7 @@ wheel: setup  ## build the wheel and run it in a venv of its own
 	cd build && venv/bin/python -c 'import headclip_med; assert "build/venv" in headclip_med.__file__'
 	cd build && venv/bin/headclip --version
 	cd build && venv/bin/headclip demo --out demo
+	cd build && venv/bin/python ../tests/core_only.py core
 
 lock:  ## write constraints.txt anew from pyproject.toml
 	$(PYTHON) -m venv --clear build/lock

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from headclip_med.cli.options import Command
 from headclip_med.errors import UnreadableInput
+from headclip_med.extras import named_extras
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,8 @@ class Bundle(Command):
                 "Name a bundle's, or write one with 'headclip bundle init'.",
                 code="missing-path",
             )
-        from headclip_med.pipelines.bundle.verify import verify_bundle
+        with named_extras("bundle"):
+            from headclip_med.pipelines.bundle.verify import verify_bundle
 
         checks = []
         for check in verify_bundle(self.folder, schema=self.schema):

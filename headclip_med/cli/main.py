@@ -27,6 +27,7 @@ from headclip_med.cli.screen import Batch, Demo, Screen
 from headclip_med.cli.train import Train
 from headclip_med.cli.weights import Weights
 from headclip_med.errors import HeadClipError, InvalidSettings, reason_of
+from headclip_med.extras import named_extras
 
 COMMANDS: Mapping[str, type[Command]] = {
     "demo": Demo,
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Their messages may quote what stands in a patient's file.
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
-        with _ended_in_order():
+        with _ended_in_order(), named_extras():
             code = _parse(arguments).run()
         sys.stdout.flush()
     except BrokenPipeError:  # 'headclip ... | head': the reader has seen enough

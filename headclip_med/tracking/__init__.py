@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from headclip_med.extras import named_extras
 from headclip_med.ranks import torchrun_ranks
 from headclip_med.tracking.options import (
     DEFAULT_URI,
@@ -56,13 +57,15 @@ def track(
 
     Raises:
         InvalidSettings: The tracker's address is none.
+        MissingExtra: MLflow is not installed.
         UnusableTracker: The tracker cannot be reached, or refuses.
     """
     options = options or TrackingOptions()
     if not options.is_on or not torchrun_ranks().first:
         yield Run()
         return
-    from headclip_med.tracking.tracker import Tracker
+    with named_extras():
+        from headclip_med.tracking.tracker import Tracker
 
     tracker = Tracker(options.resolved_uri)
     with ending(tracker.begin(kind, experiment or kind, options.run_name)) as run:

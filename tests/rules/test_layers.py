@@ -12,8 +12,8 @@ LAYERS = (  # top to bottom
     ("evaluation",),
     ("read", "write", "transforms", "models", "training", "datasets", "metrics", "paper",
      "tracking", "synthetic", "store"),
-    ("atomic", "content", "findings", "geometry", "mapped", "prediction", "ranks", "reading",
-     "settings", "settings_learned", "settings_training_free", "volume"),
+    ("atomic", "content", "extras", "findings", "geometry", "mapped", "prediction", "ranks",
+     "reading", "settings", "settings_learned", "settings_training_free", "volume"),
     ("errors",),
 )  # fmt: skip
 NOUNS = LAYERS[4]  # these may use one another

@@ -12,6 +12,8 @@ from fnmatch import fnmatch
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+from headclip_med.extras import EXTRAS
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
@@ -114,3 +116,21 @@ def _imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module.split(".")[0])
     return found
+
+
+def test_the_core_screens_without_the_extras_and_names_the_one_that_is_missing(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests/core_only.py", tmp_path], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_library_of_an_extra_is_known_by_its_module() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    owners = packages_distributions()
+    for library, extra in EXTRAS.items():
+        names = {_plain(owner) for owner in owners[library]}
+        assert names & {_plain(requirement) for requirement in extras[extra]}

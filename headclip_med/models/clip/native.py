@@ -47,8 +47,13 @@ class PlainClip(nn.Module):
         self.ln_final = _LayerNorm(width)
         self.text_projection = nn.Parameter(torch.zeros(width, joint))
         self.logit_scale = nn.Parameter(torch.zeros(()))
-        causal = torch.full((self.context_length, self.context_length), float("-inf")).triu(1)
-        self.register_buffer("attn_mask", causal, persistent=False)
+        places = torch.zeros(self.context_length, self.context_length)
+        self.register_buffer("attn_mask", places, persistent=False)
+
+    def mask_future(self) -> PlainClip:
+        """Keep every word from those behind it; to be called where the tower has its memory."""
+        self.get_buffer("attn_mask").fill_(float("-inf")).triu_(1)
+        return self
 
 
 class _ImageTower(nn.Module):
