@@ -39,7 +39,7 @@ from headclip_med.settings import ScoreSettings
 from headclip_med.tracking import Run, track
 from headclip_med.transforms import joint_score
 from headclip_med.write import tables
-from headclip_med.write.pictures.experiments import joint_weight_figure
+from headclip_med.write.pictures.curves import joint_weight_figure
 
 SAMPLES, SAMPLES_OF_CATEGORY = 8, 2
 """Abnormal images of a set, and of each category, that are drawn at most."""

@@ -18,7 +18,7 @@ from headclip_med.settings_learned import LearnedSettings
 from headclip_med.tracking import Run
 from headclip_med.training.batches import Example
 from headclip_med.training.handlers import EpochReport, StepReport
-from headclip_med.write.pictures.experiments import head_weights_figure
+from headclip_med.write.pictures.curves import head_weights_figure
 from headclip_med.write.pictures.sample import draw_sample
 
 SAMPLES = 4

@@ -14,7 +14,7 @@ from headclip_med.paper import METRICS, Level, paper_values
 from headclip_med.pipelines.experiments.printed import averaged_sets
 from headclip_med.pipelines.experiments.results import (
     has_other_images,
-    mean_of_known,
+    known_mean,
     to_means,
     to_numbers,
 )
@@ -107,7 +107,7 @@ def _averages(cells: pd.DataFrame, level: Level) -> Iterator[Line]:
     numbers = to_means(
         defined,
         ["domain", "method", "level", "metric"],
-        lambda _, group: (mean_of_known(group["paper"]), ""),
+        lambda _, group: (known_mean(group["paper"]), ""),
     )
     for domain in cells["domain"].unique():
         count = len(averaged_sets(domain, level))

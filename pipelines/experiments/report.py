@@ -24,7 +24,7 @@ from headclip_med.pipelines.experiments.tables import (
     tables_of,
 )
 from headclip_med.settings import HeadClipSettings
-from headclip_med.write.pictures.experiments import (
+from headclip_med.write.pictures.curves import (
     head_weights_figure,
     joint_weight_figure,
     to_png,

@@ -200,7 +200,7 @@ def to_means(
     return found
 
 
-def mean_of_known(papers: pd.Series) -> float | None:
+def known_mean(papers: pd.Series) -> float | None:
     """Average the paper's numbers; None where it lacks one."""
     return mean_of(papers) if papers.notna().all() and len(papers) else None
 

@@ -18,7 +18,7 @@ from headclip_med.pipelines.experiments.report import describe
 from headclip_med.pipelines.experiments.results import ResultKey, Results, SetResult
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.tracking import Run
-from headclip_med.write.pages.document import write_document
+from headclip_med.write.pages.tables import write_document
 from headclip_med.write.tables import Document
 
 ANSWERS = "answers"

@@ -22,8 +22,8 @@ from headclip_med.pipelines.experiments.results import (
     Compared,
     PaperMean,
     Results,
+    known_mean,
     mean_of,
-    mean_of_known,
     of_sets,
     to_means,
     to_numbers,
@@ -74,12 +74,10 @@ def tables_of(results: Results) -> tuple[Table, ...]:
 
 def sweep_averages(results: Results, names: Sequence[str]) -> dict[str, list[float]]:
     """Average every variant's sweep over sets, in percent, NaN where there is none."""
-    found = {}
+    count, found = len(results.plan.experiment.sweep), {}
     for variant in results.plan.variants:
         sweeps = [result.sweep for name in names if (result := results.of(variant, name))]
-        at_each = (
-            zip(*sweeps, strict=True) if sweeps else ((),) * len(results.plan.experiment.sweep)
-        )
+        at_each = [[sweep[place] for sweep in sweeps] for place in range(count)]
         found[variant.name] = [100 * mean_of(values) for values in at_each]
     return found
 
@@ -106,7 +104,8 @@ def _sets(form: Form, level: Level, results: Results) -> Table:
         is_all = len(measured) == len(form.datasets)
         title = AVERAGE if is_all else f"Average of {len(measured)}"
         averaged = of_sets(cells[cells["category"] == ""], measured)
-        means = to_means(averaged, *_averaged_like(form, results))
+        by = ["variant", "level", "metric"]
+        means = to_means(averaged, by, _paper_means(form, results, by))
         lines += (
             _line((title, one.name), (one.name,), columns, means) for one in results.plan.variants
         )
@@ -166,7 +165,8 @@ def _averages(form: Form, results: Results) -> Table:
         of_sets(cells[(cells["level"] == level) & (cells["domain"] == domain)], names)
         for (level, domain), names in scopes.items()
     )
-    means = to_means(scoped, *_averaged_by_domain(form, results))
+    by = ["variant", "level", "domain"]
+    means = to_means(scoped, by, _paper_means(form, results, by))
     lines = [_line((one.name,), (one.name,), columns, means) for one in results.plan.variants]
     notes = []
     for (level, domain), names in scopes.items():
@@ -228,39 +228,26 @@ def swept_sets(results: Results) -> list[str]:
     return [one.name for one in results.plan.tested if one.name in names]
 
 
-def _averaged_like(form: Form, results: Results) -> tuple[list[str], PaperMean]:
-    """Beside averages over all of a table's sets stand its own, else those of the same sets."""
-    by = ["variant", "level", "metric"]
-    whole = _printed_averages(form, results, by)
+def _paper_means(form: Form, results: Results, by: list[str]) -> PaperMean:
+    """Look the paper's averages up.
+
+    Where ours are not over all of its sets, those of its tables of sets are formed of the sets that
+    are here; its tables of averages print nothing to form them of.
+    """
+    values = printed(form.number, results.plan.variants)
+    whole = values[values["dataset"] == AVERAGE].set_index(by)["paper"].to_dict()
 
     def paper(key: tuple[str, ...], group: pd.DataFrame) -> tuple[float | None, str]:
-        if len(group) == len(form.datasets):
-            return whole.get(key), ""
-        return mean_of_known(group["paper"]), ""
-
-    return by, paper
-
-
-def _averaged_by_domain(form: Form, results: Results) -> tuple[list[str], PaperMean]:
-    """Beside averages stand the printed ones, over whichever sets ours are."""
-    by = ["variant", "level", "domain"]
-    whole = _printed_averages(form, results, by)
-
-    def paper(key: tuple[str, ...], group: pd.DataFrame) -> tuple[float | None, str]:
-        count = len(averaged_sets(key[2], "image" if key[1] == "image" else "pixel"))
-        is_part = len(group) < count
-        said = f"ours is over {len(group)} of the paper's {count} sets" if is_part else ""
+        here = len(group)
+        if form.kind == "sets":
+            return (
+                whole.get(key) if here == len(form.datasets) else known_mean(group["paper"])
+            ), ""
+        count = len(averaged_sets(group["domain"].iloc[0], group["level"].iloc[0]))
+        said = f"ours is over {here} of the paper's {count} sets" if here < count else ""
         return whole.get(key), said
 
-    return by, paper
-
-
-def _printed_averages(
-    form: Form, results: Results, by: list[str]
-) -> Mapping[tuple[str, ...], float]:
-    values = printed(form.number, results.plan.variants)
-    found = values[values["dataset"] == AVERAGE].set_index(by)["paper"].to_dict()
-    return dict(found)
+    return paper
 
 
 def _set_lines(

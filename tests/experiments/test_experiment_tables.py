@@ -27,7 +27,7 @@ from headclip_med.pipelines.experiments.results import (
 )
 from headclip_med.pipelines.experiments.tables import OTHER_IMAGES_NOTE, OTHER_SETS, tables_of
 from headclip_med.write.pages.tables import render_tables
-from headclip_med.write.pictures.experiments import (
+from headclip_med.write.pictures.curves import (
     head_weights_figure,
     joint_weight_figure,
     to_png,
