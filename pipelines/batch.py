@@ -20,7 +20,7 @@ from headclip_med.content import content_of_volume
 from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
 from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.pipelines.screen import screen
-from headclip_med.read import Failure, Input, Inputs
+from headclip_med.read import Inputs
 from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import check_window
 from headclip_med.volume import Volume
@@ -159,9 +159,9 @@ def jobs_of(inputs: Inputs) -> Iterator[Job]:
     """Make a job of every input, and of every file that should be one but cannot be used."""
     for failure in inputs.failures:
         if failure.is_error:
-            yield Job(title_of(failure), _raising(failure.to_error()))
+            yield Job(_name(failure.path), _raising(failure.to_error()))
     for one in inputs.readable:
-        yield Job(title_of(one), one.read)
+        yield Job(one.series_instance_uid or _name(one.paths[0]), one.read)
 
 
 def work_through(jobs: Iterable[Job], screener: Screener, *, resume: bool = False) -> BatchReport:
@@ -204,11 +204,8 @@ def summed_up(
     return BatchReport(ranked, failed, write_summary(ranked, failed, out))
 
 
-def title_of(one: Input | Failure) -> str:
-    """Say what an input is called in a summary: its series, or its file."""
-    if isinstance(one, Failure):
-        return one.path.name or str(one.path)
-    return one.series_instance_uid or one.paths[0].name or str(one.paths[0])
+def _name(path: Path) -> str:
+    return path.name or str(path)
 
 
 def own_error(error: Exception) -> HeadClipError:

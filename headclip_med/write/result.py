@@ -11,6 +11,7 @@ import numpy as np
 
 from headclip_med import __version__
 from headclip_med.findings import Lesion, Screening
+from headclip_med.reading import Reading
 from headclip_med.write.outputs import SkippedOutput
 from headclip_med.write.plain_text import visible
 
@@ -94,14 +95,11 @@ def _slice(screening: Screening, index: int, pictures: Mapping[int, str]) -> Jso
 def _lesion(lesion: Lesion, segments: Mapping[int, tuple[str, int]]) -> Json:
     file, number = segments.get(lesion.id, (None, None))
     return {
-        "id": lesion.id,
+        **asdict(lesion),
         "size": _rounded(lesion.size),
-        "unit": lesion.unit,
         "centre": _point(lesion.centre),
-        "frame": lesion.frame,
         "max_score": _rounded(lesion.max_score),
         "slices": list(lesion.slices),
-        "peak_slice": lesion.peak_slice,
         "segment": None if file is None else {"file": file, "number": number},
     }
 
@@ -131,11 +129,18 @@ def _input(screening: Screening) -> Json:
             "high": float(window.high),
             "reason": window.reason,
         },
+        "reading": _unusual(volume.reading),
         "crop_box": {
             "rows": [box.first_row, box.end_row],
             "columns": [box.first_column, box.end_column],
         },
     }
+
+
+def _unusual(reading: Reading) -> Json:
+    """Name what was unusual, as the plain values that a file gives back."""
+    facts: Json = json.loads(json.dumps(asdict(reading)))
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def _rounded(number: float | np.floating) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -158,15 +158,5 @@ def _major(version: str) -> int:
 
 
 def _lesion(given: Mapping[str, Any]) -> Lesion:
-    x, y, z = given["centre"]
-    first, last = given["slices"]
-    return Lesion(
-        id=given["id"],
-        size=given["size"],
-        unit=given["unit"],
-        centre=(x, y, z),
-        frame=given["frame"],
-        max_score=given["max_score"],
-        slices=(first, last),
-        peak_slice=given["peak_slice"],
-    )
+    plain = {one.name: given[one.name] for one in fields(Lesion)}
+    return Lesion(**{**plain, **{name: tuple(plain[name]) for name in ("centre", "slices")}})

@@ -15,7 +15,7 @@ from headclip_med import __version__
 from headclip_med.errors import InvalidSettings, UnwritableOutput
 from headclip_med.findings import Box, Frame, Lesion, Screening, Unit, WindowUsed
 from headclip_med.geometry import Grid
-from headclip_med.reading import Reading
+from headclip_med.reading import Reading, Spacing
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write import OUTPUTS, check_outputs, folder_of, lacks_outputs, write_screening
 from headclip_med.write.outputs import MOST_PICTURES
@@ -216,6 +216,21 @@ def test_a_gapped_stack_says_that_no_affine_is_exact(tmp_path: Path) -> None:
     (note,) = write_screening(screening_of(stack(gap=True)), tmp_path).notes
     assert "unevenly spaced" in note
     assert "1.20 mm" in note  # at 0, 3, 6, 12, 15, 18 mm; evenly 0, 3.6, 7.2, 10.8, ...
+
+
+def test_how_a_volume_was_read_stands_there_as_facts_beside_the_notes(tmp_path: Path) -> None:
+    screening = screening_of(stack())
+    reading = Reading(
+        tilt_degrees=12.5, is_inverted=True, spacing=Spacing(5, 3.0, uneven_mm=((2, 6.0),))
+    )
+    read = replace(screening, volume=replace(screening.volume, reading=reading))
+    given = write_screening(read, tmp_path).result["input"]
+    assert given["reading"] == {  # type: ignore[index]
+        "tilt_degrees": 12.5,
+        "spacing": {"steps": 5, "usual_mm": 3.0, "uneven_mm": [[2, 6.0]]},
+        "is_inverted": True,
+    }
+    assert write_screening(screening, tmp_path).result["input"]["reading"] == {}  # type: ignore[index]
 
 
 def test_notes_of_the_reader_come_first_in_the_result(tmp_path: Path) -> None:
