@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from headclip_med.models.anovl.model import AnoVl
-from headclip_med.models.inference import InferenceModel
-from headclip_med.models.method_set import load_methods
-from headclip_med.models.sources import Source
-from headclip_med.models.trunk import predict_together
+from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.run import run
+from headclip_med.models.inference import InferenceModel, predict_together
+from headclip_med.models.loading import load_models
+from headclip_med.models.request import ALL, ModelRequest
 from headclip_med.models.winclip.model import WinClip
 
 FORMS = {
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--model", default="ViT-L-14-336")
     parser.add_argument("--size", type=int, default=336, help="rows and columns, in pixels")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "auto"), default="fp32")
     parser.add_argument("--seconds", type=float, default=8.0, help="repeat each for about so long")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
@@ -91,14 +92,17 @@ def write(found: dict[str, Timed], given: argparse.Namespace) -> None:
 
 def load(given: argparse.Namespace) -> dict[str, InferenceModel]:
     """Load all methods, and AnoVL in its other forms as well."""
-    source = Source(given.model, None if given.model == "headclip-mini" else "random")
-    loaded = load_methods(source, device=given.device, precision=given.precision)
+    weights = None if given.model == "headclip-mini" else "random"
+    loaded = load_models(
+        ModelRequest(
+            name=given.model, method=ALL, weights=weights, device=given.device,
+            precision=given.precision,
+        )
+    )  # fmt: skip
     if loaded.missing:
         sys.stderr.write(f"not timed: {', '.join(loaded.missing)}\n")
     found: dict[str, InferenceModel] = {}
     for name, one in loaded.models.items():
-        if not isinstance(one, InferenceModel):
-            raise TypeError("every method here reads the trunk")
         found[name] = one
         if isinstance(one, AnoVl):
             found |= {f"{name}{form}": changed(one, **change) for form, change in FORMS.items()}
@@ -128,9 +132,9 @@ def encode(model: InferenceModel, given: argparse.Namespace) -> float:
 @torch.no_grad()
 def plain(model: InferenceModel, images: torch.Tensor) -> torch.Tensor:
     """CLIP's own image feature, by the same tower."""
-    with model.trunk_context():
-        *_, last = model.vision.walk(model.prepare(images))
-    return model.vision.project(last.tokens[:, 0].float())
+    last = LastToken()
+    run(Plan(model.vision, (last,), model.ran), model.prepare(images))
+    return model.vision.project(last.token.float())
 
 
 def best(call: Callable[[], object], given: argparse.Namespace) -> float:

@@ -29,13 +29,14 @@ from headclip_med.models.clip import vision
 from headclip_med.models.clip.loading import load_backbone
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.headclip.features import Features
-from headclip_med.models.headclip.learning import train_headclip
+from headclip_med.models.headclip.learning import headclip_loss, headclip_network
 from headclip_med.models.headclip.model import HeadClip
+from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.models.maps import upsample
-from headclip_med.settings import HeadClipSettings, TrainSettings
+from headclip_med.settings import TrainSettings
 from headclip_med.training.batches import Batch, Batches, Example
-from headclip_med.training.loop import optimiser_of
-from headclip_med.training.losses import headclip_loss
+from headclip_med.training.features import Remembered
+from headclip_med.training.loop import learn, optimiser_of
 
 EXACT = "every epoch; fp32"
 """The row whose losses all others are held against."""
@@ -92,9 +93,11 @@ def ours(given: argparse.Namespace, backbone: Backbone, *, kept: bool, precision
             features = Features(
                 model, given.images, "ram", data_digest="noise", precision=settings.precision
             )
-        train_headclip(
-            model, Noise(given.images, given.size), settings, folder=Path(folder),
-            features=features, report_epoch=lambda epoch: clock.epoch(epoch.loss),
+        network = headclip_network(model, features=features, precision=settings.precision)
+        noise = Noise(given.images, given.size)
+        learn(
+            network, Remembered(noise, features) if features else noise, settings,
+            folder=Path(folder), report_epoch=lambda epoch: clock.epoch(epoch.loss),
         )  # fmt: skip
     return clock
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headclip_med.models.loading import load_model
+    from headclip_med.pipelines.loading import load_model
     from headclip_med.pipelines.screen import screen
     from headclip_med.read import read_volume
 
@@ -19,7 +19,7 @@ __all__ = ["__version__", "load_model", "read_volume", "screen"]
 
 # Looked up on first use: importing this package must not cost the seconds that torch takes.
 _HOMES = {
-    "load_model": "headclip_med.models.loading",
+    "load_model": "headclip_med.pipelines.loading",
     "read_volume": "headclip_med.read",
     "screen": "headclip_med.pipelines.screen",
 }

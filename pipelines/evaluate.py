@@ -31,10 +31,11 @@ from headclip_med.evaluation.results import (
     to_markdown,
 )
 from headclip_med.metrics import image_metrics
-from headclip_med.models.method_set import LoadedMethods, load_models
+from headclip_med.models.loading import LoadedMethods
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.request import ALL
 from headclip_med.pipelines.acceptance import evaluate_acceptance
+from headclip_med.pipelines.loading import load_models
 from headclip_med.settings import ScoreSettings
 from headclip_med.tracking import Run, track
 from headclip_med.transforms import joint_score

@@ -9,12 +9,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.headclip.folded import FoldedHeadClip
 from headclip_med.models.model import AnomalyModel
-from headclip_med.models.trained import model_from
-from headclip_med.pipelines.train import Trained
-from headclip_med.settings import ScoreSettings, TrainSettings
-from headclip_med.settings_learned import LearnedSettings
+from headclip_med.pipelines.train import Trained, TrainRequest
 from headclip_med.tracking import Run
 from headclip_med.training.batches import Example
 from headclip_med.training.handlers import EpochReport, StepReport
@@ -25,7 +21,7 @@ SAMPLES = 4
 """Abnormal images that are drawn, evenly spread over the data."""
 
 
-class TrainingRecord:
+class TrackedTraining:
     """Records a training as it goes on.
 
     Args:
@@ -36,28 +32,15 @@ class TrainingRecord:
         self._run = run
         self._epochs: set[int] = set()
 
-    def begin(
-        self,
-        method: str,
-        backbone: Backbone,
-        *,
-        model: LearnedSettings,
-        training: TrainSettings,
-        scores: ScoreSettings,
-    ) -> None:
+    def begin(self, request: TrainRequest, backbone: Backbone) -> None:
         """Record what it is begun with."""
         self._run.parameters(
             {
-                "method": method,
-                "backbone": {
-                    "name": backbone.name,
-                    "weights": backbone.weights,
-                    "activation": backbone.activation,
-                    "digest": backbone.digest,
-                },
-                "model": model.to_json(),
-                "training": training.to_json(),
-                "scores": scores.to_json(),
+                "method": request.method,
+                "backbone": backbone.describe(),
+                "model": request.model.to_json(),
+                "training": request.settings.to_json(),
+                "scores": request.scores.to_json(),
             }
         )
 
@@ -89,10 +72,9 @@ class TrainingRecord:
         run.metrics({"threshold": trained.threshold})
         run.tags({"checkpoint.digest": checkpoint.digest})
         run.artifact(trained.checkpoint, "checkpoint")
-        model = model_from(checkpoint, backbone)
-        if isinstance(model, FoldedHeadClip):
-            weights = checkpoint.learned["head_weights"].cpu().numpy()
-            heads = {"head weights w of eq. 4": (model.local_layers, weights)}
+        model = checkpoint.build(backbone)
+        if model.head_weights:
+            heads = {"head weights w of eq. 4": model.head_weights}
             run.figure(head_weights_figure(heads), "head_weights.png")
         _record_samples(run, model, examples)
 

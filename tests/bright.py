@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from headclip_med.models.maps import log_odds
+from headclip_med.models.request import ModelRequest
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
 from tests.phantoms import write_phantom
@@ -40,6 +44,17 @@ class BrightModel:
         grey = images.mean(dim=1)
         exact = grey.double()
         return Prediction(grey, grey.amax(dim=(1, 2)), log_odds(exact, 1 - exact))
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, next_model: Callable[[], Any]) -> None:
+    """Let commands load these models, whatever they ask for."""
+
+    def load(request: ModelRequest) -> SimpleNamespace:
+        model = next_model()
+        scored = model.with_scores(replace(model.scores, **request.scores))
+        return SimpleNamespace(models={"bright": scored if request.scores else model})
+
+    monkeypatch.setattr("headclip_med.pipelines.loading.load_models", load)
 
 
 def write_picture(path: Path, brightness: int) -> None:

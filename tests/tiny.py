@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
 
 from headclip_med.models.clip.towers import Backbone, build_clip
+from headclip_med.models.clip.vision import BlockOutput, VisionTower
+from headclip_med.models.engine.plan import Plan
+from headclip_med.models.engine.run import run
 from headclip_med.models.headclip.model import HeadClip
-from headclip_med.settings import HeadClipSettings
+from headclip_med.models.headclip.settings import HeadClipSettings
 
 CONFIG: dict[str, Any] = {
     "embed_dim": 12,
@@ -37,6 +41,24 @@ def model(settings: HeadClipSettings | None = None, *, seed: int = 0) -> HeadCli
         built.prompts.context.mul_(10)
         built.prompts.deep.mul_(10)
     return built
+
+
+class _Blocks:
+    def __init__(self, local_layers: Collection[int]) -> None:
+        self.local_layers = local_layers
+        self.blocks: list[BlockOutput] = []
+
+    def read(self, block: BlockOutput) -> None:
+        self.blocks.append(block)
+
+
+def walk(
+    vision: VisionTower, images: torch.Tensor, local_layers: Collection[int] = ()
+) -> list[BlockOutput]:
+    """Run a tower, and keep what every block gives."""
+    reader = _Blocks(local_layers)
+    run(Plan(vision, (reader,)), images)
+    return reader.blocks
 
 
 def images(count: int = 2, size: int = 16, seed: int = 3) -> torch.Tensor:

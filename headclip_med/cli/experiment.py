@@ -15,14 +15,8 @@ from tyro.conf import Positional, UseAppendAction
 
 from headclip_med.cli.groups import TrackingGroup, WeightsOptions, progress, show_run
 from headclip_med.cli.options import Takes
-from headclip_med.settings import (
-    EMBEDDED_NAME,
-    HeadClipSettings,
-    ScoreSettings,
-    TrainSettings,
-    usual_headclip,
-)
-from headclip_med.settings_training_free import METHOD_NAMES
+from headclip_med.models.registry import DEFAULT, METHODS
+from headclip_med.settings import EMBEDDED_NAME, Precision, ScoreSettings, TrainSettings
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -46,7 +40,7 @@ class Experiment(WeightsOptions, TrackingGroup):
     takes: ClassVar[tuple[Takes, ...]] = (
         Takes(TrainSettings, ("epochs", "batch_size", "precision")),
         Takes(ScoreSettings),
-        Takes(HeadClipSettings),
+        Takes(type(METHODS[DEFAULT].settings)),
     )
     common: ClassVar[tuple[str, ...]] = (
         "name", "data_root", "datasets", "train", "backbone", "out", "set",
@@ -74,18 +68,19 @@ class Experiment(WeightsOptions, TrackingGroup):
     """When predicting."""
     backbone: str = EMBEDDED_NAME
     """headclip-mini, a name of open_clip's registry, or a folder."""
-    judging_precision: Literal["fp32", "bf16"] = "fp32"
-    """Of predicting; bf16 is faster where the hardware has it."""
+    judging_precision: Precision = "fp32"
+    """Of predicting; bf16 is faster where the hardware is made for it, which auto finds out."""
 
     @classmethod
     def words(cls) -> dict[str, str]:
         """Name the methods."""
-        return {"methods": ", ".join(METHOD_NAMES)}
+        return {"methods": ", ".join(METHODS)}
 
     @classmethod
     def defaults(cls, named: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Give what HeadCLIP is made of on the backbone."""
-        return TrainSettings(), ScoreSettings(), usual_headclip(named["backbone"])
+        """Give what the method that is varied is made of on the backbone."""
+        usual = METHODS[DEFAULT].usual_settings(named["backbone"])
+        return TrainSettings(), ScoreSettings(), usual
 
     def run(self) -> int:
         """Run the experiment, and print its tables."""
@@ -149,7 +144,7 @@ class Experiment(WeightsOptions, TrackingGroup):
             out=self.out,
             device=choose_device(self.device),
             training=self.changes(TrainSettings),
-            model=self.changes(HeadClipSettings),
+            model=self.changes(type(METHODS[DEFAULT].settings)),
             scores=self.changes(ScoreSettings),
             batch_size=self.images_per_pass,
             precision=self.judging_precision,

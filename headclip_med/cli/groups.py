@@ -5,21 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headclip_med.cli.options import Command, Takes
 from headclip_med.models.header import Header, check_source, checkpoint_of, read_header
+from headclip_med.models.registry import METHODS, method_named
 from headclip_med.models.request import ALL, ModelRequest
 from headclip_med.ranks import torchrun_ranks
-from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
-from headclip_med.settings_learned import PUBLISHED_MODEL
-from headclip_med.settings_training_free import (
-    METHOD_NAMES,
-    TRAINING_FREE_MODEL,
-    TRAINING_FREE_SCORES,
-)
+from headclip_med.settings import EMBEDDED_NAME, MethodSettings, Precision, ScoreSettings
 from headclip_med.tracking import DEFAULT_URI, REGISTERED, TrackingOptions
 
 if TYPE_CHECKING:
@@ -27,6 +22,10 @@ if TYPE_CHECKING:
 
     from headclip_med.models.model import AnomalyModel
     from headclip_med.tracking import Run
+
+
+TRAINING_FREE = {name: one.settings for name, one in METHODS.items() if not one.needs_training}
+"""Settings of the methods that need no training, as published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,30 +60,30 @@ class ModelOptions(WeightsOptions):
     as ViT-L-14-336."""
     method: str | None = None
     """{methods}; the checkpoint's by default."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 is faster where the hardware has it."""
+    precision: Precision = "fp32"
+    """bf16 is faster where the hardware is made for it, which auto finds out."""
 
     @classmethod
     def words(cls) -> dict[str, str]:
         """Name the methods."""
-        return {"methods": ", ".join(METHOD_NAMES)}
+        return {"methods": ", ".join(METHODS)}
 
     @classmethod
     def defaults(cls, named: Mapping[str, Any]) -> tuple[Any, ...]:
         """Give the settings of the model in use, as its checkpoint or its method has them."""
         method = named["method"]
         header = header_of(named["model"], method)
-        free = TRAINING_FREE_MODEL if method == ALL else {method: TRAINING_FREE_MODEL.get(method)}
+        free = TRAINING_FREE if method == ALL else {method: TRAINING_FREE.get(method)}
         scores = ScoreSettings() if header is None else header.scores
-        if method in TRAINING_FREE_MODEL:
-            scores = TRAINING_FREE_SCORES
+        if method in TRAINING_FREE:
+            scores = METHODS[method].scores
         usual = super().defaults(named)
         known = (scores if isinstance(one, ScoreSettings) else one for one in usual)
         return (*known, *(one for one in free.values() if one is not None))
 
     def elsewhere(self, name: str) -> str:
         """Say whose setting it is."""
-        return owner_of(name, {**PUBLISHED_MODEL, **TRAINING_FREE_MODEL}, self.method)
+        return owner_of(name, self.method)
 
     def check(self) -> None:
         """Refuse a model, a method or weights that there are not, before torch is loaded.
@@ -95,7 +94,7 @@ class ModelOptions(WeightsOptions):
         """
         if not self.model.startswith(REGISTERED):
             check_source(self.model, None if self.method == ALL else self.method, self.weights)
-        for settings in TRAINING_FREE_MODEL.values():
+        for settings in TRAINING_FREE.values():
             self.settings(type(settings), settings)
 
     def load(self, *, tracking_uri: str | None = None) -> AnomalyModel:
@@ -104,14 +103,13 @@ class ModelOptions(WeightsOptions):
         Args:
             tracking_uri: Where registered models are looked up.
         """
-        from headclip_med.models.loading import load_model
+        if self.method is not None:
+            method_named(self.method)  # one, and not all
+        from headclip_med.pipelines.loading import load_models
 
-        model = load_model(
-            self.model, method=self.method, settings=self._method_settings().get(self.method or ""),
-            weights=self.weights, activation=self.activation, device=self.device,
-            precision=self.precision, tracking_uri=tracking_uri,
-        )  # fmt: skip
-        return self._scored(model)
+        request = self.request().changed(tracking_uri=tracking_uri)
+        (model,) = load_models(request).models.values()
+        return model
 
     def request(self, checkpoints: Sequence[Path] = ()) -> ModelRequest:
         """Say which model, or that all methods, were asked for.
@@ -126,16 +124,11 @@ class ModelOptions(WeightsOptions):
             tracking_uri=getattr(self, "tracking_uri", None),
         )  # fmt: skip
 
-    def _scored(self, model: AnomalyModel) -> AnomalyModel:
-        if not self.changes(ScoreSettings):
-            return model
-        return model.with_scores(self.settings(ScoreSettings, model.scores))
-
-    def _method_settings(self) -> dict[str, Any]:
+    def _method_settings(self) -> dict[str, MethodSettings]:
         found = {}
-        for name, usual in TRAINING_FREE_MODEL.items():
+        for name, usual in TRAINING_FREE.items():
             changes = {k: v for k, v in self.changes(usual).items() if k not in self.own}
-            found[name] = replace(usual, **changes)
+            found[name] = usual.changed(**changes)
         return found
 
 
@@ -169,16 +162,20 @@ class TrackingGroup(RegistryOptions):
 
 def header_of(name: str, method: str | None) -> Header | None:
     """Read the header of the checkpoint that a model's name stands for, where there is one here."""
-    if name.startswith(REGISTERED) or method == ALL or method in TRAINING_FREE_MODEL:
+    if name.startswith(REGISTERED) or method == ALL or method in TRAINING_FREE:
         return None
     path = checkpoint_of(name, method)
     is_there = path is not None and (path.is_file() or name.endswith(".safetensors"))
     return read_header(path) if path is not None and is_there else None
 
 
-def owner_of(name: str, methods: Mapping[str, Any], method: str | None) -> str:
+def owner_of(name: str, method: str | None) -> str:
     """Say which methods a setting belongs to, if to any."""
-    owners = [one for one, has in methods.items() if name in {own.name for own in fields(has)}]
+    owners = [
+        one.name
+        for one in METHODS.values()
+        if name in {own.name for own in fields(one.settings)}  # type: ignore[arg-type]
+    ]
     if not owners:
         return ""
     return f" It is {' and '.join(owners)}'s, and {method or 'what was named'} has none like it."

@@ -21,33 +21,15 @@ from headclip_med.cli.groups import (
 )
 from headclip_med.cli.options import Takes
 from headclip_med.errors import InvalidSettings
+from headclip_med.models.registry import DEFAULT, METHODS, learning_of
 from headclip_med.ranks import torchrun_ranks
-from headclip_med.settings import (
-    EMBEDDED_NAME,
-    HeadClipSettings,
-    ScoreSettings,
-    TrainSettings,
-    usual_headclip,
-)
-from headclip_med.settings_learned import (
-    PUBLISHED_MODEL,
-    PUBLISHED_SCORES,
-    PUBLISHED_TRAINING,
-    LearnedSettings,
-)
-from headclip_med.settings_training_free import TRAINING_FREE_MODEL
+from headclip_med.settings import EMBEDDED_NAME, MethodSettings, ScoreSettings, TrainSettings
 from headclip_med.tracking import Run, TrackingOptions, check_model_name, track
 
 if TYPE_CHECKING:
     from headclip_med.models.clip.towers import Backbone
     from headclip_med.pipelines.train import Trained
     from headclip_med.training.handlers import StepReport
-
-MOSAICS_OF = ("adaclip", "MVTecAD")
-"""The method and the set that are published with mosaics."""
-
-PUBLISHED_MOSAIC = 0.2
-"""How often."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +63,7 @@ class Train(WeightsOptions, TrackingGroup):
     """The folder that holds the protocol's sets."""
     out: Path
     """Folder for the checkpoint."""
-    method: str = "headclip"
+    method: str = DEFAULT
     """{methods}; others need no training."""
     backbone: str = EMBEDDED_NAME
     """headclip-mini, a name of open_clip's registry, or a folder."""
@@ -101,23 +83,22 @@ class Train(WeightsOptions, TrackingGroup):
     @classmethod
     def words(cls) -> dict[str, str]:
         """Name the methods."""
-        return {"methods": ", ".join(PUBLISHED_MODEL)}
+        return {"methods": ", ".join(name for name, one in METHODS.items() if one.learning)}
 
     @classmethod
     def defaults(cls, named: Mapping[str, Any]) -> tuple[Any, ...]:
         """Give the settings that the method is published with."""
-        method = _trainable(named["method"])
-        usual = usual_settings(method, named["backbone"])
-        return PUBLISHED_TRAINING[method], PUBLISHED_SCORES[method], usual
+        learning, method = learning_of(named["method"]), METHODS[named["method"]]
+        return learning.settings, method.scores, method.usual_settings(named["backbone"])
 
     def elsewhere(self, name: str) -> str:
         """Say whose setting it is."""
-        return owner_of(name, {**PUBLISHED_MODEL, **TRAINING_FREE_MODEL}, self.method)
+        return owner_of(name, self.method)
 
     def run(self) -> int:
         """Train, and say where the checkpoint is."""
-        method = _trainable(self.method)
-        model_settings, settings, scores = self.chosen_settings(method)
+        learning = learning_of(self.method)
+        model_settings, settings, scores = self.chosen_settings()
         options = self._tracking()
         specs = [*self.data, *self._protocol_sets()]
         if not specs:
@@ -129,23 +110,32 @@ class Train(WeightsOptions, TrackingGroup):
         dataset = open_datasets(specs)
         from headclip_med.evaluation.examples import Examples
         from headclip_med.models.clip.loading import load_backbone
-        from headclip_med.models.inference import default_image_size
+        from headclip_med.models.layers import default_image_size
         from headclip_med.models.loading import choose_device
-        from headclip_med.pipelines.tracked_training import TrainingRecord
-        from headclip_med.pipelines.train import train
+        from headclip_med.pipelines.tracked_training import TrackedTraining
+        from headclip_med.pipelines.train import TrainRequest, train
         from headclip_med.training.processes import own_device
 
-        if "mosaic" not in self.changes(TrainSettings) and (method, dataset.name) == MOSAICS_OF:
-            settings = replace(settings, mosaic=PUBLISHED_MOSAIC)
+        if "mosaic" not in self.changes(TrainSettings):
+            settings = replace(settings, mosaic=learning.mosaics.get(dataset.name, 0.0))
         backbone = load_backbone(
             self.backbone, weights=self.weights, activation=self.activation
         ).to(own_device(choose_device(self.device)))
         examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
         steps = settings.epochs * -(-len(examples) // settings.batch_size)
-        cache = self._cache(settings, model_settings, backbone, len(examples))
+        request = TrainRequest(
+            method=self.method,
+            model=model_settings,
+            settings=settings,
+            scores=scores,
+            data={"name": dataset.name, "digest": dataset.content_digest},
+            cache=self._cache(settings, model_settings, backbone, len(examples)),
+            resume=self._resumes,
+            from_epoch=self.from_epoch,
+        )
         with track("train", options=options) as tracked, progress(steps, "step") as bar:
-            record = TrainingRecord(tracked)
-            record.begin(method, backbone, model=model_settings, training=settings, scores=scores)
+            record = TrackedTraining(tracked)
+            record.begin(request, backbone)
             tracked.parameters({"images": len(examples), "resumed": self._resumes})
             tracked.dataset(dataset.name, dataset.content_digest, use="training")
 
@@ -158,12 +148,8 @@ class Train(WeightsOptions, TrackingGroup):
                 record.step(step)
 
             trained = train(
-                examples, backbone, out=self.out, resume=self._resumes,
-                from_epoch=self.from_epoch,
-                data={"name": dataset.name, "digest": dataset.content_digest},
-                cache=cache, model_settings=model_settings, settings=settings, scores=scores,
-                report=report, report_epoch=record.epoch,
-            )  # fmt: skip
+                request, examples, backbone, out=self.out, report=report, report_epoch=record.epoch
+            )
             record.end(trained, backbone, examples)
             registered = _register(tracked, trained, self.register)
         if torchrun_ranks().first:
@@ -171,13 +157,14 @@ class Train(WeightsOptions, TrackingGroup):
             _show(trained, registered, as_json=self.json)
         return 0
 
-    def chosen_settings(self, method: str) -> tuple[LearnedSettings, TrainSettings, ScoreSettings]:
+    def chosen_settings(self) -> tuple[MethodSettings, TrainSettings, ScoreSettings]:
         """Say what the model is made of, how it is trained, and how its maps become scores."""
-        usual = usual_settings(method, self.backbone)
+        method = METHODS[self.method]
+        usual = method.usual_settings(self.backbone)
         return (
             self.settings(type(usual), usual),
-            self.settings(TrainSettings, PUBLISHED_TRAINING[method]),
-            self.settings(ScoreSettings, PUBLISHED_SCORES[method]),
+            self.settings(TrainSettings, learning_of(self.method).settings),
+            self.settings(ScoreSettings, method.scores),
         )
 
     def _protocol_sets(self) -> Sequence[str]:
@@ -207,23 +194,19 @@ class Train(WeightsOptions, TrackingGroup):
     def _cache(
         self,
         training: TrainSettings,
-        settings: LearnedSettings,
+        settings: MethodSettings,
         backbone: Backbone,
         count: int,
     ) -> Path | Literal["ram"] | None:
         """Choose where features are kept, and say what they take."""
         wanted = self.cache
         place: Path | Literal["ram"] = "ram" if wanted in ("auto", "ram") else Path(wanted)
-        ranks, keeps = (
-            torchrun_ranks(),
-            isinstance(settings, HeadClipSettings) and not training.mosaic,
-        )
+        ranks, features_bytes = torchrun_ranks(), learning_of(self.method).features_bytes
+        keeps = features_bytes is not None and not training.mosaic
         if wanted == "none" or (wanted == "auto" and (not keeps or ranks.count > 1)):
             return None
-        if not isinstance(settings, HeadClipSettings):
+        if features_bytes is None:
             return place  # which is refused where the training begins
-        from headclip_med.models.headclip.features import features_bytes
-
         need, limit = features_bytes(settings, backbone.vision, count) / 1e9, self.cache_limit_gb
         if ranks.first:
             print(f"the features of {count} images take {need:.2f} GB", file=sys.stderr)
@@ -237,12 +220,6 @@ class Train(WeightsOptions, TrackingGroup):
             "Raise it, or choose a smaller image_size or --cache none.",
             code="cache-too-large",
         )
-
-
-def usual_settings(method: str, backbone: str) -> LearnedSettings:
-    """Give what a method is made of on a backbone where nothing else is said."""
-    usual = PUBLISHED_MODEL[method]
-    return usual_headclip(backbone) if isinstance(usual, HeadClipSettings) else usual
 
 
 def _register(run: Run, trained: Trained, name: str | None) -> str | None:
@@ -265,19 +242,3 @@ def _show(trained: Trained, registered: str | None, *, as_json: bool) -> None:
     if trained.losses:
         print(f"loss {trained.losses[0]:.4f} -> {trained.losses[-1]:.4f}")
     print(f"use it: headclip screen --model {registered or trained.checkpoint} ...")
-
-
-def _trainable(name: str) -> str:
-    """Accept the methods that are trained."""
-    if name in PUBLISHED_MODEL:
-        return name
-    trained = ", ".join(PUBLISHED_MODEL)
-    if name in TRAINING_FREE_MODEL:
-        raise InvalidSettings(
-            f"{name} needs no training: name it as --method where it is used.",
-            f"{trained} are trained.",
-            code="untrainable-method",
-        )
-    raise InvalidSettings(
-        f"There is no method '{name}' to train.", f"Choose one of {trained}.", code="unknown-method"
-    )

@@ -22,8 +22,8 @@ from headclip_med.datasets.samples import Level
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import prepare_image, resize_mask
 from headclip_med.metrics.scores import release
+from headclip_med.models.inference import predict_together
 from headclip_med.models.model import AnomalyModel, name_content
-from headclip_med.models.trunk import predict_together
 from headclip_med.settings import NO_PATCHES, ScreenSettings
 from headclip_med.store import Entry, Kept, MakeArray, for_now
 from headclip_med.transforms.tiles import memory_advice

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.request import ModelRequest
+from headclip_med.settings import Count, ImageSize, Settings, Words, checked
 from headclip_med.tracking import TrackingOptions
 
 FORMS = (".md", ".csv", ".json")
@@ -18,15 +20,15 @@ EvalSize = Literal["input", "native"]
 ``native`` is each image's own size: masks as they were drawn, maps stretched to them."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
+@checked
+class EvaluationSettings(Settings):
     """How models are evaluated on a set."""
 
-    limit: int | None = None
+    limit: Count | None = None
     """At most this many images of each category, evenly spread over its list."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Images per forward pass."""
-    image_size: int | None = None
+    image_size: ImageSize | None = None
     """Rows and columns of every model's input, in pixels; each one's own by default."""
     metrics: Literal["exact", "paper", "both"] = "exact"
     """Thresholds of the pixel metrics: all, or those of the field's published code, which follow
@@ -48,7 +50,7 @@ class EvaluationSettings:
         return ("exact", "paper") if self.metrics == "both" else (self.metrics,)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class EvaluationRequest(EvaluationSettings):
     """An evaluation on any number of sets.
 
@@ -56,15 +58,15 @@ class EvaluationRequest(EvaluationSettings):
         InvalidSettings: There is nothing to evaluate on, or what is asked for does not go together.
     """
 
-    data: tuple[str, ...] = ()
+    data: tuple[Words, ...] = ()
     """Sets, as ``LAYOUT:FOLDER``."""
     data_root: Path | None = None
     """Every known set below this folder, or those of the protocol."""
-    protocol: str | None = None
+    protocol: Words | None = None
     """The sets that a published protocol tests: visa-to-mvtec or mvtec-to-all."""
     acceptance: bool = False
     """The synthetic acceptance phantoms."""
-    model: ModelRequest = field(default_factory=ModelRequest)
+    model: ModelRequest = Field(default_factory=ModelRequest)
     """What is evaluated."""
     paper: bool = False
     """Whether the HeadCLIP paper's numbers are put beside, which takes both protocols."""
@@ -72,7 +74,7 @@ class EvaluationRequest(EvaluationSettings):
     """Whether a table for each category is shown as well."""
     out: Path | None = None
     """A file for the tables, of one of ``FORMS``."""
-    tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    tracking: TrackingOptions = Field(default_factory=TrackingOptions)
     """How the run is recorded."""
 
     def __post_init__(self) -> None:

@@ -10,11 +10,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from headclip_med.errors import HeadClipError, InvalidSettings, UnusableWeights
+from headclip_med.errors import HeadClipError, UnusableWeights
 from headclip_med.models.clip.hub import find_model
+from headclip_med.models.registry import DEFAULT, method_named
 from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
-from headclip_med.settings_learned import PUBLISHED_MODEL, LearnedSettings
-from headclip_med.settings_training_free import METHOD_NAMES, TRAINING_FREE_MODEL
 
 FORMAT = "headclip-checkpoint-1"
 
@@ -25,13 +24,13 @@ BUNDLE_METADATA = Path("configs", "metadata.json")
 """Every MONAI bundle has it, and no folder of weights."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Header:
     """What stands beside what was learned.
 
     Attributes:
         method: What was trained.
-        settings: What the model is made of.
+        settings: What the model is made of, plain JSON values that are the method's to read.
         scores: How its maps become scores.
         threshold: Map value from which a pixel counts as abnormal.
         backbone: ``name``, ``weights``, ``digest`` and ``activation`` of what it was trained on.
@@ -39,7 +38,7 @@ class Header:
     """
 
     method: str
-    settings: LearnedSettings
+    settings: Mapping[str, Any]
     scores: ScoreSettings
     threshold: float
     backbone: Mapping[str, str]
@@ -83,29 +82,35 @@ def read_header(path: Path) -> Header:
         ) from error
 
 
+def is_bundle(name: str) -> bool:
+    """Tell whether a name is the folder of a bundle, as 'headclip bundle init' writes it."""
+    return (Path(name) / BUNDLE_METADATA).is_file()
+
+
 def checkpoint_of(name: str, method: str | None) -> Path | None:
     """Find the checkpoint that a model's name stands for, if it stands for one.
 
     Args:
         name: ``headclip-mini``, a checkpoint, the folder of a bundle, or a backbone.
-        method: One that is trained; ``headclip`` by default.
+        method: One that is trained; that of ``DEFAULT`` where none is named.
     """
-    if name == EMBEDDED_NAME or (Path(name) / BUNDLE_METADATA).is_file():
+    if name == EMBEDDED_NAME or is_bundle(name):
         folder = MODELS if name == EMBEDDED_NAME else Path(name) / "models"
-        middle = "" if method in (None, "headclip") else f".{method}"
-        return folder / f"headclip-mini{middle}.checkpoint.safetensors"
+        stem = EMBEDDED_NAME if method in (None, DEFAULT) else f"{EMBEDDED_NAME}.{method}"
+        return folder / f"{stem}.checkpoint.safetensors"
     return Path(name) if name.endswith(".safetensors") else None
 
 
 def _parse(header: Mapping[str, Any]) -> Header:
-    method = str(header.get("method", "headclip"))  # the first files did not name it
+    method = method_named(str(header.get("method", DEFAULT)))  # the first files did not name it
+    backbone = header["backbone"]
     return Header(
-        method,
-        type(PUBLISHED_MODEL[method]).from_json(header["settings"]),
-        ScoreSettings(**header["scores"]),
-        float(header["threshold"]),
-        {key: str(header["backbone"][key]) for key in ("name", "weights", "digest", "activation")},
-        dict(header["training"]),
+        method=method.name,
+        settings=method.settings.from_json(header["settings"]).to_json(),
+        scores=ScoreSettings.from_json(header["scores"]),
+        threshold=float(header["threshold"]),
+        backbone={key: str(backbone[key]) for key in ("name", "weights", "digest", "activation")},
+        training=dict(header["training"]),
     )
 
 
@@ -121,13 +126,8 @@ def check_source(name: str, method: str | None, weights: str | None) -> None:
         InvalidSettings: The method or the backbone is unknown.
         UnusableWeights: A file is missing, damaged, or another method's.
     """
-    if method is not None and method not in METHOD_NAMES:
-        raise InvalidSettings(
-            f"There is no method '{method}'.",
-            f"Choose one of {', '.join(METHOD_NAMES)}.",
-            code="unknown-method",
-        )
-    path = None if method in TRAINING_FREE_MODEL else checkpoint_of(name, method)
+    is_free = method is not None and not method_named(method).needs_training
+    path = None if is_free else checkpoint_of(name, method)
     if path is None and not name.endswith(".safetensors") and not Path(name).is_dir():
         find_model(name, weights)  # of files and folders, whoever reads them says what is wrong
     elif path and (path.is_file() or name.endswith(".safetensors")):

@@ -1,69 +1,78 @@
-"""What inference forms of methods share: all of ``AnomalyModel`` but the reading of the trunk."""
+"""What the forms of methods that are used share: all of ``AnomalyModel`` but how a pass is read.
+
+Many maps come from CLIP's own stream and from value-value heads beside it, which never feed back.
+So models on the same weights, run with the same activation, positions and precision, can read one
+pass block by block, whatever layers each wants.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import VisionTower
+from headclip_med.models.engine.plan import BlockReader, Plan
+from headclip_med.models.engine.precision import Ran, settled
+from headclip_med.models.engine.run import run
+from headclip_med.models.layers import default_image_size
 from headclip_med.models.maps import in_double, patches_of, smooth
-from headclip_med.models.trunk import TrunkReader, run_trunk
+from headclip_med.models.model import AnomalyModel
+from headclip_med.models.threshold import EVEN
 from headclip_med.prediction import Prediction
-from headclip_med.settings import ScoreSettings, top_count
+from headclip_med.settings import MethodSettings, Precision, ScoreSettings, top_count
 
-Precision = Literal["fp32", "bf16"]
+
+@runtime_checkable
+class PassReader(BlockReader, Protocol):
+    """Makes a prediction of a pass over one batch."""
+
+    def finish(self) -> Prediction:
+        """Give map and score, once the last block was read."""
+
+
+HeadWeights = tuple[tuple[int, ...], Float[np.ndarray, "layers heads"]]
+"""One-based layers, and the weights that were learned of the heads of each."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """How a trained model is to be used, and where it comes from.
+    """How a model is to be used, and where it comes from.
 
     Attributes:
         scores: How maps become scores.
-        threshold: Map value from which a pixel counts as abnormal.
+        threshold: Map value from which a pixel counts as abnormal; None where none was measured.
         about: Plain JSON values that ``describe`` adds.
     """
 
     scores: ScoreSettings = field(default_factory=ScoreSettings)
-    threshold: float = 0.5
+    threshold: float | None = None
     about: Mapping[str, object] = field(default_factory=dict)
 
 
-@runtime_checkable
-class HasImageSize(Protocol):
-    """The settings of a method that can be run at several sizes."""
-
-    @property
-    def image_size(self) -> int | None:
-        """Rows and columns of the images, in pixels, or None for the default."""
-
-
-@runtime_checkable
-class MethodSettings(HasImageSize, Protocol):
-    """What the settings of every method can do."""
-
-    def to_json(self) -> dict[str, object]:
-        """Plain values for a checkpoint's header and a result file."""
-
-
 class InferenceModel(nn.Module):
-    """An ``AnomalyModel`` whose subclass says how it reads the trunk.
+    """An ``AnomalyModel`` whose subclass says how it reads a pass of the image tower.
 
     Args:
         backbone: Only its image tower is kept here.
         method: What it is called by.
         settings: What the model is made of.
         use: How it is to be used.
+
+    Attributes:
+        precision: That was asked for; ``ran`` is what runs.
+        head_weights: Learned weights of attention heads, of a method that has such.
     """
+
+    head_weights: HeadWeights | None = None
+    usual_threshold = EVEN
 
     def __init__(
         self, backbone: Backbone, *, method: str, settings: MethodSettings, use: Use
@@ -74,12 +83,7 @@ class InferenceModel(nn.Module):
         self.settings = settings
         self.use = use
         self.precision: Precision = "fp32"
-        self._backbone = {
-            "name": backbone.name,
-            "weights": backbone.weights,
-            "digest": backbone.digest,
-            "activation": backbone.activation,
-        }
+        self._backbone = backbone.describe()
         self.register_buffer("_mean", backbone.get_buffer("_mean"))
         self.register_buffer("_std", backbone.get_buffer("_std"))
 
@@ -96,7 +100,17 @@ class InferenceModel(nn.Module):
     @property
     def threshold(self) -> float:
         """Map value from which a pixel counts as abnormal."""
-        return self.use.threshold
+        return self.usual_threshold if self.use.threshold is None else self.use.threshold
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.get_buffer("_mean").device
+
+    @property
+    def ran(self) -> Ran:
+        """What products of the image tower are computed in on its device."""
+        return settled(self.precision, self.device)
 
     def with_scores(self, scores: ScoreSettings) -> InferenceModel:
         """Give the same model, its maps smoothed and scored otherwise; weights are shared."""
@@ -106,10 +120,13 @@ class InferenceModel(nn.Module):
 
     def describe(self) -> dict[str, object]:
         """Say what it is, in plain JSON values."""
+        ran = self.ran
+        asked = {} if ran == self.precision else {"precision_asked": self.precision}
         return {
             "method": self.method,
             "backbone": dict(self._backbone),
-            "precision": self.precision,
+            "precision": ran,
+            **asked,
             "image_size": self.image_size,
             "patch_px": self.vision.patch_px,
             "settings": self.settings.to_json(),
@@ -117,8 +134,9 @@ class InferenceModel(nn.Module):
             **self.use.about,
         }
 
+    @torch.no_grad()
     def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
-        """Judge a batch of images.
+        """Predict a batch of images.
 
         Args:
             images: Values in [0, 1]; sides a multiple of the patch. They are moved to the model's
@@ -127,17 +145,16 @@ class InferenceModel(nn.Module):
         Returns:
             Smoothed map and global score, float32, on the model's device.
         """
-        return run_trunk([self], images)[0]
+        return _predict_sharing([self], images)[0]
 
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
         """Start reading a pass over prepared images."""
         raise NotImplementedError
 
-    def trunk_key(self, height: int, width: int) -> Hashable:
+    def pass_key(self, height: int, width: int) -> Hashable:
         """Tell passes apart: models with the same key see the same blocks at this size."""
-        place = self.get_buffer("_mean").device
-        run = self.vision.run_key(height, width)
-        return self._backbone["digest"], self.precision, str(place), *run
+        run_key = self.vision.run_key(height, width)
+        return self._backbone["digest"], self.ran, str(self.device), *run_key
 
     def prepare(
         self, images: Float[Tensor, "batch 3 height width"]
@@ -145,12 +162,6 @@ class InferenceModel(nn.Module):
         """Move images in [0, 1] to the model's device, and normalise them."""
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
         return (images.to(mean.device) - mean) / std
-
-    def trunk_context(self) -> AbstractContextManager[object]:
-        """Give what the blocks are run in: autocast, or nothing."""
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.get_buffer("_mean").device.type, torch.bfloat16)
 
     def smoothed(
         self, logits: Float[Tensor, "batch height width"], score: Float[Tensor, "batch"]
@@ -171,29 +182,39 @@ class InferenceModel(nn.Module):
         return patches.topk(counted).values.mean(dim=1).float()
 
 
-def layers_within(layers: Collection[int], depth: int) -> tuple[int, ...]:
-    """Order layers, each once.
+@torch.no_grad()
+def predict_together(
+    models: Sequence[AnomalyModel], images: Float[Tensor, "batch 3 height width"]
+) -> list[Prediction]:
+    """Predict a batch with several models; those that can share a pass of the tower do.
 
-    Raises:
-        InvalidSettings: One lies beyond the tower.
+    Args:
+        models: Of any kind; one that cannot share simply predicts.
+        images: Values in [0, 1], of a size that fits all; sides a multiple of the patch.
+
+    Returns:
+        What each model predicts, in their order: the same as each one's ``predict``.
     """
-    highest = max(layers, default=0)
-    if highest > depth:
-        raise InvalidSettings(
-            f"Layer {highest} lies beyond the image tower's {depth} layers.",
-            f"Choose layers from 1 to {depth}.",
-            code="layer-beyond-tower",
-        )
-    return tuple(sorted(set(layers)))
+    height, width = images.shape[-2:]
+    found: dict[int, Prediction] = {}
+    groups: dict[Hashable, list[tuple[int, InferenceModel]]] = {}
+    for number, model in enumerate(models):
+        if isinstance(model, InferenceModel):
+            groups.setdefault(model.pass_key(height, width), []).append((number, model))
+        else:
+            found[number] = model.predict(images)
+    for group in groups.values():
+        numbers, sharing = zip(*group, strict=True)
+        found.update(zip(numbers, _predict_sharing(sharing, images), strict=True))
+    return [found[number] for number in range(len(models))]
 
 
-def quarter_layers(depth: int, count: int = 4) -> tuple[int, ...]:
-    """Choose layers evenly, the last one included: 6, 12, 18 and 24 of 24."""
-    return tuple(dict.fromkeys(max(1, round(depth * one / count)) for one in range(1, count + 1)))
-
-
-def default_image_size(settings: HasImageSize, vision: VisionTower) -> int:
-    """Choose the image size that ``HeadClipSettings.image_size`` describes, in pixels."""
-    if settings.image_size is not None:
-        return settings.image_size
-    return 518 if (vision.image_size, vision.patch_px) == (336, 14) else vision.image_size
+def _predict_sharing(
+    models: Sequence[InferenceModel], images: Float[Tensor, "batch 3 height width"]
+) -> list[Prediction]:
+    """Run the first model's pass, and let all models read it; they have the same key."""
+    first = models[0]
+    prepared = first.prepare(images)
+    readers = [model.reader(prepared) for model in models]
+    run(Plan(first.vision, readers, first.ran), prepared)
+    return [reader.finish() for reader in readers]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 from headclip_med.content import ImageContent
 from headclip_med.prediction import Prediction
-from headclip_med.settings import ScoreSettings
+from headclip_med.settings import MethodSettings, ScoreSettings
+from headclip_med.training.network import Trainable
+
+if TYPE_CHECKING:
+    from headclip_med.models.clip.towers import Backbone
+    from headclip_med.models.inference import InferenceModel
 
 
 @runtime_checkable
 class AnomalyModel(Protocol):
-    """Judges images without having seen their kind before."""
+    """Finds what is abnormal in images without having seen their kind before."""
 
     @property
     def image_size(self) -> int:
@@ -36,7 +41,33 @@ class AnomalyModel(Protocol):
         """Give the same model, its maps smoothed and scored otherwise; weights are shared."""
 
     def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
-        """Judge a batch of images with values in [0, 1]; sides a multiple of the patch."""
+        """Predict a batch of images with values in [0, 1]; sides a multiple of the patch."""
+
+
+@runtime_checkable
+class TrainedModel(Trainable, Protocol):
+    """The form of a method that learns, or has learned; ``fold`` gives the one that is used."""
+
+    @property
+    def settings(self) -> MethodSettings:
+        """What it is made of."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The towers it stands on."""
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images it is trained and used on, in pixels."""
+
+    def fold(
+        self,
+        *,
+        scores: ScoreSettings | None = None,
+        threshold: float | None = None,
+        about: Mapping[str, object] | None = None,
+    ) -> InferenceModel:
+        """Give the form that is used: the same results, with nothing left to learn."""
 
 
 @runtime_checkable

@@ -1,52 +1,66 @@
-"""Which model is asked for: all that loading it needs, before anything is loaded."""
+"""Which models are wanted, as a user says it; nothing is loaded yet."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from headclip_med.errors import InvalidSettings
-from headclip_med.settings import EMBEDDED_NAME
+from pydantic import Field
+
+from headclip_med.settings import (
+    AUTO,
+    EMBEDDED_NAME,
+    Precision,
+    Seed,
+    Settings,
+    Words,
+    checked,
+    require,
+)
 
 ALL = "all"
-"""In place of a method's name: every method that can be had, side by side."""
+"""Every method that can be had on one backbone."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelRequest:
-    """A model, or all methods on one backbone, as a user names it; see ``load_model``.
+@checked
+class ModelRequest(Settings):
+    """One model, or with method ``all`` every one that can be had on its backbone."""
 
-    Raises:
-        InvalidSettings: Checkpoints are named and not all methods.
-    """
-
-    name: str = EMBEDDED_NAME
-    """``headclip-mini``, a checkpoint, the folder of a bundle, or a backbone."""
-    method: str | None = None
-    """One of ``METHODS``, or ``all``; by default the checkpoint's."""
-    weights: str | None = None
-    """Of the backbone: a file, a tag of open_clip's registry, or ``random``."""
+    name: Words = EMBEDDED_NAME
+    """``headclip-mini``; a checkpoint, which names its method and backbone; the folder of a bundle,
+    which stands for the checkpoint that travels with it; for a method that needs no training any
+    backbone; or, with random weights, a backbone of open_clip's registry with nothing learned, for
+    tests and benchmarks."""
+    method: Words | None = None
+    """A method's name, or ``all``; by default the checkpoint's."""
+    weights: Words | None = None
+    """The backbone's weights, where its name alone does not lead to them: a file, a tag of
+    open_clip's registry, or ``random``."""
     activation: Literal["gelu", "quickgelu"] | None = None
-    """What the weights were trained with, for files that do not tell."""
-    seed: int = 0
+    """What the backbone's weights were trained with, for files that do not tell."""
+    seed: Seed = 0
     """Of random weights."""
-    device: str = "auto"
-    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """What the trunk is run in."""
+    device: Words = AUTO
+    """``auto`` (an accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
+    precision: Precision = "fp32"
+    """``bf16`` runs the image tower in bfloat16: faster where the hardware is made for it, and not
+    done elsewhere; ``auto`` finds out."""
     checkpoints: tuple[Path, ...] = ()
-    """With all methods: trained methods' checkpoints on the same backbone."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of methods that need no training, by their names; as published by default."""
-    scores: Mapping[str, object] = field(default_factory=dict)
-    """Fields of ``ScoreSettings`` that shall be others than the model's own."""
-    tracking_uri: str | None = None
-    """Where a registered model is looked up."""
+    """Of further trained methods on the same backbone, with method ``all``."""
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    """Of methods that need no training, by name; as published by default. Checkpoints have their
+    own."""
+    scores: Mapping[str, Any] = Field(default_factory=dict)
+    """Fields of ``ScoreSettings`` that differ from a model's own."""
+    tracking_uri: Words | None = None
+    """Where a registered model is looked up; by default what ``MLFLOW_TRACKING_URI`` says, else
+    ``sqlite:///mlflow.db``."""
 
     def __post_init__(self) -> None:
-        if self.checkpoints and self.method != ALL:
-            raise InvalidSettings(
-                "--checkpoint goes with --method all.", "Name one as --model instead."
-            )
+        """Check what concerns two fields."""
+        require(
+            not self.checkpoints or self.method == ALL,
+            "--checkpoint goes with --method all.",
+            "Name one as --model instead.",
+        )

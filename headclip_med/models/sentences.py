@@ -1,4 +1,4 @@
-"""The sentences of WinCLIP and AnoVL: states of a thing, put into descriptions of a picture.
+"""Sentences by the hundred: states of a thing, put into descriptions of a picture.
 
 The published wordings are facts about the publications: caoyunkang/WinClip 0818c9d,
 open-edge-platform/anomalib b723368 and hq-deng/AnoVL 3a70bfd. The medical wordings are this
@@ -21,6 +21,7 @@ from headclip_med.models.clip.text import TextTower
 from headclip_med.models.maps import unit
 
 Wording = Literal["published", "medical"]
+States = tuple[tuple[str, ...], tuple[str, ...]]
 
 NAMELESS = "object"
 """What an unknown thing is called."""
@@ -28,7 +29,7 @@ NAMELESS = "object"
 SENTENCES_PER_PASS = 128
 """Of the text tower: what bounds its memory."""
 
-_FRAMES = (
+FRAMES = (
     ("a cropped {}", "the {}"),
     ("a cropped {}", "a {}"),
     ("a close-up {}", "a {}"),
@@ -54,29 +55,6 @@ _FRAMES = (
 )
 """How a picture, and the thing on it, are introduced."""
 
-_ANOMALIB_LACKS, _ANOMALIB_REPEATS = 1, 8
-"""Of these frames anomalib lacks one; in place of another it has the one behind it twice."""
-
-_STATES = {
-    "winclip-published": (
-        ("{}", "flawless {}", "perfect {}", "unblemished {}"),
-        ("damaged {}",),
-    ),
-    "winclip-medical": (
-        ("{}", "normal {}", "healthy {}", "intact {}"),
-        ("abnormal {}",),
-    ),
-    "anovl-published": (
-        ("normal {}", "flawless {}", "perfect {}", "unblemished {}"),
-        ("damaged {}", "abnormal {}", "imperfect {}", "blemished {}"),
-    ),
-    "anovl-medical": (
-        ("normal {}", "healthy {}", "intact {}", "unremarkable {}"),
-        ("damaged {}", "abnormal {}", "diseased {}", "pathological {}"),
-    ),
-}
-"""How a thing is called when it is normal, and when it is not."""
-
 _FAULTS = {
     "published": ("flaw", "defect", "damage"),
     "medical": ("lesion", "abnormality", "disease"),
@@ -85,10 +63,6 @@ _FAULTS = {
 
 _IN_MEDICINE = {"jpeg corrupted": "noisy", "visual inspection": "diagnosis", "anomaly": "lesion"}
 """What frames say instead in the medical wordings."""
-
-_MACARONI = ("macaroni1", "macaroni2")
-_TEXTURES = ("carpet", "leather", "grid", "tile", "wood")
-"""Categories that AnoVL describes as surfaces."""
 
 _KINDS = {
     "CT": ("CT scan", "CT image"),
@@ -133,50 +107,6 @@ class Ensemble:
         }
 
 
-def winclip_ensemble(
-    implementation: str, wording: Wording, subject: ImageContent, *, corrected: bool = False
-) -> Ensemble:
-    """Build WinCLIP's compositional prompt ensemble.
-
-    Args:
-        implementation: ``anomalib`` (21 descriptions, with a full stop) or ``caoyunkang`` (22).
-        wording: Published, or medical, which is the same for both.
-        subject: What is looked at.
-        corrected: Whether anomalib's descriptions are put right.
-    """
-    states, thing = _states("winclip", wording), subject.name or NAMELESS
-    if wording == "medical":
-        descriptions = _medical_descriptions(_kinds(subject)[:1])
-        return _compose("winclip-medical", thing, states, descriptions)
-    frames, stop = list(_FRAMES), ""
-    if implementation == "anomalib":
-        stop = "."
-        if not corrected:
-            frames[_ANOMALIB_REPEATS] = frames[_ANOMALIB_REPEATS + 1]
-            del frames[_ANOMALIB_LACKS]
-    name = f"winclip-{implementation}{'-corrected' if corrected else ''}"
-    descriptions = [f"{a.format('photo')} of {b}{stop}" for a, b in frames]
-    return _compose(name, thing, states, descriptions)
-
-
-def anovl_ensemble(wording: Wording, subject: ImageContent) -> Ensemble:
-    """Build AnoVL's domain-aware state prompts: three words for the picture, seven states a side.
-
-    As published, macaroni1 and macaroni2 are both macaroni, other names stand as they are, and
-    surfaces are described by words of their own.
-    """
-    states, thing = _states("anovl", wording), subject.name or NAMELESS
-    if wording == "medical":
-        kinds = tuple(dict.fromkeys((*_kinds(subject), "medical image")))
-        return _compose("anovl-medical", thing, states, _medical_descriptions(kinds))
-    kinds = ("industrial photo", "industrial image", "manufacturing image")
-    if thing in _TEXTURES:
-        kinds = ("industrial photo", "textural photo", "surface picture")
-    descriptions = [f"{_articled(a.format(kind))} of {b}" for kind in kinds for a, b in _FRAMES]
-    called = "macaroni" if thing in _MACARONI else thing
-    return _compose("anovl-industrial", called, states, descriptions)
-
-
 @torch.no_grad()
 def encode(text: TextTower, sentences: Sequence[str]) -> Float[Tensor, "prompts joint"]:
     """Encode many sentences, some at a time; not normalised.
@@ -203,20 +133,11 @@ def mean_direction(
     return unit(torch.stack([normal.mean(dim=0), abnormal.mean(dim=0)]))
 
 
-def _states(method: str, wording: Wording) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    normal, abnormal = _STATES[f"{method}-{wording}"]
-    faults = _FAULTS[wording]
-    return (
-        (*normal, *(f"{{}} without {fault}" for fault in faults)),
-        (*abnormal, *(f"{{}} with {fault}" for fault in faults)),
-    )
-
-
-def _medical_descriptions(kinds: Sequence[str]) -> list[str]:
+def medical_descriptions(kinds: Sequence[str]) -> list[str]:
     """Describe scans instead of photos."""
     descriptions = []
     for kind in kinds:
-        for before, behind in _FRAMES:
+        for before, behind in FRAMES:
             words = f"{before} of {behind}"
             for industrial, medical in _IN_MEDICINE.items():
                 words = words.replace(industrial, medical)
@@ -224,25 +145,32 @@ def _medical_descriptions(kinds: Sequence[str]) -> list[str]:
     return descriptions
 
 
-def _compose(
-    name: str,
-    thing: str,
-    states: tuple[tuple[str, ...], tuple[str, ...]],
-    descriptions: Sequence[str],
+def compose(
+    name: str, thing: str, states: States, descriptions: Sequence[str], wording: Wording
 ) -> Ensemble:
-    """Put every state into every description; English articles only where none was published."""
+    """Put every state, and every fault of the wording, into every description.
+
+    Args:
+        name: Of the result.
+        thing: What is looked at.
+        states: How it is called when it is normal, and when it is not.
+        descriptions: Of pictures.
+        wording: English articles are mended where none was published.
+    """
     sides = []
-    for side in states:
-        said = [words.format(state.format(thing)) for words in descriptions for state in side]
-        sides.append(tuple(map(_articled, said) if name.endswith("medical") else said))
+    for side, has in zip(states, ("without", "with"), strict=True):
+        called = (*side, *(f"{{}} {has} {fault}" for fault in _FAULTS[wording]))
+        said = [words.format(state.format(thing)) for words in descriptions for state in called]
+        sides.append(tuple(map(articled, said) if wording == "medical" else said))
     return Ensemble(name, thing, *sides)
 
 
-def _kinds(subject: ImageContent) -> tuple[str, str]:
+def kinds_of(subject: ImageContent) -> tuple[str, str]:
+    """Name pictures of a modality, in two ways."""
     return _KINDS.get(subject.modality or "", _ANY_KIND)
 
 
-def _articled(sentence: str) -> str:
+def articled(sentence: str) -> str:
     """Say "an" before a vowel's sound."""
     words = sentence.split(" ")
     for at, word in enumerate(words[:-1]):

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Dataset
 
 from headclip_med.settings import TrainSettings
@@ -21,7 +20,7 @@ from headclip_med.training.handlers import (
     StopEarly,
     out_of_patience,
 )
-from headclip_med.training.network import BatchLoss, LearningNetwork, TermsOf
+from headclip_med.training.network import BatchLoss, LearningNetwork
 from headclip_med.training.processes import joined_ranks
 from headclip_med.training.state import STATE_FILE, TrainingState
 from headclip_med.training.trainer import Handler, build_trainer
@@ -31,7 +30,6 @@ def learn(  # noqa: PLR0913 - what learns, from what, how and where, each by its
     network: LearningNetwork,
     examples: Dataset[Example],
     settings: TrainSettings,
-    terms_of: TermsOf,
     *,
     folder: Path,
     resume: bool = False,
@@ -48,7 +46,6 @@ def learn(  # noqa: PLR0913 - what learns, from what, how and where, each by its
         network: Its model is changed in place.
         examples: The auxiliary images, equally sized.
         settings: Optimiser and schedule.
-        terms_of: Computes the loss of a judged batch.
         folder: Gets ``training-state.pt`` and ``log.jsonl``; it must exist.
         resume: Go on from the state in ``folder``.
         report: Called after every step.
@@ -71,7 +68,7 @@ def learn(  # noqa: PLR0913 - what learns, from what, how and where, each by its
     before = len(losses)
     if before >= settings.epochs or out_of_patience(losses, settings.patience):
         return losses
-    loss = BatchLoss(terms_of, settings.local_weight)
+    loss = BatchLoss(network.terms_of, settings)
     history = LossHistory(loss, losses, report=report, report_epoch=report_epoch)
     handlers: list[Handler] = [history]
     if joined_ranks().first:
@@ -91,14 +88,3 @@ def optimiser_of(learned: list[nn.Parameter], settings: TrainSettings) -> torch.
     if settings.weight_decay:
         return torch.optim.AdamW(learned, weight_decay=settings.weight_decay, **options)  # type: ignore[arg-type]
     return torch.optim.Adam(learned, **options)  # type: ignore[arg-type]
-
-
-def threshold_at_specificity(healthy: Float[Tensor, "pixels"], specificity: float) -> float:
-    """Find the map value that all but a small share of healthy pixels stay below.
-
-    Args:
-        healthy: Map values of pixels without any anomaly.
-        specificity: Share of them that shall lie below, in (0, 1).
-    """
-    rank = min(len(healthy) - 1, int(specificity * len(healthy)))
-    return float(healthy.sort().values[rank])

@@ -1,13 +1,12 @@
-"""HeadCLIP's loss (eq. 10 and 11): cross-entropy on the image, focal and two dice terms on maps."""
+"""The parts of a loss: a term of the image, and focal and two dice terms of the maps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 FOCAL_GAMMA = 2.0
 FOCAL_SMOOTHING = 1e-5
@@ -21,7 +20,7 @@ class LossTerms:
     """The parts of the loss, unweighted.
 
     Attributes:
-        image: Cross-entropy of the class token's logits (eq. 10).
+        image: Of the image's own score (eq. 10).
         focal: Over both maps (eq. 11).
         dice_normal: Of the map of normality against the healthy pixels (eq. 11).
         dice_abnormal: Of the map of abnormality against the lesion (eq. 11).
@@ -35,27 +34,6 @@ class LossTerms:
     def total(self, local_weight: float = 1.0) -> Float[Tensor, ""]:
         """Sum of all, the local terms weighted (lambda; the paper has none, so 1)."""
         return self.image + local_weight * (self.focal + self.dice_normal + self.dice_abnormal)
-
-
-def headclip_loss(
-    image_logits: Float[Tensor, "batch 2"],
-    maps: Float[Tensor, "batch 2 height width"],
-    labels: Int[Tensor, "batch"],
-    masks: Float[Tensor, "batch height width"],
-    *,
-    squeezed: bool = False,
-) -> LossTerms:
-    """Compute all terms.
-
-    Args:
-        image_logits: Cosine over temperature of the class token; normal, abnormal.
-        maps: Upsampled probabilities N and A.
-        labels: 1 for abnormal images.
-        masks: 1 on abnormal pixels.
-        squeezed: See ``level_terms``.
-    """
-    local = level_terms(maps, masks, squeezed=squeezed)
-    return LossTerms(functional.cross_entropy(image_logits, labels), *local)
 
 
 def focal_loss(

@@ -1,22 +1,19 @@
-"""A method in training as one network: a batch in, judgements out; its state is what it learned."""
+"""A method in training as one network: a batch in, outputs out; its state is what it learned."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
-from headclip_med.models.checkpoint import LearnedModel
-from headclip_med.models.inference import Precision
+from headclip_med.settings import Settings, TrainSettings
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms
 
 
-class Judged(NamedTuple):
-    """What a method says of a batch, in float32; the method's loss knows the shapes.
+class Outputs(NamedTuple):
+    """What a method gives for a batch, in float32; the method's loss knows the shapes.
 
     Attributes:
         image: Of each image: normal, abnormal (logits, or AdaCLIP's probabilities).
@@ -27,13 +24,37 @@ class Judged(NamedTuple):
     maps: Tensor
 
 
-TermsOf = Callable[[Judged, Batch], LossTerms]
-"""The loss of a method."""
+TermsOf = Callable[[Outputs, Batch, bool], LossTerms]
+"""The loss of a method; the last says whether dice terms go over the rows of a single image."""
 
 
 @runtime_checkable
-class Trainable(LearnedModel, Protocol):
-    """The trainable form of a method."""
+class HasDigest(Protocol):
+    """What a method stands on, as far as a training needs to know."""
+
+    @property
+    def digest(self) -> str:
+        """Of its weights."""
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """The form of a method that learns."""
+
+    @property
+    def method(self) -> str:
+        """What it is called by."""
+
+    @property
+    def settings(self) -> Settings:
+        """What it is made of."""
+
+    @property
+    def backbone(self) -> HasDigest:
+        """The towers it stands on."""
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Collect what was learned, by name; everything else belongs to the backbone."""
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """All parameters; those that learn require a gradient."""
@@ -44,13 +65,17 @@ class LearningNetwork(nn.Module):
 
     Args:
         model: Learns; it is changed in place.
-        judge: Runs it on a batch that lies on its device.
+        run: Runs it on a batch that lies on its device.
+        terms_of: Its loss.
     """
 
-    def __init__(self, model: Trainable, judge: Callable[[Batch], Judged]) -> None:
+    def __init__(
+        self, model: Trainable, run: Callable[[Batch], Outputs], terms_of: TermsOf
+    ) -> None:
         super().__init__()
         self.model = model
-        self._judge = judge
+        self.terms_of = terms_of
+        self._run = run
         names = {name for name, one in self.named_parameters() if one.requires_grad}
 
         def drop(_: nn.Module, state: dict[str, Any], prefix: str, __: object) -> None:
@@ -64,9 +89,9 @@ class LearningNetwork(nn.Module):
         self.register_state_dict_post_hook(drop)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(allow)  # type: ignore[no-untyped-call]
 
-    def forward(self, batch: Batch) -> Judged:
-        """Judge a batch, with a graph to what learns."""
-        return self._judge(batch)
+    def forward(self, batch: Batch) -> Outputs:
+        """Run a batch, with a graph to what learns."""
+        return self._run(batch)
 
     def train(self, mode: bool = True) -> LearningNetwork:
         """Leave every part as it is: none behaves otherwise in training."""
@@ -83,25 +108,19 @@ class BatchLoss:
 
     Args:
         terms_of: The method's loss.
-        local_weight: lambda of the local terms.
+        settings: Have lambda of the local terms, and say which mean dice terms are.
     """
 
-    def __init__(self, terms_of: TermsOf, local_weight: float = 1.0) -> None:
+    def __init__(self, terms_of: TermsOf, settings: TrainSettings) -> None:
         self._terms_of = terms_of
-        self._local_weight = local_weight
+        self._settings = settings
         self.last: dict[str, float] = {}
 
-    def __call__(self, judged: Judged, batch: Batch) -> Tensor:
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Compute the loss of this process's part; ``last`` keeps the values it is made of."""
-        terms = self._terms_of(judged, batch)
-        total = terms.total(self._local_weight)
+        squeezed = self._settings.squeezed_dice and batch.whole == 1
+        terms = self._terms_of(outputs, batch, squeezed)
+        total = terms.total(self._settings.local_weight)
         parts = {name: float(value.detach()) for name, value in vars(terms).items()}
         self.last = {"loss": float(total.detach()), **parts}
         return total * batch.share
-
-
-def mixed(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Give what products of the towers are run in: bfloat16 by autocast, or nothing."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)

@@ -131,9 +131,10 @@ class TrainingState:
         try:
             # Older states lack what was added since; they were trained with its defaults.
             started = TrainSettings().to_json() | json.loads(state["settings"])
-            method = state.get("method", "headclip")
+            method = state.get("method", model.method)
             made_of = json.dumps(model.settings.to_json())
             same_model = (method, state.get("model", made_of)) == (model.method, made_of)
+            same_model &= state["learned"].keys() == model.learned_state().keys()
         except Exception as error:  # what is in the file was written by anyone
             raise self._damaged() from error
         same = json.loads(json.dumps(started | {"epochs": settings.epochs}))

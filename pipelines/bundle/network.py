@@ -16,10 +16,9 @@ from torch.nn import functional
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.hub import Activation
-from headclip_med.models.inference import Precision
-from headclip_med.models.loading import load_model
 from headclip_med.models.model import AnomalyModel, name_content
-from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
+from headclip_med.pipelines.loading import load_model
+from headclip_med.settings import EMBEDDED_NAME, Precision, ScoreSettings
 from headclip_med.transforms import map_and_score
 
 

@@ -19,15 +19,14 @@ from headclip_med.evaluation.examples import Examples
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip.hub import Activation
 from headclip_med.models.clip.loading import load_backbone
-from headclip_med.models.headclip.learning import headclip_network, headclip_terms
-from headclip_med.models.headclip.model import HeadClip
-from headclip_med.models.inference import Precision
 from headclip_med.models.model import AnomalyModel
+from headclip_med.models.registry import DEFAULT, learning_of, method_named
+from headclip_med.models.threshold import healthy_threshold
 from headclip_med.pipelines.bundle.network import changed_scores, predict
 from headclip_med.pipelines.bundle.tracking import fail_runs
-from headclip_med.pipelines.train import healthy_threshold, training_record
+from headclip_med.pipelines.train import training_record
 from headclip_med.ranks import torchrun_ranks
-from headclip_med.settings import ScoreSettings, TrainSettings, usual_headclip
+from headclip_med.settings import Precision, ScoreSettings, TrainSettings
 from headclip_med.training.batches import Batch
 from headclip_med.training.handlers import (
     KeepState,
@@ -93,8 +92,9 @@ class TrainingNetwork(nn.Module):
         super().__init__()
         self.scores = changed_scores(ScoreSettings(), **scores)
         towers = load_backbone(backbone, weights=weights, activation=activation)
-        self.trained = HeadClip(towers, usual_headclip(towers.name), seed=seed)
-        self.learning = headclip_network(self.trained, precision=precision)
+        learning, settings = learning_of(DEFAULT), method_named(DEFAULT).usual_settings(towers.name)
+        self.trained = learning.trainable(towers, settings, seed)
+        self.learning = learning.network(self.trained, precision, None)
 
     @property
     def image_size(self) -> int:
@@ -113,7 +113,7 @@ class TrainingNetwork(nn.Module):
 
     def loss(self, settings: TrainSettings) -> BatchLoss:
         """Give what is minimised."""
-        return BatchLoss(headclip_terms(settings), settings.local_weight)
+        return BatchLoss(self.learning.terms_of, settings)
 
     def forward(self, shown: Batch | Tensor) -> Any:
         """Run a batch for the trainer, or predict for images as ``ScreeningNetwork`` does."""
@@ -219,7 +219,9 @@ class TrainingFolder:
                 network.trained,
                 scores=network.scores,
                 threshold=threshold,
-                training=training_record(about, self._settings, self._state.losses),
+                training=training_record(
+                    about, self._settings, self._state.losses, network.trained.backbone.device
+                ),
             )
 
 

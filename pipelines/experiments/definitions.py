@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.settings_training_free import METHOD_TITLES
+from headclip_med.models.registry import METHODS
 
 PAPER_DEPTH = 24
 """Layers of ViT-L/14, which the paper's layer numbers count."""
@@ -73,7 +73,7 @@ class Experiment:
 
 # In the order of the paper's tables, which lack the first.
 _COMPARED = tuple(
-    Variant(METHOD_TITLES[name], name, is_printed=name != "winclip")
+    Variant(METHODS[name].title, name, is_printed=name != "winclip")
     for name in ("winclip", "anovl", "anomalyclip", "adaclip", "headclip")
 )
 _WITHOUT_JAS = "without JAS"

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from headclip_med.errors import HeadClipError
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
 from headclip_med.models.inference import InferenceModel
-from headclip_med.models.method_set import move_together
+from headclip_med.models.loading import move_together, on_backbone
 from headclip_med.models.registry import METHODS
-from headclip_med.models.sources import learned_model, on_backbone
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 from headclip_med.pipelines.experiments.setup import Setup
@@ -131,7 +130,7 @@ def _network(
             checkpoint = checkpoints[key]
             if isinstance(checkpoint, HeadClipError):
                 raise checkpoint
-            model = learned_model(training.checkpoint(setup.out), checkpoint, setup.backbone)
+            model = checkpoint.build(setup.backbone)
         model.precision = setup.precision
         built[key] = model
     return built[key]

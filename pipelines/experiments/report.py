@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import headclip_med
 from headclip_med.datasets import KNOWN_SETS
-from headclip_med.models.headclip.model import local_layers
+from headclip_med.models.inference import HeadWeights
 from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, scaled_layers
 from headclip_med.pipelines.experiments.judges import Judges
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
@@ -23,16 +21,12 @@ from headclip_med.pipelines.experiments.tables import (
     swept_sets,
     tables_of,
 )
-from headclip_med.settings import HeadClipSettings
 from headclip_med.write.pictures.curves import (
     head_weights_figure,
     joint_weight_figure,
     to_png,
 )
 from headclip_med.write.tables import Document, Drawing
-
-Heads = tuple[tuple[int, ...], Float[np.ndarray, "layers heads"]]
-"""One-based layers, and the weight of each of their heads."""
 
 PERCENT = "Percent, averaged over categories and then over sets. Research use only."
 BESIDE = (
@@ -101,21 +95,16 @@ def sweep_panels(results: Results) -> dict[str, dict[str, list[float]]]:
     }
 
 
-def learned_heads(judges: Judges) -> dict[str, Heads]:
+def learned_heads(judges: Judges) -> dict[str, HeadWeights]:
     """Read the head weights that trainings learned, by what shall stand above their picture."""
-    found: dict[str, Heads] = {}
+    found: dict[str, HeadWeights] = {}
     seen: set[str] = set()
     for who, model in judges.models.items():
         training = judges.trainings.get(who)
-        settings = None if training is None else training.model
-        if training is None or not isinstance(settings, HeadClipSettings):
-            continue
-        if settings.head_weights == "ones" or training.digest in seen:
+        if training is None or model.head_weights is None or training.digest in seen:
             continue
         seen.add(training.digest)
-        weights = judges.checkpoints[training.digest].learned["head_weights"].numpy()
-        layers = local_layers(settings, model.vision.depth)
-        found[f"{who[0]}, trained on {training.data}"] = layers, weights
+        found[f"{who[0]}, trained on {training.data}"] = model.head_weights
     return found
 
 

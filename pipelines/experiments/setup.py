@@ -12,17 +12,15 @@ import torch
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.inference import Precision
+from headclip_med.models.registry import DEFAULT, METHODS, learning_of
 from headclip_med.pipelines.experiments.definitions import Experiment, Variant, scaled_layers
 from headclip_med.settings import (
-    HeadClipSettings,
+    MethodSettings,
+    Precision,
     ScoreSettings,
     ScreenSettings,
     TrainSettings,
-    usual_headclip,
 )
-from headclip_med.settings_learned import PUBLISHED_MODEL, PUBLISHED_TRAINING, LearnedSettings
-from headclip_med.settings_training_free import TRAINING_FREE_MODEL, TrainingFreeSettings
 from headclip_med.training.handlers import StepReport
 
 T = TypeVar("T")
@@ -69,7 +67,7 @@ class Setup:
         """
         ScoreSettings(**self.scores)
         ScreenSettings(batch_size=self.batch_size)
-        replace(HeadClipSettings(), **self.model)
+        METHODS[DEFAULT].settings.changed(**self.model)
         TrainSettings(**self.training)
 
     def backbone_to_train(self) -> Backbone:
@@ -78,24 +76,24 @@ class Setup:
             return self.backbone
         return deepcopy(self.backbone).to(self.device)
 
-    def learned_settings(self, variant: Variant) -> LearnedSettings:
+    def learned_settings(self, variant: Variant) -> MethodSettings:
         """Settle what a method that is trained is made of."""
-        usual = PUBLISHED_MODEL[variant.method]
-        if not isinstance(usual, HeadClipSettings):
+        usual = METHODS[variant.method].usual_settings(self.backbone.name)
+        if variant.method != DEFAULT:
             return changed(usual, self._size())
         changes = {**self.model, **variant.model}
         if "local_layers" in variant.model:
             depth = self.backbone.vision.depth
             changes["local_layers"] = scaled_layers(changes["local_layers"], depth)
-        return replace(usual_headclip(self.backbone.name), **changes)
+        return usual.changed(**changes)
 
-    def free_settings(self, method: str) -> TrainingFreeSettings:
+    def free_settings(self, method: str) -> MethodSettings:
         """Settle what a method that needs no training is made of."""
-        return changed(TRAINING_FREE_MODEL[method], self._size())
+        return changed(METHODS[method].settings, self._size())
 
     def train_settings(self, method: str) -> TrainSettings:
         """Settle how a method is trained."""
-        return replace(PUBLISHED_TRAINING[method], **self.training)
+        return replace(learning_of(method).settings, **self.training)
 
     def score_settings(self, variant: Variant, usual: ScoreSettings) -> ScoreSettings:
         """Settle how maps become scores: what the experiment varies is not the user's to set."""

@@ -9,13 +9,12 @@ from shutil import rmtree
 
 from headclip_med.datasets import Dataset, join_datasets
 from headclip_med.evaluation.examples import Examples
-from headclip_med.models.headclip.features import features_bytes
-from headclip_med.models.inference import default_image_size
+from headclip_med.models.layers import default_image_size
+from headclip_med.models.registry import METHODS, learning_of
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.setup import Setup
-from headclip_med.pipelines.train import train
-from headclip_med.settings import HeadClipSettings, TrainSettings
-from headclip_med.settings_learned import PUBLISHED_SCORES, LearnedSettings
+from headclip_med.pipelines.train import TrainRequest, train
+from headclip_med.settings import MethodSettings, TrainSettings
 from headclip_med.store import Entry, digest_of
 from headclip_med.training.state import STATE_FILE
 
@@ -36,7 +35,7 @@ class Training:
     """
 
     method: str
-    model: LearnedSettings
+    model: MethodSettings
     settings: TrainSettings
     data: str
     about: Mapping[str, object]
@@ -100,18 +99,19 @@ def run_training(training: Training, auxiliary: Sequence[Dataset], setup: Setup)
     data, backbone = join_datasets(auxiliary), setup.backbone_to_train()
     examples = Examples(data, default_image_size(training.model, backbone.vision))
     steps = training.settings.epochs * -(-len(examples) // training.settings.batch_size)
-    return train(
-        examples,
-        backbone,
-        out=folder,
-        data={"name": data.name, "digest": data.content_digest},
-        model_settings=training.model,
+    request = TrainRequest(
+        method=training.method,
+        model=training.model,
         settings=training.settings,
-        scores=PUBLISHED_SCORES[training.method],
-        cache=_cache(training.model, len(examples), setup),
+        scores=METHODS[training.method].scores,
+        data={"name": data.name, "digest": data.content_digest},
+        cache=_cache(training, len(examples), setup),
         resume=(folder / STATE_FILE).is_file(),
-        report=lambda step: setup.step(step, steps),
-    ).checkpoint
+    )
+    trained = train(
+        request, examples, backbone, out=folder, report=lambda step: setup.step(step, steps)
+    )
+    return trained.checkpoint
 
 
 def forget_features(setup: Setup) -> None:
@@ -119,11 +119,12 @@ def forget_features(setup: Setup) -> None:
     rmtree(setup.out / FEATURES, ignore_errors=True)
 
 
-def _cache(model: LearnedSettings, count: int, setup: Setup) -> Path | None:
+def _cache(training: Training, count: int, setup: Setup) -> Path | None:
     """Choose a folder that trainings with the same layers share, where there is room for it."""
-    if not isinstance(model, HeadClipSettings):
+    features_bytes = learning_of(training.method).features_bytes
+    if features_bytes is None:
         return None
-    need_gb = features_bytes(model, setup.backbone.vision, count) / 1e9
+    need_gb = features_bytes(training.model, setup.backbone.vision, count) / 1e9
     if need_gb <= setup.cache_limit_gb:
         return setup.out / FEATURES
     setup.say(

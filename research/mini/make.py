@@ -17,14 +17,10 @@ import torch
 from torch.utils.data import Dataset
 
 from headclip_med.models.clip.loading import load_backbone
-from headclip_med.pipelines.train import train
-from headclip_med.settings import EMBEDDED_NAME, ScoreSettings, TrainSettings, usual_headclip
-from headclip_med.settings_learned import (
-    PUBLISHED_MODEL,
-    PUBLISHED_SCORES,
-    PUBLISHED_TRAINING,
-    LearnedSettings,
-)
+from headclip_med.models.headclip.settings import usual_settings
+from headclip_med.models.registry import METHODS, learning_of
+from headclip_med.pipelines.train import TrainRequest, train
+from headclip_med.settings import EMBEDDED_NAME, ScoreSettings, TrainSettings
 from headclip_med.training.batches import Example
 from headclip_med.training.handlers import StepReport
 from research.mini.corpus import draw_samples
@@ -80,8 +76,11 @@ def learn_headclip(
     Returns:
         The checkpoint.
     """
-    made_of = replace(usual_headclip(EMBEDDED_NAME), mirrored=True)
-    return _learn(backbone_file, out, made_of, settings, SCORES, count)
+    made_of = replace(usual_settings(EMBEDDED_NAME), mirrored=True)
+    request = TrainRequest(
+        method="headclip", model=made_of, settings=settings, scores=SCORES, data=_data(count)
+    )
+    return _learn(backbone_file, out, request, count)
 
 
 def learn_compared(
@@ -92,28 +91,25 @@ def learn_compared(
     Returns:
         The checkpoint.
     """
-    settings = replace(PUBLISHED_TRAINING[method], epochs=COMPARED_EPOCHS)
-    scores = replace(PUBLISHED_SCORES[method], sigma_px=SCORES.sigma_px)
-    return _learn(backbone_file, out, PUBLISHED_MODEL[method], settings, scores, count)
+    request = TrainRequest(
+        method=method,
+        model=METHODS[method].settings,
+        settings=replace(learning_of(method).settings, epochs=COMPARED_EPOCHS),
+        scores=replace(METHODS[method].scores, sigma_px=SCORES.sigma_px),
+        data=_data(count),
+    )
+    return _learn(backbone_file, out, request, count)
 
 
-def _learn(
-    backbone_file: Path,
-    out: Path,
-    made_of: LearnedSettings,
-    settings: TrainSettings,
-    scores: ScoreSettings,
-    count: int,
-) -> Path:
+def _data(count: int) -> dict[str, object]:
+    name = "procedural textures, objects and phantoms"
+    return {"name": name, "seed": EXAMPLES_SEED, "images": count}
+
+
+def _learn(backbone_file: Path, out: Path, request: TrainRequest, count: int) -> Path:
     backbone = load_backbone(str(backbone_file))
     examples = ProceduralExamples(EXAMPLES_SEED, count, backbone.vision.image_size)
-    trained = train(
-        examples, backbone, out=out, settings=settings, scores=scores, report=_report,
-        data={"name": "procedural textures, objects and phantoms", "seed": EXAMPLES_SEED,
-              "images": count},
-        model_settings=made_of,
-    )  # fmt: skip
-    return trained.checkpoint
+    return train(request, examples, backbone, out=out, report=_report).checkpoint
 
 
 def _report(step: StepReport) -> None:

@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from headclip_med.models.clip.text import end_indices
 from headclip_med.models.clip.towers import Backbone, build_clip
+from headclip_med.models.clip.vision import BlockOutput, VisionTower
+from headclip_med.models.engine.plan import Plan
+from headclip_med.models.engine.run import run
 from headclip_med.models.maps import unit
 from research.mini.corpus import draw_samples
 from research.mini.corpus.captions import state_sentences, vocabulary
@@ -99,15 +102,13 @@ class MiniModel(nn.Module):
     def look(self, images: Float[Tensor, "batch 3 height width"]) -> Seen:
         """Run the image tower on pictures in [0, 1], with every head weight one."""
         vision = self.backbone.vision
-        stream: Tensor | None = None
-        for block in vision.walk(self.backbone.normalise(images), self.settings.local_layers):
-            if block.heads is not None:
-                stream = block.tokens_in if stream is None else stream
-                stream = vision.add_heads(stream, block.layer, block.heads)
-        if stream is None:
+        reader = _StreamReader(vision, self.settings.local_layers)
+        run(Plan(vision, (reader,)), self.backbone.normalise(images))
+        if reader.stream is None or reader.tokens is None:
             raise AssertionError("settings promise at least one local layer")
-        whole, places = vision.project(block.tokens[:, 0]), vision.project(stream[:, 1:])
-        return Seen(unit(whole), unit(places), block.tokens[:, 1:], stream[:, 1:])
+        last, local = reader.tokens[:, 1:], reader.stream[:, 1:]
+        whole, places = vision.project(reader.tokens[:, 0]), vision.project(local)
+        return Seen(unit(whole), unit(places), last, local)
 
     def read(self, tokens: Int[Tensor, "prompts context"]) -> Float[Tensor, "prompts joint"]:
         """Unit features of sentences that use the corpus's words only."""
@@ -125,6 +126,22 @@ class MiniModel(nn.Module):
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that learn, by name."""
         return {name: value for name, value in self.named_parameters() if value.requires_grad}
+
+
+class _StreamReader:
+    """Sums value-value heads beside the stream, and keeps what leaves the last block."""
+
+    def __init__(self, vision: VisionTower, local_layers: tuple[int, ...]) -> None:
+        self.local_layers, self._vision = local_layers, vision
+        self.stream: Tensor | None = None
+        self.tokens: Tensor | None = None
+
+    def read(self, block: BlockOutput) -> None:
+        """Take a block's heads and tokens."""
+        if block.heads is not None:
+            start = block.tokens_in if self.stream is None else self.stream
+            self.stream = self._vision.add_heads(start, block.layer, block.heads)
+        self.tokens = block.tokens
 
 
 def cosine_filters(size: int) -> Float[Tensor, "filters 3 size size"]:

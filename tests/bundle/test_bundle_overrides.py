@@ -20,9 +20,10 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip import hub, loading
 from headclip_med.models.headclip.model import HeadClip
+from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.pipelines.bundle import ScreeningNetwork, network, start
 from headclip_med.pipelines.bundle.folder import BUNDLE, CONFIGS, write_bundle
-from headclip_med.settings import HeadClipSettings, ScoreSettings
+from headclip_med.settings import ScoreSettings
 from tests import tiny
 from tests.phantoms import make_grid, write_phantom
 
@@ -178,6 +179,7 @@ def test_backbone_and_weights_are_those_that_are_named(
     assert found[0]["digest"] != found[1]["digest"]
 
 
+@pytest.mark.usefixtures("quick_bf16")
 def test_the_configuration_for_vit_l_takes_a_checkpoint_and_its_weights(
     study: Path, tmp_path: Path, weights: dict[str, Path], batches: list[tuple[int, ...]]
 ) -> None:

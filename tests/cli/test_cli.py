@@ -23,11 +23,13 @@ from headclip_med.cli.train import Train
 from headclip_med.cli.values import field_docstrings, settings_text, value_of
 from headclip_med.cli.weights import Weights
 from headclip_med.errors import InvalidSettings
-from headclip_med.models import loading
-from headclip_med.settings import HeadClipSettings, ScoreSettings, ScreenSettings, TrainSettings
-from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
-from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
-from tests.bright import BrightModel
+from headclip_med.models.adaclip.settings import AdaClipSettings
+from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
+from headclip_med.models.anovl.settings import AnoVlSettings
+from headclip_med.models.headclip.settings import HeadClipSettings
+from headclip_med.models.winclip.settings import WinClipSettings
+from headclip_med.settings import ScoreSettings, ScreenSettings, TrainSettings
+from tests.bright import BrightModel, stand_in
 from tests.phantoms import write_phantom
 
 SETTINGS = (
@@ -38,7 +40,7 @@ SETTINGS = (
 
 @pytest.fixture
 def bright(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "load_model", lambda name, **options: BrightModel())
+    stand_in(monkeypatch, BrightModel)
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -306,7 +308,11 @@ def test_some_failures_are_3_and_all_are_1(
     ("arguments", "code", "message"),
     [
         (["screen", "{empty}", "--out", "{out}"], 1, "No images were found"),
-        (["screen", "{empty}", "--out", "{out}", "--set", "overlap=1.5"], 2, "overlap must lie"),
+        (
+            ["screen", "{empty}", "--out", "{out}", "--set", "overlap=1.5"],
+            2,
+            "overlap must be a number",
+        ),
         (["train", "--data", "nonsense:{empty}", "--out", "{out}"], 2, "given as LAYOUT:FOLDER"),
         (["train", "--data", "mvtec:{empty}/none", "--out", "{out}"], 1, "no folder"),
         (["evaluate"], 2, "Nothing to evaluate on"),

@@ -12,6 +12,7 @@ import pytest
 from headclip_med.cli.experiment import Experiment as Command
 from headclip_med.datasets import open_dataset
 from headclip_med.errors import InvalidSettings
+from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.paper import paper_values
 from headclip_med.pipelines.experiments import (
     EXPERIMENTS,
@@ -23,7 +24,7 @@ from headclip_med.pipelines.experiments import (
 from headclip_med.pipelines.experiments.definitions import scaled_layers
 from headclip_med.pipelines.experiments.plan import same_data
 from headclip_med.pipelines.experiments.trainings import training_of
-from headclip_med.settings import HeadClipSettings, ScoreSettings, TrainSettings
+from headclip_med.settings import ScoreSettings, TrainSettings
 from tests import set_copies, tiny
 
 PROTOCOLS = ("visa-to-mvtec", "mvtec-to-all")

@@ -194,7 +194,7 @@ def test_values_are_what_measuring_gives(data: Path, tmp_path: Path) -> None:
     outcome = run("main", setup(tmp_path), request(data, datasets=("DDTI",), methods=("winclip",)))
     (variant,) = outcome.results.plan.variants
     from headclip_med.datasets import open_dataset
-    from headclip_med.models.sources import on_backbone
+    from headclip_med.models.loading import on_backbone
 
     model = on_backbone("winclip", tiny.backbone(), None)
     (answers,) = predict_dataset(open_dataset(f"DDTI:{data / 'DDTI'}"), [model])

@@ -12,14 +12,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.adaclip.model import AdaClip, adaclip_from
-from headclip_med.models.anomalyclip.model import AnomalyClip, anomalyclip_from
-from headclip_med.models.checkpoint import FORMAT, read_checkpoint, restore, write_checkpoint
+from headclip_med.models.adaclip.model import AdaClip
+from headclip_med.models.adaclip.settings import AdaClipSettings
+from headclip_med.models.anomalyclip.model import AnomalyClip
+from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
+from headclip_med.models.checkpoint import read_checkpoint, write_checkpoint
 from headclip_med.models.headclip.model import HeadClip
+from headclip_med.models.headclip.settings import HeadClipSettings
+from headclip_med.models.header import FORMAT, read_header
 from headclip_med.models.loading import choose_device, load_model
 from headclip_med.pipelines.bundle.folder import write_bundle
 from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
-from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from tests import tiny
 
 
@@ -43,11 +46,13 @@ def in_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_checkpoint_comes_back_as_it_was(written: tuple[HeadClip, Path]) -> None:
     model, path = written
     checkpoint = read_checkpoint(path)
-    assert checkpoint.settings == model.settings
+    assert HeadClipSettings.from_json(checkpoint.settings) == model.settings
     assert checkpoint.scores == ScoreSettings(joint_weight=0.25, sigma_px=8.0)
     assert checkpoint.threshold == 0.375
     assert checkpoint.training["data"] == {"name": "squares", "digest": "0f"}
-    restored = restore(checkpoint, tiny.backbone())
+    header = vars(read_header(path))
+    assert header == {name: vars(checkpoint)[name] for name in header}
+    restored = checkpoint.restore(tiny.backbone())
     for key, value in model.learned_state().items():
         assert torch.equal(value, restored.learned_state()[key])
 
@@ -74,8 +79,9 @@ def test_a_file_without_a_method_is_headclips(written: tuple[HeadClip, Path]) ->
     assert header.pop("method") == "headclip"
     save_file(tensors, path, metadata={FORMAT: json.dumps(header)})
     older = read_checkpoint(path)
-    assert (older.method, older.settings) == ("headclip", model.settings)
-    assert torch.equal(restore(older, tiny.backbone()).head_weights, model.head_weights)
+    assert (older.method, older.settings) == ("headclip", model.settings.to_json())
+    restored = older.restore(tiny.backbone()).learned_state()
+    assert torch.equal(restored["head_weights"], model.head_weights)
     save_file(tensors, path, metadata={FORMAT: json.dumps({**header, "method": "newer"})})
     with pytest.raises(UnusableWeights, match="from another version"):
         read_checkpoint(path)
@@ -90,19 +96,18 @@ def test_a_file_without_a_method_is_headclips(written: tuple[HeadClip, Path]) ->
     ids=["anomalyclip", "adaclip"],
 )
 def test_every_trained_method_has_the_same_form_of_file(
-    model: AnomalyClip | AdaClip, tmp_path: Path
+    model: AnomalyClip | AdaClip, tmp_path: Path, in_registry: None
 ) -> None:
     path = tmp_path / "mine.safetensors"
     write_checkpoint(path, model, scores=ScoreSettings(), threshold=0.25, training={})
     checkpoint = read_checkpoint(path)
-    assert (checkpoint.method, checkpoint.settings) == (model.method, model.settings)
-    load = anomalyclip_from if model.method == "anomalyclip" else adaclip_from
-    judged, images = load(checkpoint, tiny.backbone()), tiny.images()
+    assert (checkpoint.method, checkpoint.settings) == (model.method, model.settings.to_json())
+    judged, images = checkpoint.build(tiny.backbone()), tiny.images()
     assert judged.threshold == 0.25
     expected = model.fold(scores=ScoreSettings()).predict(images)
     torch.testing.assert_close(judged.predict(images).map, expected.map)
     with pytest.raises(UnusableWeights, match=f"checkpoint of {model.method}, not of headclip"):
-        restore(checkpoint, tiny.backbone())
+        load_model(path, method="headclip", device="cpu")
 
 
 def test_the_same_training_gives_the_same_bytes(written: tuple[HeadClip, Path]) -> None:
@@ -117,7 +122,7 @@ def test_the_same_training_gives_the_same_bytes(written: tuple[HeadClip, Path]) 
 def test_another_backbone_is_refused(written: tuple[HeadClip, Path]) -> None:
     checkpoint = read_checkpoint(written[1])
     with pytest.raises(UnusableWeights, match=r"trained on tiny .* but the backbone here is tiny"):
-        restore(checkpoint, tiny.backbone(seed=1))
+        checkpoint.restore(tiny.backbone(seed=1))
 
 
 def test_load_model_finds_the_backbone_that_a_checkpoint_names(
@@ -184,7 +189,7 @@ def test_other_files_are_told_apart(tmp_path: Path, written: tuple[HeadClip, Pat
     checkpoint = read_checkpoint(written[1])
     broken = type(checkpoint)(**{**vars(checkpoint), "learned": {"context": torch.ones(1)}})
     with pytest.raises(UnusableWeights, match="shapes"):
-        restore(broken, tiny.backbone())
+        broken.restore(tiny.backbone())
 
 
 def test_devices_are_chosen_by_name() -> None:

@@ -13,18 +13,16 @@ from torch import Tensor
 
 from headclip_med.cli import main
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.adaclip.model import AdaClip, adaclip_from
-from headclip_med.models.anomalyclip.model import AnomalyClip, anomalyclip_from
-from headclip_med.models.checkpoint import read_checkpoint, restore
+from headclip_med.models.adaclip.model import AdaClip
+from headclip_med.models.adaclip.settings import AdaClipSettings
+from headclip_med.models.anomalyclip.model import AnomalyClip
+from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
+from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.imported import (
-    build_published,
-    import_published,
-    read_published,
-    written_as_published,
-)
-from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
+from headclip_med.models.imported import build_published, import_published, read_published
+from headclip_med.models.loading import load_model
 from tests import tiny
+from tests.published_files import written_as_published
 
 
 def anomalyclip_file(backbone: Backbone) -> dict[str, Any]:
@@ -51,7 +49,6 @@ def adaclip_file(backbone: Backbone) -> dict[str, Any]:
 
 
 FILES = {"anomalyclip": anomalyclip_file, "adaclip": adaclip_file}
-LOADERS = {"anomalyclip": anomalyclip_from, "adaclip": adaclip_from}
 METHODS = pytest.mark.parametrize("method", FILES)
 
 
@@ -71,7 +68,7 @@ def test_a_published_file_becomes_a_checkpoint_that_judges_alike(
     assert checkpoint.method == method
     assert checkpoint.scores.global_weight == 1
     assert checkpoint.training["published"]["file"] == "epoch.pth"
-    judged = LOADERS[method](checkpoint, tiny.backbone(), about={"name": "mine"})
+    judged = checkpoint.build(tiny.backbone())
     assert judged.describe()["name"] == "mine"
     direct = build_published(method, read_published(path), backbone).fold()
     found, expected = judged.predict(tiny.images()), direct.predict(tiny.images())
@@ -181,11 +178,11 @@ def test_a_checkpoint_of_another_method_is_told_in_one_line(tmp_path: Path) -> N
     backbone, path, out = tiny.backbone(), tmp_path / "epoch.pth", tmp_path / "a.safetensors"
     torch.save(adaclip_file(backbone), path)
     checkpoint = read_checkpoint(import_published(path, "adaclip", backbone, out=out))
-    for load, wanted in ((anomalyclip_from, "anomalyclip"), (restore, "headclip")):
+    for wanted in ("anomalyclip", "headclip"):
         with pytest.raises(UnusableWeights, match=f"checkpoint of adaclip, not of {wanted}"):
-            load(checkpoint, backbone)
+            load_model(out, method=wanted, device="cpu")
     with pytest.raises(UnusableWeights, match="trained on tiny"):
-        adaclip_from(checkpoint, tiny.backbone(seed=1))
+        checkpoint.build(tiny.backbone(seed=1))
 
 
 def test_the_command_imports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from headclip_med.models.adaclip.model import AdaClip
+from headclip_med.models.adaclip.settings import AdaClipSettings
 from headclip_med.models.anomalyclip.model import AnomalyClip
 from headclip_med.models.anovl.model import AnoVl
+from headclip_med.models.anovl.settings import AnoVlSettings
 from headclip_med.models.maps import (
     log_odds,
     patch_logits,
@@ -24,9 +26,8 @@ from headclip_med.models.maps import (
 )
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.winclip.model import WinClip, pool_abnormality, pool_normality
+from headclip_med.models.winclip.settings import WinClipSettings
 from headclip_med.settings import ScoreSettings
-from headclip_med.settings_learned import AdaClipSettings
-from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
 from tests import tiny
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -23,25 +24,19 @@ from headclip_med.evaluation.models import evaluate_models
 from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.evaluation.results import side_by_side, to_markdown
 from headclip_med.metrics import ranking
-from headclip_med.models import method_set
 from headclip_med.models.anomalyclip.model import AnomalyClip
+from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.inference import InferenceModel
-from headclip_med.models.method_set import load_methods
+from headclip_med.models.loading import LoadedMethods, load_models, move_together
 from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.models.registry import METHODS
-from headclip_med.models.sources import Source
-from headclip_med.models.trained import TRAINED
+from headclip_med.models.request import ModelRequest
 from headclip_med.models.winclip.model import WinClip
+from headclip_med.models.winclip.settings import WinClipSettings
 from headclip_med.pipelines.screen import screen
 from headclip_med.read.dicom.vocabulary import BODY_PARTS
 from headclip_med.settings import ScoreSettings
-from headclip_med.settings_learned import PUBLISHED_MODEL, AnomalyClipSettings
-from headclip_med.settings_training_free import (
-    METHOD_NAMES,
-    TRAINING_FREE_MODEL,
-    WinClipSettings,
-)
 from headclip_med.volume import SliceSource, Volume
 from tests import tiny
 from tests.bright import BrightModel
@@ -95,17 +90,18 @@ def pictures(root: Path, *, categories: tuple[str, ...] = ("wood",)) -> Dataset:
 # --- the table of methods --------------------------------------------------------------------
 
 
-def test_the_table_the_settings_and_the_checkpoints_name_the_same_methods() -> None:
-    assert tuple(METHODS) == METHOD_NAMES
+def test_a_method_that_is_trained_says_how_and_the_others_are_built_at_once() -> None:
+    assert tuple(METHODS) == ("headclip", "anomalyclip", "adaclip", "winclip", "anovl")
     trained = {name for name, method in METHODS.items() if method.needs_training}
-    assert trained == set(TRAINED) == set(PUBLISHED_MODEL)
-    assert set(METHODS) - trained == set(TRAINING_FREE_MODEL)
-    for method in METHODS.values():
-        assert method.needs_training == (method.fresh is not None)
+    assert trained == {"headclip", "anomalyclip", "adaclip"}
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert method.needs_training == (method.learning is not None)
         assert all((method.title, method.reference, method.adapts))
+        assert method.settings.from_json(method.settings.to_json()) == method.settings
 
 
-@pytest.mark.parametrize("method", METHOD_NAMES)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_loaded_on_any_backbone_for_tests(method: str) -> None:
     model = load_model("tiny", method=method, weights="random", device="cpu")
     assert isinstance(model, AnomalyModel)
@@ -115,7 +111,8 @@ def test_every_method_is_loaded_on_any_backbone_for_tests(method: str) -> None:
     assert model.predict(tiny.images()).map.shape == (2, 16, 16)
 
 
-@pytest.mark.parametrize("method", METHOD_NAMES)
+@pytest.mark.usefixtures("quick_bf16")
+@pytest.mark.parametrize("method", METHODS)
 def test_half_precision_is_close(method: str) -> None:
     full, half = (
         load_model("tiny", method=method, weights="random", device="cpu", precision=precision)
@@ -128,7 +125,7 @@ def test_half_precision_is_close(method: str) -> None:
     torch.testing.assert_close(mine.global_score, theirs.global_score, atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("method", TRAINING_FREE_MODEL)
+@pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].learning])
 def test_the_embedded_backbone_serves_methods_without_training(method: str) -> None:
     model = load_model(method=method, device="cpu")
     described = model.describe()
@@ -180,19 +177,23 @@ def test_what_a_method_lacks_is_said_in_one_line(
 ) -> None:
     monkeypatch.setattr("headclip_med.models.clip.hub.cached_weights", lambda name, tag: None)
     monkeypatch.setattr(
-        "headclip_med.models.loading.embedded_checkpoint", lambda method: tmp_path / "none"
+        "headclip_med.models.loading.checkpoint_of", lambda name, method: tmp_path / "none"
     )
     with pytest.raises(error, match=message) as raised:
         load_model(**arguments, device="cpu")  # type: ignore[arg-type]
     assert "\n" not in str(raised.value)
 
 
+def all_on(name: str, **named: Any) -> LoadedMethods:
+    return load_models(ModelRequest(name=name, method="all", device="cpu", **named))
+
+
 # --- all methods on one backbone -------------------------------------------------------------
 
 
 def test_all_methods_share_one_backbone_and_judge_as_they_would_alone() -> None:
-    loaded = load_methods(Source("tiny", "random"), device="cpu")
-    assert tuple(loaded.models) == METHOD_NAMES
+    loaded = all_on("tiny", weights="random")
+    assert tuple(loaded.models) == tuple(METHODS)
     assert loaded.missing == {}
     images, parameters = tiny.images(), []
     for method, model in loaded.models.items():
@@ -206,12 +207,12 @@ def test_all_methods_share_one_backbone_and_judge_as_they_would_alone() -> None:
 def test_methods_without_a_checkpoint_are_named_with_a_reason(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = Source(str(checkpoint), "random")
-    loaded = load_methods(replace(source), device="cpu")
+    loaded = all_on(str(checkpoint), weights="random")
     # The backbone's weights are random, so that fresh models stand in for what is not trained.
     assert loaded.models["anomalyclip"].describe()["name"] == "mine"
-    monkeypatch.setattr(method_set, "embedded_checkpoints", lambda name: [])
-    loaded = load_methods(Source("headclip-mini"), device="cpu")
+    nowhere = checkpoint.with_name("none")
+    monkeypatch.setattr("headclip_med.models.loading.checkpoint_of", lambda name, method: nowhere)
+    loaded = all_on("headclip-mini")
     assert set(loaded.models) == {"winclip", "anovl"}
     assert set(loaded.missing) == {"headclip", "anomalyclip", "adaclip"}
     for method, reason in loaded.missing.items():
@@ -220,7 +221,7 @@ def test_methods_without_a_checkpoint_are_named_with_a_reason(
 
 
 def test_the_embedded_backbone_comes_with_all_methods() -> None:
-    loaded = load_methods(Source("headclip-mini"), device="cpu")
+    loaded = all_on("headclip-mini")
     assert list(loaded.models) == list(METHODS)
     assert not loaded.missing
     for method, model in loaded.models.items():
@@ -230,19 +231,19 @@ def test_the_embedded_backbone_comes_with_all_methods() -> None:
 def test_a_checkpoint_of_another_backbone_is_missing_and_two_of_a_kind_are_refused(
     checkpoint: Path,
 ) -> None:
-    loaded = load_methods(Source("tiny", "random", seed=1), checkpoints=[checkpoint], device="cpu")
+    loaded = all_on("tiny", weights="random", seed=1, checkpoints=(checkpoint,))
     assert "trained on tiny" in loaded.missing["anomalyclip"]
     assert "anomalyclip" not in loaded.models
     other = checkpoint.with_name("other.safetensors")
     other.write_bytes(checkpoint.read_bytes())
     with pytest.raises(InvalidSettings, match="two checkpoints of anomalyclip"):
-        load_methods(Source("tiny", "random"), checkpoints=[checkpoint, other], device="cpu")
+        all_on("tiny", weights="random", checkpoints=(checkpoint, other))
 
 
 def test_moving_to_another_device_keeps_weights_shared() -> None:
     towers = tiny.backbone()
     models = [WinClip(towers), WinClip(towers, WinClipSettings(implementation="caoyunkang"))]
-    method_set.move_together(models, torch.device("meta"))
+    move_together(models, torch.device("meta"))
     first, second = (list(model.vision.parameters()) for model in models)
     assert all(one is other for one, other in zip(first, second, strict=True))
     assert {one.device.type for one in first} == {"meta"}
@@ -253,7 +254,7 @@ def test_moving_to_another_device_keeps_weights_shared() -> None:
 
 def test_models_evaluated_together_are_those_evaluated_alone(tmp_path: Path) -> None:
     dataset = pictures(tmp_path, categories=("wood", "nut"))
-    models = list(load_methods(Source("tiny", "random"), device="cpu").models.values())
+    models = list(all_on("tiny", weights="random").models.values())
     together = evaluate_models(dataset, models, EvaluationSettings(batch_size=3))
     for model, found in zip(models, together, strict=True):
         alone = evaluate_dataset(dataset, model, batch_size=3)
@@ -271,7 +272,7 @@ def test_models_of_different_sizes_keep_them(tmp_path: Path) -> None:
 
 def test_the_switch_puts_jas_on_every_method(tmp_path: Path) -> None:
     dataset = pictures(tmp_path)
-    models = load_methods(Source("tiny", "random"), device="cpu").models
+    models = all_on("tiny", weights="random").models
     for kind in (None, "joint", "global"):
         chosen = {
             name: model

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from headclip_med.models.clip.text import end_indices
 from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.headclip.learning import headclip_loss
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.maps import similarity_logits, smooth, unit, upsample
-from headclip_med.training.losses import dice_loss, focal_loss, headclip_loss
+from headclip_med.training.losses import dice_loss, focal_loss
 from headclip_med.transforms.scores import joint_score, local_score
+from tests import tiny
 from tests.reference import oracle
 from tests.reference.equations import anomaly_map
 
@@ -73,7 +75,7 @@ def anomalyclip_streams(towers: Backbone, images: Tensor, first: int) -> dict[in
     layers = range(first, towers.vision.depth + 1)
     stream = None
     with torch.no_grad():
-        for block in towers.vision.walk(images, layers):
+        for block in tiny.walk(towers.vision, images, layers):
             if block.heads is None:
                 streams[block.layer] = block.tokens
                 continue
@@ -98,8 +100,8 @@ def test_local_and_global_tokens_are_the_published_ones(
         features = towers.vision.project(streams[layer])
         near(features, anomalyclip[f"{size}/patch_features/layer{layer}"], **FEATURES)
     with torch.no_grad():
-        *_, last = towers.vision.walk(images)
-    token = towers.vision.project_without_norm(last.tokens[:, 0])
+        *_, last = tiny.walk(towers.vision, images)
+    token = towers.vision.project(last.tokens[:, 0], norm=False)
     near(token, anomalyclip[f"{size}/global_feature"], **FEATURES)
 
 
@@ -109,7 +111,7 @@ def test_every_block_passes_on_the_published_streams(
     images = oracle.tensor(oracle.arrays(oracles / "anomalyclip", "inputs"), "images_native")
     streams = anomalyclip_streams(towers, images, first_dual_block(oracles, towers))
     with torch.no_grad():
-        blocks = list(towers.vision.walk(images))
+        blocks = tiny.walk(towers.vision, images)
     for block in blocks:
         theirs = anomalyclip["native/blocks/global"][:, block.layer - 1]
         near(block.tokens, theirs, **FEATURES)
@@ -181,7 +183,7 @@ def test_value_value_attention_is_that_of_clip_surgery(
     near(tokens[:, 1:], theirs[f"{size}/surgery/tokens"][:, 1:], **FEATURES)
     if size == "native":
         with torch.no_grad():
-            blocks = list(towers.vision.walk(images, range(first, depth + 1)))
+            blocks = tiny.walk(towers.vision, images, range(first, depth + 1))
         heads = torch.stack([block.heads for block in blocks if block.heads is not None], dim=1)
         near(heads, theirs["native/surgery/heads_vv"], **FEATURES)
         near(towers.vision.project(blocks[-1].tokens), theirs["native/plain/tokens"], **FEATURES)
@@ -234,7 +236,7 @@ def test_weighted_heads_sum_to_the_derived_local_stream(
     images = oracle.tensor(oracle.arrays(oracles / "anomalyclip", "inputs"), "images_native")
     stream = torch.zeros(())
     with torch.no_grad():
-        for block in vision.walk(images, model.local_layers):
+        for block in tiny.walk(vision, images, model.local_layers):
             if block.heads is None:
                 continue
             row = model.local_layers.index(block.layer)

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from headclip_med.models.adaclip.model import AdaClip
+from headclip_med.models.adaclip.settings import AdaClipSettings
 from headclip_med.models.anomalyclip.model import AnomalyClip
+from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import VisionTower
 from headclip_med.models.headclip.model import HeadClip
+from headclip_med.models.headclip.settings import HeadClipSettings
+from headclip_med.models.inference import predict_together
 from headclip_med.models.model import AnomalyModel
-from headclip_med.models.trunk import predict_together
-from headclip_med.settings import HeadClipSettings
-from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from tests import tiny
 from tests.bright import BrightModel
 
@@ -87,6 +88,7 @@ def test_passes_are_shared_only_where_positions_agree(
     assert len(blocks_run) == passes * DEPTH
 
 
+@pytest.mark.usefixtures("quick_bf16")
 def test_other_weights_activations_and_precisions_are_not_shared(blocks_run: list[int]) -> None:
     quick, images = tiny.backbone(quick_gelu=True), tiny.images()
     rounded = anomalyclip(quick)

@@ -16,7 +16,6 @@ import pytest
 
 from headclip_med.cli import main
 from headclip_med.errors import UnreadableInput
-from headclip_med.models import loading
 from headclip_med.pipelines.batch import (
     BatchReport,
     Job,
@@ -29,7 +28,7 @@ from headclip_med.pipelines.batch import (
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScoreSettings, ScreenSettings
 from headclip_med.volume import Volume
-from tests.bright import BrightModel, write_inputs, write_picture
+from tests.bright import BrightModel, stand_in, write_inputs, write_picture
 from tests.phantoms import edit
 
 ROOT = Path(__file__).parents[2]
@@ -169,7 +168,8 @@ def test_a_segmentation_that_is_wanted_now_is_made(batch: Batch) -> None:
 KILLED = """
 import os, signal, sys
 from headclip_med.cli import main
-from headclip_med.models import loading
+from types import SimpleNamespace
+from headclip_med.pipelines import loading
 from tests.bright import BrightModel
 
 class Mortal(BrightModel):
@@ -178,7 +178,7 @@ class Mortal(BrightModel):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().predict(images)
 
-loading.load_model = lambda name, **options: Mortal()
+loading.load_models = lambda request: SimpleNamespace(models={"mortal": Mortal()})
 main(sys.argv[1:])
 """
 
@@ -195,7 +195,7 @@ def test_a_killed_batch_goes_on_where_it_was(
     assert len(list(batch.out.glob("*/*/result.json"))) == 2
     models = [BrightModel(), BrightModel()]
     rest = iter(models)
-    monkeypatch.setattr(loading, "load_model", lambda name, **options: next(rest))
+    stand_in(monkeypatch, lambda: next(rest))
     assert main(arguments) == 0
     assert main(["screen", str(batch.folder), "--out", str(tmp_path / "whole")]) == 0
     assert [len(model.calls) for model in models] == [1, 3]
@@ -272,7 +272,7 @@ def test_a_batch_takes_jobs_from_any_iterator_as_they_come(folder: Path, tmp_pat
 
 @pytest.fixture
 def bright(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "load_model", lambda name, **options: BrightModel())
+    stand_in(monkeypatch, BrightModel)
 
 
 def test_a_bad_study_costs_itself_and_the_exit_code_says_so(
@@ -294,7 +294,7 @@ def test_a_bad_study_costs_itself_and_the_exit_code_says_so(
     ("arguments", "code", "message"),
     [
         ((), 1, "No images were found"),
-        (("--set", "overlap=1.5"), 2, "overlap must lie"),
+        (("--set", "overlap=1.5"), 2, "overlap must be a number"),
         (("--method", "wincilp"), 2, "wincilp"),
     ],
 )

@@ -14,10 +14,9 @@ from safetensors import safe_open
 
 from headclip_med import load_model
 from headclip_med.cli import main
-from headclip_med.models import loading
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.clip.loading import EMBEDDED_PATH
-from headclip_med.models.sources import EMBEDDED_CHECKPOINT, embedded_checkpoint
+from headclip_med.models.header import MODELS, checkpoint_of
 from headclip_med.pipelines import demo
 from headclip_med.pipelines.demo import Demonstration, demonstrate, phantom_grid
 from headclip_med.prediction import Prediction
@@ -29,7 +28,9 @@ from research.mini.make import (
     learn_compared,
     learn_headclip,
 )
-from tests.bright import BrightModel
+from tests.bright import BrightModel, stand_in
+
+EMBEDDED_CHECKPOINT = MODELS / "headclip-mini.checkpoint.safetensors"
 
 LARGEST_FILE_BYTES, LARGEST_SUM_BYTES = 25_000_000, 30_000_000
 
@@ -139,7 +140,7 @@ def test_headclip_is_learned_on_the_embedded_backbone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["anomalyclip", "adaclip"])
 def test_the_compared_methods_are_learned_on_it_as_published(method: str, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(learn_compared(EMBEDDED_PATH, tmp_path, method, count=2))
-    shipped = read_checkpoint(embedded_checkpoint(method))
+    shipped = read_checkpoint(checkpoint_of("headclip-mini", method))
     assert checkpoint.method == shipped.method == method
     assert checkpoint.backbone == shipped.backbone
     assert checkpoint.settings == shipped.settings
@@ -155,7 +156,7 @@ def test_a_demonstration_that_fails_says_why(
         def predict(self, images: torch.Tensor) -> Prediction:
             raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(loading, "load_model", lambda *_, **__: Full(image_size=112))
+    stand_in(monkeypatch, lambda: Full(image_size=112))
     assert main(["demo", "--out", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert told.startswith("headclip: The device ran out of memory")

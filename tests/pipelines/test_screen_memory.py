@@ -22,10 +22,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from headclip_med.cli import main
-from headclip_med.models import loading
+from types import SimpleNamespace
+from headclip_med.pipelines import loading
 from tests.bright import BrightModel
 
-loading.load_model = lambda name, **options: BrightModel(image_size=64, threshold=0.6)
+model = BrightModel(image_size=64, threshold=0.6)
+loading.load_models = lambda request: SimpleNamespace(models={"bright": model})
 assert main(sys.argv[1:]) == 0
 lines = Path("/proc/self/status").read_text().splitlines()
 (peak_kib,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from headclip_med.models.adaclip.learning import adaclip_loss
 from headclip_med.models.adaclip.model import AdaClip
+from headclip_med.models.adaclip.settings import AdaClipSettings
 from headclip_med.models.anomalyclip.learning import anomalyclip_loss
 from headclip_med.models.anomalyclip.model import AnomalyClip, image_score, mean_logits
+from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.maps import upsample
-from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from headclip_med.training.losses import LossTerms
 from tests import tiny
 from tests.reference import stored

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from headclip_med.content import ImageContent
 from headclip_med.models.anovl.model import AnoVl
+from headclip_med.models.anovl.settings import AnoVlSettings
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.inference import InferenceModel
+from headclip_med.models.inference import InferenceModel, PassReader
 from headclip_med.models.maps import unit
-from headclip_med.models.trunk import TrunkReader
 from headclip_med.models.winclip.model import WinClip, run_windows, window_index
-from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
+from headclip_med.models.winclip.settings import WinClipSettings
+from tests import tiny
 from tests.reference import stored
 from tests.reference.golden_learned import SIZES, pictures, towers
 
@@ -39,7 +40,7 @@ def winclip_values(size: str) -> dict[str, Tensor]:
     for implementation in IMPLEMENTATIONS:
         model = winclip(towers(), implementation)
         with torch.no_grad():
-            first = next(model.vision.walk(model.prepare(images))).tokens_in
+            first = tiny.walk(model.vision, model.prepare(images))[0].tokens_in
             rows = SIZES[size] // model.vision.patch_px
             windows = run_windows(model.vision, first, window_index(rows, rows, 2))
         prediction = model.predict(images)
@@ -72,8 +73,8 @@ def anovl_values(size: str) -> dict[str, Tensor]:
 def read(model: InferenceModel, images: Tensor) -> tuple[Tensor, Tensor]:
     """Read the trunk as the model does, up to the projected tokens."""
     prepared = model.prepare(images)
-    reader: TrunkReader = model.reader(prepared)
-    for block in model.vision.walk(prepared, reader.local_layers):
+    reader: PassReader = model.reader(prepared)
+    for block in tiny.walk(model.vision, prepared, reader.local_layers):
         reader.read(block)
     return reader.projected()  # type: ignore[attr-defined, no-any-return]
 

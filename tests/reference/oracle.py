@@ -12,7 +12,7 @@ from numpy.lib.npyio import NpzFile
 
 from headclip_med.models.clip.towers import Backbone, build_clip, fit_weights
 from headclip_med.models.headclip.model import HeadClip
-from headclip_med.settings import HeadClipSettings
+from headclip_med.models.headclip.settings import HeadClipSettings
 
 
 def arrays(folder: Path, name: str) -> NpzFile:

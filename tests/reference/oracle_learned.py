@@ -12,16 +12,18 @@ import torch
 from numpy.lib.npyio import NpzFile
 from torch import Tensor, nn
 
+from headclip_med.models.adaclip import published as adaclip_published
 from headclip_med.models.adaclip.fusion import Clustering, most_abnormal, semantic_centre
 from headclip_med.models.adaclip.model import AdaClip, mean_logits
 from headclip_med.models.adaclip.prompts import HybridFeatures, prompted_pass
+from headclip_med.models.adaclip.settings import AdaClipSettings
+from headclip_med.models.anomalyclip import published as anomalyclip_published
 from headclip_med.models.anomalyclip.model import AnomalyClip, image_score
 from headclip_med.models.anomalyclip.model import mean_logits as mean_level_logits
+from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.imported import fit_published
 from headclip_med.models.maps import smooth, unit, upsample
 from headclip_med.settings import SIGMA_REFERENCE_PX, ScoreSettings
-from headclip_med.settings_learned import AdaClipSettings, AnomalyClipSettings
 from tests.reference import oracle
 
 FEATURES, PROBABILITIES, LOGITS, MAPS = 1e-5, 5e-6, 2e-4, 1e-5
@@ -97,7 +99,9 @@ def anomalyclip(oracles: Path, towers: Backbone, run: str = "native", **more: An
         "earlier_sizes": (stated["other"],) if run == "native_after_other" else (),
     }
     model = AnomalyClip(towers, AnomalyClipSettings(**{**settings, **more}))
-    fit_published(model, {"prompt_learner": tensors(oracle.arrays(folder, "learned"))})
+    anomalyclip_published.fit_published(
+        model, {"prompt_learner": tensors(oracle.arrays(folder, "learned"))}
+    )
     return model
 
 
@@ -181,7 +185,7 @@ def adaclip(oracles: Path, towers: Backbone, **more: Any) -> AdaClip:
         "prompt_cast": "none",
     }
     model = AdaClip(towers, AdaClipSettings(**{**settings, **more}))
-    fit_published(model, tensors(oracle.arrays(folder, "learned")))
+    adaclip_published.fit_published(model, tensors(oracle.arrays(folder, "learned")))
     return model
 
 

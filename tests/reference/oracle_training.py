@@ -15,11 +15,11 @@ from headclip_med.models.adaclip.model import AdaClip
 from headclip_med.models.anomalyclip.learning import anomalyclip_loss
 from headclip_med.models.anomalyclip.model import AnomalyClip
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.imported import written_as_published
 from headclip_med.models.maps import upsample
-from headclip_med.settings_learned import PUBLISHED_TRAINING
+from headclip_med.models.registry import learning_of
 from headclip_med.training.loop import optimiser_of
 from headclip_med.training.losses import LossTerms
+from tests.published_files import written_as_published
 from tests.reference import oracle, oracle_learned
 from tests.reference.oracle_learned import Stage, stage
 
@@ -69,7 +69,7 @@ def row_stages(oracles: Path, towers: Backbone) -> Iterator[Stage]:
 def step_stages(oracles: Path, towers: Backbone) -> Iterator[Stage]:
     """Three steps of Adam."""
     folder = oracles / "anomalyclip"
-    theirs, settings = oracle.arrays(folder, "outputs"), PUBLISHED_TRAINING["anomalyclip"]
+    theirs, settings = oracle.arrays(folder, "outputs"), learning_of("anomalyclip").settings
     model = oracle_learned.anomalyclip(oracles, towers)
     optimiser = optimiser_of([model.prompts.context, model.prompts.deep], settings)
     losses = []

@@ -21,6 +21,7 @@ from headclip_med.models.anovl.model import (
     average_neighbours,
     stretch,
 )
+from headclip_med.models.anovl.settings import AnoVlSettings
 from headclip_med.models.anovl.views import other_views
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import BlockOutput
@@ -34,7 +35,8 @@ from headclip_med.models.winclip.model import (
     run_windows,
     window_index,
 )
-from headclip_med.settings_training_free import AnoVlSettings, WinClipSettings
+from headclip_med.models.winclip.settings import WinClipSettings
+from tests import tiny
 from tests.reference import oracle
 from tests.reference.oracle_learned import Stage, stage
 
@@ -82,7 +84,7 @@ def winclip(
 
 def embedded_and_token(model: WinClip, images: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
-        blocks = list(model.vision.walk(images))
+        blocks = tiny.walk(model.vision, images)
     return blocks[0].tokens_in, blocks[-1].tokens[:, 0]
 
 
@@ -198,7 +200,7 @@ def anovl_stages(oracles: Path, towers: Backbone, size: str) -> Iterator[Stage]:
     positions = theirs[f"{size}/visual_positional_embedding"]
     yield stage("positions", vision.positions(rows, rows), positions, FEATURES)
     with torch.no_grad():
-        blocks = list(vision.walk(images, model.local_layers))
+        blocks = tiny.walk(vision, images, model.local_layers)
     yield from layer_stages(theirs, size, model, blocks)
     reader = StreamReader(vision, model.local_layers, model.feature_layer)
     for block in blocks:
@@ -270,7 +272,7 @@ def adaptation_stages(oracles: Path, towers: Backbone) -> Iterator[Stage]:
     images = oracle.tensor(oracle.arrays(folder, "inputs"), "images_native")
     reader = StreamReader(model.vision, model.local_layers, model.feature_layer)
     with torch.no_grad():
-        for block in model.vision.walk(images, model.local_layers):
+        for block in tiny.walk(model.vision, images, model.local_layers):
             reader.read(block)
         patches, _ = reader.projected()
     known = model.sentences()

@@ -12,9 +12,10 @@ from headclip_med.cli.options import parse
 from headclip_med.cli.train import Train
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.clip.loading import EMBEDDED_PATH, load_backbone
+from headclip_med.models.headclip.settings import HeadClipSettings, usual_settings
 from headclip_med.pipelines.bundle import TrainingNetwork
 from headclip_med.pipelines.experiments import Setup, experiment_named
-from headclip_med.settings import EMBEDDED_NAME, HeadClipSettings, usual_headclip
+from headclip_med.settings import EMBEDDED_NAME
 from headclip_med.training.losses import dice_loss
 from research.mini import make as program
 from research.mini import pools
@@ -422,21 +423,21 @@ def test_measuring_leaves_the_weights_alone() -> None:
 
 
 def test_headclip_on_the_backbone_is_what_it_was_pretrained_for() -> None:
-    usual = usual_headclip(EMBEDDED_NAME)
+    usual = usual_settings(EMBEDDED_NAME)
 
     assert usual.local_layers == MiniSettings().local_layers
     assert usual.class_token_norm, "training reads the class token with the norm"
-    assert usual_headclip("ViT-L-14-336") == HeadClipSettings()
+    assert usual_settings("ViT-L-14-336") == HeadClipSettings()
 
 
 def test_every_way_to_train_starts_from_that(tmp_path: Path) -> None:
-    usual = usual_headclip(EMBEDDED_NAME)
+    usual = usual_settings(EMBEDDED_NAME)
     backbone = load_backbone(EMBEDDED_NAME)
     given = parse(Train, ["--data", "mvtec:none", "--out", str(tmp_path)], prog="train")
 
     variant = experiment_named("lhw").variants[1]
 
-    assert given.chosen_settings("headclip")[0] == usual
+    assert given.chosen_settings()[0] == usual
     assert Setup(backbone, tmp_path).learned_settings(variant) == usual
     assert TrainingNetwork(EMBEDDED_NAME).trained.settings == usual
 
@@ -444,4 +445,4 @@ def test_every_way_to_train_starts_from_that(tmp_path: Path) -> None:
 def test_an_option_that_is_given_stands_before_it(tmp_path: Path) -> None:
     given = parse(Train, ["--out", str(tmp_path), "--set", "local_layers=2-3"], prog="train")
 
-    assert given.chosen_settings("headclip")[0].local_layers == (2, 3)
+    assert given.chosen_settings()[0].local_layers == (2, 3)

@@ -13,15 +13,13 @@ LAYERS = (  # top to bottom
     ("read", "write", "transforms", "models", "training", "datasets", "metrics", "paper",
      "tracking", "synthetic", "store"),
     ("atomic", "content", "extras", "findings", "geometry", "mapped", "prediction", "ranks",
-     "reading", "settings", "settings_learned", "settings_training_free", "volume"),
+     "reading", "settings", "volume"),
     ("errors",),
 )  # fmt: skip
 NOUNS = LAYERS[4]  # these may use one another
 NEIGHBOURS = {  # (from, to): why these neighbours may meet
-    ("models", "store"): "what the frozen trunk gives is kept while a method learns",
+    ("models", "store"): "what the frozen tower gives is kept while a method learns",
     ("models", "training"): "a method brings its learner to the loop",
-    ("training", "models"): "training fits the learnable part of a model",
-    ("models", "tracking"): "load_model takes the names of a registry",
 }
 DOORS = {  # library: the modules, or folders of modules, that may import it
     "dicomweb_client": ("pipelines.service",),

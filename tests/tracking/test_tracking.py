@@ -33,7 +33,7 @@ from headclip_med.errors import HeadClipError, InvalidSettings, UnusableTracker,
 from headclip_med.evaluation.models import evaluate_models
 from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.models.checkpoint import read_checkpoint
-from headclip_med.models.sources import EMBEDDED_CHECKPOINT
+from headclip_med.models.header import MODELS
 from headclip_med.pipelines.evaluate import SetRecord, runs_of_methods
 from headclip_med.tracking import TrackingOptions, registered_checkpoint, track
 from headclip_med.tracking.client import revision
@@ -43,6 +43,8 @@ from headclip_med.tracking.running import RunLocks
 from headclip_med.tracking.values import flattened, to_name, to_text
 from tests import tiny
 from tests.pipelines.test_train import mvtec_folder
+
+EMBEDDED_CHECKPOINT = MODELS / "headclip-mini.checkpoint.safetensors"
 
 PATIENT = "Smith^John"
 """As it may stand in the name of an input's folder or file."""

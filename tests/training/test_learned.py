@@ -12,21 +12,20 @@ import torch
 from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.adaclip.learning import adaclip_loss, train_adaclip
+from headclip_med.models.adaclip.learning import adaclip_loss
 from headclip_med.models.adaclip.model import AdaClip
-from headclip_med.models.anomalyclip.learning import anomalyclip_loss, train_anomalyclip
+from headclip_med.models.adaclip.settings import AdaClipSettings
+from headclip_med.models.anomalyclip.learning import anomalyclip_loss
 from headclip_med.models.anomalyclip.model import AnomalyClip
+from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.registry import learning_of
 from headclip_med.settings import TrainSettings
-from headclip_med.settings_learned import (
-    PUBLISHED_TRAINING,
-    AdaClipSettings,
-    AnomalyClipSettings,
-)
 from headclip_med.training.handlers import StepReport
 from headclip_med.training.loop import optimiser_of
 from headclip_med.training.losses import dice_loss, level_terms
 from tests import tiny
+from tests.learning import train_model
 from tests.models.headclip.test_learning import Squares
 from tests.reference import oracle, oracle_training
 
@@ -36,13 +35,13 @@ FAST = {"epochs": 3, "batch_size": 4, "seed": 1}
 def anomalyclip() -> tuple[AnomalyClip, Callable[..., list[float]], TrainSettings]:
     settings = AnomalyClipSettings(deep_layers=3)
     model = AnomalyClip(tiny.backbone(), settings, seed=1)
-    return model, train_anomalyclip, TrainSettings(**FAST, learning_rate=0.02, local_weight=4.0)  # type: ignore[arg-type]
+    return model, train_model, TrainSettings(**FAST, learning_rate=0.02, local_weight=4.0)  # type: ignore[arg-type]
 
 
 def adaclip() -> tuple[AdaClip, Callable[..., list[float]], TrainSettings]:
     settings = AdaClipSettings(prompt_depth=2, prompt_tokens=2, clusters=2, feature_layers=(2, 4))
     model = AdaClip(tiny.backbone(), settings, seed=1)
-    return model, train_adaclip, TrainSettings(**FAST, learning_rate=0.003, weight_decay=0.01)  # type: ignore[arg-type]
+    return model, train_model, TrainSettings(**FAST, learning_rate=0.003, weight_decay=0.01)  # type: ignore[arg-type]
 
 
 METHODS = pytest.mark.parametrize("method", [anomalyclip, adaclip])
@@ -87,11 +86,11 @@ def test_adaclips_image_term_is_focal() -> None:
 
 def test_optimisers_are_the_published_ones() -> None:
     weights = [torch.nn.Parameter(torch.ones(1))]
-    adam = optimiser_of(weights, PUBLISHED_TRAINING["anomalyclip"])
+    adam = optimiser_of(weights, learning_of("anomalyclip").settings)
     assert type(adam) is torch.optim.Adam
     assert (adam.defaults["lr"], adam.defaults["betas"]) == (1e-3, (0.5, 0.999))
-    assert PUBLISHED_TRAINING["anomalyclip"].local_weight == 4
-    published = PUBLISHED_TRAINING["adaclip"]
+    assert learning_of("anomalyclip").settings.local_weight == 4
+    published = learning_of("adaclip").settings
     adamw = optimiser_of(weights, published)
     assert type(adamw) is torch.optim.AdamW
     assert (adamw.defaults["lr"], adamw.defaults["weight_decay"]) == (0.01, 0.01)

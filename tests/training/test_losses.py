@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from headclip_med.training.losses import dice_loss, focal_loss, headclip_loss
+from headclip_med.models.headclip.learning import headclip_loss
+from headclip_med.training.losses import dice_loss, focal_loss
 
 
 def maps_of(abnormal: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.headclip.features import Features
-from headclip_med.models.headclip.learning import headclip_network, headclip_terms, train_headclip
+from headclip_med.models.headclip.learning import headclip_loss, headclip_network
 from headclip_med.ranks import Ranks, torchrun_ranks
 from headclip_med.training.batches import Batches, Example, Parts
 from headclip_med.training.handlers import (
@@ -30,11 +30,11 @@ from headclip_med.training.handlers import (
     out_of_patience,
 )
 from headclip_med.training.loop import optimiser_of
-from headclip_med.training.losses import headclip_loss
 from headclip_med.training.network import BatchLoss
 from headclip_med.training.state import STATE_FILE
 from headclip_med.training.trainer import build_trainer
 from tests import tiny
+from tests.learning import train_model
 from tests.models.headclip.test_learning import SETTINGS, Squares, trained
 
 # --- batches ---------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def test_examples_that_change_are_told_the_epoch() -> None:
             self.told.append(epoch)
 
     network = headclip_network(tiny.model())
-    batches, loss = Batches(Changing(2), 2), BatchLoss(headclip_terms(SETTINGS))
+    batches, loss = Batches(Changing(2), 2), BatchLoss(network.terms_of, SETTINGS)
     adam = optimiser_of(network.learned, SETTINGS)
     build_trainer(network, batches, adam, loss, epochs=3, epochs_before=1).run()
     assert Changing.told == [2, 3]
@@ -110,10 +110,8 @@ def test_examples_that_change_are_told_the_epoch() -> None:
 
 def test_the_parts_fit_monais_trainer_and_handlers(tmp_path: Path) -> None:
     model = tiny.model()
-    network, loss = (
-        headclip_network(model),
-        BatchLoss(headclip_terms(SETTINGS), SETTINGS.local_weight),
-    )
+    network = headclip_network(model)
+    loss = BatchLoss(network.terms_of, SETTINGS)
     adam = torch.optim.Adam(network.learned, SETTINGS.learning_rate, betas=SETTINGS.betas)
     batches = Batches(Squares(), SETTINGS.batch_size, seed=SETTINGS.seed)
     history = LossHistory(loss)
@@ -140,27 +138,28 @@ def test_the_parts_fit_monais_trainer_and_handlers(tmp_path: Path) -> None:
 
 
 def test_the_loss_is_headclips_weighted() -> None:
-    network, loss = headclip_network(tiny.model()), BatchLoss(headclip_terms(SETTINGS), 3.0)
+    network = headclip_network(tiny.model())
+    loss = BatchLoss(network.terms_of, replace(SETTINGS, local_weight=3.0))
     (batch,) = Batches(Squares(4), 4)
-    judged = network(batch)
-    terms = headclip_loss(judged.image, judged.maps, batch.labels, batch.masks)
-    torch.testing.assert_close(loss(judged, batch), terms.total(3.0))
+    outputs = network(batch)
+    terms = headclip_loss(outputs.image, outputs.maps, batch.labels, batch.masks)
+    torch.testing.assert_close(loss(outputs, batch), terms.total(3.0))
     assert loss.last["loss"] == pytest.approx(terms.total(3.0).item())
     assert loss.last["focal"] == pytest.approx(terms.focal.item())
-    torch.testing.assert_close(loss(judged, replace(batch, share=0.5)), terms.total(3.0) / 2)
+    torch.testing.assert_close(loss(outputs, replace(batch, share=0.5)), terms.total(3.0) / 2)
 
 
 def test_training_leaves_the_models_modes_alone(tmp_path: Path) -> None:
     model = tiny.model()
     before = [module.training for module in model.modules()]
-    train_headclip(model, Squares(), replace(SETTINGS, epochs=1), folder=tmp_path)
+    train_model(model, Squares(), replace(SETTINGS, epochs=1), folder=tmp_path)
     assert [module.training for module in model.modules()] == before
 
 
 def test_every_step_and_epoch_is_reported(tmp_path: Path) -> None:
     steps: list[StepReport] = []
     epochs: list[EpochReport] = []
-    losses = train_headclip(
+    losses = train_model(
         tiny.model(), Squares(), replace(SETTINGS, epochs=2), folder=tmp_path,
         report=steps.append, report_epoch=epochs.append,
     )  # fmt: skip
@@ -181,7 +180,7 @@ def test_an_error_of_the_data_reaches_the_caller_and_no_log(
             raise InvalidSettings("patient-7 cannot be read")
 
     with pytest.raises(InvalidSettings, match="patient-7"):
-        train_headclip(tiny.model(), Broken(), SETTINGS, folder=tmp_path)
+        train_model(tiny.model(), Broken(), SETTINGS, folder=tmp_path)
     assert "patient-7" not in caplog.text
 
 
@@ -226,18 +225,20 @@ def test_dice_terms_go_over_rows_of_a_batch_of_one_where_asked_for() -> None:
     network = headclip_network(tiny.model())
     for count in (1, 2):
         (batch,) = Batches(Squares(count), count)
-        judged = network(batch)
-        plain, squeezed = (
-            headclip_terms(replace(SETTINGS, squeezed_dice=choice))(judged, batch)
-            for choice in (False, True)
-        )
-        assert torch.equal(plain.focal, squeezed.focal)
-        assert torch.equal(plain.dice_normal, squeezed.dice_normal) == (count == 2)
-        assert torch.equal(plain.dice_abnormal, squeezed.dice_abnormal) == (count == 2)
+        outputs, found = network(batch), []
+        for choice in (False, True):
+            loss = BatchLoss(network.terms_of, replace(SETTINGS, squeezed_dice=choice))
+            loss(outputs, batch)
+            found.append(loss.last)
+        plain, squeezed = found
+        assert plain["focal"] == squeezed["focal"]
+        assert (plain["dice_normal"] == squeezed["dice_normal"]) == (count == 2)
+        assert (plain["dice_abnormal"] == squeezed["dice_abnormal"]) == (count == 2)
 
 
 def test_stopping_ends_monais_trainer() -> None:
-    network, loss = headclip_network(tiny.model()), BatchLoss(headclip_terms(SETTINGS))
+    network = headclip_network(tiny.model())
+    loss = BatchLoss(network.terms_of, SETTINGS)
     history = LossHistory(loss, [0.0])  # nothing can be lower
     trainer = build_trainer(
         network, Batches(Squares(2), 2), optimiser_of(network.learned, SETTINGS), loss,
@@ -250,6 +251,7 @@ def test_stopping_ends_monais_trainer() -> None:
 # --- precision -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quick_bf16")
 def test_bfloat16_stays_close_and_its_features_can_be_kept(tmp_path: Path) -> None:
     slow = replace(SETTINGS, learning_rate=1e-4)  # a quick one would drift apart by chance
     short = replace(slow, precision="bf16")
@@ -261,17 +263,18 @@ def test_bfloat16_stays_close_and_its_features_can_be_kept(tmp_path: Path) -> No
     model = tiny.model()
     kept = Features(model, 8, "ram", data_digest="squares", precision="bf16")
     (tmp_path / "kept").mkdir()
-    same = train_headclip(model, Squares(), short, folder=tmp_path / "kept", features=kept)
+    same = train_model(model, Squares(), short, folder=tmp_path / "kept", features=kept)
     assert same == pytest.approx(near, abs=1e-6)
 
 
-def test_what_is_judged_in_bfloat16_is_compared_in_float32() -> None:
+@pytest.mark.usefixtures("quick_bf16")
+def test_what_is_run_in_bfloat16_is_compared_in_float32() -> None:
     network = headclip_network(tiny.model(), precision="bf16")
     (batch,) = Batches(Squares(4), 4)
-    judged = network(batch)
-    assert judged.image.dtype == judged.maps.dtype == torch.float32
+    outputs = network(batch)
+    assert outputs.image.dtype == outputs.maps.dtype == torch.float32
     # Probabilities that came from rounded logits would themselves be few.
-    assert len(judged.maps.unique()) > 4 * 16
+    assert len(outputs.maps.unique()) > 4 * 16
 
 
 # --- stopped from outside --------------------------------------------------------------------

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,6 +26,9 @@ def k_means(seed: int) -> Clustering:
     """
 
     def cluster(features: Tensor, count: int) -> Tensor:
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
+
         values = features.detach().float().cpu().numpy()
         fit: Any = KMeans(n_clusters=min(count, len(values)), n_init="auto", random_state=seed)
         with warnings.catch_warnings():

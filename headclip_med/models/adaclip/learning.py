@@ -1,67 +1,21 @@
-"""Learning AdaCLIP's prompts and projections with its published loss; the backbone stays."""
+"""Learning AdaCLIP's prompts and projections with its published loss; the backbone stays.
+
+One thing of the published protocol is left out: choosing the epoch by a score on the set it is
+tested on. Its sentences name each example's category.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from headclip_med.models.adaclip.model import AdaClip
-from headclip_med.models.inference import Precision
-from headclip_med.settings import TrainSettings
-from headclip_med.training.batches import Batch, Example
-from headclip_med.training.handlers import EpochReport, StepReport
-from headclip_med.training.loop import learn
+from headclip_med.models.engine.precision import settled
+from headclip_med.settings import Precision
+from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms, focal_loss, level_terms
-from headclip_med.training.network import Judged, LearningNetwork, mixed
-
-
-def train_adaclip(  # noqa: PLR0913 - as train_* of every method
-    model: AdaClip,
-    examples: Dataset[Example],
-    settings: TrainSettings,
-    *,
-    folder: Path,
-    resume: bool = False,
-    report: Callable[[StepReport], None] = lambda step: None,
-    report_epoch: Callable[[EpochReport], None] = lambda epoch: None,
-) -> list[float]:
-    """Train AdaCLIP; see ``training.loop.learn``. Its sentences name each example's category.
-
-    ``PUBLISHED_TRAINING["adaclip"]`` has the published optimiser. One thing of the published
-    protocol is left out: choosing the epoch by a score on the set it is tested on.
-
-    Args:
-        model: Changed in place.
-        examples: The auxiliary images, equally sized.
-        settings: Optimiser and schedule; the published batch is one image.
-        folder: Gets ``training-state.pt`` and ``log.jsonl``; it must exist.
-        resume: Go on from the state in ``folder``.
-        report: Called after every step.
-        report_epoch: Called after every epoch.
-
-    Returns:
-        Mean loss of each epoch.
-
-    Raises:
-        InvalidSettings: There is nothing to train on.
-        UnusableWeights: There is no usable state to resume from.
-    """
-    network = adaclip_network(model, precision=settings.precision)
-
-    def terms_of(judged: Judged, batch: Batch) -> LossTerms:
-        squeezed = settings.squeezed_dice and batch.whole == 1
-        return adaclip_loss(judged.image, judged.maps, batch.labels, batch.masks, squeezed=squeezed)
-
-    return learn(
-        network, examples, settings, terms_of,
-        folder=folder, resume=resume, report=report, report_epoch=report_epoch,
-    )  # fmt: skip
+from headclip_med.training.network import LearningNetwork, Outputs
 
 
 def adaclip_network(model: AdaClip, *, precision: Precision = "fp32") -> LearningNetwork:
@@ -69,18 +23,20 @@ def adaclip_network(model: AdaClip, *, precision: Precision = "fp32") -> Learnin
 
     Args:
         model: Changed in place.
-        precision: ``bf16`` runs the image tower's products in bfloat16.
+        precision: What the image tower's products are computed in.
     """
 
-    def judge(batch: Batch) -> Judged:
-        images, trunk = model.backbone.normalise(batch.images), partial(mixed, precision)
-        with trunk(images.device):
-            plain = model.plain_feature(images) if model.needs_plain else None
-        features = model(images, batch.categories, plain=plain, trunk=lambda: trunk(images.device))
+    def outputs_of(batch: Batch) -> Outputs:
+        images = model.backbone.normalise(batch.images)
+        ran = settled(precision, images.device)
+        features = model(images, batch.categories, precision=ran)
         maps = model.level_maps(features, *batch.masks.shape[-2:]).softmax(dim=2)
-        return Judged(model.image_probabilities(features), maps)
+        return Outputs(model.image_probabilities(features), maps)
 
-    return LearningNetwork(model, judge)
+    def terms_of(outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
+        return adaclip_loss(*outputs, batch.labels, batch.masks, squeezed=squeezed)
+
+    return LearningNetwork(model, outputs_of, terms_of)
 
 
 def adaclip_loss(

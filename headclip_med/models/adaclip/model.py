@@ -14,8 +14,7 @@ one at a time), and dynamic prompts alone work in the text tower (there they bre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from copy import copy
 
 import torch
@@ -40,24 +39,15 @@ from headclip_med.models.adaclip.prompts import (
     hybrid_prompts,
     prompted_pass,
 )
-from headclip_med.models.checkpoint import Checkpoint, fit_learned, settings_for
+from headclip_med.models.adaclip.settings import NAME, SCORES, AdaClipSettings
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.clip.vision import BlockOutput
-from headclip_med.models.inference import (
-    InferenceModel,
-    Use,
-    default_image_size,
-    layers_within,
-    quarter_layers,
-)
-from headclip_med.models.trunk import TrunkReader
+from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.precision import Ran
+from headclip_med.models.engine.run import run
+from headclip_med.models.inference import InferenceModel, PassReader, Use
+from headclip_med.models.layers import default_image_size, layers_within, quarter_layers
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
-from headclip_med.settings_learned import AdaClipSettings
-
-METHOD = "adaclip"
-
-TrunkContext = Callable[[], AbstractContextManager[object]]
 
 
 class AdaClip(nn.Module):
@@ -72,7 +62,7 @@ class AdaClip(nn.Module):
         InvalidSettings: A layer lies beyond the tower.
     """
 
-    method = METHOD
+    method = NAME
 
     def __init__(
         self, backbone: Backbone, settings: AdaClipSettings | None = None, *, seed: int = 0
@@ -114,7 +104,7 @@ class AdaClip(nn.Module):
         class_names: Sequence[str] | None = None,
         *,
         plain: Float[Tensor, "batch joint"] | None = None,
-        trunk: TrunkContext = nullcontext,
+        precision: Ran = "fp32",
     ) -> HybridFeatures:
         """Run both towers, prompted.
 
@@ -122,15 +112,16 @@ class AdaClip(nn.Module):
             images: Normalised as the backbone wants it.
             class_names: What each image shows; the settings' ``class_name`` by default.
             plain: Their plain features, where they are known already.
-            trunk: What the blocks of the image tower are run in, for example an autocast.
+            precision: What the image tower's products are computed in.
         """
         names = class_names or [self.settings.class_name] * len(images)
         if plain is None and self.needs_plain:
-            plain = self.plain_feature(images)
+            plain = self.plain_feature(images, precision)
         image_prompts, text_prompts = self.prompts_for(len(images), plain)
         vision = self.backbone.vision
-        with trunk():
-            token, levels = prompted_pass(vision, images, image_prompts, self.feature_layers)
+        token, levels = prompted_pass(
+            vision, images, image_prompts, self.feature_layers, precision=precision
+        )
         heads = zip(self.patch_heads, levels, strict=True)
         patches = [functional.normalize(head(level.float()), dim=-1) for head, level in heads]
         patch = vision.patch_px
@@ -179,12 +170,12 @@ class AdaClip(nn.Module):
 
     @torch.no_grad()
     def plain_feature(
-        self, images: Float[Tensor, "batch 3 height width"]
+        self, images: Float[Tensor, "batch 3 height width"], precision: Ran = "fp32"
     ) -> Float[Tensor, "batch joint"]:
         """Give CLIP's own image feature, not normalised; nothing is learned through it."""
-        vision = self.backbone.vision
-        *_, last = vision.walk(images)
-        return vision.project(last.tokens[:, 0])
+        vision, last = self.backbone.vision, LastToken()
+        run(Plan(vision, (last,), precision), images)
+        return vision.project(last.token)
 
     def text_features(
         self,
@@ -245,17 +236,17 @@ class AdaClip(nn.Module):
         self,
         *,
         scores: ScoreSettings | None = None,
-        threshold: float = 0.5,
+        threshold: float | None = None,
         about: Mapping[str, object] | None = None,
     ) -> FoldedAdaClip:
         """Give the form that is used; it shares what was learned.
 
         Args:
             scores: How maps become scores.
-            threshold: Map value from which a pixel counts as abnormal.
+            threshold: Map value from which a pixel counts as abnormal, where it was measured.
             about: What ``describe`` shall say of where the model comes from.
         """
-        use = Use(scores or ScoreSettings(image_score="global"), threshold, dict(about or {}))
+        use = Use(scores or SCORES, threshold, dict(about or {}))
         return FoldedAdaClip(self, use)
 
 
@@ -263,7 +254,7 @@ class FoldedAdaClip(InferenceModel):
     """The inference form of AdaCLIP; both towers stay, since its sentences follow the image."""
 
     def __init__(self, model: AdaClip, use: Use) -> None:
-        super().__init__(model.backbone, method=METHOD, settings=model.settings, use=use)
+        super().__init__(model.backbone, method=model.method, settings=model.settings, use=use)
         self.model = model
         self.class_name = model.settings.class_name
         self.eval()
@@ -282,16 +273,16 @@ class FoldedAdaClip(InferenceModel):
 
     @torch.no_grad()
     def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
-        """Judge a batch of images; without dynamic prompts the plain pass is left out."""
+        """Predict a batch of images; without dynamic prompts the plain pass is left out."""
         if self.model.needs_plain:
             return super().predict(images)
-        return self.judge(self.prepare(images), None)
+        return self.predict_from(self.prepare(images), None)
 
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
         """Start reading the plain pass over prepared images; the prompted one follows it."""
         return _PlainReader(self, images)
 
-    def judge(
+    def predict_from(
         self,
         images: Float[Tensor, "batch 3 height width"],
         plain: Float[Tensor, "batch joint"] | None,
@@ -303,26 +294,20 @@ class FoldedAdaClip(InferenceModel):
             plain: Their plain features; None where nothing is made from them.
         """
         names = [self.class_name] * len(images)
-        features = self.model(images, names, plain=plain, trunk=self.trunk_context)
+        features = self.model(images, names, plain=plain, precision=self.ran)
         probability = self.model.image_probabilities(features)
         logits = mean_logits(self.model.level_maps(features, *images.shape[-2:]))
         return self.smoothed(logits, probability[:, 1])
 
 
-class _PlainReader:
-    local_layers = ()
-
+class _PlainReader(LastToken):
     def __init__(self, model: FoldedAdaClip, images: Tensor) -> None:
+        super().__init__()
         self._model, self._images = model, images
-        self._token: Tensor | None = None
-
-    def read(self, block: BlockOutput) -> None:
-        self._token = block.tokens[:, 0]
 
     def finish(self) -> Prediction:
-        if self._token is None:
-            raise AssertionError("a tower has blocks")
-        return self._model.judge(self._images, self._model.vision.project(self._token.float()))
+        plain = self._model.vision.project(self.token.float())
+        return self._model.predict_from(self._images, plain)
 
 
 def mean_logits(
@@ -340,16 +325,3 @@ def chosen_layers(settings: AdaClipSettings, depth: int) -> tuple[int, ...]:
         InvalidSettings: A layer lies beyond the tower.
     """
     return layers_within(settings.feature_layers or quarter_layers(depth), depth)
-
-
-def adaclip_from(
-    checkpoint: Checkpoint, backbone: Backbone, *, about: Mapping[str, object] | None = None
-) -> FoldedAdaClip:
-    """Build the model that a checkpoint describes, ready to judge.
-
-    Raises:
-        UnusableWeights: It is another method's checkpoint, or was trained on another backbone.
-    """
-    model = AdaClip(backbone, settings_for(checkpoint, backbone, AdaClipSettings))
-    fit_learned(model, checkpoint)
-    return model.fold(scores=checkpoint.scores, threshold=checkpoint.threshold, about=about)

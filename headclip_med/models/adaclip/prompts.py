@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headclip_med.models.clip.text import TextTower, end_indices
-from headclip_med.models.clip.vision import VisionTower
-from headclip_med.models.headclip.prompts import INITIAL_STD
+from headclip_med.models.clip.vision import BlockOutput, VisionTower
+from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.precision import Ran
+from headclip_med.models.engine.run import run
+from headclip_med.models.prompts import INITIAL_STD
 
 NORMAL_STATES = (
     "{}", "flawless {}", "perfect {}", "unblemished {}",
@@ -187,28 +190,42 @@ class SentenceEnsemble:
         return functional.normalize(means, dim=-1)
 
 
+class _LevelReader(LastToken):
+    """Keeps the patches that leave the feature layers, and the last class token."""
+
+    def __init__(self, feature_layers: tuple[int, ...], count: int) -> None:
+        super().__init__()
+        self._feature_layers, self._count = feature_layers, count
+        self.levels: list[Tensor] = []
+
+    def read(self, block: BlockOutput) -> None:
+        """Take a block's tokens, without those of prompts."""
+        super().read(block)
+        if block.layer in self._feature_layers:
+            self.levels.append(block.tokens[:, 1 : 1 + self._count])
+
+
 def prompted_pass(
     vision: VisionTower,
     images: Float[Tensor, "batch 3 height width"],
     prompts: Float[Tensor, "rows depth tokens channels"] | None,
     feature_layers: tuple[int, ...],
+    *,
+    precision: Ran = "fp32",
 ) -> tuple[Tensor, list[Tensor]]:
     """Run the image tower with prompt tokens behind the patches.
 
-    They are appended before the first block, replaced before each of the next ones that have
-    prompts of their own, and stay in the sequence to the end.
+    Args:
+        vision: The tower.
+        images: Normalised as the backbone wants it.
+        prompts: See ``Plan.prompts``.
+        feature_layers: One-based layers whose patches are kept.
+        precision: What the tower's products are computed in.
 
     Returns:
         The class token that leaves the last block, and the patches that leave each feature layer.
     """
-    tokens = vision.embed(images)
-    count = tokens.shape[1]
-    levels = []
-    for layer in range(1, vision.depth + 1):
-        if prompts is not None and layer <= prompts.shape[1]:
-            fresh = prompts[:, layer - 1].to(tokens).expand(len(tokens), -1, -1)
-            tokens = torch.cat([tokens[:, :count], fresh], dim=1)
-        tokens = vision.run_block(layer, tokens).tokens
-        if layer in feature_layers:
-            levels.append(tokens[:, 1:count])
-    return tokens[:, 0], levels
+    rows, columns = (side // vision.patch_px for side in images.shape[-2:])
+    reader = _LevelReader(feature_layers, rows * columns)
+    run(Plan(vision, (reader,), precision, prompts), images)
+    return reader.token, reader.levels

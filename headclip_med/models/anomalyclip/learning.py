@@ -2,68 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import Dataset
 
 from headclip_med.models.anomalyclip.model import AnomalyClip
-from headclip_med.models.inference import Precision
+from headclip_med.models.engine.precision import settled
 from headclip_med.models.maps import upsample
-from headclip_med.settings import TrainSettings
-from headclip_med.training.batches import Batch, Example
-from headclip_med.training.handlers import EpochReport, StepReport
-from headclip_med.training.loop import learn
+from headclip_med.settings import Precision
+from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms, level_terms
-from headclip_med.training.network import Judged, LearningNetwork, mixed
-
-
-def train_anomalyclip(  # noqa: PLR0913 - as train_* of every method
-    model: AnomalyClip,
-    examples: Dataset[Example],
-    settings: TrainSettings,
-    *,
-    folder: Path,
-    resume: bool = False,
-    report: Callable[[StepReport], None] = lambda step: None,
-    report_epoch: Callable[[EpochReport], None] = lambda epoch: None,
-) -> list[float]:
-    """Train AnomalyCLIP; see ``training.loop.learn``.
-
-    ``PUBLISHED_TRAINING["anomalyclip"]`` has the published optimiser and weight of local terms.
-
-    Args:
-        model: Changed in place.
-        examples: The auxiliary images, equally sized.
-        settings: Optimiser and schedule.
-        folder: Gets ``training-state.pt`` and ``log.jsonl``; it must exist.
-        resume: Go on from the state in ``folder``.
-        report: Called after every step.
-        report_epoch: Called after every epoch.
-
-    Returns:
-        Mean loss of each epoch.
-
-    Raises:
-        InvalidSettings: There is nothing to train on.
-        UnusableWeights: There is no usable state to resume from.
-    """
-    network = anomalyclip_network(model, precision=settings.precision)
-
-    def terms_of(judged: Judged, batch: Batch) -> LossTerms:
-        squeezed = settings.squeezed_dice and batch.whole == 1
-        return anomalyclip_loss(
-            judged.image, list(judged.maps), batch.labels, batch.masks, squeezed=squeezed
-        )
-
-    return learn(
-        network, examples, settings, terms_of,
-        folder=folder, resume=resume, report=report, report_epoch=report_epoch,
-    )  # fmt: skip
+from headclip_med.training.network import LearningNetwork, Outputs
 
 
 def anomalyclip_network(model: AnomalyClip, *, precision: Precision = "fp32") -> LearningNetwork:
@@ -71,23 +23,25 @@ def anomalyclip_network(model: AnomalyClip, *, precision: Precision = "fp32") ->
 
     Args:
         model: Changed in place.
-        precision: ``bf16`` runs the frozen tower's products in bfloat16.
+        precision: What the frozen tower's products are computed in.
     """
 
-    def judge(batch: Batch) -> Judged:
-        with mixed(precision, batch.images.device):
-            frozen = model.freeze_features(batch.images)
+    def outputs_of(batch: Batch) -> Outputs:
+        frozen = model.freeze_features(batch.images, settled(precision, batch.images.device))
         logits = model(frozen)
         size = batch.masks.shape[-2:]
         maps = [upsample(level.softmax(dim=1), *size) for level in logits.levels]
-        return Judged(logits.image, torch.stack(maps))
+        return Outputs(logits.image, torch.stack(maps))
 
-    return LearningNetwork(model, judge)
+    def terms_of(outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
+        return anomalyclip_loss(*outputs, batch.labels, batch.masks, squeezed=squeezed)
+
+    return LearningNetwork(model, outputs_of, terms_of)
 
 
 def anomalyclip_loss(
     image_logits: Float[Tensor, "batch 2"],
-    maps: Sequence[Float[Tensor, "batch 2 height width"]],
+    maps: Iterable[Float[Tensor, "batch 2 height width"]],
     labels: Int[Tensor, "batch"],
     masks: Float[Tensor, "batch height width"],
     *,

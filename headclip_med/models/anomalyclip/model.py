@@ -23,25 +23,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headclip_med.models.checkpoint import Checkpoint, fit_learned, settings_for
+from headclip_med.models.anomalyclip.settings import NAME, SCORES, AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.headclip.folded import project_class_token
-from headclip_med.models.headclip.prompts import ObjectAgnosticPrompts
-from headclip_med.models.inference import (
-    InferenceModel,
-    Use,
-    default_image_size,
-    layers_within,
-    quarter_layers,
-)
+from headclip_med.models.engine.plan import Plan
+from headclip_med.models.engine.precision import Ran
+from headclip_med.models.engine.run import run
+from headclip_med.models.inference import InferenceModel, PassReader, Use
+from headclip_med.models.layers import default_image_size, layers_within, quarter_layers
 from headclip_med.models.maps import in_double, similarity_logits, stretched_logits, unit
-from headclip_med.models.trunk import TrunkReader
+from headclip_med.models.prompts import ObjectAgnosticPrompts
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
-from headclip_med.settings_learned import AnomalyClipSettings
-
-METHOD = "anomalyclip"
 
 PUBLISHED_FIRST, PUBLISHED_DEPTH = 6, 24
 """First layer with value-value attention in ViT-L/14: the code's DPAM_layer 20 replaces the last
@@ -50,7 +43,7 @@ PUBLISHED_FIRST, PUBLISHED_DEPTH = 6, 24
 
 @dataclass(frozen=True, eq=False)
 class FrozenLevels:
-    """What the frozen trunk gives for a batch: constants of the images, whatever is learned.
+    """What the frozen image tower gives for a batch: constants of the images, whatever is learned.
 
     Attributes:
         global_token: The class token in the joint space, unit length.
@@ -88,7 +81,7 @@ class AnomalyClip(nn.Module):
         InvalidSettings: A layer lies beyond the tower, or the prompts do not fit.
     """
 
-    method = METHOD
+    method = NAME
 
     def __init__(
         self, backbone: Backbone, settings: AnomalyClipSettings | None = None, *, seed: int = 0
@@ -111,16 +104,18 @@ class AnomalyClip(nn.Module):
         return default_image_size(self.settings, self.backbone.vision)
 
     @torch.no_grad()
-    def freeze_features(self, images: Float[Tensor, "batch 3 height width"]) -> FrozenLevels:
-        """Run the frozen trunk once; no graph is kept.
+    def freeze_features(
+        self, images: Float[Tensor, "batch 3 height width"], precision: Ran = "fp32"
+    ) -> FrozenLevels:
+        """Run the frozen image tower once; no graph is kept.
 
         Args:
             images: Values in [0, 1].
+            precision: What its products are computed in.
         """
         vision, layers = self.backbone.vision, (self.local_layers, self.feature_layers)
         reader = LevelReader(vision, layers, norm=self.settings.class_token_norm)
-        for block in vision.walk(self.backbone.normalise(images), reader.local_layers):
-            reader.read(block)
+        run(Plan(vision, (reader,), precision), self.backbone.normalise(images))
         return reader.features(*images.shape[-2:])
 
     def forward(self, frozen: FrozenLevels) -> LevelLogits:
@@ -137,17 +132,17 @@ class AnomalyClip(nn.Module):
         self,
         *,
         scores: ScoreSettings | None = None,
-        threshold: float = 0.5,
+        threshold: float | None = None,
         about: Mapping[str, object] | None = None,
     ) -> FoldedAnomalyClip:
         """Give the form that is used: the same results, with nothing left to learn.
 
         Args:
             scores: How maps become scores.
-            threshold: Map value from which a pixel counts as abnormal.
+            threshold: Map value from which a pixel counts as abnormal, where it was measured.
             about: What ``describe`` shall say of where the model comes from.
         """
-        use = Use(scores or ScoreSettings(image_score="global"), threshold, dict(about or {}))
+        use = Use(scores or SCORES, threshold, dict(about or {}))
         return FoldedAnomalyClip(self, use)
 
 
@@ -155,7 +150,7 @@ class FoldedAnomalyClip(InferenceModel):
     """The inference form of AnomalyCLIP: the image tower, and both sentences as two vectors."""
 
     def __init__(self, model: AnomalyClip, use: Use) -> None:
-        super().__init__(model.backbone, method=METHOD, settings=model.settings, use=use)
+        super().__init__(model.backbone, method=model.method, settings=model.settings, use=use)
         self._layers = (model.local_layers, model.feature_layers)
         self._norm, self._temperature = (
             model.settings.class_token_norm,
@@ -170,20 +165,22 @@ class FoldedAnomalyClip(InferenceModel):
         layers = {"local_layers": list(local), "feature_layers": list(features)}
         return {**super().describe(), **layers}
 
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
         """Start reading a pass over prepared images."""
-        return _JudgingReader(self, LevelReader(self.vision, self._layers, norm=self._norm), images)
+        return _PredictingReader(
+            self, LevelReader(self.vision, self._layers, norm=self._norm), images
+        )
 
-    def judge(self, frozen: FrozenLevels, height: int, width: int) -> Prediction:
+    def predict_from(self, frozen: FrozenLevels, height: int, width: int) -> Prediction:
         """Turn frozen features of images of this size into maps and scores."""
         logits = compare(frozen, self.get_buffer("_text"), self._temperature)
         return self.smoothed(mean_logits(logits, height, width), image_score(logits))
 
 
 class LevelReader:
-    """Sums the value-value heads beside the trunk from the first local layer on.
+    """Sums the value-value heads beside the stream from the first local layer on.
 
-    A feature layer before the first local one gives the trunk's own tokens. The local path has no
+    A feature layer before the first local one gives the stream's own tokens. The local path has no
     MLP, and never feeds back.
 
     Args:
@@ -220,20 +217,20 @@ class LevelReader:
         patch = self._vision.patch_px
         levels = [self._vision.project(self._levels[one].float()) for one in self.feature_layers]
         return FrozenLevels(
-            unit(project_class_token(self._vision, self._token.float(), norm=self._norm)),
+            unit(self._vision.project(self._token.float(), norm=self._norm)),
             tuple(unit(level) for level in levels),
             (height // patch, width // patch),
         )
 
 
-class _JudgingReader:
+class _PredictingReader:
     def __init__(self, model: FoldedAnomalyClip, levels: LevelReader, images: Tensor) -> None:
         self._model, self._levels = model, levels
         self._size: tuple[int, int] = (images.shape[-2], images.shape[-1])
         self.local_layers, self.read = levels.local_layers, levels.read
 
     def finish(self) -> Prediction:
-        return self._model.judge(self._levels.features(*self._size), *self._size)
+        return self._model.predict_from(self._levels.features(*self._size), *self._size)
 
 
 def image_score(logits: LevelLogits) -> Float[Tensor, "batch"]:
@@ -277,16 +274,3 @@ def chosen_layers(
         local = tuple(range(max(1, round(PUBLISHED_FIRST * depth / PUBLISHED_DEPTH)), depth + 1))
     features = quarter_layers(depth) if features is None else features
     return layers_within(local, depth), layers_within(features, depth)
-
-
-def anomalyclip_from(
-    checkpoint: Checkpoint, backbone: Backbone, *, about: Mapping[str, object] | None = None
-) -> FoldedAnomalyClip:
-    """Build the model that a checkpoint describes, ready to judge.
-
-    Raises:
-        UnusableWeights: It is another method's checkpoint, or was trained on another backbone.
-    """
-    model = AnomalyClip(backbone, settings_for(checkpoint, backbone, AnomalyClipSettings))
-    fit_learned(model, checkpoint)
-    return model.fold(scores=checkpoint.scores, threshold=checkpoint.threshold, about=about)

@@ -32,17 +32,19 @@ from torch.nn import functional
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.anovl.adaptation import PatchAdapter
+from headclip_med.models.anovl.sentences import anovl_ensemble
+from headclip_med.models.anovl.settings import NAME, SCORES, AnoVlSettings
 from headclip_med.models.anovl.views import other_views
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.inference import InferenceModel, Use, layers_within
+from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.run import run
+from headclip_med.models.inference import InferenceModel, PassReader, Use
+from headclip_med.models.layers import layers_within
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit
-from headclip_med.models.sentences import Ensemble, anovl_ensemble, encode, mean_direction
-from headclip_med.models.trunk import TrunkReader
+from headclip_med.models.sentences import Ensemble, encode, mean_direction
 from headclip_med.prediction import Prediction
-from headclip_med.settings_training_free import AUTO, TRAINING_FREE_SCORES, AnoVlSettings
-
-METHOD = "anovl"
+from headclip_med.settings import AUTO
 
 PUBLISHED_LAYERS = 12
 """The last so many blocks have value-value attention in the published code."""
@@ -84,9 +86,8 @@ class AnoVl(InferenceModel):
             activation=backbone.activation,
             position_interpolation=settings.position_interpolation,
         )
-        super().__init__(
-            towers, method=METHOD, settings=settings, use=use or Use(TRAINING_FREE_SCORES)
-        )
+        usual = Use(SCORES)
+        super().__init__(towers, method=NAME, settings=settings, use=use or usual)
         self.text = towers.text
         self.local_layers, self.feature_layer = chosen_layers(settings, self.vision.depth)
         self._named = ImageContent(None if settings.class_name == AUTO else settings.class_name)
@@ -122,11 +123,11 @@ class AnoVl(InferenceModel):
             self._encoded[self._named] = found
         return found
 
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
         """Start reading a pass over prepared images; other views of them follow it."""
         return _StreamReader(self, images)
 
-    def judge(
+    def predict_from(
         self,
         images: Float[Tensor, "batch 3 height width"],
         patches: Float[Tensor, "batch patches joint"],
@@ -167,9 +168,9 @@ class AnoVl(InferenceModel):
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch joint"]:
         """Run prepared images, for CLIP's own image feature."""
-        with self.trunk_context():
-            *_, last = self.vision.walk(images)
-        return self.vision.project(last.tokens[:, 0].float())
+        last = LastToken()
+        run(Plan(self.vision, (last,), self.ran), images)
+        return self.vision.project(last.token.float())
 
     def adapt(
         self, patches: Float[Tensor, "rows columns joint"]
@@ -198,8 +199,8 @@ class AnoVl(InferenceModel):
             return adapter(patches)
 
 
-class StreamReader:
-    """Sums value-value heads beside the trunk, from the first local layer on; there is no MLP.
+class StreamReader(LastToken):
+    """Sums value-value heads beside the stream, from the first local layer on; there is no MLP.
 
     Args:
         vision: The image tower.
@@ -210,17 +211,17 @@ class StreamReader:
     def __init__(
         self, vision: VisionTower, local_layers: tuple[int, ...], feature_layer: int
     ) -> None:
+        super().__init__()
         self.local_layers = tuple(layer for layer in local_layers if layer <= feature_layer)
         self._vision = vision
         self._stream: Tensor | None = None
-        self._token: Tensor | None = None
 
     def read(self, block: BlockOutput) -> None:
         """Take a block's heads and class token."""
         if block.heads is not None and block.layer in self.local_layers:
             start = block.tokens_in[:, 1:].float() if self._stream is None else self._stream
             self._stream = self._vision.add_heads(start, block.layer, block.heads[:, :, 1:])
-        self._token = block.tokens[:, 0]
+        super().read(block)
 
     @property
     def stream(self) -> Float[Tensor, "batch patches channels"]:
@@ -233,10 +234,8 @@ class StreamReader:
         self,
     ) -> tuple[Float[Tensor, "batch patches joint"], Float[Tensor, "batch joint"]]:
         """Give local patches and the plain class token in the joint space, not normalised."""
-        if self._token is None:
-            raise AssertionError("a tower has blocks")
         project = self._vision.project
-        return project(self.stream), project(self._token.float())
+        return project(self.stream), project(self.token.float())
 
 
 class _StreamReader(StreamReader):
@@ -245,7 +244,7 @@ class _StreamReader(StreamReader):
         self._model, self._images = model, images
 
     def finish(self) -> Prediction:
-        return self._model.judge(self._images, *self.projected())
+        return self._model.predict_from(self._images, *self.projected())
 
 
 def average_neighbours(

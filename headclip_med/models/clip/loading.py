@@ -13,8 +13,8 @@ from torch import Tensor
 from headclip_med.errors import UnusableWeights
 from headclip_med.models.clip.hub import EMBEDDED_PATH, Activation, FoundModel, find_model
 from headclip_med.models.clip.towers import Backbone, assemble
-from headclip_med.models.clip.vision import PositionInterpolation
 from headclip_med.models.clip.weights import read_weights
+from headclip_med.settings import PositionInterpolation
 
 __all__ = ["EMBEDDED_PATH", "load_backbone", "refill_token_rows"]
 

@@ -18,7 +18,8 @@ from headclip_med.models.clip.hub import Activation, FoundModel, refuse_foreign_
 from headclip_med.models.clip.library import part
 from headclip_med.models.clip.native import PlainClip, is_plain
 from headclip_med.models.clip.text import TextTower, Tokenizer
-from headclip_med.models.clip.vision import PositionInterpolation, VisionTower
+from headclip_med.models.clip.vision import VisionTower
+from headclip_med.settings import PositionInterpolation
 
 
 class Backbone(nn.Module):
@@ -59,6 +60,20 @@ class Backbone(nn.Module):
         """Shift and scale images in [0, 1] to what the image tower was trained on."""
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
         return (images - mean) / std
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.get_buffer("_mean").device
+
+    def describe(self) -> dict[str, str]:
+        """Say which it is, in plain JSON values."""
+        return {
+            "name": self.name,
+            "weights": self.weights,
+            "digest": self.digest,
+            "activation": self.activation,
+        }
 
     @cached_property
     def digest(self) -> str:
@@ -162,7 +177,7 @@ def variant(
     )  # fmt: skip
     other.vision.position_interpolation = position_interpolation
     other.digest = backbone.digest  # the same weights: hashed once
-    return other.to(backbone.get_buffer("_mean").device)
+    return other.to(backbone.device)
 
 
 def fit_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,10 +12,7 @@ from torch.nn import functional
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.attention import attend
-
-PositionInterpolation = Literal["bilinear", "bicubic", "bicubic-antialias"]
-"""How a table of positions is stretched to another grid: HeadCLIP, AnomalyCLIP and CLIP Surgery
-take ``bilinear``, AdaCLIP ``bicubic``, open_clip ``bicubic-antialias``."""
+from headclip_med.settings import PositionInterpolation
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,34 +73,12 @@ class VisionTower(nn.Module):
         """Rows and columns of the images it was pretrained on."""
         return int(self.visual.image_size[0])
 
-    def walk(
-        self, images: Float[Tensor, "batch 3 height width"], local_layers: Collection[int] = ()
-    ) -> Iterator[BlockOutput]:
-        """Run the blocks in turn.
-
-        The value-value heads read V of the global path and never feed back into it.
-
-        Args:
-            images: Normalised with the backbone's mean and standard deviation; both sides a
-                multiple of the patch.
-            local_layers: One-based numbers of the blocks whose heads are wanted.
-
-        Yields:
-            The output of each block.
-
-        Raises:
-            InvalidSettings: The size is no multiple of the patch.
-        """
-        tokens = self.embed(images)
-        for layer in range(1, self.depth + 1):
-            output = self.run_block(layer, tokens, local=layer in local_layers)
-            tokens = output.tokens
-            yield output
-
     def run_block(
         self, layer: int, tokens: Float[Tensor, "batch tokens channels"], *, local: bool = False
     ) -> BlockOutput:
         """Run one block: unchanged CLIP, and its value-value heads where they are wanted.
+
+        The heads read V of the global path and never feed back into it.
 
         Args:
             layer: One-based.
@@ -190,18 +164,18 @@ class VisionTower(nn.Module):
         block = self.blocks[layer - 1]
         return self._add(stream, block, heads, weights)
 
-    def project(self, tokens: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch joint"]:
-        """Take tokens into the space shared with text; the result is not normalised."""
-        with torch.autocast(tokens.device.type, enabled=False):  # comparison stays float32
-            projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
-        return projected
-
-    def project_without_norm(
-        self, tokens: Float[Tensor, "*batch channels"]
+    def project(
+        self, tokens: Float[Tensor, "*batch channels"], *, norm: bool = True
     ) -> Float[Tensor, "*batch joint"]:
-        """Project without the final norm, as AnomalyCLIP does with the class token."""
-        with torch.autocast(tokens.device.type, enabled=False):
-            projected: Tensor = tokens @ self.visual.proj
+        """Take tokens into the space shared with text; the result is not normalised.
+
+        Args:
+            tokens: Of the stream.
+            norm: Whether they pass the final norm first; AnomalyCLIP's class token does not.
+        """
+        with torch.autocast(tokens.device.type, enabled=False):  # comparison stays float32
+            normed = self.visual.ln_post(tokens) if norm else tokens
+            projected: Tensor = normed @ self.visual.proj
         return projected
 
     @staticmethod

@@ -1,7 +1,7 @@
-"""The frozen trunk's outputs of every training image, computed once and read in every epoch.
+"""The frozen image tower's outputs of every training image, computed once and read in every epoch.
 
-The trunk never changes while HeadCLIP learns, and images are not augmented, so its outputs are
-constants of the images. They are kept as they came, in float32: a training that reads them ends
+It never changes while HeadCLIP learns, and images are not augmented, so its outputs are constants
+of the images. They are kept as they came, in float32: a training that reads them ends
 with the losses and weights of one that computes them anew.
 """
 
@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.vision import VisionTower
+from headclip_med.models.engine.precision import Ran, settled
 from headclip_med.models.headclip.model import FrozenFeatures, HeadClip, local_layers
-from headclip_med.models.inference import Precision, default_image_size
-from headclip_med.settings import HeadClipSettings
+from headclip_med.models.headclip.settings import HeadClipSettings
+from headclip_med.models.layers import default_image_size
+from headclip_med.settings import Precision
 from headclip_med.store import Entry, StoreFull
-from headclip_med.training.batches import Batch, Example
-
-Place = Literal["ram"] | Path
-"""Where features are kept: in memory, or in files of a folder that the next training finds."""
+from headclip_med.training.batches import Batch
+from headclip_med.training.features import Place
 
 _BYTES = 4
 """Of a float32."""
@@ -49,12 +47,12 @@ class Features:
     """Features of numbered images, all of one size.
 
     Args:
-        model: Its trunk computes them; its learned parts do not matter.
+        model: Its image tower computes them; its learned parts do not matter.
         count: How many images there are.
         place: Where they are kept.
         data_digest: Of the images; together with the size, the backbone and the layers it names
             the files in a folder, so that features are never read for anything else.
-        precision: That the trunk is run in; kept in float32 all the same.
+        precision: That the image tower is run in; kept in float32 all the same.
 
     Raises:
         InvalidSettings: The folder has no room for them.
@@ -70,6 +68,7 @@ class Features:
         precision: Precision = "fp32",
     ) -> None:
         self._model = model
+        self._precision = settled(precision, next(model.parameters()).device)
         vision = model.backbone.vision
         side = model.image_size // vision.patch_px
         self._grid = (side, side)
@@ -81,7 +80,7 @@ class Features:
         if place == "ram":
             arrays = {name: np.zeros(shape, _type(name)) for name, shape in shapes.items()}
         else:
-            arrays = _map(_entry(place, model, data_digest, precision), shapes)
+            arrays = _map(_entry(place, model, data_digest, self._precision), shapes)
         self._tokens, self._layers, self._known = (arrays[name] for name in shapes)
 
     @property
@@ -99,7 +98,7 @@ class Features:
             heads = tuple(self._split(layer) for layer in layers)
             token = torch.from_numpy(self._tokens[numbers]).to(device)
             return FrozenFeatures(token, residual, heads, self._grid)
-        features = self._model.freeze_features(batch.images)
+        features = self._model.freeze_features(batch.images, self._precision)
         joined = (head.transpose(1, 2).flatten(2) for head in features.heads)
         for kept, layer in zip(self._layers, (features.residual, *joined), strict=True):
             kept[numbers] = layer.cpu().numpy()
@@ -113,34 +112,6 @@ class Features:
         count, patches, _ = layer.shape
         heads = self._model.backbone.vision.head_count
         return layer.view(count, patches, heads, -1).transpose(1, 2)
-
-
-class Remembered(Dataset[Example]):
-    """Examples whose images are not read any more once all their features are known.
-
-    Args:
-        examples: The auxiliary images.
-        features: Of these.
-    """
-
-    def __init__(self, examples: Dataset[Example], features: Features) -> None:
-        self._examples = examples
-        self._features = features
-        self._masks: dict[int, Example] = {}
-
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self._examples)  # type: ignore[arg-type]
-
-    def __getitem__(self, number: int) -> Example:
-        """Give a numbered example, its image empty where its features are known."""
-        known = self._masks.get(number)
-        if known is not None and self._features.complete:
-            return known._replace(mask=known.mask.float())
-        example = self._examples[number]._replace(number=number)
-        bare = example._replace(image=torch.empty(3, 0, 0))
-        self._masks[number] = bare._replace(mask=example.mask.bool())
-        return bare if self._features.complete else example
 
 
 def _shape(
@@ -159,7 +130,7 @@ def _type(name: str) -> type[np.generic]:
     return np.uint8 if name == "known" else np.float32
 
 
-def _entry(place: Path, model: HeadClip, data_digest: str, precision: Precision) -> Entry:
+def _entry(place: Path, model: HeadClip, data_digest: str, precision: Ran) -> Entry:
     settings = model.settings
     identity: dict[str, object] = {
         "layout": _LAYOUT,

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.clip.vision import BlockOutput, VisionTower, weighted_projection
-from headclip_med.models.inference import InferenceModel, Use
+from headclip_med.models.clip.vision import BlockOutput, weighted_projection
+from headclip_med.models.headclip.settings import NAME, HeadClipSettings
+from headclip_med.models.inference import InferenceModel, PassReader, Use
 from headclip_med.models.maps import averaged_logits, patch_logits, similarity_logits, unit
-from headclip_med.models.trunk import TrunkReader
 from headclip_med.prediction import Prediction
-from headclip_med.settings import HeadClipSettings
 
 
 class FoldedHeadClip(InferenceModel):
@@ -43,8 +42,10 @@ class FoldedHeadClip(InferenceModel):
         settings: HeadClipSettings,
         use: Use,
     ) -> None:
-        super().__init__(backbone, method="headclip", settings=settings, use=use)
+        super().__init__(backbone, method=NAME, settings=settings, use=use)
         self.local_layers = local_layers
+        if settings.head_weights == "learned":
+            self.head_weights = local_layers, head_weights.float().cpu().numpy()
         projections = [
             _fold(self.vision.blocks[layer - 1], weights)
             for layer, weights in zip(local_layers, head_weights, strict=True)
@@ -58,13 +59,13 @@ class FoldedHeadClip(InferenceModel):
         """Say what it is, in plain JSON values."""
         return {**super().describe(), "local_layers": list(self.local_layers)}
 
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
         """Start reading a pass over prepared images."""
         return _FoldedReader(self, images)
 
-    def trunk_key(self, height: int, width: int) -> Hashable:
+    def pass_key(self, height: int, width: int) -> Hashable:
         """Tell passes apart: one that sees mirror images serves no other model."""
-        key = super().trunk_key(height, width)
+        key = super().pass_key(height, width)
         return (key, "mirrored") if self.settings.mirrored else key
 
     def prepare(
@@ -86,7 +87,7 @@ class FoldedHeadClip(InferenceModel):
         bias = self.get_buffer("_bias")
         return entering + bias if self.settings.local_residual else bias.expand_as(entering)
 
-    def judge(
+    def predict_from(
         self,
         stream: Float[Tensor, "batch patches channels"],
         token: Float[Tensor, "batch channels"],
@@ -99,7 +100,7 @@ class FoldedHeadClip(InferenceModel):
         patch = self.vision.patch_px
         patches = similarity_logits(local, text, temperature)
         grid = patches.transpose(1, 2).reshape(-1, 2, height // patch, width // patch)
-        whole = project_class_token(self.vision, token, norm=self.settings.class_token_norm)
+        whole = self.vision.project(token, norm=self.settings.class_token_norm)
         score = similarity_logits(unit(whole), text, temperature).softmax(dim=-1)[:, 1]
         logits = patch_logits(grid, height, width)
         if self.settings.mirrored:
@@ -131,14 +132,7 @@ class _FoldedReader:
     def finish(self) -> Prediction:
         if self._stream is None or self._token is None:
             raise AssertionError("local layers lie inside the tower")  # checked when built
-        return self._model.judge(self._stream, self._token.float(), self._size)
-
-
-def project_class_token(
-    vision: VisionTower, token: Float[Tensor, "batch channels"], *, norm: bool
-) -> Float[Tensor, "batch joint"]:
-    """Take the class token into the joint space, with or without the final norm."""
-    return vision.project(token) if norm else vision.project_without_norm(token)
+        return self._model.predict_from(self._stream, self._token.float(), self._size)
 
 
 def _fold(block: Any, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,13 +14,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.headclip.folded import FoldedHeadClip, project_class_token
-from headclip_med.models.headclip.prompts import ObjectAgnosticPrompts
-from headclip_med.models.inference import Use, default_image_size
+from headclip_med.models.clip.vision import BlockOutput
+from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.precision import Ran
+from headclip_med.models.engine.run import run
+from headclip_med.models.headclip.folded import FoldedHeadClip
+from headclip_med.models.headclip.settings import NAME, SCORES, HeadClipSettings
+from headclip_med.models.inference import Use
+from headclip_med.models.layers import default_image_size, layers_within
 from headclip_med.models.maps import similarity_logits, unit
-from headclip_med.settings import HeadClipSettings, ScoreSettings
+from headclip_med.models.prompts import ObjectAgnosticPrompts
+from headclip_med.settings import ScoreSettings
 
 PAPER_FIRST, PAPER_LAST, PAPER_DEPTH = 5, 19, 24
 """The paper's local layers, of ViT-L/14."""
@@ -28,7 +33,7 @@ PAPER_FIRST, PAPER_LAST, PAPER_DEPTH = 5, 19, 24
 
 @dataclass(frozen=True, eq=False)
 class FrozenFeatures:
-    """What the frozen trunk gives for a batch: constants of the images, whatever is learned.
+    """What the frozen image tower gives for a batch: constants of the images, whatever is learned.
 
     Attributes:
         global_token: The class token in the joint space, unit length.
@@ -70,7 +75,7 @@ class HeadClip(nn.Module):
         InvalidSettings: A local layer lies beyond the tower, or the prompts do not fit.
     """
 
-    method = "headclip"
+    method = NAME
 
     def __init__(
         self, backbone: Backbone, settings: HeadClipSettings | None = None, *, seed: int = 0
@@ -92,26 +97,23 @@ class HeadClip(nn.Module):
         return default_image_size(self.settings, self.backbone.vision)
 
     @torch.no_grad()
-    def freeze_features(self, images: Float[Tensor, "batch 3 height width"]) -> FrozenFeatures:
-        """Run the frozen trunk once; no graph is kept.
+    def freeze_features(
+        self, images: Float[Tensor, "batch 3 height width"], precision: Ran = "fp32"
+    ) -> FrozenFeatures:
+        """Run the frozen image tower once; no graph is kept.
 
         Args:
             images: Values in [0, 1].
+            precision: What its products are computed in.
         """
-        vision = self.backbone.vision
-        residual, heads, tokens = None, [], None
-        for block in vision.walk(self.backbone.normalise(images), self.local_layers):
-            if block.layer == self.local_layers[0]:
-                residual = block.tokens_in[:, 1:]
-            if block.heads is not None:
-                heads.append(block.heads[:, :, 1:].float())  # under autocast they are shorter
-            tokens = block.tokens
-        if residual is None or tokens is None:
+        vision, reader, last = self.backbone.vision, _HeadReader(self.local_layers), LastToken()
+        run(Plan(vision, (reader, last), precision), self.backbone.normalise(images))
+        if reader.residual is None:
             raise AssertionError("local layers lie inside the tower")  # checked when built
         patch = vision.patch_px
         grid = images.shape[-2] // patch, images.shape[-1] // patch
-        token = project_class_token(vision, tokens[:, 0], norm=self.settings.class_token_norm)
-        return FrozenFeatures(unit(token), residual, tuple(heads), grid)
+        token = vision.project(last.token, norm=self.settings.class_token_norm)
+        return FrozenFeatures(unit(token), reader.residual, tuple(reader.heads), grid)
 
     def local_tokens(self, frozen: FrozenFeatures) -> Float[Tensor, "batch patches joint"]:
         """Sum the weighted heads over the local layers, and project (eq. 4 to 6).
@@ -149,14 +151,14 @@ class HeadClip(nn.Module):
         self,
         *,
         scores: ScoreSettings | None = None,
-        threshold: float = 0.5,
+        threshold: float | None = None,
         about: Mapping[str, object] | None = None,
     ) -> FoldedHeadClip:
         """Give the form that is used: the same results, with nothing left to learn.
 
         Args:
             scores: How maps become scores.
-            threshold: Map value from which a pixel counts as abnormal.
+            threshold: Map value from which a pixel counts as abnormal, where it was measured.
             about: What ``describe`` shall say of where the model comes from.
         """
         return FoldedHeadClip(
@@ -165,8 +167,23 @@ class HeadClip(nn.Module):
             head_weights=self.head_weights.detach(),
             text=self.prompts(self.backbone.text),
             settings=self.settings,
-            use=Use(scores or ScoreSettings(), threshold, dict(about or {})),
+            use=Use(scores or SCORES, threshold, dict(about or {})),
         )
+
+
+class _HeadReader:
+    """Keeps the heads of the local layers, and what enters the first of these."""
+
+    def __init__(self, local_layers: tuple[int, ...]) -> None:
+        self.local_layers = local_layers
+        self.residual: Tensor | None = None
+        self.heads: list[Tensor] = []
+
+    def read(self, block: BlockOutput) -> None:
+        if block.heads is not None:
+            if self.residual is None:
+                self.residual = block.tokens_in[:, 1:]
+            self.heads.append(block.heads[:, :, 1:].float())  # under autocast they are shorter
 
 
 def local_layers(settings: HeadClipSettings, depth: int) -> tuple[int, ...]:
@@ -179,13 +196,7 @@ def local_layers(settings: HeadClipSettings, depth: int) -> tuple[int, ...]:
     if layers is None:
         first = max(1, round(PAPER_FIRST * depth / PAPER_DEPTH))
         layers = tuple(range(first, max(first, round(PAPER_LAST * depth / PAPER_DEPTH)) + 1))
-    if max(layers) > depth:
-        raise InvalidSettings(
-            f"Local layer {max(layers)} lies beyond the image tower's {depth} layers.",
-            f"Choose layers from 1 to {depth}.",
-            code="local-layers",
-        )
-    return tuple(sorted(set(layers)))
+    return layers_within(layers, depth)
 
 
 def _first_weights(start: str, shape: tuple[int, int], seed: int) -> Tensor:

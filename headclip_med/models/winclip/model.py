@@ -28,15 +28,18 @@ from torch.nn import functional
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.clip.vision import BlockOutput, PositionInterpolation, VisionTower
-from headclip_med.models.inference import InferenceModel, Use
+from headclip_med.models.clip.vision import BlockOutput, VisionTower
+from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.precision import Ran
+from headclip_med.models.engine.run import run
+from headclip_med.models.inference import InferenceModel, PassReader, Use
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit, upsample
-from headclip_med.models.sentences import Ensemble, encode, mean_direction, winclip_ensemble
-from headclip_med.models.trunk import TrunkReader
+from headclip_med.models.sentences import Ensemble, encode, mean_direction
+from headclip_med.models.threshold import EVEN
+from headclip_med.models.winclip.sentences import winclip_ensemble
+from headclip_med.models.winclip.settings import NAME, SCORES, WinClipSettings
 from headclip_med.prediction import Prediction
-from headclip_med.settings_training_free import AUTO, TRAINING_FREE_SCORES, WinClipSettings
-
-METHOD = "winclip"
+from headclip_med.settings import AUTO, PositionInterpolation
 
 TEMPERATURES = {"anomalib": 0.07, "caoyunkang": 0.01}
 INTERPOLATIONS: dict[str, PositionInterpolation] = {
@@ -69,9 +72,9 @@ class WinClip(InferenceModel):
         towers = variant(
             backbone, activation=backbone.activation, position_interpolation=interpolation
         )
-        # Where abnormal sentences fit as well as normal ones; half of that in a halved map.
-        usual = Use(TRAINING_FREE_SCORES, 0.25 if _is_halved(settings) else 0.5)
-        super().__init__(towers, method=METHOD, settings=settings, use=use or usual)
+        usual = Use(SCORES)
+        super().__init__(towers, method=NAME, settings=settings, use=use or usual)
+        self.usual_threshold = EVEN / 2 if _is_halved(settings) else EVEN
         self.text = towers.text
         self.temperature = settings.temperature or TEMPERATURES[settings.implementation]
         self._named = ImageContent(None if settings.class_name == AUTO else settings.class_name)
@@ -107,17 +110,17 @@ class WinClip(InferenceModel):
             found = self._encoded[self._named] = mean_direction(*sides)
         return found.to(place)
 
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkReader:
+    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
         """Start reading a pass over prepared images; the windows follow it."""
         return _WindowReader(self, images)
 
-    def judge(
+    def predict_from(
         self,
         embedded: Float[Tensor, "batch tokens channels"],
         token: Float[Tensor, "batch channels"],
         size: tuple[int, int],
     ) -> Prediction:
-        """Judge images by their windows.
+        """Predict images by their windows.
 
         Args:
             embedded: What enters the first block, class token first.
@@ -127,8 +130,8 @@ class WinClip(InferenceModel):
         rows, columns = (side // self.vision.patch_px for side in size)
         windows = []
         for scale in self.settings.scales:
-            with self.trunk_context():
-                tokens = run_windows(self.vision, embedded, window_index(rows, columns, scale))
+            index = window_index(rows, columns, scale)
+            tokens = run_windows(self.vision, embedded, index, precision=self.ran)
             features = unit(self.vision.project(tokens.float()))
             grid = (rows - scale + 1, columns - scale + 1)
             windows.append(self.logits(features).view(-1, *grid))
@@ -156,23 +159,21 @@ class WinClip(InferenceModel):
         return abnormal - normal
 
 
-class _WindowReader:
-    local_layers = ()
-
+class _WindowReader(LastToken):
     def __init__(self, model: WinClip, images: Tensor) -> None:
+        super().__init__()
         self._model = model
         self._size: tuple[int, int] = (images.shape[-2], images.shape[-1])
         self._first: Tensor | None = None
-        self._token: Tensor | None = None
 
     def read(self, block: BlockOutput) -> None:
+        super().read(block)
         self._first = block.tokens_in if self._first is None else self._first
-        self._token = block.tokens[:, 0]
 
     def finish(self) -> Prediction:
-        if self._first is None or self._token is None:
+        if self._first is None:
             raise AssertionError("a tower has blocks")
-        return self._model.judge(self._first, self._token, self._size)
+        return self._model.predict_from(self._first, self.token, self._size)
 
 
 def window_index(rows: int, columns: int, scale: int) -> Int[Tensor, "windows patches"]:
@@ -204,6 +205,8 @@ def run_windows(
     vision: VisionTower,
     embedded: Float[Tensor, "batch tokens channels"],
     index: Int[Tensor, "windows patches"],
+    *,
+    precision: Ran = "fp32",
 ) -> Float[Tensor, "batch windows channels"]:
     """Run every window through all blocks, with a class token of its own.
 
@@ -211,6 +214,7 @@ def run_windows(
         vision: The image tower.
         embedded: What enters the first block, class token first.
         index: Of the patches in each window, from 0.
+        precision: What the tower's products are computed in.
 
     Returns:
         The class token that leaves the last block, of each window.
@@ -224,9 +228,9 @@ def run_windows(
         part = index[at : at + step]
         first = class_tokens[:, None].expand(-1, len(part), -1, -1)
         tokens = torch.cat([first, patches[:, part]], dim=2).flatten(0, 1)
-        for layer in range(1, vision.depth + 1):
-            tokens = vision.run_block(layer, tokens).tokens
-        found.append(tokens[:, 0].view(batch, len(part), -1))
+        last = LastToken()
+        run(Plan(vision, (last,), precision), tokens)
+        found.append(last.token.view(batch, len(part), -1))
     return torch.cat(found, dim=1)
 
 

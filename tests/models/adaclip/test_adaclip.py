@@ -15,10 +15,10 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.models.adaclip.fusion import fuse, k_means, most_abnormal, semantic_centre
 from headclip_med.models.adaclip.model import AdaClip, chosen_layers, mean_logits
 from headclip_med.models.adaclip.prompts import as_half, hybrid_prompts, prompted_pass, sentences
+from headclip_med.models.adaclip.settings import AdaClipSettings
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.model import AnomalyModel
 from headclip_med.settings import ScoreSettings
-from headclip_med.settings_learned import AdaClipSettings
 from tests import tiny
 from tests.reference import golden_learned, oracle, oracle_learned, stored
 
@@ -185,7 +185,7 @@ def test_gelu_is_run_whatever_the_weights_were_trained_with() -> None:
     images = tiny.images()
     published = AdaClip(towers, AdaClipSettings(**SMALL)).plain_feature(images)  # type: ignore[arg-type]
     own = AdaClip(towers, AdaClipSettings(**SMALL, mlp_activation="trained-with"))  # type: ignore[arg-type]
-    *_, last = towers.vision.walk(images)
+    *_, last = tiny.walk(towers.vision, images)
     torch.testing.assert_close(
         own.plain_feature(images), towers.vision.project(last.tokens[:, 0]).detach()
     )
@@ -217,6 +217,7 @@ def test_what_is_looked_at_has_a_name() -> None:
     assert not torch.allclose(folded.predict(images).map, brain.predict(images).map)
 
 
+@pytest.mark.usefixtures("quick_bf16")
 def test_maps_and_scores_lie_in_0_and_1_at_any_size_and_precision() -> None:
     folded = model().fold()
     for size in (16, 24):

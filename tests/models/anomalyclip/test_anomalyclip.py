@@ -17,12 +17,13 @@ from headclip_med.models.anomalyclip.model import (
     image_score,
     mean_logits,
 )
+from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.headclip.model import HeadClip
+from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.models.maps import unit
 from headclip_med.models.model import AnomalyModel
-from headclip_med.settings import HeadClipSettings, ScoreSettings
-from headclip_med.settings_learned import AnomalyClipSettings
+from headclip_med.settings import ScoreSettings
 from tests import tiny
 from tests.reference import golden_learned, oracle, oracle_learned, stored
 
@@ -65,7 +66,7 @@ def test_the_published_layers_of_a_vit_l_14_are_chosen() -> None:
 def test_a_layer_beyond_the_tower_is_refused() -> None:
     with pytest.raises(InvalidSettings, match="Layer 9 lies beyond the image tower's 4 layers"):
         model(feature_layers=(9,))
-    with pytest.raises(InvalidSettings, match="must not be empty"):
+    with pytest.raises(InvalidSettings, match="feature_layers must be a tuple of at least one"):
         AnomalyClipSettings(feature_layers=())
 
 
@@ -89,7 +90,7 @@ def test_the_last_layer_alone_is_headclip_with_all_weights_at_one() -> None:
 def test_a_layer_before_the_first_local_one_gives_the_trunks_own_tokens() -> None:
     built = model(local_layers=(3, 4), feature_layers=(2, 3))
     images = tiny.images()
-    blocks = list(built.backbone.vision.walk(built.backbone.normalise(images)))
+    blocks = tiny.walk(built.backbone.vision, built.backbone.normalise(images))
     before, first = built.freeze_features(images).levels
     vision = built.backbone.vision
     torch.testing.assert_close(before, unit(vision.project(blocks[1].tokens[:, 1:])))
@@ -99,7 +100,7 @@ def test_a_layer_before_the_first_local_one_gives_the_trunks_own_tokens() -> Non
 def test_without_local_layers_it_is_plain_clip() -> None:
     built = model(local_layers=(), feature_layers=(4,), class_token_norm=True)
     images = tiny.images()
-    *_, last = built.backbone.vision.walk(built.backbone.normalise(images))
+    *_, last = tiny.walk(built.backbone.vision, built.backbone.normalise(images))
     whole = unit(built.backbone.vision.project(last.tokens))
     frozen = built.freeze_features(images)
     torch.testing.assert_close(frozen.levels[0], whole[:, 1:])
@@ -132,6 +133,7 @@ def test_maps_and_scores_lie_in_0_and_1_at_any_size() -> None:
             assert 0 <= float(values.min()) <= float(values.max()) <= 1
 
 
+@pytest.mark.usefixtures("quick_bf16")
 def test_bfloat16_changes_little() -> None:
     folded = model().fold()
     exact = folded.predict(tiny.images())

@@ -14,12 +14,12 @@ from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.anovl.adaptation import PatchAdapter, adaptation_loss
 from headclip_med.models.anovl.model import AnoVl, average_neighbours, chosen_layers, stretch
+from headclip_med.models.anovl.sentences import anovl_ensemble
+from headclip_med.models.anovl.settings import AnoVlSettings
 from headclip_med.models.anovl.views import COUNT, other_views
 from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.inference import predict_together
 from headclip_med.models.model import AnomalyModel
-from headclip_med.models.sentences import anovl_ensemble
-from headclip_med.models.trunk import predict_together
-from headclip_med.settings_training_free import AnoVlSettings
 from tests import tiny
 from tests.reference import golden_training_free as golden
 from tests.reference import oracle, oracle_training_free, stored
@@ -142,7 +142,7 @@ def test_the_local_stream_is_a_naive_sum_of_value_value_attention() -> None:
     built, images = model(local_layers=(2, 4)), tiny.images()
     patches, token = golden.read(built, images)
     with torch.no_grad():
-        blocks = list(built.vision.walk(built.prepare(images)))
+        blocks = tiny.walk(built.vision, built.prepare(images))
         stream = blocks[1].tokens_in
         for layer in (2, 4):
             block = built.vision.blocks[layer - 1]

@@ -42,7 +42,7 @@ def towers(request: pytest.FixtureRequest) -> Backbone:
 
 def test_the_global_path_is_open_clips_encode_image(towers: Backbone) -> None:
     images = tiny.images(3, towers.vision.image_size)
-    *_, last = towers.vision.walk(images)
+    *_, last = tiny.walk(towers.vision, images)
     features = towers.vision.project(last.tokens[:, 0])
     theirs = towers.clip.encode_image(images)
     torch.testing.assert_close(features, theirs, atol=1e-5, rtol=1e-5)
@@ -67,13 +67,13 @@ def test_sentences_are_cropped_at_the_longest_end_token() -> None:
 
 def test_local_layers_leave_the_global_path_untouched() -> None:
     tower, images = tiny.backbone().vision, tiny.images()
-    plain = [block.tokens for block in tower.walk(images)]
-    tapped = [block.tokens for block in tower.walk(images, (1, 2, 3, 4))]
+    plain = [block.tokens for block in tiny.walk(tower, images)]
+    tapped = [block.tokens for block in tiny.walk(tower, images, (1, 2, 3, 4))]
     assert all(torch.equal(one, other) for one, other in zip(plain, tapped, strict=True))
 
 
 def test_only_the_layers_asked_for_have_heads() -> None:
-    blocks = list(tiny.backbone().vision.walk(tiny.images(), (2, 4)))
+    blocks = tiny.walk(tiny.backbone().vision, tiny.images(), (2, 4))
     assert [block.heads is not None for block in blocks] == [False, True, False, True]
     assert [block.layer for block in blocks] == [1, 2, 3, 4]
     assert blocks[1].heads is not None
@@ -139,13 +139,13 @@ def test_the_explicit_kernel_agrees_with_the_fused_one(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("size", [(20, 20), (16, 24), (8, 12)])
 def test_images_of_any_multiple_of_the_patch_are_taken(size: tuple[int, int]) -> None:
     images = torch.rand(1, 3, *size)
-    *_, last = tiny.backbone().vision.walk(images)
+    *_, last = tiny.walk(tiny.backbone().vision, images)
     assert last.tokens.shape[1] == 1 + size[0] * size[1] // 16
 
 
 def test_a_size_that_is_no_multiple_of_the_patch_is_refused() -> None:
     with pytest.raises(InvalidSettings, match=r"18 x 16 px cannot be cut .* multiple of 4"):
-        next(tiny.backbone().vision.walk(torch.rand(1, 3, 18, 16)))
+        tiny.walk(tiny.backbone().vision, torch.rand(1, 3, 18, 16))[0]
 
 
 def test_positions_by_hand() -> None:

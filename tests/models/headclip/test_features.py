@@ -10,13 +10,14 @@ import torch
 from torch.utils.data import Dataset
 
 from headclip_med.errors import InvalidSettings
+from headclip_med.models.engine.precision import Ran
 from headclip_med.models.headclip import features as features_module
 from headclip_med.models.headclip.features import Features, features_bytes
-from headclip_med.models.headclip.learning import train_headclip
-from headclip_med.models.headclip.model import HeadClip
-from headclip_med.settings import HeadClipSettings
+from headclip_med.models.headclip.model import FrozenFeatures, HeadClip
+from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.training.batches import Example
 from tests import tiny
+from tests.learning import train_model
 from tests.models.headclip.test_learning import SETTINGS, Squares
 
 
@@ -39,7 +40,7 @@ def run(folder: Path, place: object, settings=SETTINGS, *, resume: bool = False)
     folder.mkdir(exist_ok=True)
     model, examples = tiny.model(), Counted()
     kept = place and Features(model, len(examples), place, data_digest="squares")  # type: ignore[arg-type]
-    losses = train_headclip(
+    losses = train_model(
         model, examples, settings, folder=folder, features=kept or None, resume=resume
     )
     return model, losses, examples
@@ -63,10 +64,10 @@ def test_the_trunk_runs_once_per_image(tmp_path: Path, monkeypatch: pytest.Monke
     seen = 0
     freeze = HeadClip.freeze_features
 
-    def counted(self: HeadClip, images: torch.Tensor):  # type: ignore[no-untyped-def]
+    def counted(self: HeadClip, images: torch.Tensor, precision: Ran) -> FrozenFeatures:
         nonlocal seen
         seen += len(images)
-        return freeze(self, images)
+        return freeze(self, images, precision)
 
     monkeypatch.setattr(HeadClip, "freeze_features", counted)
     run(tmp_path / "a", "ram")

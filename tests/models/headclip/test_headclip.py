@@ -14,10 +14,11 @@ from torch import Tensor
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.headclip import model as headclip
 from headclip_med.models.headclip.model import HeadClip, local_layers
+from headclip_med.models.headclip.settings import HeadClipSettings
+from headclip_med.models.inference import predict_together
 from headclip_med.models.maps import similarity_logits, smooth, unit
 from headclip_med.models.model import AnomalyModel
-from headclip_med.models.trunk import predict_together
-from headclip_med.settings import HeadClipSettings, ScoreSettings
+from headclip_med.settings import ScoreSettings
 from tests import tiny
 from tests.reference.equations import anomaly_map
 
@@ -210,7 +211,7 @@ def test_the_paper_takes_layers_5_to_19_of_24() -> None:
 
 
 def test_a_layer_beyond_the_tower_is_refused() -> None:
-    with pytest.raises(InvalidSettings, match=r"layer 5 lies beyond .* 4 layers"):
+    with pytest.raises(InvalidSettings, match=r"Layer 5 lies beyond .* 4 layers"):
         HeadClip(tiny.backbone(), HeadClipSettings(local_layers=(2, 5)))
 
 
@@ -313,6 +314,7 @@ def test_a_mirrored_model_averages_what_it_says_of_an_image_and_its_mirror_image
     torch.testing.assert_close(together[1].map, found.map, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("quick_bf16")
 def test_bfloat16_stays_near_float32() -> None:
     folded, images = tiny.model().fold(), tiny.images(4)
     exact = folded.predict(images)

@@ -10,13 +10,13 @@ import torch
 from torch.utils.data import Dataset
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.headclip.learning import train_headclip
+from headclip_med.models.threshold import threshold_at_specificity
 from headclip_med.settings import TrainSettings
 from headclip_med.training.batches import Example
 from headclip_med.training.handlers import LOG_FILE, StepReport
-from headclip_med.training.loop import threshold_at_specificity
 from headclip_med.training.state import STATE_FILE, rewind
 from tests import tiny
+from tests.learning import train_model
 
 SETTINGS = TrainSettings(epochs=4, batch_size=3, learning_rate=0.02, seed=1)
 
@@ -43,7 +43,7 @@ class Squares(Dataset[Example]):
 def trained(folder: Path, settings: TrainSettings = SETTINGS, *, resume: bool = False):
     folder.mkdir(exist_ok=True)
     model = tiny.model()
-    losses = train_headclip(model, Squares(), settings, folder=folder, resume=resume)
+    losses = train_model(model, Squares(), settings, folder=folder, resume=resume)
     return model, losses
 
 
@@ -88,7 +88,7 @@ def test_a_stopped_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> N
     folder = tmp_path / "broken"
     folder.mkdir()
     with pytest.raises(Stop):
-        train_headclip(tiny.model(), Squares(), SETTINGS, folder=folder, report=stop)
+        train_model(tiny.model(), Squares(), SETTINGS, folder=folder, report=stop)
     resumed, continued = trained(folder, resume=True)
     assert continued == losses
     for key, value in whole.learned_state().items():
@@ -146,7 +146,7 @@ def test_every_step_is_logged(tmp_path: Path) -> None:
 
 def test_no_images_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="no images to train on"):
-        train_headclip(tiny.model(), Squares(0), SETTINGS, folder=tmp_path)
+        train_model(tiny.model(), Squares(0), SETTINGS, folder=tmp_path)
 
 
 def test_the_threshold_leaves_the_asked_share_of_healthy_pixels_below() -> None:

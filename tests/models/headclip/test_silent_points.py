@@ -19,10 +19,11 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.measure import ModelMaps, measure
 from headclip_med.evaluation.predictions import predict_dataset
 from headclip_med.evaluation.request import EvaluationSettings
+from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.models.maps import patches_of, upsample
-from headclip_med.pipelines.bundle.network import judge
+from headclip_med.pipelines.bundle.network import predict
 from headclip_med.pipelines.screen import screen
-from headclip_med.settings import HeadClipSettings, ScoreSettings, ScreenSettings, top_count
+from headclip_med.settings import ScoreSettings, ScreenSettings, top_count
 from headclip_med.transforms import resize_maps
 from headclip_med.volume import SliceSource, Volume
 from tests import tiny
@@ -104,7 +105,7 @@ def test_screening_scores_slices_by_patches_where_asked() -> None:
 
 def test_a_bundle_s_network_carries_the_score_in_a_third_plane() -> None:
     _, images = picture_volume()
-    found = judge(tiny.model().fold(scores=PATCHES), images)
+    found = predict(tiny.model().fold(scores=PATCHES), images)
     assert found.shape == (3, 3, 16, 16)
     expected = by_hand(patch_probabilities(images), 3)
     np.testing.assert_allclose(found[:, 2, 5, 7].numpy(), expected, atol=1e-5)

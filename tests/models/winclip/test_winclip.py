@@ -13,14 +13,9 @@ from hypothesis import strategies as st
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.inference import predict_together
 from headclip_med.models.model import AnomalyModel, NamesContent
-from headclip_med.models.sentences import (
-    SENTENCES_PER_PASS,
-    encode,
-    mean_direction,
-    winclip_ensemble,
-)
-from headclip_med.models.trunk import predict_together
+from headclip_med.models.sentences import SENTENCES_PER_PASS, encode, mean_direction
 from headclip_med.models.winclip.model import (
     WinClip,
     mean_reciprocal,
@@ -30,8 +25,9 @@ from headclip_med.models.winclip.model import (
     sum_over_windows,
     window_index,
 )
+from headclip_med.models.winclip.sentences import winclip_ensemble
+from headclip_med.models.winclip.settings import WinClipSettings
 from headclip_med.settings import ScoreSettings
-from headclip_med.settings_training_free import WinClipSettings
 from tests import tiny
 from tests.reference import golden_training_free as golden
 from tests.reference import oracle, oracle_training_free, stored
@@ -172,8 +168,8 @@ def test_pooling_is_what_a_loop_over_patches_finds(
 def test_a_window_of_the_whole_grid_is_the_plain_pass() -> None:
     built = model()
     with torch.no_grad():
-        *_, last = built.vision.walk(built.prepare(tiny.images()))
-        first = next(built.vision.walk(built.prepare(tiny.images()))).tokens_in
+        *_, last = tiny.walk(built.vision, built.prepare(tiny.images()))
+        first = tiny.walk(built.vision, built.prepare(tiny.images()))[0].tokens_in
         token = run_windows(built.vision, first, window_index(4, 4, 4))[:, 0]
     torch.testing.assert_close(token, last.tokens[:, 0])
 
@@ -204,7 +200,7 @@ def test_the_published_image_scores_are_the_class_token_or_the_highest_pixel() -
     images = tiny.images()
     one, other = model(), model(implementation="caoyunkang")
     with torch.no_grad():
-        *_, last = one.vision.walk(one.prepare(images))
+        *_, last = tiny.walk(one.vision, one.prepare(images))
         features = torch.nn.functional.normalize(one.vision.project(last.tokens[:, 0]), dim=-1)
     torch.testing.assert_close(one.predict(images).global_score, one.abnormality(features))
     found = other.predict(images)
@@ -235,8 +231,8 @@ def test_sentences_follow_the_subject_unless_a_name_was_chosen() -> None:
 def test_it_shares_the_pass_of_the_trunk_and_all_parameters() -> None:
     towers = tiny.backbone()
     one, other = WinClip(towers), WinClip(towers, WinClipSettings(implementation="caoyunkang"))
-    assert one.trunk_key(16, 16) == other.trunk_key(16, 16)
-    assert one.trunk_key(24, 24) != other.trunk_key(24, 24), "positions are stretched otherwise"
+    assert one.pass_key(16, 16) == other.pass_key(16, 16)
+    assert one.pass_key(24, 24) != other.pass_key(24, 24), "positions are stretched otherwise"
     together = predict_together([one, other], tiny.images())
     for built, found in zip((one, other), together, strict=True):
         assert torch.equal(found.map, built.predict(tiny.images()).map)

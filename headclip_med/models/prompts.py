@@ -1,4 +1,4 @@
-"""Learnable object-agnostic prompts for "normal" and "abnormal" (HeadCLIP section 3.2)."""
+"""Learnable object-agnostic prompts for "normal" and "abnormal"."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.text import TextTower, end_indices
 from headclip_med.models.maps import unit
-from headclip_med.settings import HeadClipSettings
-from headclip_med.settings_learned import AnomalyClipSettings
+from headclip_med.settings import PromptSettings
 
 INITIAL_STD = 0.02
 """Standard deviation of fresh tokens, as CLIP starts its own word embeddings."""
@@ -32,9 +31,7 @@ class ObjectAgnosticPrompts(nn.Module):
         InvalidSettings: The sentences are longer than the tower's context.
     """
 
-    def __init__(
-        self, text: TextTower, settings: HeadClipSettings | AnomalyClipSettings, *, seed: int = 0
-    ) -> None:
+    def __init__(self, text: TextTower, settings: PromptSettings, *, seed: int = 0) -> None:
         super().__init__()
         self.settings = settings
         placeholder = " ".join(["X"] * settings.context_tokens)

@@ -1,0 +1,1 @@
+"""How a pass of an image tower is executed, and in what precision."""
