@@ -6,17 +6,23 @@ import ipaddress
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import hypothesis
 import pytest
 from jaxtyping import _import_hook
+
+if TYPE_CHECKING:
+    from headclip_med.models.clip.hub import FoundModel
+    from headclip_med.models.clip.towers import Backbone
 
 # Tests that run side by side share the cores; set before torch looks, and for child processes too.
 _SIDE_BY_SIDE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -63,6 +69,35 @@ def _leaves_no_runs() -> Iterator[None]:
     tracks = [Path.cwd() / name for name in ("mlflow.db", "mlruns") if not Path(name).exists()]
     yield
     assert [path.name for path in tracks if path.exists()] == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _headclip_mini_is_built_once() -> Iterator[None]:
+    """Give copies of the embedded towers after the first time: half of the tests load them."""
+    if "torch" not in sys.modules:  # nothing here needs towers
+        yield
+        return
+    from headclip_med.models.clip import loading
+
+    built: dict[str, Backbone] = {}
+    fill, assemble = loading._completed, loading.assemble
+
+    def fill_unless_built(state: Any, found: FoundModel) -> Any:
+        return state if found.path == loading.EMBEDDED_PATH and built else fill(state, found)
+
+    def assemble_or_copy(found: FoundModel, state: Any = None, *, seed: int = 0) -> Backbone:
+        if found.path != loading.EMBEDDED_PATH:
+            return assemble(found, state, seed=seed)
+        if not built:
+            built["mini"] = assemble(found, state, seed=seed)
+            assert built["mini"].digest  # copies have it as well
+        words = built["mini"].text._tokenizer  # of tens of thousands of entries that never change
+        return deepcopy(built["mini"], {id(words): words})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "_completed", fill_unless_built)
+        patch.setattr(loading, "assemble", assemble_or_copy)
+        yield
 
 
 @pytest.fixture(scope="session")
