@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def jobs_of(inputs: Inputs) -> Iterator[Job]:
     """Make a job of every input, and of every file that should be one but cannot be used."""
     for failure in inputs.failures:
         if failure.is_error:
-            yield Job(_name(failure.path), _raising(failure.to_error()))
+            yield Job(_name(failure.path), partial(_give, failure.to_error()))
     for one in inputs.readable:
         yield Job(one.series_instance_uid or _name(one.paths[0]), one.read)
 
@@ -235,9 +236,8 @@ def read_ahead(jobs: Sequence[Job]) -> Iterator[Job]:
     done = 0
     while done < len(jobs):
         reading = DataLoader(
-            _Reading(jobs[done:]), batch_size=None, num_workers=1, prefetch_factor=1,
-            collate_fn=_as_it_is,
-        )  # fmt: skip
+            _Reading(jobs[done:]), batch_size=None, num_workers=1, prefetch_factor=1
+        )
         volumes = iter(reading)
         lost = False
         while done < len(jobs) and not lost:
@@ -245,7 +245,7 @@ def read_ahead(jobs: Sequence[Job]) -> Iterator[Job]:
                 volume = next(volumes)
             except RuntimeError:  # PyTorch's word for a worker that is gone
                 volume, lost = _lost(), True
-            yield replace(jobs[done], read=_giving(volume))
+            yield replace(jobs[done], read=partial(_give, volume))
             done += 1
 
 
@@ -263,19 +263,10 @@ class _Reading(Dataset[Volume | HeadClipError]):
             return own_error(error)
 
 
-def _as_it_is(volume: Any) -> Any:
-    return volume
-
-
-def _giving(volume: Volume | HeadClipError) -> Callable[[], Volume]:
-    return _raising(volume) if isinstance(volume, HeadClipError) else lambda: volume
-
-
-def _raising(error: HeadClipError) -> Callable[[], Volume]:
-    def read() -> Volume:
-        raise error
-
-    return read
+def _give(outcome: Volume | HeadClipError) -> Volume:
+    if isinstance(outcome, HeadClipError):
+        raise outcome
+    return outcome
 
 
 def _lost() -> HeadClipError:

@@ -40,6 +40,9 @@ COLUMNS = (
 )
 """Of summary.csv; failed inputs stand at its end, with the last three filled."""
 
+TEXTS = "modality", "window", "name", "study_instance_uid", "series_instance_uid", "folder", "model"
+"""The columns whose content comes from outside."""
+
 
 @reported_errors()
 def write_summary(
@@ -89,18 +92,7 @@ def _to_csv(rows: list[SummaryRow], failures: list[FailedInput]) -> bytes:
                 "threshold": f"{row.threshold:.6f}",
                 "slices": len(row.slice_scores),
                 "part": row.part,
-                **{
-                    column: csv_cell(str(getattr(row, column) or ""))
-                    for column in (
-                        "modality",
-                        "window",
-                        "name",
-                        "study_instance_uid",
-                        "series_instance_uid",
-                        "folder",
-                        "model",
-                    )
-                },
+                **{column: csv_cell(str(getattr(row, column) or "")) for column in TEXTS},
             }
         )
     for failure in failures:
