@@ -11,13 +11,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from headclip_med.atomic import write_file
 from headclip_med.datasets import discover, protocol_sets
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.evaluation.datasets import open_datasets
-from headclip_med.evaluation.measure import ModelMaps
+from headclip_med.evaluation.measure import CategoryScores, ModelMaps
 from headclip_med.evaluation.models import evaluate_models, file_name, sample_row
 from headclip_med.evaluation.predictions import Predictions
 from headclip_med.evaluation.request import EvaluationRequest
@@ -30,7 +29,6 @@ from headclip_med.evaluation.results import (
     to_csv,
     to_markdown,
 )
-from headclip_med.metrics import image_metrics
 from headclip_med.models.loading import LoadedMethods
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.request import ALL
@@ -38,7 +36,6 @@ from headclip_med.pipelines.acceptance import evaluate_acceptance
 from headclip_med.pipelines.loading import load_models
 from headclip_med.settings import ScoreSettings
 from headclip_med.tracking import Run, track
-from headclip_med.transforms import joint_score
 from headclip_med.write import tables
 from headclip_med.write.pictures.curves import joint_weight_figure
 
@@ -50,9 +47,6 @@ JOINT_WEIGHTS = tuple(step / 20 for step in range(21))
 
 Say = Callable[[str], None]
 """Takes a line for whoever waits."""
-
-_Scored = tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Bool[np.ndarray, "n"]]
-"""Global scores, local scores and labels of a category."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +235,7 @@ class SetRecord:
         self, runs: Mapping[str, Run], scores: Sequence[ScoreSettings], label: str
     ) -> None:
         self._runs, self._scores, self._label = dict(runs), list(scores), label
-        self._scored: dict[str, list[_Scored]] = {name: [] for name in runs}
+        self._scored: dict[str, list[CategoryScores]] = {name: [] for name in runs}
         self._drawn = 0
 
     def look(self, predicted: Sequence[Predictions]) -> None:
@@ -249,10 +243,7 @@ class SetRecord:
         if not any(run.is_recording for run in self._runs.values()):
             return
         for kept, one, how in zip(self._scored.values(), predicted, self._scores, strict=True):
-            local = ModelMaps(one, how).local_scores()
-            own = one.global_scores.astype(np.float64)
-            parts = one.parts().values()
-            kept += [(own[part], local[part], np.asarray(one.labels[part])) for part in parts]
+            kept += ModelMaps(one, how).of_categories()
         self._draw_samples(predicted)
 
     def end(self, evaluations: Mapping[str, Evaluation]) -> None:
@@ -299,13 +290,7 @@ def _numbers(place: str, rows: Iterable[ResultRow]) -> Iterator[tuple[str, float
             yield f"{section}/{row.level} {row.score} {row.protocol}/{metric}", found.value
 
 
-def _jas_curve(kept: Sequence[_Scored]) -> list[float]:
+def _jas_curve(kept: Sequence[CategoryScores]) -> list[float]:
     """Average mAD over the categories that have both classes, in percent, at every r."""
-    both = [one for one in kept if one[2].any() and not one[2].all()]
-    if not both:
-        return []
-    return [
-        100 * math.fsum(image_metrics(joint_score(own, local, r), labels)["mAD"]
-                        for own, local, labels in both) / len(both)
-        for r in JOINT_WEIGHTS
-    ]  # fmt: skip
+    swept = [one.sweep(JOINT_WEIGHTS) for one in kept if one.labels.any() and not one.labels.all()]
+    return [100 * math.fsum(values) / len(swept) for values in zip(*swept, strict=True)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -139,6 +140,20 @@ def measure_baselines(
     }
 
 
+class CategoryScores(NamedTuple):
+    """Scores of a category's images, and whether each is abnormal."""
+
+    own: Float[np.ndarray, "images"]
+    local: Float[np.ndarray, "images"]
+    labels: Bool[np.ndarray, "images"]
+
+    def sweep(self, weights: Sequence[float]) -> list[float]:
+        """Score the images with every r; give each one's mAD, NaN with one class."""
+        return [
+            image_metrics(joint_score(self.own, self.local, r), self.labels)["mAD"] for r in weights
+        ]
+
+
 @dataclass(frozen=True, eq=False)
 class ModelMaps:
     """A model's maps of a set, smoothed and scored in one way.
@@ -179,6 +194,12 @@ class ModelMaps:
         """Compute S_local of every image: what a sweep over r reads, once for all its r."""
         whole = slice(0, len(self.predictions.global_scores))
         return np.concatenate([self.local(rows, self.read(rows)[1]) for rows in _batches(whole)])
+
+    def of_categories(self) -> list[CategoryScores]:
+        """Give what a sweep over r reads, for each category."""
+        own, local = self.predictions.global_scores.astype(np.float64), self.local_scores()
+        labels, parts = np.asarray(self.predictions.labels), self.predictions.parts().values()
+        return [CategoryScores(own[part], local[part], labels[part]) for part in parts]
 
     def stream(self, part: slice, pixels: PixelMetrics) -> dict[str, Float[np.ndarray, "images"]]:
         """Score a category's images, and give their pixels to a stream where the set has masks."""

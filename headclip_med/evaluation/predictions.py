@@ -18,7 +18,6 @@ from torch import nn
 
 from headclip_med.datasets import Dataset, Sample, read_mask
 from headclip_med.datasets.known import content_of_category
-from headclip_med.datasets.samples import Level
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import prepare_image, resize_mask
 from headclip_med.metrics.scores import release
@@ -162,9 +161,7 @@ class Predictions(GroundTruth):
     Attributes:
         dataset: Name of the set.
         content_digest: Of the set; None where nothing was kept, so that nobody needed it.
-        level: ``pixel`` where the set has masks.
         image_size: Rows and columns of the images, in pixels.
-        limit: At most this many of each category were chosen, or None.
         model: As it describes itself, plain JSON values.
         categories: The category of each image; each category stands in one piece.
         logits: Log-odds of the maps before smoothing; see ``Prediction``.
@@ -174,9 +171,7 @@ class Predictions(GroundTruth):
 
     dataset: str
     content_digest: str | None
-    level: Level
     image_size: int
-    limit: int | None
     model: Mapping[str, object]
     categories: tuple[str, ...]
     logits: Float[np.ndarray, "images size size"]
@@ -277,9 +272,7 @@ class _Predicting:
             Predictions(
                 dataset=self.dataset.name,
                 content_digest=digest,
-                level=self.dataset.level,
                 image_size=self.side,
-                limit=self.limit,
                 model=dict(self._described(model)),
                 categories=self.chosen.categories,
                 samples=self.chosen.samples,

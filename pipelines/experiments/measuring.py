@@ -17,13 +17,11 @@ from headclip_med.evaluation.measure import ModelMaps, measure
 from headclip_med.evaluation.models import sample_row
 from headclip_med.evaluation.predictions import Predictions, model_digest
 from headclip_med.evaluation.request import EvaluationSettings
-from headclip_med.metrics import image_metrics
 from headclip_med.models.model import AnomalyModel
 from headclip_med.paper import Level
 from headclip_med.pipelines.experiments.results import SetResult, Value, mean_of
 from headclip_med.settings import ScoreSettings
 from headclip_med.store import Entry
-from headclip_med.transforms import joint_score
 
 MEASURED = "measured"
 SAMPLE = "sample.png"
@@ -114,17 +112,8 @@ def sweep_joint(
     """
     if not weights or answers.labels.all() or not answers.labels.any():
         return (math.nan,) * len(weights)
-    whole = np.asarray(answers.global_scores, dtype=np.float64)
-    local = ModelMaps(answers, scores).local_scores()
-    categories = np.array(answers.categories)
-    parts = [categories == one for one in dict.fromkeys(answers.categories)]
-    found = []
-    for weight in weights:
-        joint = joint_score(whole, local, weight)
-        found.append(
-            mean_of([image_metrics(joint[part], answers.labels[part])["mAD"] for part in parts])
-        )
-    return tuple(found)
+    swept = [one.sweep(weights) for one in ModelMaps(answers, scores).of_categories()]
+    return tuple(mean_of(values) for values in zip(*swept, strict=True))
 
 
 def _draw_samples(answers: Predictions, scores: ScoreSettings, path: Path) -> None:

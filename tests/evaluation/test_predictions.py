@@ -95,7 +95,7 @@ def assert_equal(one: Predictions, other: Predictions) -> None:
 def test_answers_say_what_the_model_said_beside_the_truth(tmp_path: Path) -> None:
     dataset = pictures(tmp_path)
     (found,) = predict_dataset(dataset, [Grey()], batch_size=2)
-    assert (found.dataset, found.level, found.image_size) == ("noise", "pixel", SIDE)
+    assert (found.dataset, found.image_size) == ("noise", SIDE)
     assert found.categories == ("one", "one", "one", "two", "two")
     assert found.parts() == {"one": slice(0, 3), "two": slice(3, 5)}
     assert found.labels.tolist() == [False, True, False, True, False]
