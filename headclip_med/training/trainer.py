@@ -1,4 +1,4 @@
-"""MONAI's trainer for the learned methods, one for ``headclip train`` and for bundles."""
+"""MONAI's trainer for the learned methods; the bundle's configuration builds the same one."""
 
 from __future__ import annotations
 

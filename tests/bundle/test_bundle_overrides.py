@@ -93,6 +93,23 @@ def test_an_override_stands_in_the_result(
     assert usual != value
 
 
+@pytest.mark.parametrize("outputs", ["heatmap", "heatmap,overlay", ("heatmap", "overlay")])
+def test_only_the_outputs_that_are_named_are_written(
+    outputs: str | tuple[str, ...], study: Path, tmp_path: Path
+) -> None:
+    result = run(study, tmp_path, outputs=outputs)
+    named = outputs.split(",") if isinstance(outputs, str) else outputs
+    assert set(result["outputs"]) == {"result", *named}
+    assert {path.name.split(".")[0] for path in tmp_path.glob("*/*/*")} == set(result["outputs"])
+
+
+def test_an_output_that_is_unknown_is_refused(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError) as raised:
+        run(study, tmp_path, outputs="heatmap,hetmap")
+    assert "hetmap" in "".join(format_exception(raised.value))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("override", [{"r": 1.0}, {"k": 40.0}, {"sigma": 20.0}])
 def test_how_maps_become_scores_changes_the_score(override: dict[str, Any], tmp_path: Path) -> None:
     rows, columns = np.mgrid[:112, :112]
