@@ -39,7 +39,8 @@ class Bundle(Command):
     def run(self) -> int:
         """Write, or check."""
         if self.action == "init":
-            from headclip_med.pipelines.bundle.folder import write_bundle
+            with named_extras("bundle"):
+                from headclip_med.pipelines.bundle.folder import write_bundle
 
             folder = write_bundle(self.folder)
             print(json.dumps({"bundle": str(folder)}) if self.json else folder)
