@@ -285,7 +285,7 @@ def test_finished_cases_are_skipped_unless_the_settings_changed(tmp_path: Path) 
         ({"weights": "missing.safetensors", "backbone": "ViT-L-14-336"}, "no weights file at"),
         ({"model": "nowhere.safetensors"}, "no checkpoint at"),
         ({"model": "a.safetensors", "backbone": "ViT-B-32"}, "Give one of them"),
-        ({"overlap": 1.5}, "overlap must lie in"),
+        ({"overlap": 1.5}, "overlap must be a number"),
         ({"method": "wincilp"}, "wincilp"),
     ],
 )
