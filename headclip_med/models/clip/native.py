@@ -42,18 +42,16 @@ class PlainClip(nn.Module):
         self.visual = _ImageTower(config["vision_cfg"], joint)
         width, self.context_length = int(text["width"]), int(text["context_length"])
         self.transformer = _Blocks(width, int(text["heads"]), int(text["layers"]))
-        self.token_embedding = nn.Embedding(int(text["vocab_size"]), width)
+        words = torch.empty(int(text["vocab_size"]), width)  # drawing so many would take a while
+        self.token_embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+            words, freeze=False
+        )
         self.positional_embedding = nn.Parameter(torch.zeros(self.context_length, width))
         self.ln_final = _LayerNorm(width)
         self.text_projection = nn.Parameter(torch.zeros(width, joint))
         self.logit_scale = nn.Parameter(torch.zeros(()))
-        places = torch.zeros(self.context_length, self.context_length)
-        self.register_buffer("attn_mask", places, persistent=False)
-
-    def mask_future(self) -> PlainClip:
-        """Keep every word from those behind it; to be called where the tower has its memory."""
-        self.get_buffer("attn_mask").fill_(float("-inf")).triu_(1)
-        return self
+        causal = torch.full((self.context_length, self.context_length), float("-inf")).triu(1)
+        self.register_buffer("attn_mask", causal, persistent=False)
 
 
 class _ImageTower(nn.Module):

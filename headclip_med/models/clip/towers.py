@@ -126,8 +126,7 @@ def assemble(
     config, preprocess = found.config, found.preprocess
     with _seeded(seed):
         if state is not None and preprocess and is_plain(config):
-            with torch.device("meta"):  # drawing what is overwritten at once would take as long
-                clip: nn.Module = PlainClip(config).to_empty(device="cpu").mask_future()
+            clip: nn.Module = PlainClip(config)
         else:
             import open_clip
 
