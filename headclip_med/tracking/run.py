@@ -34,7 +34,7 @@ _DIGEST_LENGTH = 36
 
 
 @runtime_checkable
-class Drawing(Protocol):
+class Savable(Protocol):
     """A figure of Matplotlib, which this package does not load."""
 
     def savefig(self, fname: Any, **options: Any) -> None:
@@ -134,7 +134,7 @@ class Run:
         """Keep a text as a file, for example ``table.md``."""
         self._send("log_text", text, name)
 
-    def figure(self, figure: Drawing, name: str) -> None:
+    def figure(self, figure: Savable, name: str) -> None:
         """Keep a drawing as a file, for example ``heads.png``."""
         self._send("log_figure", figure, name)
 

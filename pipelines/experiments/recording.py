@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from PIL import Image
 
 from headclip_med.paper import METRICS
 from headclip_med.pipelines.experiments.definitions import Variant
-from headclip_med.pipelines.experiments.judges import Judges, Who
+from headclip_med.pipelines.experiments.models import BuiltModel, Models
 from headclip_med.pipelines.experiments.plan import Plan
 from headclip_med.pipelines.experiments.report import figures_of
 from headclip_med.pipelines.experiments.results import Results, mean_of
@@ -45,71 +45,65 @@ def record_beginning(run: Run, plan: Plan, setup: Setup) -> None:
 
 
 def record_results(
-    run: Run, results: Results, judges: Judges, setup: Setup, paths: Mapping[str, Path]
+    run: Run, results: Results, models: Models, setup: Setup, paths: Mapping[str, Path]
 ) -> None:
     """Record what came out, with a run below for each variant."""
     if not run.is_recording:
         return
     for kind in ("md", "csv", "html", "json"):
         run.artifact(paths[kind], "tables")
-    for key, _, figure in figures_of(results, judges):
+    for key, _, figure in figures_of(results, models):
         run.figure(figure, f"{key}.png")
     for variant in results.plan.variants:
-        whos = [who for who in judges.models if who[0] == variant.name]
-        with run.child(variant.name, _variant_parameters(whos, judges)) as child:
-            _record_variant(child, variant, whos, results, judges, setup)
+        own = models.of(variant)
+        with run.child(variant.name, _parameters(own)) as child:
+            for one in own:
+                _record_training(child, one, setup)
+            _record_variant(child, variant, own, results)
 
 
-def _variant_parameters(whos: list[Who], judges: Judges) -> dict[str, object]:
+def _parameters(models: Sequence[BuiltModel]) -> dict[str, object]:
     found: dict[str, object] = {}
-    for who in whos:
-        model = judges.models[who]
+    for one in models:
         found |= {
-            "method": model.method,
-            "settings": model.settings.to_json(),
-            "scores": model.scores.to_json(),
+            "method": one.model.method,
+            "settings": one.model.settings.to_json(),
+            "scores": one.model.scores.to_json(),
         }
-        training = judges.trainings.get(who)
-        if training is not None:
-            found["training"] = training.settings.to_json()
-            found[f"trained_on.{training.data}"] = training.digest
+        if one.training:
+            found["training"] = one.training.settings.to_json()
+            found[f"trained_on.{one.training.data}"] = one.training.digest
     return found
 
 
+def _record_training(run: Run, model: BuiltModel, setup: Setup) -> None:
+    """Record the losses of a model's training, and its checkpoint."""
+    training, checkpoint = model.training, model.checkpoint
+    if training is None or checkpoint is None:
+        return
+    for epoch, loss in enumerate(checkpoint.training["losses"], start=1):
+        run.metrics({f"{training.data}/epoch/loss": loss}, step=epoch)
+    for step in read_log(training.entry(setup.out).folder):
+        named = {f"{training.data}/step/{name}": value for name, value in step.terms.items()}
+        run.metrics(named, step=(step.epoch - 1) * step.steps + step.step)
+    run.artifact(training.checkpoint(setup.out), f"checkpoints/{training.digest}")
+
+
 def _record_variant(
-    run: Run,
-    variant: Variant,
-    whos: list[Who],
-    results: Results,
-    judges: Judges,
-    setup: Setup,
+    run: Run, variant: Variant, models: Sequence[BuiltModel], results: Results
 ) -> None:
-    """Record metrics of every category, set and average, losses, checkpoints and samples."""
-    for who in whos:
-        training = judges.trainings.get(who)
-        if training is None:
-            continue
-        losses = judges.checkpoints[training.digest].training["losses"]
-        for epoch, loss in enumerate(losses, start=1):
-            run.metrics({f"{training.data}/epoch/loss": loss}, step=epoch)
-        for step in read_log(training.entry(setup.out).folder):
-            named = {f"{training.data}/step/{name}": value for name, value in step.terms.items()}
-            run.metrics(named, step=(step.epoch - 1) * step.steps + step.step)
-        run.artifact(training.checkpoint(setup.out), f"checkpoints/{training.digest}")
-    image_score = next((judges.models[who].scores.image_score for who in whos), "global")
+    """Record metrics of every category, set and average, sweeps and samples."""
+    image_score = next((one.model.scores.image_score for one in models), "global")
     run.metrics(_numbers(results, variant, image_score))
     for tested in results.plan.tested:
         result = results.of(variant, tested.name)
-        if result and result.sample:
+        if result is None:
+            continue
+        if result.sample:
             name = "".join(one if one.isalnum() or one in "-_+" else "_" for one in tested.name)
             run.image(np.array(Image.open(result.sample)), f"samples/{name}.png")
-    for at, weight in enumerate(results.plan.experiment.sweep):
-        swept = {
-            f"{tested.name}/JAS/mAD over 100 r": result.sweep[at]
-            for tested in results.plan.tested
-            if (result := results.of(variant, tested.name))
-        }
-        run.metrics(swept, step=round(100 * weight))
+        for weight, value in zip(results.plan.experiment.sweep, result.sweep, strict=True):
+            run.metrics({f"{tested.name}/JAS/mAD over 100 r": value}, step=round(100 * weight))
 
 
 def _numbers(results: Results, variant: Variant, image_score: str) -> dict[str, float]:

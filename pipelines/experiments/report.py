@@ -10,7 +10,7 @@ import headclip_med
 from headclip_med.datasets import KNOWN_SETS
 from headclip_med.models.inference import HeadWeights
 from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, scaled_layers
-from headclip_med.pipelines.experiments.judges import Judges
+from headclip_med.pipelines.experiments.models import Models
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 from headclip_med.pipelines.experiments.printed import averaged_sets
 from headclip_med.pipelines.experiments.results import Results
@@ -36,11 +36,11 @@ BESIDE = (
 )
 
 
-def describe(results: Results, judges: Judges, setup: Setup, command: str) -> Document:
+def describe(results: Results, models: Models, setup: Setup, command: str) -> Document:
     """Put tables, pictures and facts together."""
     plan = results.plan
     drawings = tuple(
-        Drawing(key, title, to_png(figure)) for key, title, figure in figures_of(results, judges)
+        Drawing(key, title, to_png(figure)) for key, title, figure in figures_of(results, models)
     )
     return Document(
         name=plan.experiment.name,
@@ -50,27 +50,27 @@ def describe(results: Results, judges: Judges, setup: Setup, command: str) -> Do
             *_scaled(plan, setup),
             PERCENT if plan.experiment.sweep else f"{PERCENT} {BESIDE}",
         ),
-        facts=tuple(_facts(results, judges, setup, command)),
+        facts=tuple(_facts(results, models, setup, command)),
         tables=tables_of(results),
         drawings=drawings,
         machine={
             "backbone": _backbone(setup),
             "sets": {one.name: _set_json(results, one) for one in plan.tested},
             "trainings": {
-                training.digest: dict(training.about) for training in judges.trainings.values()
+                training.digest: dict(training.about) for training in models.trainings.values()
             },
         },
     )
 
 
-def figures_of(results: Results, judges: Judges) -> Iterator[tuple[str, str, Figure]]:
+def figures_of(results: Results, models: Models) -> Iterator[tuple[str, str, Figure]]:
     """Draw the pictures of an experiment: key, title, drawing."""
     panels = sweep_panels(results)
     if panels:
         weights = results.plan.experiment.sweep
         yield "curve", "Image mAD over r", joint_weight_figure(weights, panels)
         return
-    heads = learned_heads(judges)
+    heads = learned_heads(models)
     if heads:
         yield "heads", "Learned head weights", head_weights_figure(heads)
 
@@ -95,16 +95,15 @@ def sweep_panels(results: Results) -> dict[str, dict[str, list[float]]]:
     }
 
 
-def learned_heads(judges: Judges) -> dict[str, HeadWeights]:
+def learned_heads(models: Models) -> dict[str, HeadWeights]:
     """Read the head weights that trainings learned, by what shall stand above their picture."""
     found: dict[str, HeadWeights] = {}
     seen: set[str] = set()
-    for who, model in judges.models.items():
-        training = judges.trainings.get(who)
-        if training is None or model.head_weights is None or training.digest in seen:
-            continue
-        seen.add(training.digest)
-        found[f"{who[0]}, trained on {training.data}"] = model.head_weights
+    for key, one in models.built.items():
+        heads = one.model.head_weights
+        if one.training and heads is not None and one.network not in seen:
+            seen.add(one.network)
+            found[f"{key.variant}, trained on {one.training.data}"] = heads
     return found
 
 
@@ -130,7 +129,7 @@ def _scaled(plan: Plan, setup: Setup) -> Iterator[str]:
 
 
 def _facts(
-    results: Results, judges: Judges, setup: Setup, command: str
+    results: Results, models: Models, setup: Setup, command: str
 ) -> Iterator[tuple[str, str]]:
     plan = results.plan
     if command:
@@ -163,7 +162,7 @@ def _facts(
         if changes:
             text = ", ".join(f"{field} {value}" for field, value in sorted(changes.items()))
             yield f"Changed settings of {name}", text
-    digests = dict.fromkeys(training.digest for training in judges.trainings.values())
+    digests = dict.fromkeys(training.digest for training in models.trainings.values())
     if digests:
         yield "Trainings", ", ".join(digests)
 

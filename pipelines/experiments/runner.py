@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headclip_med.datasets import Dataset
 from headclip_med.errors import HeadClipError
-from headclip_med.evaluation.predictions import Predictions, predict_dataset
-from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.experiments.judges import Judges, Who, gather_judges
+from headclip_med.evaluation.predictions import predict_dataset
 from headclip_med.pipelines.experiments.measuring import Question
+from headclip_med.pipelines.experiments.models import BuiltModel, Models, gather_models, key_of
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 from headclip_med.pipelines.experiments.recording import record_beginning, record_results
 from headclip_med.pipelines.experiments.report import describe
@@ -21,7 +19,7 @@ from headclip_med.tracking import Run
 from headclip_med.write.pages.tables import write_document
 from headclip_med.write.tables import Document
 
-ANSWERS = "answers"
+PREDICTIONS = "predictions"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +64,7 @@ def run_experiment(
     tracked = run or Run()
     if tracked.is_recording:  # digests of sets are known by the time that they are needed otherwise
         record_beginning(tracked, plan, setup)
-    judges = gather_judges(plan, setup)
+    models = gather_models(plan, setup)
     found: dict[ResultKey, SetResult] = {}
     failures: dict[ResultKey, str] = {}
     errors: list[HeadClipError] = []
@@ -74,9 +72,9 @@ def run_experiment(
         if tested.dataset is None:
             setup.say(f"{tested.name}: {tested.reason}")
             continue
-        wanted = _wanted(plan, judges, tested, failures)
+        wanted = _wanted(plan, models, tested, failures)
         try:
-            for name, result in _measure(plan, judges, tested, wanted, setup).items():
+            for name, result in _measure(plan, tested, wanted, setup).items():
                 found[ResultKey(name, tested.name)] = result
         except HeadClipError as error:
             errors.append(error)
@@ -85,70 +83,58 @@ def run_experiment(
     if not found and errors:
         raise errors[0]
     results = Results(plan, found, failures)
-    document = describe(results, judges, setup, command)
+    document = describe(results, models, setup, command)
     paths = write_document(document, setup.out)
-    record_results(tracked, results, judges, setup, paths)
+    record_results(tracked, results, models, setup, paths)
     broken = sum(one.failed for one in plan.tested)
     return Outcome(results, document, paths, len(errors) + broken)
 
 
 def _wanted(
-    plan: Plan, judges: Judges, tested: EvaluationSet, failures: dict[ResultKey, str]
-) -> dict[str, Who]:
-    """Name who judges a set, by variant; why the others do not is written down."""
+    plan: Plan, models: Models, tested: EvaluationSet, failures: dict[ResultKey, str]
+) -> dict[str, BuiltModel]:
+    """Choose what is tested on a set, by variant; why the others are not is written down."""
     wanted = {}
     for variant in plan.variants:
         if tested.refusal(variant.method):
             continue
-        who = judges.who(variant, tested)
-        if who in judges.models:
-            wanted[variant.name] = who
+        key = key_of(variant, tested)
+        if key in models.built:
+            wanted[variant.name] = models.built[key]
         else:
-            key = ResultKey(variant.name, tested.name)
-            failures[key] = f"not to be had: {judges.failures.get(who)}"
+            failed = ResultKey(variant.name, tested.name)
+            failures[failed] = f"not to be had: {models.failures[key]}"
     return wanted
 
 
 def _measure(
-    plan: Plan, judges: Judges, tested: EvaluationSet, wanted: Mapping[str, Who], setup: Setup
+    plan: Plan, tested: EvaluationSet, wanted: Mapping[str, BuiltModel], setup: Setup
 ) -> dict[str, SetResult]:
-    """Measure all variants on a set; only models without an answer are asked."""
+    """Measure all variants on a set; only models whose predictions are not there are run."""
     dataset = tested.dataset
     if dataset is None:
         raise AssertionError("sets without images are not measured")
     questions = {
-        name: Question(judges.models[who], dataset, plan.limit, plan.experiment.sweep)
-        for name, who in wanted.items()
+        name: Question(one.model, dataset, plan.limit, plan.experiment.sweep)
+        for name, one in wanted.items()
     }
     known = {name: question.known(setup.out) for name, question in questions.items()}
     missing = [name for name, result in known.items() if result is None]
     done = f" ({len(known) - len(missing)} of {len(known)} done before)" if known else ""
     setup.say(f"{tested.name}: {len(dataset.samples)} images{done}")
     if missing:
-        networks = {name: _network_key(judges, wanted[name]) for name in missing}
-        first = {key: questions[name].model for name, key in reversed(networks.items())}
-        answers = _ask(dataset, first, plan.limit, setup)
+        models = {wanted[name].network: questions[name].model for name in reversed(missing)}
+        predicted = predict_dataset(
+            dataset,
+            list(models.values()),
+            store=setup.out / PREDICTIONS,
+            batch_size=setup.batch_size,
+            limit=plan.limit,
+        )
+        of_network = dict(zip(models, predicted, strict=True))
         for name in missing:
             # Another variant of the same network may have measured both image scores by now.
             known[name] = questions[name].known(setup.out) or questions[name].settle(
-                answers[networks[name]], setup.out
+                of_network[wanted[name].network], setup.out
             )
     return {name: result for name, result in known.items() if result is not None}
-
-
-def _ask(
-    dataset: Dataset, models: Mapping[str, AnomalyModel], limit: int | None, setup: Setup
-) -> dict[str, Predictions]:
-    asked = predict_dataset(
-        dataset,
-        list(models.values()),
-        store=setup.out / ANSWERS,
-        batch_size=setup.batch_size,
-        limit=limit,
-    )
-    return dict(zip(models, asked, strict=True))
-
-
-def _network_key(judges: Judges, who: Who) -> str:
-    training = judges.trainings.get(who)
-    return judges.models[who].method if training is None else training.digest

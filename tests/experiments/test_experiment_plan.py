@@ -22,8 +22,8 @@ from headclip_med.pipelines.experiments import (
     plan_experiment,
 )
 from headclip_med.pipelines.experiments.definitions import scaled_layers
+from headclip_med.pipelines.experiments.models import training_of
 from headclip_med.pipelines.experiments.plan import same_data
-from headclip_med.pipelines.experiments.trainings import training_of
 from headclip_med.settings import ScoreSettings, TrainSettings
 from tests import set_copies, tiny
 

@@ -27,8 +27,8 @@ from headclip_med.pipelines.experiments import (
     plan_experiment,
     run_experiment,
     runner,
-    trainings,
 )
+from headclip_med.pipelines.experiments import models as experiment_models
 from headclip_med.pipelines.experiments.measuring import MEASURES, sweep_joint
 from headclip_med.tracking import Run
 from headclip_med.training.handlers import StepReport
@@ -64,7 +64,7 @@ class Calls:
         self.trained: list[str] = []
         self.asked: list[tuple[str, int]] = []
         self.interrupt_at = ""
-        learn, ask = trainings.train, runner.predict_dataset
+        learn, ask = experiment_models.train, runner.predict_dataset
 
         def train(*arguments: Any, **named: Any) -> Any:
             self.trained.append(named["out"].name)
@@ -76,7 +76,7 @@ class Calls:
             self.asked.append((dataset.name, len(models)))
             return ask(dataset, models, **named)
 
-        monkeypatch.setattr(trainings, "train", train)
+        monkeypatch.setattr(experiment_models, "train", train)
         monkeypatch.setattr(runner, "predict_dataset", asking)
 
 
@@ -212,7 +212,7 @@ def test_a_method_that_cannot_be_had_costs_its_rows_alone(
     def fail(*_: object, **__: object) -> None:
         raise HeadClipError("There is no room.")
 
-    monkeypatch.setattr(trainings, "train", fail)
+    monkeypatch.setattr(experiment_models, "train", fail)
     asked = request(data, methods=("headclip", "winclip"))
     outcome = run("main", setup(tmp_path), asked)
     marked = [

@@ -1,0 +1,282 @@
+"""The models of an experiment: trained where they must be, built once, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import rmtree
+
+from headclip_med.datasets import Dataset, join_datasets
+from headclip_med.errors import HeadClipError
+from headclip_med.evaluation.examples import Examples
+from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
+from headclip_med.models.inference import InferenceModel
+from headclip_med.models.layers import default_image_size
+from headclip_med.models.loading import move_together, on_backbone
+from headclip_med.models.registry import METHODS, learning_of
+from headclip_med.pipelines.experiments.definitions import Variant
+from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
+from headclip_med.pipelines.experiments.setup import Setup
+from headclip_med.pipelines.train import TrainRequest, train
+from headclip_med.settings import MethodSettings, TrainSettings
+from headclip_med.store import Entry, digest_of
+from headclip_med.training.state import STATE_FILE
+
+TRAININGS = "trainings"
+FEATURES = "features"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training, whichever experiments want it.
+
+    Attributes:
+        method: What is trained.
+        model: What it is made of.
+        settings: How it is trained.
+        data: Name of the auxiliary data.
+        about: All that its outcome depends on, plain JSON values.
+    """
+
+    method: str
+    model: MethodSettings
+    settings: TrainSettings
+    data: str
+    about: Mapping[str, object]
+
+    @property
+    def digest(self) -> str:
+        """Name it by all that its outcome depends on."""
+        return digest_of(self.about)
+
+    @property
+    def features(self) -> object:
+        """Tell apart what the frozen trunk gives: trainings with equal ones share its outputs."""
+        layers = getattr(self.model, "local_layers", None)
+        return self.about["data"], layers, self.model.image_size, self.model.position_interpolation
+
+    def entry(self, out: Path) -> Entry:
+        """Say where it is kept."""
+        return Entry.of(out / TRAININGS, self.method, self.about)
+
+    def checkpoint(self, out: Path) -> Path:
+        """Say where its checkpoint is once it is done."""
+        return self.entry(out).folder / f"{self.method}.safetensors"
+
+
+def training_of(variant: Variant, auxiliary: Sequence[Dataset], setup: Setup) -> Training:
+    """Say which training a variant needs; variants that differ in scores only share one."""
+    model, settings = setup.learned_settings(variant), setup.train_settings(variant.method)
+    data, backbone = join_datasets(auxiliary), setup.backbone
+    about = {
+        "method": variant.method,
+        "model": model.to_json(),
+        "training": settings.to_json(),
+        "data": {"name": data.name, "digest": data.content_digest},
+        "backbone": {
+            "name": backbone.name,
+            "digest": backbone.digest,
+            "activation": backbone.activation,
+        },
+    }
+    return Training(variant.method, model, settings, data.name, about)
+
+
+def run_training(training: Training, auxiliary: Sequence[Dataset], setup: Setup) -> Path:
+    """Give a training's checkpoint: the one that is there, or a new one.
+
+    A training that was stopped is gone on with from its last epoch.
+
+    Args:
+        training: As ``training_of`` gives it.
+        auxiliary: What it is trained on.
+        setup: On what, and where.
+
+    Raises:
+        InvalidSettings: A setting does not fit the backbone.
+        UnreadableInput: A file of the data cannot be used.
+    """
+    path = training.checkpoint(setup.out)
+    if path.is_file():
+        return path
+    folder = training.entry(setup.out).open()
+    data, backbone = join_datasets(auxiliary), setup.backbone_to_train()
+    examples = Examples(data, default_image_size(training.model, backbone.vision))
+    steps = training.settings.epochs * -(-len(examples) // training.settings.batch_size)
+    request = TrainRequest(
+        method=training.method,
+        model=training.model,
+        settings=training.settings,
+        scores=METHODS[training.method].scores,
+        data={"name": data.name, "digest": data.content_digest},
+        cache=_cache(training, len(examples), setup),
+        resume=(folder / STATE_FILE).is_file(),
+    )
+    trained = train(
+        request, examples, backbone, out=folder, report=lambda step: setup.step(step, steps)
+    )
+    return trained.checkpoint
+
+
+def forget_features(setup: Setup) -> None:
+    """Remove what the frozen trunk made of training images: only trainings need it."""
+    rmtree(setup.out / FEATURES, ignore_errors=True)
+
+
+def _cache(training: Training, count: int, setup: Setup) -> Path | None:
+    """Choose a folder that trainings with the same layers share, where there is room for it."""
+    features_bytes = learning_of(training.method).features_bytes
+    if features_bytes is None:
+        return None
+    need_gb = features_bytes(training.model, setup.backbone.vision, count) / 1e9
+    if need_gb <= setup.cache_limit_gb:
+        return setup.out / FEATURES
+    setup.say(
+        f"the features of {count} images would take {need_gb:.1f} GB, above "
+        f"{setup.cache_limit_gb:g} GB: the tower runs in every epoch"
+    )
+    return None
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """Which model of an experiment.
+
+    Attributes:
+        variant: Its name.
+        data: Key of what it was trained on; ``""`` for what needs no training.
+    """
+
+    variant: str
+    data: str
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltModel:
+    """A model that can be used.
+
+    Attributes:
+        model: With its variant's own way of scoring images.
+        training: That it comes from, if its method is trained.
+        checkpoint: That the training wrote.
+    """
+
+    model: InferenceModel
+    training: Training | None = None
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def network(self) -> str:
+        """Tell networks apart: variants that differ in scores only share one."""
+        return self.training.digest if self.training else self.model.method
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """The models of an experiment.
+
+    Attributes:
+        built: Those that can be used.
+        trainings: All that were to be done.
+        failures: Why the others cannot be used.
+    """
+
+    built: Mapping[ModelKey, BuiltModel]
+    trainings: Mapping[ModelKey, Training]
+    failures: Mapping[ModelKey, HeadClipError]
+
+    def of(self, variant: Variant) -> list[BuiltModel]:
+        """Give a variant's models, one for each data that it was trained on."""
+        return [one for key, one in self.built.items() if key.variant == variant.name]
+
+
+def key_of(variant: Variant, tested: EvaluationSet) -> ModelKey:
+    """Say which model is tested on a set for a variant."""
+    is_trained = METHODS[variant.method].needs_training
+    return ModelKey(variant.name, tested.auxiliary if is_trained else "")
+
+
+def gather_models(plan: Plan, setup: Setup) -> Models:
+    """Train what is not there yet, and build every model.
+
+    Raises:
+        HeadClipError: Not one can be had; the first reason is told.
+    """
+    trainings = {
+        ModelKey(variant.name, data): training_of(variant, plan.auxiliaries[data], setup)
+        for variant, data in plan.trainings
+    }
+    checkpoints = _train(plan, trainings, setup)
+    networks: dict[str, InferenceModel] = {}
+    built: dict[ModelKey, BuiltModel] = {}
+    failures: dict[ModelKey, HeadClipError] = {}
+    for variant in plan.variants:
+        for data in plan.auxiliaries if METHODS[variant.method].needs_training else ("",):
+            key = ModelKey(variant.name, data)
+            try:
+                built[key] = _build(variant, trainings.get(key), checkpoints, networks, setup)
+            except HeadClipError as error:
+                failures[key] = error
+    if failures and not built:
+        raise next(iter(failures.values()))
+    move_together(networks.values(), setup.device)
+    variants = {variant.name: variant for variant in plan.variants}
+    for key, one in built.items():
+        scores = setup.score_settings(variants[key.variant], one.model.scores)
+        built[key] = replace(one, model=one.model.with_scores(scores))
+    return Models(built, trainings, failures)
+
+
+def _train(
+    plan: Plan, trainings: Mapping[ModelKey, Training], setup: Setup
+) -> dict[str, Checkpoint | HeadClipError]:
+    """Do every training once; one that fails costs its variant alone.
+
+    Returns:
+        What came of each, by its digest.
+    """
+    once: dict[str, ModelKey] = {}
+    for key, training in trainings.items():
+        once.setdefault(training.digest, key)
+    found: dict[str, Checkpoint | HeadClipError] = {}
+    features: object = None
+    for number, (digest, key) in enumerate(once.items(), start=1):
+        training = trainings[key]
+        if training.features != features:  # so that they never take more than the limit
+            forget_features(setup)
+        features = training.features
+        is_there = training.checkpoint(setup.out).is_file()
+        what = f"training {number} of {len(once)}: {key.variant} on {training.data}"
+        setup.say(f"{what}{' (done before)' if is_there else ''}")
+        try:
+            found[digest] = read_checkpoint(
+                run_training(training, plan.auxiliaries[key.data], setup)
+            )
+        except HeadClipError as error:
+            setup.say(f"without {key.variant}: {error}")
+            found[digest] = error
+    forget_features(setup)
+    return found
+
+
+def _build(
+    variant: Variant,
+    training: Training | None,
+    checkpoints: Mapping[str, Checkpoint | HeadClipError],
+    networks: dict[str, InferenceModel],
+    setup: Setup,
+) -> BuiltModel:
+    """Build a model, on the network that another variant has built if there is one."""
+    checkpoint = checkpoints[training.digest] if training else None
+    if isinstance(checkpoint, HeadClipError):
+        raise checkpoint
+    name = training.digest if training else variant.method
+    if name not in networks:
+        if checkpoint is None:
+            settings = setup.free_settings(variant.method)
+            networks[name] = on_backbone(variant.method, setup.backbone, settings)
+        else:
+            networks[name] = checkpoint.build(setup.backbone)
+        networks[name].precision = setup.precision
+    return BuiltModel(networks[name], training, checkpoint)
