@@ -8,7 +8,7 @@ import platform
 import subprocess
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -103,16 +103,11 @@ def _short(error: Exception) -> str:
 
 def _prepare(folder: Path) -> None:
     """Make sure of the folder first: MLflow would try a dozen times before it gives up."""
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnusableTracker(
-            "The folder of the tracker's database cannot be made.",
-            "Name another with --tracking-uri, or record nothing with --no-tracking.",
-        ) from error
     if not os.access(folder, os.W_OK):
         raise UnusableTracker(
-            "The folder of the tracker's database may not be written to.",
+            "The folder of the tracker's database cannot be made, or may not be written to.",
             "Name another with --tracking-uri, or record nothing with --no-tracking.",
         )
 

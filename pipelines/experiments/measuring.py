@@ -1,4 +1,4 @@
-"""What a model reached on a set, measured from its stored answers once and kept."""
+"""What a model reached on a set, measured from its stored predictions once and kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -25,22 +24,22 @@ from headclip_med.store import Entry
 
 MEASURED = "measured"
 SAMPLE = "sample.png"
-FORM = 2
+FORM = 3
 """Of what is kept; another number where metrics or files come to mean something else."""
 
 SAMPLES_DRAWN = 3
 """Abnormal images in the picture of a set, evenly spread over it."""
 
 MEASURES = EvaluationSettings(metrics="both", intervals=False)
-ImageScore = Literal["global", "joint"]
+_LEVELS: Mapping[str, Level] = {"pixels": "pixel", "images": "image"}
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is measured: a model's answers on a set, scored in one way.
+    """What is measured: a model's predictions of a set, scored in one way.
 
     Attributes:
-        model: Who answers, its ``scores`` those that are measured.
+        model: Who predictions, its ``scores`` those that are measured.
         dataset: Whose ``test`` split is asked about.
         limit: At most this many images of each category.
         sweep: Values of r that images are scored with; nothing else is measured then.
@@ -80,8 +79,19 @@ class Question:
         if kept is None:
             return None
         sample = kept.folder / SAMPLE
-        found = _result(kept.values, self.model.scores.image_score)
-        return replace(found, sample=sample if sample.is_file() else None)
+        kinds = ("map", self.model.scores.image_score)
+        return SetResult(
+            normal=kept.values["normal"],
+            abnormal=kept.values["abnormal"],
+            image_size=kept.values["image_size"],
+            values=tuple(
+                Value(category, level, metric, _number(paper), _number(exact))
+                for score, category, level, metric, paper, exact in kept.values["rows"]
+                if score in kinds
+            ),
+            sweep=tuple(map(_number, kept.values["sweep"])),
+            sample=sample if sample.is_file() else None,
+        )
 
     def settle(self, predictions: Predictions, out: Path) -> SetResult:
         """Measure, and keep the numbers."""
@@ -103,66 +113,46 @@ class Question:
 
 
 def sweep_joint(
-    answers: Predictions, scores: ScoreSettings, weights: Sequence[float]
+    predictions: Predictions, scores: ScoreSettings, weights: Sequence[float]
 ) -> tuple[float, ...]:
     """Score images with every r, from what a model said once.
 
     Returns:
         mAD of images for each of ``weights``, averaged over categories; NaN where undefined.
     """
-    if not weights or answers.labels.all() or not answers.labels.any():
+    if not weights or predictions.labels.all() or not predictions.labels.any():
         return (math.nan,) * len(weights)
-    swept = [one.sweep(weights) for one in ModelMaps(answers, scores).of_categories()]
+    swept = [one.sweep(weights) for one in ModelMaps(predictions, scores).of_categories()]
     return tuple(mean_of(values) for values in zip(*swept, strict=True))
 
 
-def _draw_samples(answers: Predictions, scores: ScoreSettings, path: Path) -> None:
+def _draw_samples(predictions: Predictions, scores: ScoreSettings, path: Path) -> None:
     """Draw some abnormal images below each other, where there are any."""
-    abnormal = np.flatnonzero(answers.labels)
+    abnormal = np.flatnonzero(predictions.labels)
     count = min(SAMPLES_DRAWN, len(abnormal))
     if not count:
         return
     places = np.linspace(0, len(abnormal) - 1, count).round().astype(int)
-    rows = [sample_row(answers, scores, int(abnormal[place])) for place in places]
+    rows = [sample_row(predictions, scores, int(abnormal[place])) for place in places]
     Image.fromarray(np.concatenate(rows)).save(path)
 
 
-def _rows(answers: Predictions, scores: ScoreSettings) -> list[list[object]]:
-    """List metrics by category (``""`` for their average), level, score and protocol."""
-    measured = measure(answers, scores, MEASURES)
+def _rows(predictions: Predictions, scores: ScoreSettings) -> list[list[object]]:
+    """List all numbers: score, and the fields of ``Value``."""
+    measured = measure(predictions, scores, MEASURES)
     return [
-        [category or "", *key, _plain_metrics(measured.metrics(*key, category=category))]
-        for category in (None, *dict.fromkeys(answers.categories))
-        for key in measured.keys
+        [score, category or "", _LEVELS[level], name, _plain(paper), _plain(both["exact"][name])]
+        for category in (None, *dict.fromkeys(predictions.categories))
+        for level, score in dict.fromkeys(key[:2] for key in measured.keys)
+        for both in [
+            {p: measured.metrics(level, score, p, category=category) for p in MEASURES.protocols}
+        ]
+        for name, paper in both["paper"].items()
     ]
-
-
-def _result(stored: Mapping[str, Any], image_score: ImageScore) -> SetResult:
-    """Choose the image score that is asked for."""
-    known: dict[tuple[str, Level, str], dict[str, float]] = {}
-    for category, level, score, protocol, metrics in stored["rows"]:
-        if level == "pixels" or score == image_score:
-            # Of image metrics there is one definition.
-            protocols = (protocol,) if level == "pixels" else MEASURES.protocols
-            place: Level = "pixel" if level == "pixels" else "image"
-            for name, value in metrics.items():
-                by = known.setdefault((category, place, name), {})
-                by.update(dict.fromkeys(protocols, _number(value)))
-    return SetResult(
-        normal=stored["normal"],
-        abnormal=stored["abnormal"],
-        image_size=stored["image_size"],
-        values=tuple(Value(*place, by["paper"], by["exact"]) for place, by in known.items()),
-        sweep=tuple(map(_number, stored["sweep"])),
-    )
 
 
 def _number(stored: float | None) -> float:
     return math.nan if stored is None else float(stored)
-
-
-def _plain_metrics(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: _plain(value) for name, value in metrics.items()}
 
 
 def _plain(value: float) -> float | None:

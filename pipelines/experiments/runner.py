@@ -44,8 +44,8 @@ def run_experiment(
 ) -> Outcome:
     """Do what is missing of an experiment, and write its tables.
 
-    Trainings, answers and measurements are kept in ``setup.out`` by what they depend on. Whatever
-    is there is not done again, by whichever experiment it was asked for.
+    Trainings, predictions and measurements are kept in ``setup.out`` by what they depend on.
+    Whatever is there is not done again, by whichever experiment it was asked for.
 
     Args:
         plan: What to do.

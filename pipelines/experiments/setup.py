@@ -34,7 +34,7 @@ class Setup:
 
     Attributes:
         backbone: In main memory; what is trained and what judges is moved from there.
-        out: Gets tables, trainings and answers.
+        out: Gets tables, trainings and predictions.
         device: What everything is computed on.
         training: Fields of ``TrainSettings`` to change, of every method that is trained.
         model: Fields of ``HeadClipSettings`` to change; ``image_size`` is that of every method.
