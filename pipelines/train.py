@@ -179,7 +179,7 @@ def _features(request: TrainRequest, model: TrainedModel, count: int) -> KeptFea
     if settings.mosaic:
         raise InvalidSettings(
             "Features of mosaics cannot be kept, since every epoch has others.",
-            "Leave --mosaic at 0, or name --cache none.",
+            "Leave mosaic at 0, or name --cache none.",
             code="cache-mosaic",
         )
     if request.cache == "ram" and joined_ranks().count > 1:

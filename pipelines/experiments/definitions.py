@@ -107,7 +107,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "HeadCLIP and the methods it is compared with",
             (
                 "Every method as it is published: HeadCLIP scores images with JAS, the others "
-                "without. --image-score joint gives JAS to all, global to none.",
+                "without. --set image_score=joint gives JAS to all, global to none.",
                 "The paper has no numbers of WinCLIP.",
             ),
             _COMPARED,

@@ -113,7 +113,7 @@ class Setup:
             varied |= {"joint_weight", "image_score"} & set(self.scores)
         for name in sorted(varied):
             raise InvalidSettings(
-                f"The experiment {experiment.name} varies --{name.replace('_', '-')} itself.",
+                f"The experiment {experiment.name} varies {name} itself.",
                 "Leave it out.",
             )
 

@@ -151,6 +151,6 @@ def _map(entry: Entry, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarr
     except StoreFull as error:
         raise InvalidSettings(
             f"The folder for cached features cannot take them. {error.reason}",
-            "Choose another --cache folder, a smaller --image-size, or --cache none.",
+            "Choose another --cache folder, a smaller image_size, or --cache none.",
             code="cache-too-large",
         ) from error
