@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headclip_med.cli.options import Command, Takes
-from headclip_med.models.header import Header, check_source, checkpoint_of, read_header
+from headclip_med.models.header import Header, checkpoint_of, find_sources, read_header
 from headclip_med.models.registry import METHODS, method_named
 from headclip_med.models.request import ALL, ModelRequest
 from headclip_med.ranks import torchrun_ranks
@@ -93,7 +93,7 @@ class ModelOptions(WeightsOptions):
             UnusableWeights: A file is missing, or another method's.
         """
         if not self.model.startswith(REGISTERED):
-            check_source(self.model, None if self.method == ALL else self.method, self.weights)
+            find_sources(self.request())
         for settings in TRAINING_FREE.values():
             self.settings(type(settings), settings)
 

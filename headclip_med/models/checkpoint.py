@@ -132,7 +132,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UnusableWeights: The file is missing, truncated, or something else than a checkpoint.
     """
-    header = read_header(path)
+    return read_tensors(path, read_header(path))
+
+
+def read_tensors(path: Path, header: Header) -> Checkpoint:
+    """Read the rest of a checkpoint whose header is known."""
     with safe_open(path, framework="pt") as file:
         learned = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     name = path.name.removesuffix(".safetensors").removesuffix(".checkpoint")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from headclip_med.errors import HeadClipError, UnusableWeights
-from headclip_med.models.clip.hub import find_model
-from headclip_med.models.registry import DEFAULT, method_named
+from headclip_med.errors import HeadClipError, InvalidSettings, UnusableWeights
+from headclip_med.models.clip.hub import Activation, FoundModel, find_model
+from headclip_med.models.registry import DEFAULT, METHODS, method_named
+from headclip_med.models.request import ALL, ModelRequest
 from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
 
 FORMAT = "headclip-checkpoint-1"
@@ -114,32 +115,92 @@ def _parse(header: Mapping[str, Any]) -> Header:
     )
 
 
-def check_source(name: str, method: str | None, weights: str | None) -> None:
-    """Refuse what ``load_model`` would refuse, as far as that can be told without torch.
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What a request leads to: headers and files, before any tensor is read.
 
-    Args:
-        name: As ``load_model`` takes it, but for registered models.
-        method: As ``load_model`` takes it.
-        weights: As ``load_model`` takes them.
+    Attributes:
+        methods: Those that are wanted, in the order of tables.
+        checkpoints: Files and headers of those that are trained, by method, where there are any.
+        towers: What all of them stand on.
+        activation: What the towers' weights were trained with, where that was named or is stated.
+    """
+
+    methods: Collection[str]
+    checkpoints: Mapping[str, tuple[Path, Header]]
+    towers: FoundModel
+    activation: Activation | None
+
+
+def find_sources(request: ModelRequest) -> Sources:
+    """Find what ``load_models`` loads, and refuse what can be refused without torch.
 
     Raises:
-        InvalidSettings: The method or the backbone is unknown.
+        InvalidSettings: A method or the backbone is unknown, settings are another method's, or a
+            method has two checkpoints.
         UnusableWeights: A file is missing, damaged, or another method's.
     """
-    is_free = method is not None and not method_named(method).needs_training
-    path = None if is_free else checkpoint_of(name, method)
-    if path is None and not name.endswith(".safetensors") and not Path(name).is_dir():
-        find_model(name, weights)  # of files and folders, whoever reads them says what is wrong
-    elif path and (path.is_file() or name.endswith(".safetensors")):
+    _refuse_foreign(request)
+    own = _own_checkpoint(request)
+    one = request.method or (own.method if own else DEFAULT)
+    paths = list(request.checkpoints)
+    if own is not None:
+        paths.insert(0, Path(request.name))
+    elif request.name == EMBEDDED_NAME or is_bundle(request.name):
+        wanted = METHODS if request.method == ALL else (one,)
+        embedded = (checkpoint_of(request.name, name) for name in wanted)
+        paths = [*(path for path in embedded if path and path.is_file()), *paths]
+    found: dict[str, tuple[Path, Header]] = {}
+    for path in paths:
         header = read_header(path)
-        if method not in (None, header.method):
-            raise wrong_method(name, header.method, str(method))
+        if header.method in found:
+            raise InvalidSettings(f"There are two checkpoints of {header.method}.", "Name one.")
+        found[header.method] = path, header
+    trained = own
+    if own is None and request.method != ALL and one in found:
+        trained = found[one][1]
+    name, weights, activation = request.name, request.weights, request.activation
+    if trained is not None:
+        name, stated = trained.backbone["name"], trained.backbone
+        if weights is None and stated["weights"] not in ("embedded", "file"):
+            weights = stated["weights"]
+        activation = activation or ("quickgelu" if stated["activation"] == "quickgelu" else "gelu")
+    elif is_bundle(name):
+        name = str(Path(name, "models", f"{EMBEDDED_NAME}.safetensors"))
+    methods = tuple(METHODS) if request.method == ALL else (one,)
+    return Sources(methods, found, find_model(name, weights), activation)
 
 
-def wrong_method(name: str, has: str, asked: str) -> UnusableWeights:
-    """Say that a checkpoint is another method's."""
-    return UnusableWeights(
-        f"{name} is a checkpoint of {has}, not of {asked}.",
-        "Name that method's, or leave --method out.",
-        code="wrong-method",
-    )
+def _refuse_foreign(request: ModelRequest) -> None:
+    """Refuse an unknown method, and settings of another than they are given for."""
+    if request.method is not None and request.method != ALL:
+        method_named(request.method)
+    for name, given in request.settings.items():
+        method = METHODS.get(name)
+        if method is None or method.learning or type(given) is not type(method.settings):
+            raise InvalidSettings(
+                f"The settings given are not those of {name or 'a checkpoint, which has its own'}.",
+                "Leave them out, or name their method.",
+            )
+
+
+def _own_checkpoint(request: ModelRequest) -> Header | None:
+    """Read the header of the file that the name stands for, where it is a checkpoint."""
+    wanted = request.method
+    if not request.name.endswith(".safetensors"):
+        return None
+    may_be_backbone = wanted == ALL or (wanted is not None and not METHODS[wanted].learning)
+    try:
+        own = read_header(Path(request.name))
+    except UnusableWeights as error:
+        if error.code == "not-a-checkpoint" and may_be_backbone:
+            return None
+        raise
+    if wanted in (None, ALL, own.method):
+        return own
+    reason = f"{request.name} is a checkpoint of {own.method}, not of {wanted}."
+    advice = "Name that method's, or leave --method out."
+    if may_be_backbone:
+        reason = f"{request.name} is a checkpoint of {own.method}, and {wanted} needs none."
+        advice = f"Name the backbone instead, here {own.backbone['name']}."
+    raise UnusableWeights(reason, advice, code="wrong-method")

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from headclip_med.errors import HeadClipError, InvalidSettings, UnusableWeights
-from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
-from headclip_med.models.clip.hub import EMBEDDED_PATH, Activation
-from headclip_med.models.clip.loading import load_backbone
+from headclip_med.models.checkpoint import Checkpoint, read_tensors
+from headclip_med.models.clip.hub import Activation
+from headclip_med.models.clip.loading import load_found
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.header import checkpoint_of, is_bundle, wrong_method
+from headclip_med.models.header import find_sources
 from headclip_med.models.inference import InferenceModel
-from headclip_med.models.registry import DEFAULT, METHODS, method_named
+from headclip_med.models.registry import METHODS, method_named
 from headclip_med.models.request import ALL, ModelRequest
 from headclip_med.settings import EMBEDDED_NAME, MethodSettings, Precision
 
@@ -90,16 +90,15 @@ def load_models(request: ModelRequest) -> LoadedMethods:
             that it cannot be had.
     """
     place = choose_device(request.device)
-    _refuse_foreign(request)
-    own = _own_checkpoint(request)
-    one = request.method or (own.method if own else DEFAULT)
-    checkpoints = _checkpoints(request, own, one)
-    backbone = _backbone(request, own if request.method == ALL else own or checkpoints.get(one))
+    sources = find_sources(request)
+    backbone = load_found(sources.towers, activation=sources.activation, seed=request.seed)
     models: dict[str, InferenceModel] = {}
     missing: dict[str, str] = {}
-    for name in METHODS if request.method == ALL else (one,):
+    for name in sources.methods:
         try:
-            models[name] = _model(name, request, checkpoints.get(name), backbone)
+            file = sources.checkpoints.get(name)
+            checkpoint = None if file is None else read_tensors(*file)
+            models[name] = _model(name, request, checkpoint, backbone)
         except HeadClipError as error:
             if request.method != ALL:
                 raise
@@ -152,73 +151,6 @@ def choose_device(device: str) -> torch.device:
             code="unknown-device",
         ) from error
     return place
-
-
-def _refuse_foreign(request: ModelRequest) -> None:
-    """Refuse an unknown method, and settings of another than they are given for."""
-    if request.method is not None and request.method != ALL:
-        method_named(request.method)
-    for name, given in request.settings.items():
-        method = METHODS.get(name)
-        if method is None or method.learning or type(given) is not type(method.settings):
-            raise InvalidSettings(
-                f"The settings given are not those of {name or 'a checkpoint, which has its own'}.",
-                "Leave them out, or name their method.",
-            )
-
-
-def _own_checkpoint(request: ModelRequest) -> Checkpoint | None:
-    """Read the file that the name stands for, where it is a checkpoint."""
-    wanted = request.method
-    if not request.name.endswith(".safetensors"):
-        return None
-    may_be_backbone = wanted == ALL or (wanted is not None and not METHODS[wanted].learning)
-    try:
-        own = read_checkpoint(Path(request.name))
-    except UnusableWeights as error:
-        if error.code == "not-a-checkpoint" and may_be_backbone:
-            return None
-        raise
-    if wanted in (None, ALL, own.method):
-        return own
-    if not may_be_backbone:
-        raise wrong_method(request.name, own.method, str(wanted))
-    raise UnusableWeights(
-        f"{request.name} is a checkpoint of {own.method}, and {wanted} needs none.",
-        f"Name the backbone instead, here {own.backbone['name']}.",
-        code="wrong-method",
-    )
-
-
-def _checkpoints(request: ModelRequest, own: Checkpoint | None, one: str) -> dict[str, Checkpoint]:
-    """Read what travels with the package or the bundle, and what else was named, by method."""
-    paths = list(request.checkpoints)
-    if request.name == EMBEDDED_NAME or is_bundle(request.name):
-        wanted = METHODS if request.method == ALL else (one,)
-        embedded = (checkpoint_of(request.name, name) for name in wanted)
-        paths = [*(path for path in embedded if path and path.is_file()), *paths]
-    found = {} if own is None else {own.method: own}
-    for path in paths:
-        checkpoint = read_checkpoint(path)
-        if checkpoint.method in found:
-            raise InvalidSettings(f"There are two checkpoints of {checkpoint.method}.", "Name one.")
-        found[checkpoint.method] = checkpoint
-    return found
-
-
-def _backbone(request: ModelRequest, checkpoint: Checkpoint | None) -> Backbone:
-    """Load the towers that a checkpoint was trained on, or those that were named."""
-    name, weights, activation = request.name, request.weights, request.activation
-    if checkpoint is None:
-        name = str(Path(name, "models", EMBEDDED_PATH.name)) if is_bundle(name) else name
-        return load_backbone(name, weights=weights, activation=activation, seed=request.seed)
-    stated = checkpoint.backbone
-    if weights is None and stated["weights"] not in ("embedded", "file"):
-        weights = stated["weights"]
-    trained_with: Activation = "quickgelu" if stated["activation"] == "quickgelu" else "gelu"
-    return load_backbone(
-        stated["name"], weights=weights, activation=activation or trained_with, seed=request.seed
-    )
 
 
 def _model(

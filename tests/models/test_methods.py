@@ -177,7 +177,7 @@ def test_what_a_method_lacks_is_said_in_one_line(
 ) -> None:
     monkeypatch.setattr("headclip_med.models.clip.hub.cached_weights", lambda name, tag: None)
     monkeypatch.setattr(
-        "headclip_med.models.loading.checkpoint_of", lambda name, method: tmp_path / "none"
+        "headclip_med.models.header.checkpoint_of", lambda name, method: tmp_path / "none"
     )
     with pytest.raises(error, match=message) as raised:
         load_model(**arguments, device="cpu")  # type: ignore[arg-type]
@@ -211,7 +211,7 @@ def test_methods_without_a_checkpoint_are_named_with_a_reason(
     # The backbone's weights are random, so that fresh models stand in for what is not trained.
     assert loaded.models["anomalyclip"].describe()["name"] == "mine"
     nowhere = checkpoint.with_name("none")
-    monkeypatch.setattr("headclip_med.models.loading.checkpoint_of", lambda name, method: nowhere)
+    monkeypatch.setattr("headclip_med.models.header.checkpoint_of", lambda name, method: nowhere)
     loaded = all_on("headclip-mini")
     assert set(loaded.models) == {"winclip", "anovl"}
     assert set(loaded.missing) == {"headclip", "anomalyclip", "adaclip"}

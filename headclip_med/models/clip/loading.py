@@ -44,16 +44,24 @@ def load_backbone(
         InvalidSettings: The model is unknown, or not a native ViT.
         UnusableWeights: There are no weights, or they do not fit, or the activation is wrong.
     """
-    found, state = find_model(name, weights), None
+    found = find_model(name, weights)
+    backbone = load_found(found, activation=activation, seed=seed)
+    backbone.vision.position_interpolation = position_interpolation
+    return backbone
+
+
+def load_found(
+    found: FoundModel, *, activation: Activation | None = None, seed: int = 0
+) -> Backbone:
+    """Read the weights of a model that was found, and build it; see ``load_backbone``."""
+    state = None
     if found.path is not None:
         file = read_weights(found.path)
         state = _completed(file.state, found)
         if found.token_seed is None:
-            run = _settle_activation(found, file.activation or found.activation, activation, name)
+            run = _settle_activation(found, file.activation or found.activation, activation)
             found = replace(found, config={**found.config, "quick_gelu": run == "quickgelu"})
-    backbone = assemble(found, state, seed=seed)
-    backbone.vision.position_interpolation = position_interpolation
-    return backbone
+    return assemble(found, state, seed=seed)
 
 
 def _completed(state: dict[str, Tensor], found: FoundModel) -> dict[str, Tensor]:
@@ -81,14 +89,14 @@ def refill_token_rows(
 
 
 def _settle_activation(
-    found: FoundModel, stated: Activation | None, asked: Activation | None, name: str
+    found: FoundModel, stated: Activation | None, asked: Activation | None
 ) -> Activation:
     """Decide between GELU and QuickGELU; a wrong choice costs accuracy without any sign."""
     own = found.runs_with
     opinions = {opinion for opinion in (stated, asked, own) if opinion is not None}
     if len(opinions) > 1:
         raise UnusableWeights(
-            f"The weights were trained with {stated or own}, but {name} would run them with "
+            f"The weights were trained with {stated or own}, but {found.name} would run them with "
             f"{asked or own}, which silently costs accuracy.",
             "Leave --activation out, or name the model that the weights belong to.",
             code="activation-mismatch",
