@@ -264,10 +264,10 @@ def test_settings_are_those_of_the_variant_and_then_the_user_s(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "changes", "option"),
     [
-        ("layers", {"model": {"local_layers": (1,)}}, "varies local_layers"),
-        ("init", {"model": {"head_weight_start": "0.5"}}, "varies head_weight_start"),
-        ("lhw", {"scores": {"image_score": "joint"}}, "varies image_score"),
-        ("jas", {"scores": {"joint_weight": 0.3}}, "varies joint_weight"),
+        ("layers", {"model": {"local_layers": (1,)}}, "local_layers"),
+        ("init", {"model": {"head_weight_start": "0.5"}}, "head_weight_start"),
+        ("lhw", {"scores": {"image_score": "joint"}}, "image_score"),
+        ("jas", {"scores": {"joint_weight": 0.3}}, "joint_weight"),
     ],
 )
 def test_what_an_experiment_varies_is_not_the_user_s_to_set(
