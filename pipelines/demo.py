@@ -32,9 +32,9 @@ class KnownLesion:
     """How well the phantom's lesion was hit.
 
     Attributes:
-        volume_mm3: Of the truth.
-        auroc: Of the heatmap's voxels against the truth's.
-        dice: Overlap of the voxels at or above the threshold with the truth, in [0, 1].
+        volume_mm3: Of the ground truth.
+        auroc: Of the heatmap's voxels against the ground truth's.
+        dice: Overlap of the voxels at or above the threshold with the ground truth, in [0, 1].
         candidates: How many candidates there are.
         candidates_on_it: How many of them have their centre within the lesion's bounding box.
         first_distance_mm: From the centre of the most suspicious candidate to the lesion's;
@@ -72,7 +72,7 @@ def demonstrate(
     Args:
         model: What screens.
         out: Gets ``input/`` and ``results/``.
-        report: Called with the number of slices judged since the last call.
+        report: Called with the number of slices done since the last call.
 
     Raises:
         HeadClipError: The synthetic head could not be screened, for the reason given.
@@ -102,19 +102,19 @@ def phantom_grid(phantom: DevelopmentVolume) -> Grid:
 
 
 def compare(
-    row: SummaryRow, results: Path, truth: Bool[np.ndarray, "slices rows columns"], grid: Grid
+    row: SummaryRow, results: Path, lesion: Bool[np.ndarray, "slices rows columns"], grid: Grid
 ) -> KnownLesion:
     """Compare the files that were written with a known lesion, in patient millimetres."""
     heatmap = read_volume(results / row.folder / row.outputs["heatmap"])
     index = np.argwhere(np.ones(heatmap.grid.shape, dtype=bool)).astype(float)
-    inside = _is_lesion(truth, grid, heatmap.grid.to_lps_mm(index)).reshape(heatmap.grid.shape)
+    inside = _is_lesion(lesion, grid, heatmap.grid.to_lps_mm(index)).reshape(heatmap.grid.shape)
     marked = heatmap.voxels >= row.threshold
-    lesion_lps_mm = grid.to_lps_mm(np.argwhere(truth).astype(float))
+    lesion_lps_mm = grid.to_lps_mm(np.argwhere(lesion).astype(float))
     low, high = lesion_lps_mm.min(axis=0), lesion_lps_mm.max(axis=0)
     centres = np.array([one.centre for one in row.lesions]).reshape(-1, 3)
     to_first = np.linalg.norm(centres[:1] - lesion_lps_mm.mean(axis=0), axis=1)
     return KnownLesion(
-        volume_mm3=float((truth * grid.voxel_volumes_mm3[:, None, None]).sum()),
+        volume_mm3=float((lesion * grid.voxel_volumes_mm3[:, None, None]).sum()),
         auroc=image_metrics(heatmap.voxels.ravel(), inside.ravel())["AUROC"],
         dice=2 * float((marked & inside).sum()) / float(marked.sum() + inside.sum()),
         candidates=len(centres),
@@ -124,14 +124,14 @@ def compare(
 
 
 def _is_lesion(
-    truth: Bool[np.ndarray, "slices rows columns"], grid: Grid, points_lps_mm: np.ndarray
+    lesion: Bool[np.ndarray, "slices rows columns"], grid: Grid, points_lps_mm: np.ndarray
 ) -> Bool[np.ndarray, "points"]:
-    """Look points of the patient up in the truth's own voxels."""
+    """Look points of the patient up in the known lesion's own voxels."""
     homogeneous = np.c_[points_lps_mm, np.ones(len(points_lps_mm))]
     nearest = np.rint(homogeneous @ np.linalg.inv(grid.affine_lps).T)[:, :3].astype(int)
-    within = ((nearest >= 0) & (nearest < truth.shape)).all(axis=1)
+    within = ((nearest >= 0) & (nearest < lesion.shape)).all(axis=1)
     found = np.zeros(len(points_lps_mm), dtype=bool)
-    found[within] = truth[tuple(nearest[within].T)]
+    found[within] = lesion[tuple(nearest[within].T)]
     return found
 
 

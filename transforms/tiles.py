@@ -34,7 +34,7 @@ class SliceModel(Protocol):
         """Rows and columns of the images it was made for, in pixels."""
 
     def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
-        """Judge a batch of images with values in [0, 1]."""
+        """Map a batch of images with values in [0, 1]."""
 
 
 def predict_batch(
@@ -47,7 +47,7 @@ def predict_batch(
     """Run a model over a batch of slices.
 
     Args:
-        model: What judges the images.
+        model: What sees the images.
         images: One image per slice, values in [0, 1].
         settings: Its ``tiling``, ``overlap`` and ``batch_size`` count.
         size_px: Rows and columns of the model's input; the model's own size by default.
@@ -75,10 +75,10 @@ def predict_batch(
 def map_and_score(
     model: SliceModel, images: Float[Tensor, "batch 3 rows columns"], size_px: int
 ) -> Float[Tensor, "batch planes rows columns"]:
-    """Judge images of any size: resized to the model's input, the maps resized back.
+    """Run a model on images of any size: resized to the model's input, the maps resized back.
 
     Args:
-        model: What judges them.
+        model: What sees them.
         images: Values in [0, 1].
         size_px: Rows and columns of the model's input.
 

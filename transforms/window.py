@@ -59,7 +59,7 @@ BACKGROUND_SHARE = 0.1
 """A single value that fills more of a volume than this is padding or stripped background."""
 
 SAMPLED_VOXELS = 1_000_000
-"""Larger volumes are judged by this many voxels, drawn with a fixed seed."""
+"""Of larger volumes only this many voxels are looked at, drawn with a fixed seed."""
 
 VOXELS_AT_ONCE = 1 << 22
 """16 MiB of float32."""

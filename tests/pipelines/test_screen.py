@@ -1,4 +1,4 @@
-"""One volume through the five steps, with a model whose answers are known."""
+"""One volume through the five steps, with a model whose maps are known."""
 
 from __future__ import annotations
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,17 +18,7 @@ THUMBNAIL_PX = (440, 280)
 
 LONGEST_LESION_TABLE = 20
 
-_LINKS = {"overlay": "Overlay", "slices": "Slices", "heatmap": "Heatmap", "result": "result.json"}
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small JPEG in base64; no data where there is no picture, or where it is missing."""
-
-    data: str = ""
-    width: int = 0
-    height: int = 0
-    missing: bool = False
+LABELS = {"overlay": "Overlay", "slices": "Slices", "heatmap": "Heatmap", "result": "result.json"}
 
 
 def render_page(rows: Sequence[SummaryRow], failures: Sequence[FailedInput], out: Path) -> str:
@@ -51,22 +40,22 @@ def render_page(rows: Sequence[SummaryRow], failures: Sequence[FailedInput], out
         thumbnail=partial(_thumbnail, out),
         marked=_marked,
         names=_names,
-        links=_links,
+        labels=LABELS,
     )
 
 
-def _thumbnail(out: Path, row: SummaryRow) -> Thumbnail:
-    if row.picture is None:
-        return Thumbnail()
+def _thumbnail(out: Path, row: SummaryRow) -> dict[str, object] | None:
+    """Give a small JPEG in base64, and its width and height; None where the picture is missing."""
     try:
-        with Image.open(out / row.folder / row.picture) as picture:
+        with Image.open(out / row.folder / str(row.picture)) as picture:
             small = picture.convert("RGB")
     except (OSError, ValueError):
-        return Thumbnail(missing=True)
+        return None
     small.thumbnail(THUMBNAIL_PX, Image.Resampling.LANCZOS)
     content = io.BytesIO()
     small.save(content, format="JPEG", quality=82)
-    return Thumbnail(base64.b64encode(content.getvalue()).decode(), small.width, small.height)
+    data = base64.b64encode(content.getvalue()).decode()
+    return {"data": data, "width": small.width, "height": small.height}
 
 
 def _marked(row: SummaryRow) -> set[int]:
@@ -78,11 +67,3 @@ def _names(row: SummaryRow) -> list[str]:
     """Say what a row is called: its file, or its identifiers, or its folder."""
     names = [row.name] if row.name else [row.study_instance_uid, row.series_instance_uid]
     return [name for name in names if name] or [row.folder]
-
-
-def _links(row: SummaryRow) -> Iterator[tuple[str, str]]:
-    """List labels and paths of what was written."""
-    others = {name: path for name, path in row.outputs.items() if name not in _LINKS}
-    for name, label in (*_LINKS.items(), *others.items()):
-        if name in row.outputs:
-            yield label, row.outputs[name]
