@@ -16,6 +16,7 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "pandas": "train",
     "sqlalchemy": "tracking",
 }
 """The extra that installs a library, by the library's module."""

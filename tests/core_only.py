@@ -37,6 +37,7 @@ def run(folder: Path) -> None:
     wanted = {
         "tracking": ("evaluate", "--acceptance"),
         "bundle": ("bundle", "verify", str(folder)),
+        "train": ("experiment", "lhw", "--no-tracking"),
     }
     for extra, arguments in wanted.items():
         code, told = said(*arguments)
