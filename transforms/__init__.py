@@ -1,7 +1,7 @@
 """From a volume to the images a model sees, and from its maps to heatmap, lesions and scores.
 
-Some of the functions are MONAI transforms, too: of single arrays in ``array``, of dictionaries in
-``dictionary``. These two modules import MONAI; the functions do without it.
+Some of the functions are MONAI transforms, too, in ``array``: that module imports MONAI, the
+functions do without it.
 """
 
 from headclip_med.transforms.body import find_body, find_crop_box

@@ -10,9 +10,6 @@ from typing import Any
 
 from ignite.engine import Engine
 from monai.handlers.mlflow_handler import MLFlowHandler
-from monai.utils.misc import path_to_sqlite_uri
-
-from headclip_med.ranks import torchrun_ranks
 
 _UNIQUE = re.compile(r"-\d{8}-\d{6}-\d{6}-\d+$")
 
@@ -29,11 +26,6 @@ def unique_run_name(kind: str) -> str:
     return f"{kind}-{now}-{os.getpid()}"
 
 
-def sqlite_in(output_dir: Any) -> str:
-    """Give the address of the database in a folder; MLflow's own folders are no longer written."""
-    return path_to_sqlite_uri(str(Path(str(output_dir)).absolute() / "mlruns.db"))
-
-
 def executed_config(output_dir: Any) -> str | None:
     """Find the configuration that MONAI has just written as it is about to be run.
 
@@ -41,11 +33,6 @@ def executed_config(output_dir: Any) -> str | None:
     """
     written = sorted(Path(str(output_dir)).glob("config_*.json"))
     return str(written[-1]) if written else None
-
-
-def is_first_process() -> bool:
-    """Tell whether this is the process, of those that ``torchrun`` started, that tracks."""
-    return torchrun_ranks().first
 
 
 def fail_runs(engine: Engine, error: BaseException) -> None:

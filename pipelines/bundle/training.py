@@ -10,7 +10,7 @@ from zipfile import is_zipfile
 
 import torch
 from ignite.engine import Engine, Events
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from headclip_med.datasets import Dataset, Sample
 from headclip_med.errors import InvalidSettings, UnusableWeights
@@ -25,7 +25,6 @@ from headclip_med.models.threshold import healthy_threshold
 from headclip_med.pipelines.bundle.network import changed_scores, predict
 from headclip_med.pipelines.bundle.tracking import fail_runs
 from headclip_med.pipelines.train import training_record
-from headclip_med.ranks import torchrun_ranks
 from headclip_med.settings import Precision, ScoreSettings, TrainSettings
 from headclip_med.training.batches import Batch
 from headclip_med.training.handlers import (
@@ -36,7 +35,7 @@ from headclip_med.training.handlers import (
     StopEarly,
 )
 from headclip_med.training.network import BatchLoss
-from headclip_med.training.processes import joined_ranks, own_device
+from headclip_med.training.processes import joined_ranks
 from headclip_med.training.state import STATE_FILE, TrainingState
 
 
@@ -223,21 +222,3 @@ class TrainingFolder:
                     about, self._settings, self._state.losses, network.trained.backbone.device
                 ),
             )
-
-
-def join_processes(device: Any) -> None:
-    """Join the other processes that ``torchrun`` started, if it did."""
-    if torchrun_ranks().count > 1 and not distributed.is_initialized():
-        kind = torch.device(device).type
-        distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
-
-
-def leave_processes() -> None:
-    """Part from the other processes."""
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def device_of_process(device: Any) -> torch.device:
-    """Give each process that ``torchrun`` started an accelerator of its own."""
-    return own_device(torch.device(device))

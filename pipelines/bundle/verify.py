@@ -23,13 +23,15 @@ from PIL import Image
 
 from headclip_med.errors import HeadClipError
 from headclip_med.pipelines.bundle.folder import WEIGHTS_FILE
-from headclip_med.pipelines.bundle.metadata import metadata_problems
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 
 REQUIRED = (
     "LICENSE", "configs/metadata.json", "configs/inference.json", "configs/train.json",
     "configs/logging.conf", "docs/README.md", "docs/data_license.txt", WEIGHTS_FILE,
 )  # fmt: skip
+SCHEMA_FILE = Path(__file__).with_name("metadata.schema.json")
+"""What MONAI's schema of 2024-07-25 asks of metadata.json, to be checked without fetching it."""
+
 LARGEST_FILE_BYTES = 25_000_000
 """The model zoo keeps larger files elsewhere and lists them in large_files.yml."""
 
@@ -100,6 +102,23 @@ def _require_files(folder: Path) -> None:
         raise HeadClipError(
             f"{', '.join(missing)} missing.", "'headclip bundle init' writes a complete bundle."
         )
+
+
+def metadata_problems(metadata: dict[str, Any]) -> list[str]:
+    """List what is wrong with a bundle's metadata.
+
+    Args:
+        metadata: The content of metadata.json.
+
+    Returns:
+        A sentence for each problem; none where it is as MONAI wants it.
+    """
+    schema = json.loads(SCHEMA_FILE.read_text("utf-8"))
+    found = jsonschema.Draft201909Validator(schema).iter_errors(metadata)
+    problems = [f"At {one.json_path}: {one.message}." for one in found]
+    if str(metadata.get("version")) not in metadata.get("changelog", {}):
+        problems.append("The changelog does not name the version.")
+    return problems
 
 
 def _check_metadata(folder: Path) -> None:

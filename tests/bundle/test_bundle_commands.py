@@ -13,8 +13,7 @@ from pydicom.dataset import Dataset
 
 from headclip_med.cli.main import main
 from headclip_med.pipelines.bundle.folder import BUNDLE, CONFIGS, write_bundle
-from headclip_med.pipelines.bundle.metadata import metadata_problems
-from headclip_med.pipelines.bundle.verify import verify_bundle, write_tiny_set
+from headclip_med.pipelines.bundle.verify import metadata_problems, verify_bundle, write_tiny_set
 from tests.phantoms import edit, write_phantom
 
 ROOT = Path(__file__).parents[2]
@@ -43,10 +42,14 @@ def test_metadata_is_as_monai_wants_it() -> None:
     ("change", "problem"),
     [
         ({"version": "9.9.9"}, "changelog"),
-        ({"task": None}, "task is missing"),
+        ({"task": None}, "'task' is a required property"),
         ({"monai_version": "newest"}, "monai_version"),
-        ({"network_data_format": {"inputs": {}}}, "no inputs"),
-        ({"network_data_format": {"inputs": {"image": {"spatial_shape": ["x"]}}}}, "cannot be x"),
+        ({"network_data_format": {"inputs": {}}}, "network_data_format.inputs"),
+        ({"network_data_format": {"inputs": {"image": {}}}}, "'dtype' is a required property"),
+        (
+            {"network_data_format": {"inputs": {"image": {"spatial_shape": ["x"]}}}},
+            "'x' is not valid",
+        ),
     ],
 )
 def test_wrong_metadata_is_told(change: dict[str, object], problem: str) -> None:

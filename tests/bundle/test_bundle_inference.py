@@ -32,7 +32,7 @@ from headclip_med.pipelines.bundle.transforms import tensor_of
 from headclip_med.pipelines.screen import screen
 from headclip_med.read import read_volume
 from headclip_med.settings import ScreenSettings
-from headclip_med.transforms.dictionary import CropToBodyd, WindowVolumed
+from headclip_med.transforms.array import CropToBodyd, WindowVolumed
 from headclip_med.volume import Volume
 from headclip_med.write import folder_of
 from headclip_med.write.dicom.series import write_ct_series

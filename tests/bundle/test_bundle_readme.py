@@ -22,8 +22,7 @@ from PIL import Image
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.pipelines.bundle import ScreeningNetwork
 from headclip_med.pipelines.bundle.folder import BUNDLE, CONFIGS, write_bundle
-from headclip_med.pipelines.bundle.metadata import REQUIRED, TENSOR
-from headclip_med.pipelines.bundle.verify import write_tiny_set
+from headclip_med.pipelines.bundle.verify import SCHEMA_FILE, write_tiny_set
 from tests.phantoms import write_phantom
 
 pytestmark = [
@@ -126,18 +125,8 @@ def readme(tmp_path_factory: pytest.TempPathFactory) -> Readme:
         folder / "models/headclip-vitl14.safetensors",
     )
     (folder / "eval").mkdir()
-    (folder / "eval/schema.json").write_text(json.dumps(own_schema()))
+    shutil.copy(SCHEMA_FILE, folder / "eval/schema.json")
     return Readme(folder, tmp_path_factory.mktemp("temporary"))
-
-
-def own_schema() -> dict[str, object]:
-    """Say as a JSON schema what ``metadata_problems`` looks for."""
-    tensor = {"type": "object", "required": list(TENSOR)}
-    tensors = {"type": "object", "minProperties": 1, "additionalProperties": tensor}
-    sides = {"inputs": tensors, "outputs": tensors}
-    data = {"type": "object", "required": list(sides), "properties": sides}
-    properties = {"version": {"type": "string"}, "network_data_format": data}
-    return {"type": "object", "required": list(REQUIRED), "properties": properties}
 
 
 def test_every_command_of_the_readme_is_expected_once() -> None:

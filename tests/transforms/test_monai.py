@@ -18,8 +18,7 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.findings import Box, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.transforms import choose_window
-from headclip_med.transforms.array import CropToBody, WindowVolume
-from headclip_med.transforms.dictionary import CropToBodyd, WindowVolumed
+from headclip_med.transforms.array import CropToBody, CropToBodyd, WindowVolume, WindowVolumed
 from headclip_med.volume import SliceSource, Volume
 from tests.phantoms import make_grid
 
