@@ -71,10 +71,11 @@ class Experiment:
         return tuple(dict.fromkeys(variant.method for variant in self.variants))
 
 
-# In the order of the paper's tables, which lack the first.
+# In the order of the paper's tables, which lack the first; methods of later come last.
+_PRINTED = ("anovl", "anomalyclip", "adaclip", "headclip")
 _COMPARED = tuple(
-    Variant(METHODS[name].title, name, is_printed=name != "winclip")
-    for name in ("winclip", "anovl", "anomalyclip", "adaclip", "headclip")
+    Variant(METHODS[name].title, name, is_printed=name in _PRINTED)
+    for name in dict.fromkeys(("winclip", *_PRINTED, *METHODS))
 )
 _WITHOUT_JAS = "without JAS"
 _OFF: Mapping[str, object] = {"head_weights": "ones"}

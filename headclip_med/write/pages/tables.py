@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from headclip_med.atomic import write_file
 from headclip_med.write.pages.frame import render
 from headclip_med.write.tables import (
     Document,
-    Line,
-    Number,
     shown,
     to_csv,
     to_json,
@@ -60,24 +57,6 @@ def render_tables(document: Document) -> str:
             (table, [table.parts(column) for column in range(len(table.columns))])
             for table in document.tables
         ],
-        cells=_cells,
+        shown=shown,
         base64=lambda content: base64.b64encode(content).decode(),
     )
-
-
-def _cells(line: Line, parts: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, str]]:
-    """Give the class and the text of each of a row's numbers."""
-    for number, used in zip(line.numbers, parts, strict=True):
-        for part in used:
-            yield _class(number, part), shown(number, part)
-
-
-def _class(number: Number | None, part: str) -> str:
-    if part == "ours":
-        return "first none" if number is None else "first ours"
-    if part != "difference":
-        return part
-    difference = None if number is None else number.difference
-    if difference is None:
-        return "none"
-    return "up" if difference >= 0 else "down"
