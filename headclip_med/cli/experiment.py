@@ -21,7 +21,8 @@ from headclip_med.settings import EMBEDDED_NAME, Precision, ScoreSettings, Train
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from headclip_med.pipelines.experiments import Plan, Setup
+    from headclip_med.pipelines.experiments.plan import Plan
+    from headclip_med.pipelines.experiments.setup import Setup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +85,9 @@ class Experiment(WeightsOptions, TrackingGroup):
 
     def run(self) -> int:
         """Run the experiment, and print its tables."""
-        from headclip_med.pipelines.experiments import (
-            Request,
-            experiment_named,
-            plan_experiment,
-            run_experiment,
-        )
+        from headclip_med.pipelines.experiments.definitions import experiment_named
+        from headclip_med.pipelines.experiments.plan import Request, plan_experiment
+        from headclip_med.pipelines.experiments.runner import run_experiment
         from headclip_med.tracking import track
         from headclip_med.write.tables import to_json, to_markdown
 
@@ -130,7 +128,7 @@ class Experiment(WeightsOptions, TrackingGroup):
     def _setup(self, bar: tqdm) -> Setup:
         from headclip_med.models.clip.loading import load_backbone
         from headclip_med.models.loading import choose_device
-        from headclip_med.pipelines.experiments import Setup
+        from headclip_med.pipelines.experiments.setup import Setup
 
         def step(report: Any, total: int) -> None:
             position = (report.epoch - 1) * report.steps + report.step

@@ -19,7 +19,6 @@ from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.pipelines.train import TrainRequest, train
-from headclip_med.settings import MethodSettings, TrainSettings
 from headclip_med.store import Entry, digest_of
 from headclip_med.training.state import STATE_FILE
 
@@ -27,22 +26,18 @@ TRAININGS = "trainings"
 FEATURES = "features"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Training:
     """One training, whichever experiments want it.
 
     Attributes:
-        method: What is trained.
-        model: What it is made of.
-        settings: How it is trained.
-        data: Name of the auxiliary data.
+        request: What is trained, and how.
+        data: The auxiliary data.
         about: All that its outcome depends on, plain JSON values.
     """
 
-    method: str
-    model: MethodSettings
-    settings: TrainSettings
-    data: str
+    request: TrainRequest
+    data: Dataset
     about: Mapping[str, object]
 
     @property
@@ -53,44 +48,47 @@ class Training:
     @property
     def features(self) -> object:
         """Tell apart what the frozen trunk gives: trainings with equal ones share its outputs."""
-        layers = getattr(self.model, "local_layers", None)
-        return self.about["data"], layers, self.model.image_size, self.model.position_interpolation
+        model = self.request.model
+        layers = getattr(model, "local_layers", None)
+        return self.about["data"], layers, model.image_size, model.position_interpolation
 
     def entry(self, out: Path) -> Entry:
         """Say where it is kept."""
-        return Entry.of(out / TRAININGS, self.method, self.about)
+        return Entry.of(out / TRAININGS, self.request.method, self.about)
 
     def checkpoint(self, out: Path) -> Path:
         """Say where its checkpoint is once it is done."""
-        return self.entry(out).folder / f"{self.method}.safetensors"
+        return self.entry(out).folder / f"{self.request.method}.safetensors"
 
 
 def training_of(variant: Variant, auxiliary: Sequence[Dataset], setup: Setup) -> Training:
     """Say which training a variant needs; variants that differ in scores only share one."""
-    model, settings = setup.learned_settings(variant), setup.train_settings(variant.method)
     data, backbone = join_datasets(auxiliary), setup.backbone
+    request = TrainRequest(
+        method=variant.method,
+        model=setup.learned_settings(variant),
+        settings=setup.train_settings(variant.method),
+        scores=METHODS[variant.method].scores,
+        data={"name": data.name, "digest": data.content_digest},
+    )
+    known = ("name", "digest", "activation")
     about = {
-        "method": variant.method,
-        "model": model.to_json(),
-        "training": settings.to_json(),
-        "data": {"name": data.name, "digest": data.content_digest},
-        "backbone": {
-            "name": backbone.name,
-            "digest": backbone.digest,
-            "activation": backbone.activation,
-        },
+        "method": request.method,
+        "model": request.model.to_json(),
+        "training": request.settings.to_json(),
+        "data": request.data,
+        "backbone": {name: getattr(backbone, name) for name in known},
     }
-    return Training(variant.method, model, settings, data.name, about)
+    return Training(request, data, about)
 
 
-def run_training(training: Training, auxiliary: Sequence[Dataset], setup: Setup) -> Path:
+def run_training(training: Training, setup: Setup) -> Path:
     """Give a training's checkpoint: the one that is there, or a new one.
 
     A training that was stopped is gone on with from its last epoch.
 
     Args:
         training: As ``training_of`` gives it.
-        auxiliary: What it is trained on.
         setup: On what, and where.
 
     Raises:
@@ -101,17 +99,11 @@ def run_training(training: Training, auxiliary: Sequence[Dataset], setup: Setup)
     if path.is_file():
         return path
     folder = training.entry(setup.out).open()
-    data, backbone = join_datasets(auxiliary), setup.backbone_to_train()
-    examples = Examples(data, default_image_size(training.model, backbone.vision))
-    steps = training.settings.epochs * -(-len(examples) // training.settings.batch_size)
-    request = TrainRequest(
-        method=training.method,
-        model=training.model,
-        settings=training.settings,
-        scores=METHODS[training.method].scores,
-        data={"name": data.name, "digest": data.content_digest},
-        cache=_cache(training, len(examples), setup),
-        resume=(folder / STATE_FILE).is_file(),
+    request, backbone = training.request, setup.backbone_to_train()
+    examples = Examples(training.data, default_image_size(request.model, backbone.vision))
+    steps = request.settings.epochs * -(-len(examples) // request.settings.batch_size)
+    request = replace(
+        request, cache=_cache(request, len(examples), setup), resume=(folder / STATE_FILE).is_file()
     )
     trained = train(
         request, examples, backbone, out=folder, report=lambda step: setup.step(step, steps)
@@ -124,12 +116,12 @@ def forget_features(setup: Setup) -> None:
     rmtree(setup.out / FEATURES, ignore_errors=True)
 
 
-def _cache(training: Training, count: int, setup: Setup) -> Path | None:
+def _cache(request: TrainRequest, count: int, setup: Setup) -> Path | None:
     """Choose a folder that trainings with the same layers share, where there is room for it."""
-    features_bytes = learning_of(training.method).features_bytes
+    features_bytes = learning_of(request.method).features_bytes
     if features_bytes is None:
         return None
-    need_gb = features_bytes(training.model, setup.backbone.vision, count) / 1e9
+    need_gb = features_bytes(request.model, setup.backbone.vision, count) / 1e9
     if need_gb <= setup.cache_limit_gb:
         return setup.out / FEATURES
     setup.say(
@@ -207,7 +199,7 @@ def gather_models(plan: Plan, setup: Setup) -> Models:
         ModelKey(variant.name, data): training_of(variant, plan.auxiliaries[data], setup)
         for variant, data in plan.trainings
     }
-    checkpoints = _train(plan, trainings, setup)
+    checkpoints = _train(trainings, setup)
     networks: dict[str, InferenceModel] = {}
     built: dict[ModelKey, BuiltModel] = {}
     failures: dict[ModelKey, HeadClipError] = {}
@@ -229,7 +221,7 @@ def gather_models(plan: Plan, setup: Setup) -> Models:
 
 
 def _train(
-    plan: Plan, trainings: Mapping[ModelKey, Training], setup: Setup
+    trainings: Mapping[ModelKey, Training], setup: Setup
 ) -> dict[str, Checkpoint | HeadClipError]:
     """Do every training once; one that fails costs its variant alone.
 
@@ -247,12 +239,10 @@ def _train(
             forget_features(setup)
         features = training.features
         is_there = training.checkpoint(setup.out).is_file()
-        what = f"training {number} of {len(once)}: {key.variant} on {training.data}"
+        what = f"training {number} of {len(once)}: {key.variant} on {training.data.name}"
         setup.say(f"{what}{' (done before)' if is_there else ''}")
         try:
-            found[digest] = read_checkpoint(
-                run_training(training, plan.auxiliaries[key.data], setup)
-            )
+            found[digest] = read_checkpoint(run_training(training, setup))
         except HeadClipError as error:
             setup.say(f"without {key.variant}: {error}")
             found[digest] = error

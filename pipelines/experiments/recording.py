@@ -71,8 +71,8 @@ def _parameters(models: Sequence[BuiltModel]) -> dict[str, object]:
             "scores": one.model.scores.to_json(),
         }
         if one.training:
-            found["training"] = one.training.settings.to_json()
-            found[f"trained_on.{one.training.data}"] = one.training.digest
+            found["training"] = one.training.request.settings.to_json()
+            found[f"trained_on.{one.training.data.name}"] = one.training.digest
     return found
 
 
@@ -82,9 +82,9 @@ def _record_training(run: Run, model: BuiltModel, setup: Setup) -> None:
     if training is None or checkpoint is None:
         return
     for epoch, loss in enumerate(checkpoint.training["losses"], start=1):
-        run.metrics({f"{training.data}/epoch/loss": loss}, step=epoch)
+        run.metrics({f"{training.data.name}/epoch/loss": loss}, step=epoch)
     for step in read_log(training.entry(setup.out).folder):
-        named = {f"{training.data}/step/{name}": value for name, value in step.terms.items()}
+        named = {f"{training.data.name}/step/{name}": value for name, value in step.terms.items()}
         run.metrics(named, step=(step.epoch - 1) * step.steps + step.step)
     run.artifact(training.checkpoint(setup.out), f"checkpoints/{training.digest}")
 

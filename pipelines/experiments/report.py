@@ -103,7 +103,7 @@ def learned_heads(models: Models) -> dict[str, HeadWeights]:
         heads = one.model.head_weights
         if one.training and heads is not None and one.network not in seen:
             seen.add(one.network)
-            found[f"{key.variant}, trained on {one.training.data}"] = heads
+            found[f"{key.variant}, trained on {one.training.data.name}"] = heads
     return found
 
 

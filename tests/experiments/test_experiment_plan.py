@@ -14,16 +14,14 @@ from headclip_med.datasets import open_dataset
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.paper import paper_values
-from headclip_med.pipelines.experiments import (
+from headclip_med.pipelines.experiments.definitions import (
     EXPERIMENTS,
-    Request,
-    Setup,
     experiment_named,
-    plan_experiment,
+    scaled_layers,
 )
-from headclip_med.pipelines.experiments.definitions import scaled_layers
 from headclip_med.pipelines.experiments.models import training_of
-from headclip_med.pipelines.experiments.plan import same_data
+from headclip_med.pipelines.experiments.plan import Request, plan_experiment, same_data
+from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.settings import ScoreSettings, TrainSettings
 from tests import set_copies, tiny
 

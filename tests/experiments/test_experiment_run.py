@@ -19,17 +19,13 @@ from headclip_med.errors import HeadClipError
 from headclip_med.evaluation.measure import ModelMaps, measure
 from headclip_med.evaluation.predictions import predict_dataset
 from headclip_med.models.clip import loading
-from headclip_med.pipelines.experiments import (
-    EXPERIMENTS,
-    Outcome,
-    Request,
-    Setup,
-    plan_experiment,
-    run_experiment,
-    runner,
-)
 from headclip_med.pipelines.experiments import models as experiment_models
+from headclip_med.pipelines.experiments import runner
+from headclip_med.pipelines.experiments.definitions import EXPERIMENTS
 from headclip_med.pipelines.experiments.measuring import MEASURES, sweep_joint
+from headclip_med.pipelines.experiments.plan import Request, plan_experiment
+from headclip_med.pipelines.experiments.runner import Outcome, run_experiment
+from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.tracking import Run
 from headclip_med.training.handlers import StepReport
 from tests import set_copies, tiny
