@@ -140,7 +140,6 @@ def find_sources(request: ModelRequest) -> Sources:
             method has two checkpoints.
         UnusableWeights: A file is missing, damaged, or another method's.
     """
-    _refuse_foreign(request)
     own = _own_checkpoint(request)
     one = request.method or (own.method if own else DEFAULT)
     paths = list(request.checkpoints)
@@ -169,19 +168,6 @@ def find_sources(request: ModelRequest) -> Sources:
         name = str(Path(name, "models", f"{EMBEDDED_NAME}.safetensors"))
     methods = tuple(METHODS) if request.method == ALL else (one,)
     return Sources(methods, found, find_model(name, weights), activation)
-
-
-def _refuse_foreign(request: ModelRequest) -> None:
-    """Refuse an unknown method, and settings of another than they are given for."""
-    if request.method is not None and request.method != ALL:
-        method_named(request.method)
-    for name, given in request.settings.items():
-        method = METHODS.get(name)
-        if method is None or method.learning or type(given) is not type(method.settings):
-            raise InvalidSettings(
-                f"The settings given are not those of {name or 'a checkpoint, which has its own'}.",
-                "Leave them out, or name their method.",
-            )
 
 
 def _own_checkpoint(request: ModelRequest) -> Header | None:

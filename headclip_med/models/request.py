@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from headclip_med.models.registry import METHODS, method_named
 from headclip_med.settings import (
     AUTO,
     EMBEDDED_NAME,
@@ -58,9 +59,18 @@ class ModelRequest(Settings):
     ``sqlite:///mlflow.db``."""
 
     def __post_init__(self) -> None:
-        """Check what concerns two fields."""
+        """Check what concerns two fields, and the names of methods."""
         require(
             not self.checkpoints or self.method == ALL,
             "--checkpoint goes with --method all.",
             "Name one as --model instead.",
         )
+        if self.method is not None and self.method != ALL:
+            method_named(self.method)
+        for name, given in self.settings.items():
+            method = METHODS.get(name)
+            require(
+                method is not None and not method.learning and type(given) is type(method.settings),
+                f"The settings given are not those of {name or 'a checkpoint, which has its own'}.",
+                "Leave them out, or name their method.",
+            )

@@ -46,13 +46,23 @@ FAILURES = (MlflowException, SQLAlchemyError, OSError)
 _LIBRARIES = ("torch", "torchvision", "monai", "open_clip_torch", "numpy", "mlflow")
 
 
-def connect(uri: str) -> MlflowClient:
-    """Open a tracker; an SQLite file that is not there yet is made.
+def connect(uri: str, *, to_record: bool = True) -> MlflowClient:
+    """Open a tracker.
+
+    Args:
+        uri: Of the tracker.
+        to_record: Whether an SQLite file that is not there yet is made.
 
     Raises:
-        UnusableTracker: It cannot be reached.
+        UnusableTracker: It cannot be reached, or is not there.
     """
     database = database_of(uri)
+    if database is not None and not to_record and not database.is_file():
+        raise UnusableTracker(
+            "There is no tracking database here to look the model up in.",
+            "Name the tracker with --tracking-uri or in MLFLOW_TRACKING_URI.",
+            code="no-tracking-database",
+        )
     if database is not None:
         _prepare(database.parent)
     for chatty in ("mlflow", "alembic"):  # "Creating initial MLflow database tables..."

@@ -14,9 +14,9 @@ import numpy as np
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 
-from headclip_med.errors import InvalidSettings, UnusableTracker, UnusableWeights
+from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.tracking.client import MlflowClient, MlflowException, connect, quietly, saying
-from headclip_med.tracking.options import REGISTERED, TrackingOptions, database_of
+from headclip_med.tracking.options import REGISTERED, TrackingOptions
 
 _LOADER = "headclip_med.pipelines.served"
 """The module that MLflow loads a model with, by its name alone."""
@@ -81,7 +81,7 @@ def _save(checkpoint: Path, folder: Path) -> None:
 def fetched_checkpoint(name: str, uri: str | None) -> Iterator[Path]:
     """Fetch the checkpoint of a registered model; see ``tracking.registered_checkpoint``."""
     model, version, alias = _parts(name)
-    client = _opened(TrackingOptions(uri).resolved_uri)
+    client = connect(TrackingOptions(uri).resolved_uri, to_record=False)
     try:
         found = (
             client.get_model_version_by_alias(model, alias)
@@ -109,17 +109,6 @@ def _parts(name: str) -> tuple[str, str, str]:
             code="model-name",
         )
     return found[1], found[2] or "", found[3] or ""
-
-
-def _opened(uri: str) -> MlflowClient:
-    database = database_of(uri)
-    if database is not None and not database.is_file():  # which recording would make
-        raise UnusableTracker(
-            "There is no tracking database here to look the model up in.",
-            "Name the tracker with --tracking-uri or in MLFLOW_TRACKING_URI.",
-            code="no-tracking-database",
-        )
-    return connect(uri)
 
 
 def _fetched(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
