@@ -11,10 +11,27 @@ people only: programs tell errors apart by class and ``code``.
     ├── InvalidSettings     an option outside its range, an unknown name
     ├── UnusableTracker     a tracker of runs that cannot be reached, or refuses
     ├── UnwritableOutput    results that the disk does not take
-    └── OutOfMemory         a batch too large for the device
+    ├── OutOfMemory         a batch too large for the device
+    └── MissingExtra        a library that an extra of the package installs
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EXTRAS = {
+    "filelock": "tracking",
+    "fire": "bundle",
+    "ignite": "train",
+    "jsonschema": "bundle",
+    "mlflow": "tracking",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "pandas": "train",
+    "sqlalchemy": "tracking",
+}
+"""The extra that installs a library, by the library's module."""
 
 
 class HeadClipError(Exception):
@@ -81,6 +98,34 @@ class OutOfMemory(HeadClipError):
     default_code = "out-of-memory"
 
 
+class MissingExtra(HeadClipError):
+    """A library that only an extra of the package installs, and that is not there."""
+
+    default_code = "missing-extra"
+
+
 def reason_of(error: OSError) -> str:
     """Say why the system refused; its own text may hold the path of a patient's file."""
     return os.strerror(error.errno) if error.errno else type(error).__name__
+
+
+@contextmanager
+def named_extras(extra: str | None = None) -> Iterator[None]:
+    """Say of a library that is missing which extra installs it.
+
+    Args:
+        extra: What installs all that the block imports; by default the library's own.
+
+    Raises:
+        MissingExtra: One was imported in the block.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        raise MissingExtra(
+            f"This needs {library}, which is not installed.",
+            f"Install it with: pip install 'headclip-med[{extra or EXTRAS[library]}]'.",
+        ) from error

@@ -12,12 +12,12 @@ from torch.utils.data import Dataset as TorchDataset
 import headclip_med
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import Examples, Mosaics
+from headclip_med.evaluation.threshold import healthy_threshold
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.engine.precision import settled
 from headclip_med.models.model import TrainedModel
 from headclip_med.models.registry import METHODS, learning_of
-from headclip_med.models.threshold import healthy_threshold
 from headclip_med.settings import MethodSettings, ScoreSettings, TrainSettings
 from headclip_med.training.batches import Example
 from headclip_med.training.features import KeptFeatures, Place, Remembered

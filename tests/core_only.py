@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from headclip_med.cli import main
-from headclip_med.extras import EXTRAS
+from headclip_med.errors import EXTRAS
 
 
 def said(*arguments: str) -> tuple[int, str]:

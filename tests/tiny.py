@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from headclip_med.models.clip.towers import Backbone, build_clip
+from headclip_med.models.clip.hub import FoundModel
+from headclip_med.models.clip.towers import Backbone, assemble
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
 from headclip_med.models.engine.plan import Plan
 from headclip_med.models.engine.run import run
@@ -23,6 +24,17 @@ CONFIG: dict[str, Any] = {
         "context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 4,
     },
 }  # fmt: skip
+
+
+def build_clip(
+    config: dict[str, Any],
+    *,
+    name: str = "custom",
+    preprocess: dict[str, tuple[float, ...]] | None = None,
+    seed: int = 0,
+) -> Backbone:
+    """Build towers of an open_clip configuration with random weights."""
+    return assemble(FoundModel(config, preprocess, name, "random"), seed=seed)
 
 
 def backbone(seed: int = 0, **changes: Any) -> Backbone:

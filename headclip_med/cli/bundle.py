@@ -10,8 +10,7 @@ from typing import ClassVar, Literal
 from tyro.conf import Positional
 
 from headclip_med.cli.options import Command
-from headclip_med.errors import UnreadableInput
-from headclip_med.extras import named_extras
+from headclip_med.errors import UnreadableInput, named_extras
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,7 @@ from headclip_med.cli.options import MARKERS, Command, form_of, parse
 from headclip_med.cli.screen import Batch, Demo, Screen
 from headclip_med.cli.train import Train
 from headclip_med.cli.weights import Weights
-from headclip_med.errors import HeadClipError, InvalidSettings, reason_of
-from headclip_med.extras import named_extras
+from headclip_med.errors import HeadClipError, InvalidSettings, named_extras, reason_of
 
 COMMANDS: Mapping[str, type[Command]] = {
     "demo": Demo,

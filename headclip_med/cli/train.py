@@ -109,8 +109,8 @@ class Train(WeightsOptions, TrackingGroup):
 
         dataset = open_datasets(specs)
         from headclip_med.evaluation.examples import Examples
+        from headclip_med.models.clip.layers import default_image_size
         from headclip_med.models.clip.loading import load_backbone
-        from headclip_med.models.layers import default_image_size
         from headclip_med.models.loading import choose_device
         from headclip_med.pipelines.tracked_training import TrackedTraining
         from headclip_med.pipelines.train import TrainRequest, train

@@ -14,9 +14,8 @@ import torch
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.checkpoint import sha256_of, write_checkpoint
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.model import TrainedModel
+from headclip_med.models.model import EVEN, TrainedModel
 from headclip_med.models.registry import METHODS, method_named
-from headclip_med.models.threshold import EVEN
 
 
 def read_published(path: Path) -> dict[str, Any]:

@@ -17,15 +17,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from headclip_med.models.clip.layers import default_image_size
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import VisionTower
 from headclip_med.models.engine.plan import BlockReader, Plan
 from headclip_med.models.engine.precision import Ran, settled
 from headclip_med.models.engine.run import run
-from headclip_med.models.layers import default_image_size
 from headclip_med.models.maps import in_double, patches_of, smooth
-from headclip_med.models.model import AnomalyModel
-from headclip_med.models.threshold import EVEN
+from headclip_med.models.model import EVEN, AnomalyModel
 from headclip_med.prediction import Prediction
 from headclip_med.settings import MethodSettings, Precision, ScoreSettings, top_count
 

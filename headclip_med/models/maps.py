@@ -119,24 +119,20 @@ def averaged_logits(
     return log_odds(pair.sigmoid().mean(dim=0), (-pair).sigmoid().mean(dim=0))
 
 
-def smooth_logits(
+def smooth_logits_and_map(
     logits: Float[Tensor, "batch height width"], sigma_px: float
-) -> Float[Tensor, "batch height width"]:
+) -> tuple[Float[Tensor, "batch height width"], Float[Tensor, "batch height width"]]:
     """Smooth a map in its log-odds: log G(sigmoid(m)) - log G(sigmoid(-m)).
 
-    It orders pixels as the smoothed map G(sigmoid(m)) does, also where float32 rounds that to 1.
+    They order pixels as the smoothed map G(sigmoid(m)) does, also where float32 rounds that to 1.
 
     Args:
         logits: Log-odds of a map.
         sigma_px: As for ``smooth``.
+
+    Returns:
+        The smoothed log-odds, and the smoothed map in float64.
     """
-    return smooth_logits_and_map(logits, sigma_px)[0]
-
-
-def smooth_logits_and_map(
-    logits: Float[Tensor, "batch height width"], sigma_px: float
-) -> tuple[Float[Tensor, "batch height width"], Float[Tensor, "batch height width"]]:
-    """Give ``smooth_logits``, and the smoothed map in float64."""
     exact = in_double(logits)
     abnormal, normal = (smooth(one.sigmoid(), sigma_px) for one in (exact, -exact))
     return log_odds(abnormal, normal), abnormal

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from headclip_med.models.clip.towers import Backbone
     from headclip_med.models.inference import InferenceModel
 
+EVEN = 0.5
+"""The threshold where none was measured: where both sentences fit a place equally well."""
+
 
 @runtime_checkable
 class AnomalyModel(Protocol):

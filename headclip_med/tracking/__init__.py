@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from headclip_med.extras import named_extras
+from headclip_med.errors import named_extras
 from headclip_med.ranks import torchrun_ranks
 from headclip_med.tracking.options import (
     DEFAULT_URI,

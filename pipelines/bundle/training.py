@@ -16,12 +16,12 @@ from headclip_med.datasets import Dataset, Sample
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.evaluation.examples import Examples
+from headclip_med.evaluation.threshold import healthy_threshold
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip.hub import Activation
 from headclip_med.models.clip.loading import load_backbone
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import DEFAULT, learning_of, method_named
-from headclip_med.models.threshold import healthy_threshold
 from headclip_med.pipelines.bundle.network import changed_scores, predict
 from headclip_med.pipelines.bundle.tracking import fail_runs
 from headclip_med.pipelines.train import training_record

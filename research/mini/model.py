@@ -10,8 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from headclip_med.models.clip.hub import FoundModel
 from headclip_med.models.clip.text import end_indices
-from headclip_med.models.clip.towers import Backbone, build_clip
+from headclip_med.models.clip.towers import Backbone, assemble
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
 from headclip_med.models.engine.plan import Plan
 from headclip_med.models.engine.run import run
@@ -54,10 +55,8 @@ class MiniModel(nn.Module):
     def __init__(self, settings: MiniSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.backbone: Backbone = build_clip(
-            settings.model_config(),
-            name="headclip-mini",
-            preprocess=settings.preprocess(),
+        self.backbone: Backbone = assemble(
+            FoundModel(settings.model_config(), settings.preprocess(), "headclip-mini", "random"),
             seed=settings.seed,
         )
         clip = self.backbone.clip.train().requires_grad_(True)
@@ -102,7 +101,7 @@ class MiniModel(nn.Module):
     def look(self, images: Float[Tensor, "batch 3 height width"]) -> Seen:
         """Run the image tower on pictures in [0, 1], with every head weight one."""
         vision = self.backbone.vision
-        reader = _StreamReader(vision, self.settings.local_layers)
+        reader = _HeadSums(vision, self.settings.local_layers)
         run(Plan(vision, (reader,)), self.backbone.normalise(images))
         if reader.stream is None or reader.tokens is None:
             raise AssertionError("settings promise at least one local layer")
@@ -128,7 +127,7 @@ class MiniModel(nn.Module):
         return {name: value for name, value in self.named_parameters() if value.requires_grad}
 
 
-class _StreamReader:
+class _HeadSums:
     """Sums value-value heads beside the stream, and keeps what leaves the last block."""
 
     def __init__(self, vision: VisionTower, local_layers: tuple[int, ...]) -> None:

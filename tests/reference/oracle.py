@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.lib.npyio import NpzFile
 
-from headclip_med.models.clip.towers import Backbone, build_clip, fit_weights
+from headclip_med.models.clip.towers import Backbone, fit_weights
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.headclip.settings import HeadClipSettings
+from tests.tiny import build_clip
 
 
 def arrays(folder: Path, name: str) -> NpzFile:

@@ -143,6 +143,7 @@ def test_research_uses_the_library_but_not_its_command_line() -> None:
         ("transforms.slices", "import headclip_med.models.clip.towers"),
         ("read.dicom.series", "from headclip_med.write.dicom.seg import write_seg"),
         ("evaluation.measure", "from headclip_med.pipelines.screen import screen"),
+        ("training.loop", "from headclip_med.models.headclip.model import HeadClip"),
         ("training.loop", "from headclip_med.datasets import Dataset"),
         ("models.winclip.model", "import open_clip"),
         ("pipelines.screen", "def f():\n    from pydicom import dcmread"),

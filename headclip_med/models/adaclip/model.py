@@ -40,12 +40,12 @@ from headclip_med.models.adaclip.prompts import (
     prompted_pass,
 )
 from headclip_med.models.adaclip.settings import NAME, SCORES, AdaClipSettings
+from headclip_med.models.clip.layers import default_image_size, layers_within, quarter_layers
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.engine.plan import LastToken, Plan
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
 from headclip_med.models.inference import InferenceModel, PassReader, Use
-from headclip_med.models.layers import default_image_size, layers_within, quarter_layers
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
 

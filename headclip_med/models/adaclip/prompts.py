@@ -10,12 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from headclip_med.models.clip.prompts import INITIAL_STD
 from headclip_med.models.clip.text import TextTower, end_indices
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
 from headclip_med.models.engine.plan import LastToken, Plan
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
-from headclip_med.models.prompts import INITIAL_STD
 
 NORMAL_STATES = (
     "{}", "flawless {}", "perfect {}", "unblemished {}",

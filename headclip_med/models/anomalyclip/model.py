@@ -24,15 +24,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headclip_med.models.anomalyclip.settings import NAME, SCORES, AnomalyClipSettings
+from headclip_med.models.clip.layers import default_image_size, layers_within, quarter_layers
+from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
 from headclip_med.models.engine.plan import Plan
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
 from headclip_med.models.inference import InferenceModel, PassReader, Use
-from headclip_med.models.layers import default_image_size, layers_within, quarter_layers
 from headclip_med.models.maps import in_double, similarity_logits, stretched_logits, unit
-from headclip_med.models.prompts import ObjectAgnosticPrompts
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings
 

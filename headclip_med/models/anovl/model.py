@@ -35,12 +35,12 @@ from headclip_med.models.anovl.adaptation import PatchAdapter
 from headclip_med.models.anovl.sentences import anovl_ensemble
 from headclip_med.models.anovl.settings import NAME, SCORES, AnoVlSettings
 from headclip_med.models.anovl.views import other_views
+from headclip_med.models.clip.layers import layers_within
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
 from headclip_med.models.engine.plan import LastToken, Plan
 from headclip_med.models.engine.run import run
 from headclip_med.models.inference import InferenceModel, PassReader, Use
-from headclip_med.models.layers import layers_within
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit
 from headclip_med.models.sentences import Ensemble, encode, mean_direction
 from headclip_med.prediction import Prediction

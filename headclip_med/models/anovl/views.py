@@ -23,8 +23,6 @@ _QUARTERS = ((0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 """Cosine and sine of one, two and three quarter turns."""
 _LUMA = (0.299, 0.587, 0.114)
 
-COUNT = 1 + len(_TURNS) + len(_SHIFTS) + 2 + len(_QUARTERS)
-
 
 def other_views(
     images: Float[Tensor, "batch 3 height width"],

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headclip_med.errors import UnusableWeights
-from headclip_med.models.clip.hub import Activation, FoundModel, refuse_foreign_towers
+from headclip_med.models.clip.hub import Activation, FoundModel
 from headclip_med.models.clip.library import part
 from headclip_med.models.clip.native import PlainClip, is_plain
 from headclip_med.models.clip.text import TextTower, Tokenizer
@@ -83,30 +83,6 @@ class Backbone(nn.Module):
             digest.update(key.encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-def build_clip(
-    config: Mapping[str, Any],
-    *,
-    name: str = "custom",
-    weights: str = "random",
-    preprocess: Mapping[str, tuple[float, ...]] | None = None,
-    seed: int = 0,
-) -> Backbone:
-    """Build randomly initialised towers from an open_clip model configuration.
-
-    Args:
-        config: ``embed_dim``, ``vision_cfg``, ``text_cfg`` and optionally ``quick_gelu``.
-        name: What to call it.
-        weights: Where its weights come from, in words.
-        preprocess: ``mean`` and ``std`` per channel; OpenAI's by default.
-        seed: Of the random weights; the caller's random state is left as it was.
-
-    Raises:
-        InvalidSettings: The configuration is not that of a native ViT with a class token.
-    """
-    refuse_foreign_towers(config)
-    return assemble(FoundModel(config, preprocess, name, weights), seed=seed)
 
 
 def assemble(

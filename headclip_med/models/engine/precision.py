@@ -41,9 +41,7 @@ def has_bf16(kind: str) -> bool:
     if kind != "cpu":
         return True
     # PyTorch before 2.6 cannot tell.
-    known = (
-        getattr(torch.cpu, f"_is_{one}_supported", bool) for one in ("avx512_bf16", "amx_tile")
-    )
+    known = (getattr(torch.cpu, f"_is_{one}_supported", bool) for one in BF16)
     return any(is_there() for is_there in known)
 
 

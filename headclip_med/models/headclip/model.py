@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from headclip_med.models.clip.layers import default_image_size, layers_within
+from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import BlockOutput
 from headclip_med.models.engine.plan import LastToken, Plan
@@ -22,9 +24,7 @@ from headclip_med.models.engine.run import run
 from headclip_med.models.headclip.folded import FoldedHeadClip
 from headclip_med.models.headclip.settings import NAME, SCORES, HeadClipSettings
 from headclip_med.models.inference import Use
-from headclip_med.models.layers import default_image_size, layers_within
 from headclip_med.models.maps import similarity_logits, unit
-from headclip_med.models.prompts import ObjectAgnosticPrompts
 from headclip_med.settings import ScoreSettings
 
 PAPER_FIRST, PAPER_LAST, PAPER_DEPTH = 5, 19, 24

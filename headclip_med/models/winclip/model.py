@@ -34,8 +34,8 @@ from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
 from headclip_med.models.inference import InferenceModel, PassReader, Use
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit, upsample
+from headclip_med.models.model import EVEN
 from headclip_med.models.sentences import Ensemble, encode, mean_direction
-from headclip_med.models.threshold import EVEN
 from headclip_med.models.winclip.sentences import winclip_ensemble
 from headclip_med.models.winclip.settings import NAME, SCORES, WinClipSettings
 from headclip_med.prediction import Prediction

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip import attention
-from headclip_med.models.clip.hub import known_models
-from headclip_med.models.clip.towers import Backbone, build_clip
+from headclip_med.models.clip.hub import known_models, refuse_foreign_towers
+from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import VisionTower
 from tests import tiny
 
@@ -37,7 +37,7 @@ SENTENCES = ["a photo of a damaged object.", "a head", "flawless"]
 
 @pytest.fixture(params=ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
 def towers(request: pytest.FixtureRequest) -> Backbone:
-    return build_clip(request.param, seed=1)
+    return tiny.build_clip(request.param, seed=1)
 
 
 def test_the_global_path_is_open_clips_encode_image(towers: Backbone) -> None:
@@ -184,7 +184,7 @@ def test_models_whose_heads_cannot_be_reached_are_refused() -> None:
     assert "RN50" not in names
     assert "ViT-B-16-SigLIP" not in names
     with pytest.raises(InvalidSettings, match="native ViT"):
-        build_clip(open_clip.get_model_config("RN50"))
+        refuse_foreign_towers(open_clip.get_model_config("RN50"))
 
 
 def test_random_weights_follow_from_the_seed_alone() -> None:

@@ -1,4 +1,4 @@
-"""The map value from which a pixel counts as abnormal: measured, or what it is until then."""
+"""The map value from which a pixel counts as abnormal, measured on healthy pixels."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from headclip_med.models.model import AnomalyModel
 
 if TYPE_CHECKING:
     from headclip_med.training.batches import Example
-
-EVEN = 0.5
-"""Where none was measured: where both sentences fit a place equally well."""
 
 SPECIFICITY = 0.995
 """Share of healthy pixels of the auxiliary data that stay below the threshold."""
