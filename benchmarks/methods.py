@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from headclip_med.models.anovl.model import AnoVl
-from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.plan import LastToken, PassPlan
 from headclip_med.models.engine.run import run
 from headclip_med.models.inference import InferenceModel, predict_together
 from headclip_med.models.loading import load_models
@@ -133,7 +133,7 @@ def encode(model: InferenceModel, given: argparse.Namespace) -> float:
 def plain(model: InferenceModel, images: torch.Tensor) -> torch.Tensor:
     """CLIP's own image feature, by the same tower."""
     last = LastToken()
-    run(Plan(model.vision, (last,), model.ran), model.prepare(images))
+    run(PassPlan(model.vision, (last,), model.ran), model.prepare(images))
     return model.vision.project(last.token.float())
 
 

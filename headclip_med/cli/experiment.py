@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment(WeightsOptions, TrackingGroup):
+class RunExperiment(WeightsOptions, TrackingGroup):
     """Run an experiment of the paper, and write its tables with the paper's beside them.
 
     main (tables 1-3, 10-26), lhw (4-6), layers (7), init (8), jas (figure 4), modules (9). VisA is

@@ -21,9 +21,9 @@ import headclip_med
 from headclip_med.cli.bundle import Bundle
 from headclip_med.cli.datasets import Datasets
 from headclip_med.cli.evaluate import Evaluate
-from headclip_med.cli.experiment import Experiment
+from headclip_med.cli.experiment import RunExperiment
 from headclip_med.cli.options import MARKERS, Command, form_of, parse
-from headclip_med.cli.screen import Batch, Demo, Screen
+from headclip_med.cli.screen import Demo, Screen, ScreenBatch
 from headclip_med.cli.train import Train
 from headclip_med.cli.weights import Weights
 from headclip_med.errors import HeadClipError, InvalidSettings, named_extras, reason_of
@@ -31,10 +31,10 @@ from headclip_med.errors import HeadClipError, InvalidSettings, named_extras, re
 COMMANDS: Mapping[str, type[Command]] = {
     "demo": Demo,
     "screen": Screen,
-    "batch": Batch,
+    "batch": ScreenBatch,
     "train": Train,
     "evaluate": Evaluate,
-    "experiment": Experiment,
+    "experiment": RunExperiment,
     "datasets": Datasets,
     "weights": Weights,
     "bundle": Bundle,

@@ -105,7 +105,7 @@ class Screen(ModelOptions, RegistryOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch(Screen):
+class ScreenBatch(Screen):
     """Screen much, in a run that can be stopped: what is finished is left alone.
 
     Writes what 'headclip screen' writes, with the same options. Given again after it was stopped,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from headclip_med.models.clip.layers import default_image_size
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import VisionTower
-from headclip_med.models.engine.plan import BlockReader, Plan
+from headclip_med.models.engine.plan import BlockReader, PassPlan
 from headclip_med.models.engine.precision import Ran, settled
 from headclip_med.models.engine.run import run
 from headclip_med.models.maps import in_double, patches_of, smooth
@@ -215,5 +215,5 @@ def _predict_sharing(
     first = models[0]
     prepared = first.prepare(images)
     readers = [model.reader(prepared) for model in models]
-    run(Plan(first.vision, readers, first.ran), prepared)
+    run(PassPlan(first.vision, readers, first.ran), prepared)
     return [reader.finish() for reader in readers]

@@ -14,7 +14,7 @@ from headclip_med.models.clip.hub import FoundModel
 from headclip_med.models.clip.text import end_indices
 from headclip_med.models.clip.towers import Backbone, assemble
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.plan import Plan
+from headclip_med.models.engine.plan import PassPlan
 from headclip_med.models.engine.run import run
 from headclip_med.models.maps import unit
 from research.mini.corpus import draw_samples
@@ -102,7 +102,7 @@ class MiniModel(nn.Module):
         """Run the image tower on pictures in [0, 1], with every head weight one."""
         vision = self.backbone.vision
         reader = _HeadSums(vision, self.settings.local_layers)
-        run(Plan(vision, (reader,)), self.backbone.normalise(images))
+        run(PassPlan(vision, (reader,)), self.backbone.normalise(images))
         if reader.stream is None or reader.tokens is None:
             raise AssertionError("settings promise at least one local layer")
         last, local = reader.tokens[:, 1:], reader.stream[:, 1:]

@@ -9,7 +9,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from headclip_med.cli.experiment import Experiment as Command
+from headclip_med.cli.experiment import RunExperiment as Command
 from headclip_med.datasets import open_dataset
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.headclip.settings import HeadClipSettings

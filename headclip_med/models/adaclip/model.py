@@ -42,7 +42,7 @@ from headclip_med.models.adaclip.prompts import (
 from headclip_med.models.adaclip.settings import NAME, SCORES, AdaClipSettings
 from headclip_med.models.clip.layers import default_image_size, layers_within, quarter_layers
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.plan import LastToken, PassPlan
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
 from headclip_med.models.inference import InferenceModel, PassReader, Use
@@ -174,7 +174,7 @@ class AdaClip(nn.Module):
     ) -> Float[Tensor, "batch joint"]:
         """Give CLIP's own image feature, not normalised; nothing is learned through it."""
         vision, last = self.backbone.vision, LastToken()
-        run(Plan(vision, (last,), precision), images)
+        run(PassPlan(vision, (last,), precision), images)
         return vision.project(last.token)
 
     def text_features(

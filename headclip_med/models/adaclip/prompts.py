@@ -13,7 +13,7 @@ from torch.nn import functional
 from headclip_med.models.clip.prompts import INITIAL_STD
 from headclip_med.models.clip.text import TextTower, end_indices
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.plan import LastToken, PassPlan
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
 
@@ -218,7 +218,7 @@ def prompted_pass(
     Args:
         vision: The tower.
         images: Normalised as the backbone wants it.
-        prompts: See ``Plan.prompts``.
+        prompts: See ``PassPlan.prompts``.
         feature_layers: One-based layers whose patches are kept.
         precision: What the tower's products are computed in.
 
@@ -227,5 +227,5 @@ def prompted_pass(
     """
     rows, columns = (side // vision.patch_px for side in images.shape[-2:])
     reader = _LevelReader(feature_layers, rows * columns)
-    run(Plan(vision, (reader,), precision, prompts), images)
+    run(PassPlan(vision, (reader,), precision, prompts), images)
     return reader.token, reader.levels

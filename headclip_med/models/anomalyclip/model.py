@@ -28,7 +28,7 @@ from headclip_med.models.clip.layers import default_image_size, layers_within, q
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.plan import Plan
+from headclip_med.models.engine.plan import PassPlan
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
 from headclip_med.models.inference import InferenceModel, PassReader, Use
@@ -115,7 +115,7 @@ class AnomalyClip(nn.Module):
         """
         vision, layers = self.backbone.vision, (self.local_layers, self.feature_layers)
         reader = LevelReader(vision, layers, norm=self.settings.class_token_norm)
-        run(Plan(vision, (reader,), precision), self.backbone.normalise(images))
+        run(PassPlan(vision, (reader,), precision), self.backbone.normalise(images))
         return reader.features(*images.shape[-2:])
 
     def forward(self, frozen: FrozenLevels) -> LevelLogits:

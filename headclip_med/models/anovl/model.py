@@ -38,7 +38,7 @@ from headclip_med.models.anovl.views import other_views
 from headclip_med.models.clip.layers import layers_within
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.plan import LastToken, PassPlan
 from headclip_med.models.engine.run import run
 from headclip_med.models.inference import InferenceModel, PassReader, Use
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit
@@ -169,7 +169,7 @@ class AnoVl(InferenceModel):
     ) -> Float[Tensor, "batch joint"]:
         """Run prepared images, for CLIP's own image feature."""
         last = LastToken()
-        run(Plan(self.vision, (last,), self.ran), images)
+        run(PassPlan(self.vision, (last,), self.ran), images)
         return self.vision.project(last.token.float())
 
     def adapt(

@@ -26,7 +26,7 @@ class BlockReader(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class PassPlan:
     """A pass of an image tower.
 
     Attributes:

@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headclip_med.models.engine.plan import Plan
+from headclip_med.models.engine.plan import PassPlan
 from headclip_med.models.engine.precision import autocast
 
 
 def run(
-    plan: Plan,
+    plan: PassPlan,
     images: Float[Tensor, "batch 3 height width"] | Float[Tensor, "batch tokens channels"],
 ) -> None:
     """Run the blocks of a tower in turn, and show each one's output to the plan's readers.

@@ -18,7 +18,7 @@ from headclip_med.models.clip.layers import default_image_size, layers_within
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import BlockOutput
-from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.plan import LastToken, PassPlan
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
 from headclip_med.models.headclip.folded import FoldedHeadClip
@@ -107,7 +107,7 @@ class HeadClip(nn.Module):
             precision: What its products are computed in.
         """
         vision, reader, last = self.backbone.vision, _HeadReader(self.local_layers), LastToken()
-        run(Plan(vision, (reader, last), precision), self.backbone.normalise(images))
+        run(PassPlan(vision, (reader, last), precision), self.backbone.normalise(images))
         if reader.residual is None:
             raise AssertionError("local layers lie inside the tower")  # checked when built
         patch = vision.patch_px

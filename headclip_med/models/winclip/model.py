@@ -29,7 +29,7 @@ from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.plan import LastToken, Plan
+from headclip_med.models.engine.plan import LastToken, PassPlan
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
 from headclip_med.models.inference import InferenceModel, PassReader, Use
@@ -229,7 +229,7 @@ def run_windows(
         first = class_tokens[:, None].expand(-1, len(part), -1, -1)
         tokens = torch.cat([first, patches[:, part]], dim=2).flatten(0, 1)
         last = LastToken()
-        run(Plan(vision, (last,), precision), tokens)
+        run(PassPlan(vision, (last,), precision), tokens)
         found.append(last.token.view(batch, len(part), -1))
     return torch.cat(found, dim=1)
 
