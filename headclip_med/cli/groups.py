@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headclip_med.cli.options import Command, Takes
-from headclip_med.models.header import Header, checkpoint_of, find_sources, read_header
+from headclip_med.models.header import (
+    Header,
+    check_device,
+    checkpoint_of,
+    find_sources,
+    read_header,
+)
 from headclip_med.models.registry import METHODS, method_named
 from headclip_med.models.request import ALL, ModelRequest
 from headclip_med.ranks import torchrun_ranks
@@ -92,6 +98,7 @@ class ModelOptions(WeightsOptions):
             InvalidSettings: A name is unknown.
             UnusableWeights: A file is missing, or another method's.
         """
+        check_device(self.device)
         if not self.model.startswith(REGISTERED):
             find_sources(self.request())
         for settings in TRAINING_FREE.values():

@@ -76,10 +76,11 @@ class Screen(ModelOptions, RegistryOptions):
         if not self.input:
             raise InvalidSettings("Nothing to screen.", "Name folders or files.")
         from headclip_med.read import find_inputs
-        from headclip_med.write import ALL_OUTPUTS, check_outputs
+        from headclip_med.transforms import check_window
+        from headclip_med.write import ALL_OUTPUTS, check_outputs, check_writable
 
+        check_window(settings.window)
         outputs = ALL_OUTPUTS if self.outputs is None else check_outputs(self.outputs)
-
         inputs = find_inputs(self.input)
         failed = () if inputs.readable else inputs.failures
         if failed and all(failure.code == "not-found" for failure in failed):
@@ -91,6 +92,7 @@ class Screen(ModelOptions, RegistryOptions):
                 code="no-images",
             )
         self.check()
+        check_writable(self.out)
         from headclip_med.pipelines.batch import Screener, screen_inputs
 
         model = self.load(tracking_uri=self.tracking_uri)

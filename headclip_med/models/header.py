@@ -21,6 +21,9 @@ FORMAT = "headclip-checkpoint-1"
 MODELS = Path(__file__).parents[1] / "bundles/headclip_lesion_segmentation/models"
 """Where the embedded backbone and its checkpoints lie."""
 
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla")
+"""Kinds of devices; a number may follow."""
+
 BUNDLE_METADATA = Path("configs", "metadata.json")
 """Every MONAI bundle has it, and no folder of weights."""
 
@@ -81,6 +84,25 @@ def read_header(path: Path) -> Header:
             "Train it anew.",
             code="weights-unreadable",
         ) from error
+
+
+def check_device(device: str) -> None:
+    """Refuse what is the name of no device; whether it is there, torch says.
+
+    Raises:
+        InvalidSettings: It is none.
+    """
+    if device.partition(":")[0] not in DEVICES:
+        raise unusable_device(device)
+
+
+def unusable_device(device: str) -> InvalidSettings:
+    """Say that there is no such device."""
+    return InvalidSettings(
+        f"The device '{device}' cannot be used here.",
+        "Choose cpu, or leave --device out.",
+        code="unknown-device",
+    )
 
 
 def is_bundle(name: str) -> bool:

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from headclip_med.errors import HeadClipError, InvalidSettings, UnusableWeights
+from headclip_med.errors import HeadClipError, UnusableWeights
 from headclip_med.models.checkpoint import Checkpoint, read_tensors
 from headclip_med.models.clip.hub import Activation
 from headclip_med.models.clip.loading import load_found
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.header import find_sources
+from headclip_med.models.header import find_sources, unusable_device
 from headclip_med.models.inference import InferenceModel
 from headclip_med.models.registry import METHODS, method_named
 from headclip_med.models.request import ALL, ModelRequest
@@ -145,11 +145,7 @@ def choose_device(device: str) -> torch.device:
         place = torch.device(device)
         torch.empty(1, device=place)
     except (RuntimeError, AssertionError) as error:
-        raise InvalidSettings(
-            f"The device '{device}' cannot be used here.",
-            "Choose cpu, or leave --device out.",
-            code="unknown-device",
-        ) from error
+        raise unusable_device(device) from error
     return place
 
 

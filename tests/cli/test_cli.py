@@ -117,7 +117,7 @@ def test_help_tells_the_defaults_of_the_model_in_use(capsys: pytest.CaptureFixtu
 
 
 def test_help_and_wrong_usage_start_quickly_and_without_heavy_libraries(tmp_path: Path) -> None:
-    (tmp_path / "a.png").touch()
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
     out = str(tmp_path / "out")
     cases = {
         ("--help",): 0,
@@ -131,6 +131,12 @@ def test_help_and_wrong_usage_start_quickly_and_without_heavy_libraries(tmp_path
         ("screen", str(tmp_path / "a.png"), "--out", out, "--method", "nonsense"): 2,
         ("screen", str(tmp_path / "a.png"), "--out", out, "--set", "overlap=2"): 2,
         ("screen", str(tmp_path / "a.png"), "--out", out, "--treshold", "0.3"): 2,
+        ("screen", str(tmp_path / "a.png"), "--out", out, "--window", "brian"): 2,
+        ("screen", str(tmp_path / "a.png"), "--out", out, "--outputs", "pdf"): 2,
+        ("screen", str(tmp_path / "a.png"), "--out", out, "--device", "gpu"): 2,
+        ("screen", str(tmp_path / "a.png"), "--out", str(tmp_path / "a.png")): 1,
+        ("train", "--out", out, "--data", f"mvtec:{tmp_path}/none"): 1,
+        ("train", "--out", out, "--data", "nonsense"): 2,
         ("train", "--out", out, "--method", "winclip"): 2,
         ("train", "--out", out): 2,
         ("evaluate",): 2,
