@@ -21,7 +21,7 @@ from headclip_med.settings import EMBEDDED_NAME, Precision, ScoreSettings, Train
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from headclip_med.pipelines.experiments.plan import Plan
+    from headclip_med.pipelines.experiments.plan import ExperimentPlan
     from headclip_med.pipelines.experiments.setup import Setup
 
 
@@ -169,7 +169,7 @@ def shown_command(arguments: Sequence[str], data_root: Path | None) -> str:
     return shlex.join(["headclip", *map(shown, arguments)])
 
 
-def _say_what_is_missing(plan: Plan, say: Callable[[str], None]) -> None:
+def _say_what_is_missing(plan: ExperimentPlan, say: Callable[[str], None]) -> None:
     for one in plan.tested:
         reason = one.reason or one.untrained
         if reason:

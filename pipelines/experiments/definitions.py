@@ -39,7 +39,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ExperimentDefinition:
     """One experiment.
 
     Attributes:
@@ -99,10 +99,10 @@ def _at_layers(layers: tuple[int, ...]) -> tuple[Variant, ...]:
     )
 
 
-EXPERIMENTS: Mapping[str, Experiment] = {
+EXPERIMENTS: Mapping[str, ExperimentDefinition] = {
     one.name: one
     for one in (
-        Experiment(
+        ExperimentDefinition(
             "main",
             "main",
             "HeadCLIP and the methods it is compared with",
@@ -114,7 +114,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             _COMPARED,
             (1, 2, 3, *range(10, 27)),
         ),
-        Experiment(
+        ExperimentDefinition(
             "lhw",
             "LHW",
             "Learnable head weights on and off, without JAS",
@@ -126,7 +126,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             _LHW,
             (4, 5, 6),
         ),
-        Experiment(
+        ExperimentDefinition(
             "layers",
             "layers",
             "Which layers have value-value attention, with LHW on and off, without JAS",
@@ -138,7 +138,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             tuple(variant for layers in _LAYERS for variant in _at_layers(layers)),
             (7,),
         ),
-        Experiment(
+        ExperimentDefinition(
             "init",
             "init",
             "Where head weights start",
@@ -159,7 +159,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             ),
             (8,),
         ),
-        Experiment(
+        ExperimentDefinition(
             "jas",
             "JAS",
             "Joint scores of every method, r from 0 to 1",
@@ -172,7 +172,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             (),
             sweep=JOINT_WEIGHTS,
         ),
-        Experiment(
+        ExperimentDefinition(
             "modules",
             "modules",
             "LHW and JAS, one by one and together",
@@ -192,7 +192,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 """All experiments by name."""
 
 
-def experiment_named(name: str) -> Experiment:
+def experiment_named(name: str) -> ExperimentDefinition:
     """Look an experiment up.
 
     Raises:

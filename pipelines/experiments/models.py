@@ -16,7 +16,7 @@ from headclip_med.models.inference import InferenceModel
 from headclip_med.models.loading import move_together, on_backbone
 from headclip_med.models.registry import METHODS, learning_of
 from headclip_med.pipelines.experiments.definitions import Variant
-from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
+from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.pipelines.train import TrainRequest, train
 from headclip_med.store import Entry, digest_of
@@ -189,7 +189,7 @@ def key_of(variant: Variant, tested: EvaluationSet) -> ModelKey:
     return ModelKey(variant.name, tested.auxiliary if is_trained else "")
 
 
-def gather_models(plan: Plan, setup: Setup) -> Models:
+def gather_models(plan: ExperimentPlan, setup: Setup) -> Models:
     """Train what is not there yet, and build every model.
 
     Raises:

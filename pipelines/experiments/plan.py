@@ -11,7 +11,7 @@ from headclip_med.datasets.discover import INDUSTRIAL, MEDICAL, discover
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.models.registry import METHODS
-from headclip_med.pipelines.experiments.definitions import Experiment, Variant
+from headclip_med.pipelines.experiments.definitions import ExperimentDefinition, Variant
 
 GIVEN = "given"
 """What the auxiliary data are called that a user named."""
@@ -67,7 +67,7 @@ class EvaluationSet:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class ExperimentPlan:
     """All that an experiment is going to do.
 
     Attributes:
@@ -78,7 +78,7 @@ class Plan:
         limit: At most this many images of each category are tested.
     """
 
-    experiment: Experiment
+    experiment: ExperimentDefinition
     variants: tuple[Variant, ...]
     tested: tuple[EvaluationSet, ...]
     auxiliaries: Mapping[str, tuple[Dataset, ...]]
@@ -95,7 +95,7 @@ class Plan:
         )
 
 
-def plan_experiment(experiment: Experiment, request: Request) -> Plan:
+def plan_experiment(experiment: ExperimentDefinition, request: Request) -> ExperimentPlan:
     """Find the sets, and decide what is trained on for which.
 
     VisA is trained on to test MVTec AD, and MVTec AD to test all others, as in the paper, unless
@@ -126,7 +126,7 @@ def plan_experiment(experiment: Experiment, request: Request) -> Plan:
     auxiliaries = _auxiliaries(request, places) if needs_training else {}
     tested = tuple(_tested(*one, auxiliaries, given=bool(request.train)) for one in wanted)
     used = {one.auxiliary for one in tested if one.dataset and not one.untrained}
-    plan = Plan(
+    plan = ExperimentPlan(
         experiment,
         variants,
         tested,
@@ -162,7 +162,7 @@ def same_data(trained_on: Dataset, tested: Dataset) -> str:
     return ""
 
 
-def _chosen(experiment: Experiment, methods: tuple[str, ...]) -> tuple[Variant, ...]:
+def _chosen(experiment: ExperimentDefinition, methods: tuple[str, ...]) -> tuple[Variant, ...]:
     for method in methods:
         if method not in experiment.methods:
             raise InvalidSettings(
@@ -267,7 +267,7 @@ def _tested(
     return replace(found, auxiliary=key, untrained=next(filter(None, reasons), ""))
 
 
-def _require_something(plan: Plan) -> None:
+def _require_something(plan: ExperimentPlan) -> None:
     reasons = {}
     for one in plan.tested:
         refusals = [one.refusal(variant.method) for variant in plan.variants]

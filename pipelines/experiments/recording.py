@@ -11,7 +11,7 @@ from PIL import Image
 from headclip_med.paper import METRICS
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.models import BuiltModel, Models
-from headclip_med.pipelines.experiments.plan import Plan
+from headclip_med.pipelines.experiments.plan import ExperimentPlan
 from headclip_med.pipelines.experiments.report import figures_of
 from headclip_med.pipelines.experiments.results import Results, mean_of
 from headclip_med.pipelines.experiments.setup import Setup
@@ -19,7 +19,7 @@ from headclip_med.tracking import Run
 from headclip_med.training.handlers import read_log
 
 
-def record_beginning(run: Run, plan: Plan, setup: Setup) -> None:
+def record_beginning(run: Run, plan: ExperimentPlan, setup: Setup) -> None:
     """Record what an experiment is run on and with, without any path."""
     backbone = setup.backbone
     run.parameters(

@@ -11,7 +11,7 @@ from headclip_med.datasets import KNOWN_SETS
 from headclip_med.models.inference import HeadWeights
 from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, scaled_layers
 from headclip_med.pipelines.experiments.models import Models
-from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
+from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.experiments.printed import averaged_sets
 from headclip_med.pipelines.experiments.results import Results
 from headclip_med.pipelines.experiments.setup import Setup
@@ -107,7 +107,7 @@ def learned_heads(models: Models) -> dict[str, HeadWeights]:
     return found
 
 
-def _scaled(plan: Plan, setup: Setup) -> Iterator[str]:
+def _scaled(plan: ExperimentPlan, setup: Setup) -> Iterator[str]:
     """Say which layers stand for the paper's on a tower of another depth."""
     depth = setup.backbone.vision.depth
     named = dict.fromkeys(

@@ -15,7 +15,7 @@ import pandas as pd
 from headclip_med.datasets import KNOWN_SETS
 from headclip_med.paper import Level
 from headclip_med.pipelines.experiments.definitions import Variant
-from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
+from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.write.tables import Number
 
 OTHER_IMAGES = "not the paper's images"
@@ -83,7 +83,7 @@ class Results:
         failures: Why there is no result, where trying showed it.
     """
 
-    plan: Plan
+    plan: ExperimentPlan
     found: Mapping[ResultKey, SetResult]
     failures: Mapping[ResultKey, str] = field(default_factory=dict)
 

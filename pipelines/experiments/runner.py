@@ -10,7 +10,7 @@ from headclip_med.errors import HeadClipError
 from headclip_med.evaluation.predictions import predict_dataset
 from headclip_med.pipelines.experiments.measuring import Question
 from headclip_med.pipelines.experiments.models import BuiltModel, Models, gather_models, key_of
-from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
+from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.experiments.recording import record_beginning, record_results
 from headclip_med.pipelines.experiments.report import describe
 from headclip_med.pipelines.experiments.results import ResultKey, Results, SetResult
@@ -40,7 +40,7 @@ class Outcome:
 
 
 def run_experiment(
-    plan: Plan, setup: Setup, *, command: str = "", run: Run | None = None
+    plan: ExperimentPlan, setup: Setup, *, command: str = "", run: Run | None = None
 ) -> Outcome:
     """Do what is missing of an experiment, and write its tables.
 
@@ -91,7 +91,7 @@ def run_experiment(
 
 
 def _wanted(
-    plan: Plan, models: Models, tested: EvaluationSet, failures: dict[ResultKey, str]
+    plan: ExperimentPlan, models: Models, tested: EvaluationSet, failures: dict[ResultKey, str]
 ) -> dict[str, BuiltModel]:
     """Choose what is tested on a set, by variant; why the others are not is written down."""
     wanted = {}
@@ -108,7 +108,7 @@ def _wanted(
 
 
 def _measure(
-    plan: Plan, tested: EvaluationSet, wanted: Mapping[str, BuiltModel], setup: Setup
+    plan: ExperimentPlan, tested: EvaluationSet, wanted: Mapping[str, BuiltModel], setup: Setup
 ) -> dict[str, SetResult]:
     """Measure all variants on a set; only models whose predictions are not there are run."""
     dataset = tested.dataset

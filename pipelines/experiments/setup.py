@@ -13,7 +13,11 @@ import torch
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.registry import DEFAULT, METHODS, learning_of
-from headclip_med.pipelines.experiments.definitions import Experiment, Variant, scaled_layers
+from headclip_med.pipelines.experiments.definitions import (
+    ExperimentDefinition,
+    Variant,
+    scaled_layers,
+)
 from headclip_med.settings import (
     MethodSettings,
     Precision,
@@ -100,7 +104,7 @@ class Setup:
         found = replace(usual, **self.scores)
         return replace(found, image_score=variant.image_score) if variant.image_score else found
 
-    def refuse_varied(self, experiment: Experiment) -> None:
+    def refuse_varied(self, experiment: ExperimentDefinition) -> None:
         """Refuse settings that an experiment varies itself.
 
         Raises:

@@ -16,7 +16,7 @@ from headclip_med.datasets.discover import INDUSTRIAL, MEDICAL
 from headclip_med.errors import InvalidSettings
 from headclip_med.paper import METRICS, Level, paper_values
 from headclip_med.pipelines.experiments.definitions import EXPERIMENTS
-from headclip_med.pipelines.experiments.plan import EvaluationSet, Plan
+from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.experiments.printed import averaged_sets, form_of, printed
 from headclip_med.pipelines.experiments.results import (
     OTHER_IMAGES,
@@ -70,7 +70,7 @@ def results(
 ) -> Results:
     experiment = EXPERIMENTS[name]
     named = {ResultKey(*key): result for key, result in found.items()}
-    return Results(Plan(experiment, experiment.variants, sets, {}, None), named)
+    return Results(ExperimentPlan(experiment, experiment.variants, sets, {}, None), named)
 
 
 def table(found: Results, key: str) -> Table:
