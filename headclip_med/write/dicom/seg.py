@@ -17,8 +17,10 @@ import highdicom
 import numpy as np
 import pydicom
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentDescription
+from highdicom.spatial import get_volume_positions
 from jaxtyping import UInt8
 from pydicom.sr.codedict import codes
+from pydicom.valuerep import format_number_as_ds
 
 from headclip_med.findings import Lesion, Screening
 from headclip_med.mapped import release
@@ -146,10 +148,10 @@ class SegmentationWriter:
         numbers[list(number_of_rank)] = list(number_of_rank.values())
         unique = derived_uid(self.key, part.digest.hexdigest(), instance)
         uids = {index: derived_uid(unique, "stand-in", index) for index in part.slices}
-        marked = {index: uids[index] for index in part.marked}
+        headers = stand_ins(self.screening.volume, self.sources, uids)
         date, time = self.sources.stamp
         built = Segmentation(
-            source_images=stand_ins(self.screening.volume, self.sources, marked),
+            source_images=[headers[index - part.slices.start] for index in part.marked],
             pixel_array=self._pixels(part, numbers),
             segmentation_type="BINARY",
             segment_descriptions=[
@@ -172,6 +174,7 @@ class SegmentationWriter:
         )
         images = self.screening.volume.sources
         self._refer(built, {uid: images[index] for index, uid in uids.items()})
+        _keep_spacing(built, headers)
         _pin(built, unique)
         copy_patient_and_study(self.sources, built)
         return built
@@ -253,6 +256,19 @@ class SegmentationWriter:
 def _measures(lesion: Lesion) -> str:
     size = {"mm3": "volume {:.0f} mm3", "px": "area {:.0f} pixels"}[lesion.unit].format(lesion.size)
     return f"Highest heatmap value {lesion.max_score:.3f}, {size}."
+
+
+def _keep_spacing(built: pydicom.Dataset, headers: list[pydicom.Dataset]) -> None:
+    """Say how the whole stack is spaced, which the slices with candidates alone may not show."""
+    if "ImagePositionPatient" not in headers[0]:
+        return
+    measures = built.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    spacing_mm, _ = get_volume_positions(
+        [header.ImagePositionPatient for header in headers], headers[0].ImageOrientationPatient
+    )
+    measures.pop("SpacingBetweenSlices", None)
+    if spacing_mm is not None:
+        measures.SpacingBetweenSlices = format_number_as_ds(spacing_mm)
 
 
 def _pin(built: pydicom.Dataset, unique: str) -> None:

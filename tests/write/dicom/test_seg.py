@@ -253,6 +253,18 @@ def test_each_frame_names_the_image_it_was_found_on(name: str, tmp_path: Path) -
     ]
 
 
+@pytest.mark.parametrize(("name", "spacing_mm"), [("axial", 3), ("gapped", None), ("tilted", None)])
+def test_the_spacing_is_that_of_the_stack_whichever_slices_hold_candidates(
+    name: str, spacing_mm: float | None, tmp_path: Path
+) -> None:
+    grid = STACKS[name]()
+    labels = np.zeros(grid.shape, dtype=np.int32)
+    labels[[0, 1, 5], 2:5, 3:9] = 1
+    write_segmentation(tmp_path, screening_of(ct_volume(tmp_path / "in", grid), labels), "1")
+    shared = pydicom.dcmread(tmp_path / "seg.dcm").SharedFunctionalGroupsSequence[0]
+    assert shared.PixelMeasuresSequence[0].get("SpacingBetweenSlices") == spacing_mm
+
+
 def test_a_segmentation_says_what_it_is_and_belongs_to_the_study(tmp_path: Path) -> None:
     grid = stack()
     volume = ct_volume(tmp_path / "in", grid)
