@@ -92,7 +92,9 @@ class Screen(ModelOptions, RegistryOptions):
                 code="no-images",
             )
         self.check()
-        check_writable(self.out)
+        # What is there of it: the folder itself is made when the model is found.
+        out = self.out.absolute()
+        check_writable(next(one for one in (out, *out.parents) if one.exists()))
         from headclip_med.pipelines.batch import Screener, screen_inputs
 
         model = self.load(tracking_uri=self.tracking_uri)
