@@ -56,10 +56,14 @@ def allocate(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Shaped[np
         return np.zeros(shape, dtype)
 
 
-def release(array: Shaped[np.ndarray, "..."]) -> None:
-    """Let what was touched of an array, or of one it is a view of, leave this process's memory."""
+def release(array: Shaped[np.ndarray, "..."] | None) -> None:
+    """Let what was touched of an array, or of one it is a view of, leave this process's memory.
+
+    Args:
+        array: Of ``allocate``, or mapped from a file of its own; any other is left as it is.
+    """
     pages = _pages_of(array)
-    if pages is not None:
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
         pages.madvise(mmap.MADV_DONTNEED)
 
 
@@ -106,8 +110,8 @@ def _array(file: int, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     return np.ndarray(shape, dtype, buffer=pages)
 
 
-def _pages_of(array: Shaped[np.ndarray, "..."]) -> _Pages | None:
+def _pages_of(array: Shaped[np.ndarray, "..."] | None) -> mmap.mmap | None:
     base: object = array
     while isinstance(base, np.ndarray):
         base = base.base
-    return base if isinstance(base, _Pages) else None
+    return base if isinstance(base, mmap.mmap) else None

@@ -17,6 +17,7 @@ from headclip_med.evaluation.baselines import BASELINES, MapsOf
 from headclip_med.evaluation.predictions import Predictions
 from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.evaluation.results import Estimate, average
+from headclip_med.mapped import release
 from headclip_med.metrics import (
     PixelDraws,
     PixelMetrics,
@@ -27,7 +28,6 @@ from headclip_med.metrics import (
     ranking,
     sample_images,
 )
-from headclip_med.metrics.scores import release
 from headclip_med.metrics.streaming import MEMORY_MB
 from headclip_med.models.maps import log_odds, patches_of, smooth_logits_and_map
 from headclip_med.settings import ScoreSettings

@@ -20,7 +20,7 @@ from headclip_med.datasets import Dataset, Sample, read_mask
 from headclip_med.datasets.known import content_of_category
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import prepare_image, resize_mask
-from headclip_med.metrics.scores import release
+from headclip_med.mapped import release
 from headclip_med.models.inference import predict_together
 from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.settings import NO_PATCHES, ScreenSettings

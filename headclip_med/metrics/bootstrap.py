@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int, Shaped
+from jaxtyping import Float, Float32, Float64, Int, Shaped
 
-from headclip_med.metrics.exact import ExactSums, Groups
+from headclip_med.metrics.exact import ALARMS, HITS, SHARES, ExactSums, Groups
 from headclip_med.metrics.pooled import Pooled
-from headclip_med.metrics.scores import SortedScores, region_shares, require_same_shape
+from headclip_med.metrics.scores import Maps, Masks, SortedScores, region_shares, require_same_shape
 
 CONFIDENCE = 0.95
 """Share of the resampled values that an interval covers."""
 
 GRID = 1000
 """Scores of abnormal pixels at and above which each image is counted."""
-
-_ALARMS, _HITS, _SHARES = range(3)
 
 
 def bootstrap_draws(
@@ -85,12 +83,7 @@ class PixelDraws:
         # At or above each score of the grid, and first of all pixels.
         self._counts = np.zeros((3, units, len(self._scores) + 1), dtype=np.float32)
 
-    def update(
-        self,
-        maps: Float32[np.ndarray, "images rows columns"],
-        masks: Bool[np.ndarray, "images rows columns"],
-        units: Int[np.ndarray, "images"],
-    ) -> None:
+    def update(self, maps: Maps, masks: Masks, units: Int[np.ndarray, "images"]) -> None:
         """Count images.
 
         Args:
@@ -106,9 +99,9 @@ class PixelDraws:
             order = np.argsort(values)
             hits = self._at_or_above(values[order])
             left = np.append(0.0, np.cumsum(shares[order][::-1]))
-            self._counts[_ALARMS, unit] += everything - hits
-            self._counts[_HITS, unit] += hits
-            self._counts[_SHARES, unit] += left[hits]
+            self._counts[ALARMS, unit] += everything - hits
+            self._counts[HITS, unit] += hits
+            self._counts[SHARES, unit] += left[hits]
 
     def draws(
         self, exact: Mapping[str, float], *, seed: int, repeats: int
@@ -147,31 +140,18 @@ class PixelDraws:
         """Measure with each unit counted so many times."""
         weights = times.astype(np.float32)
         added = [(weights @ counts).astype(np.float64) for counts in self._counts]
-        each = [_metrics(*one) for one in zip(*added, strict=True)]
+        each = [_metrics(np.array(one)) for one in zip(*added, strict=True)]
         return {name: np.array([one[name] for one in each]) for name in each[0]}
 
 
-def _metrics(
-    alarms: Float64[np.ndarray, "steps"],
-    hits: Float64[np.ndarray, "steps"],
-    shares: Float64[np.ndarray, "steps"],
-) -> dict[str, float]:
-    above = [np.append(one[1:], 0.0) for one in (alarms, hits, shares)]
-    alarms_above, hits_above, shares_above = above
+def _metrics(counts: Float64[np.ndarray, "3 steps"]) -> dict[str, float]:
+    alarms, hits, shares = counts[:, 0]
     # All shares of a region add up to one, so that their sum is the number of regions.
-    sums = ExactSums(float(hits[0]), float(alarms[0]), float(shares[0]))
-    if hits[0] and alarms[0]:
-        sums.add(
-            Groups(
-                hits=hits - hits_above,
-                hits_above=hits_above,
-                alarms=alarms - alarms_above,
-                alarms_above=alarms_above,
-                shares=shares - shares_above,
-                shares_above=shares_above,
-            )
-        )
-    return sums.metrics(is_pixel=True)
+    sums = ExactSums(float(hits), float(alarms), float(shares))
+    if hits and alarms:
+        above = np.append(counts[:, 1:], np.zeros((3, 1)), axis=1)
+        sums.add(Groups(counts - above, above))
+    return sums.metrics()
 
 
 def _spread(pooled: Pooled, grid: int) -> Float32[np.ndarray, "scores"]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from headclip_med.metrics.exact import Groups, count_groups
+from headclip_med.metrics.exact import count_groups
 from headclip_med.metrics.pooled import Pooled, pool_images
 
 CURVE_POINTS = 1000
@@ -53,7 +53,7 @@ class Curves:
         rows = np.concatenate(
             [
                 np.array([[negatives], [positives], [pooled.regions or 0]]),
-                *(_corners(groups) for groups in _thinned(pooled, step)),
+                *_thinned(pooled, step),
                 np.zeros((3, 1)),
             ],
             axis=1,
@@ -84,27 +84,10 @@ def image_curves(
     return Curves.of(pool_images(scores, labels))
 
 
-def _thinned(pooled: Pooled, step: int) -> Iterator[Groups]:
-    """Keep every so many scores, the count going on from block to block."""
+def _thinned(pooled: Pooled, step: int) -> Iterator[Float64[np.ndarray, "3 points"]]:
+    """Count at every so many scores and just above each, ascending; on from block to block."""
     offset = 0
     for groups in count_groups(pooled.everything, pooled.abnormal, pooled.regions):
-        at = slice(offset, None, step)
-        offset = (offset - len(groups.hits)) % step
-        yield Groups(
-            hits=groups.hits[at],
-            hits_above=groups.hits_above[at],
-            alarms=groups.alarms[at],
-            alarms_above=groups.alarms_above[at],
-            shares=None if groups.shares is None else groups.shares[at],
-            shares_above=None if groups.shares_above is None else groups.shares_above[at],
-        )
-
-
-def _corners(groups: Groups) -> Float64[np.ndarray, "3 points"]:
-    """Alarms, hits and shares at each score and just above it, scores ascending."""
-    zeros = np.zeros_like(groups.hits)
-    shares = zeros if groups.shares is None else groups.shares
-    shares_above = zeros if groups.shares_above is None else groups.shares_above
-    before = np.stack([groups.alarms_above, groups.hits_above, shares_above])
-    added = np.stack([groups.alarms, groups.hits, shares])
-    return np.stack([before + added, before], axis=2).reshape(3, -1)
+        at, above = groups.at[:, offset::step], groups.above[:, offset::step]
+        offset = (offset - groups.at.shape[1]) % step
+        yield np.stack([above + at, above], axis=2).reshape(3, -1)

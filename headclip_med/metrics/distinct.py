@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int, UInt32
+from jaxtyping import Float32, Float64
 
 from headclip_med.metrics.scores import SortedScores
 
@@ -102,40 +102,16 @@ def _counted(values: _Values, shares: _Shares | None) -> SortedScores:
 
 
 def _merged(old: SortedScores, new: SortedScores) -> SortedScores:
-    """Add the counts of equal values, and put new values in between."""
+    """Add the counts and shares of equal values, and put new values in between."""
     if not len(old.values):
         return new
     at = np.searchsorted(old.values, new.values)
     is_known = old.values[np.minimum(at, len(old.values) - 1)] == new.values
-    inserted = at[~is_known] + np.arange(len(new.values) - int(is_known.sum()))
-    is_old = np.ones(len(old.values) + len(inserted), dtype=bool)
-    is_old[inserted] = False
-    at = at[is_known]
-
-    values = _interleaved(old.values, new.values[~is_known], is_old)
-    counts = shares = None
-    if old.counts is not None and new.counts is not None:
-        counts = _summed(old.counts, new.counts, at, is_known, is_old)
-    if old.shares is not None and new.shares is not None:
-        shares = _summed(old.shares, new.shares, at, is_known, is_old)
-    return SortedScores(values, counts, shares)
-
-
-def _summed(
-    old: UInt32[np.ndarray, "old"] | Float64[np.ndarray, "old"],
-    new: UInt32[np.ndarray, "new"] | Float64[np.ndarray, "new"],
-    at: Int[np.ndarray, "known"],
-    is_known: Bool[np.ndarray, "new"],
-    is_old: Bool[np.ndarray, "merged"],
-) -> UInt32[np.ndarray, "merged"] | Float64[np.ndarray, "merged"]:
-    old[at] += new[is_known]
-    return _interleaved(old, new[~is_known], is_old)
-
-
-def _interleaved(
-    old: np.ndarray, new: np.ndarray, is_old: Bool[np.ndarray, "merged"]
-) -> np.ndarray:
-    merged = np.empty(len(is_old), dtype=old.dtype)
-    merged[is_old] = old
-    merged[~is_old] = new
-    return merged
+    merged = {}
+    for name in ("values", "counts", "shares"):
+        mine, theirs = getattr(old, name), getattr(new, name)
+        if mine is not None:
+            if name != "values":
+                mine[at[is_known]] += theirs[is_known]
+            merged[name] = np.insert(mine, at[~is_known], theirs[~is_known])
+    return SortedScores(**merged)

@@ -30,26 +30,24 @@ PIXEL_NAMES = ("AUROC", "AUPRO", "AP", "F1-max", "IoU-max")
 BLOCK = 1 << 14
 """Entries worked on at a time, so that they and what they are looked up in stay in the cache."""
 
+ALARMS, HITS, SHARES = range(3)
+"""Rows of what is counted at scores."""
+
 
 @dataclass(frozen=True, eq=False)
 class Groups:
     """Scores that abnormal pixels have, each once; counts may be weighted.
 
+    The rows of both are ``ALARMS``, normal pixels; ``HITS``, abnormal ones; and ``SHARES``, those
+    of the hits in their regions, added up (0 for images).
+
     Attributes:
-        hits: Abnormal pixels with the score.
-        hits_above: Abnormal pixels with a higher one.
-        alarms: Normal pixels with the score.
-        alarms_above: Normal pixels with a higher one.
-        shares: Of the pixels in ``hits`` in their regions, added up; None for images.
-        shares_above: Of those in ``hits_above``.
+        at: Pixels with the score.
+        above: Pixels with a higher one.
     """
 
-    hits: Float64[np.ndarray, "groups"]
-    hits_above: Float64[np.ndarray, "groups"]
-    alarms: Float64[np.ndarray, "groups"]
-    alarms_above: Float64[np.ndarray, "groups"]
-    shares: Float64[np.ndarray, "groups"] | None = None
-    shares_above: Float64[np.ndarray, "groups"] | None = None
+    at: Float64[np.ndarray, "3 groups"]
+    above: Float64[np.ndarray, "3 groups"]
 
 
 def count_groups(
@@ -60,32 +58,25 @@ def count_groups(
     Args:
         everything: All pixels, the abnormal ones among them, in any number of parts.
         abnormal: The abnormal ones.
-        regions: How many; None where there are no shares.
+        regions: How many; None for images.
 
     Yields:
         Groups of about ``BLOCK`` scores for each part of ``abnormal``.
     """
     pixels = sum(part.total for part in everything)
     hits_left = sum(part.total for part in abnormal)
-    shares_left = None if regions is None else float(regions)
+    shares_left = float(regions or 0)
     lookups = [_Lookup(part) for part in everything]
     for scores, hits, shares in _distinct_blocks(abnormal):
-        found = [lookup.count(scores) for lookup in lookups]
-        below = np.sum([count for count, _ in found], axis=0)
-        equal = np.sum([count for _, count in found], axis=0)
+        below, equal = np.sum([lookup.count(scores) for lookup in lookups], axis=0)
         hits_above = hits_left - np.cumsum(hits)
         hits_left = int(hits_above[-1])
-        shares_above = None
-        if shares_left is not None and shares is not None:
-            shares_above = np.maximum(shares_left - np.cumsum(shares), 0.0)
-            shares_left = float(shares_above[-1])
+        shares_above = np.maximum(shares_left - np.cumsum(shares), 0.0)
+        shares_left = float(shares_above[-1])
+        alarms_above = pixels - below - equal - hits_above
         yield Groups(
-            hits=hits.astype(np.float64),
-            hits_above=hits_above.astype(np.float64),
-            alarms=(equal - hits).astype(np.float64),
-            alarms_above=(pixels - below - equal - hits_above).astype(np.float64),
-            shares=shares,
-            shares_above=shares_above,
+            np.array([equal - hits, hits, shares], dtype=np.float64),
+            np.array([alarms_above, hits_above, shares_above], dtype=np.float64),
         )
 
 
@@ -135,11 +126,7 @@ def _right(
 def _distinct_blocks(
     parts: Sequence[SortedScores],
 ) -> Iterator[
-    tuple[
-        Float[np.ndarray, "groups"],
-        Int[np.ndarray, "groups"],
-        Float64[np.ndarray, "groups"] | None,
-    ]
+    tuple[Float[np.ndarray, "groups"], Int[np.ndarray, "groups"], Float64[np.ndarray, "groups"]]
 ]:
     """Merge sorted parts, block by block: each distinct value, its pixels, its shares."""
     filled = [part for part in parts if len(part.values)]
@@ -158,7 +145,7 @@ def _distinct_blocks(
         hits = np.diff(np.append(starts, len(values)))
         if filled[0].counts is not None:
             hits = np.add.reduceat(_joined(filled, slices, "counts")[order], starts, dtype=np.int64)
-        shares = None
+        shares = np.zeros(len(starts))
         if filled[0].shares is not None:
             shares = np.add.reduceat(_joined(filled, slices, "shares")[order], starts)
         yield values[starts], hits, shares
@@ -181,34 +168,25 @@ class ExactSums:
         Args:
             positives: How many are abnormal; counts may be weighted.
             negatives: How many are normal.
-            regions: How many there are, for AUPRO; None if that is not asked for.
+            regions: How many there are of pixels, for AUPRO; None for images.
         """
         self._positives, self._negatives, self._regions = positives, negatives, regions
         self._below_roc = self._below_pro = self._precision = self._best_overlap = 0.0
 
     def add(self, groups: Groups) -> None:
         """Add groups that were not added before."""
-        found = groups.hits_above + groups.hits
-        alarms = groups.alarms_above + groups.alarms
+        alarms, found, _ = groups.above + groups.at
         called = found + alarms
         precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-        self._precision += float(np.sum(groups.hits * precision))
+        self._precision += float(np.sum(groups.at[HITS] * precision))
         overlap = found / (alarms + self._positives)
         self._best_overlap = max(self._best_overlap, float(overlap.max(initial=0.0)))
-        self._below_roc += _area(groups.hits, groups, self._negatives)
-        if groups.shares is not None:
-            self._below_pro += _area(groups.shares, groups, AUPRO_LIMIT * self._negatives)
+        self._below_roc += _area(groups, HITS, self._negatives)
+        self._below_pro += _area(groups, SHARES, AUPRO_LIMIT * self._negatives)
 
-    def metrics(self, *, is_pixel: bool) -> dict[str, float]:
-        """Finish.
-
-        Args:
-            is_pixel: Whether IoU-max and, where there are regions, AUPRO belong to the level.
-
-        Returns:
-            Fractions of 1; NaN with one class.
-        """
-        names = PIXEL_NAMES if is_pixel else IMAGE_NAMES
+    def metrics(self) -> dict[str, float]:
+        """Finish: fractions of 1; NaN with one class."""
+        names = IMAGE_NAMES if self._regions is None else PIXEL_NAMES
         if self._positives == 0 or self._negatives == 0:
             return dict.fromkeys((*names, "mAD"), float("nan"))
         found = {
@@ -228,14 +206,14 @@ def with_mean(found: dict[str, float]) -> dict[str, float]:
     return {**found, "mAD": float(np.mean(list(found.values())))}
 
 
-def _area(weights: Float64[np.ndarray, "groups"], groups: Groups, limit: float) -> float:
-    """Area below a curve that rises by ``weights``, up to a number of false alarms.
+def _area(groups: Groups, row: int, limit: float) -> float:
+    """Area below a curve that rises by a row of the groups, up to a number of false alarms.
 
     At each group the curve rises in a straight line while the group's normal pixels are added, and
     what it has gained stays until the limit; so each group's part is known without the others.
     """
-    ties = groups.alarms
-    room = np.maximum(limit - groups.alarms_above, 0.0)
+    ties = groups.at[ALARMS]
+    room = np.maximum(limit - groups.above[ALARMS], 0.0)
     during = np.minimum(room, ties)
     ramp = np.divide(during * during, 2 * ties, out=np.zeros_like(ties), where=ties > 0)
-    return float(np.sum(weights * (ramp + room - during)))
+    return float(np.sum(groups.at[row] * (ramp + room - during)))

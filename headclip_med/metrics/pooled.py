@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float, Shaped
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.metrics.exact import ExactSums, count_groups, with_mean
 from headclip_med.metrics.paper import paper_metrics
 from headclip_med.metrics.scores import (
+    Maps,
+    Masks,
     SortedScores,
     region_shares,
     require_finite,
@@ -44,11 +46,7 @@ def image_metrics(
 
 
 def pixel_metrics(
-    maps: Float[np.ndarray, "images rows columns"],
-    masks: Bool[np.ndarray, "images rows columns"],
-    protocol: Protocol = "exact",
-    *,
-    inside: Bool[np.ndarray, "images rows columns"] | None = None,
+    maps: Maps, masks: Masks, protocol: Protocol = "exact", *, inside: Masks | None = None
 ) -> dict[str, float]:
     """Judge maps against masks, all pixels of all images of a class pooled.
 
@@ -109,7 +107,7 @@ class Pooled:
         sums = ExactSums(float(self.positives()), float(self.negatives()), regions)
         for groups in count_groups(self.everything, self.abnormal, self.regions):
             sums.add(groups)
-        found = sums.metrics(is_pixel=self.regions is not None)
+        found = sums.metrics()
         if protocol == "exact" or self.regions is None or np.isnan(found["AUROC"]):
             return found  # the published code is exact for images
         found.update(paper_metrics(self.everything, self.abnormal, self.regions))
@@ -128,12 +126,7 @@ def pool_images(
     return Pooled([SortedScores(ordered)], [SortedScores(np.sort(scores[labels == 1]))])
 
 
-def pool_pixels(
-    maps: Float[np.ndarray, "images rows columns"],
-    masks: Bool[np.ndarray, "images rows columns"],
-    *,
-    inside: Bool[np.ndarray, "images rows columns"] | None = None,
-) -> Pooled:
+def pool_pixels(maps: Maps, masks: Masks, *, inside: Masks | None = None) -> Pooled:
     """Sort the pixels of all images; see ``pixel_metrics``.
 
     All are sorted by value alone, several times faster than with their labels; only abnormal ones,
@@ -147,10 +140,7 @@ def pool_pixels(
     return Pooled([SortedScores(ordered)], [abnormal], regions)
 
 
-def sort_abnormal(
-    maps: Float[np.ndarray, "images rows columns"],
-    masks: Bool[np.ndarray, "images rows columns"],
-) -> tuple[SortedScores, int]:
+def sort_abnormal(maps: Maps, masks: Masks) -> tuple[SortedScores, int]:
     """Sort the abnormal pixels with their shares, and count their regions."""
     values = maps.reshape(-1)[np.flatnonzero(masks)]
     shares, regions = region_shares(masks)

@@ -12,6 +12,8 @@ from headclip_med.metrics.bootstrap import bootstrap_draws
 from headclip_med.metrics.exact import ExactSums, Groups
 from headclip_med.metrics.pooled import require_labels
 from headclip_med.metrics.scores import (
+    Maps,
+    Masks,
     region_shares,
     require_finite,
     require_full_precision,
@@ -21,6 +23,14 @@ from headclip_med.metrics.scores import (
 IMAGE_REPEATS = 1000
 PIXEL_REPEATS = 200
 """Draws of the bootstrap; an end of a 95 % interval then rests on five draws, pixels being many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """Metrics of one group of images, and how they vary over bootstrap draws, if any were made."""
+
+    values: Mapping[str, float]
+    draws: Mapping[str, Float[np.ndarray, "draws"]]
 
 
 class Ranking:
@@ -63,46 +73,42 @@ class Ranking:
         self._ends, self._hits = ends[kept], hits[kept]
         self._units = units[order]
         self._hit_units = self._units[is_hit]
-        self._shares = None if shares is None else shares[order][is_hit]
+        self._is_image = shares is None
+        of_pixel = np.zeros(len(units)) if shares is None else shares
+        self._shares = of_pixel[order][is_hit]
         self._count = int(units.max()) + 1 if len(units) else 0
-        total = np.zeros(len(units)) if shares is None else shares
-        self._regions = np.bincount(units, total, minlength=self._count)
+        self._regions = np.bincount(units, of_pixel, minlength=self._count)
 
-    def metrics(
-        self, repeats: Num[np.ndarray, "units"] | None = None, *, is_pixel: bool
-    ) -> dict[str, float]:
+    def metrics(self, repeats: Num[np.ndarray, "units"] | None = None) -> dict[str, float]:
         """Compute a level's exact metrics.
 
         Args:
             repeats: How often each unit counts; once by default.
-            is_pixel: Whether IoU-max and, where there are shares, AUPRO belong to the level.
         """
         times = np.ones(self._count) if repeats is None else repeats.astype(np.float64)
         hits = _running(times[self._hit_units])[self._hits]
         alarms = np.cumsum(times[self._units])[self._ends] - hits
-        hits_above, hits_added = self._steps(hits)
-        alarms_above, alarms_added = self._steps(alarms)
-        shares_above = shares_added = regions = None
-        if self._shares is not None:
-            covered = _running(times[self._hit_units] * self._shares)[self._hits]
-            shares_above, shares_added = self._steps(covered)
-            regions = float(times @ self._regions)
-        positives, negatives = (float(run[-1]) if len(run) else 0.0 for run in (hits, alarms))
+        shares = _running(times[self._hit_units] * self._shares)[self._hits]
+        runs = np.insert([alarms, hits, shares], 0, 0.0, axis=1)
+        negatives, positives, _ = runs[:, -1].tolist()
+        regions = None if self._is_image else float(times @ self._regions)
         sums = ExactSums(positives, negatives, regions)
         if positives and negatives:
-            sums.add(
-                Groups(
-                    hits_added, hits_above, alarms_added, alarms_above, shares_added, shares_above
-                )
-            )
-        return sums.metrics(is_pixel=is_pixel)
+            before = runs[:, self._rises]
+            sums.add(Groups(runs[:, self._rises + 1] - before, before))
+        return sums.metrics()
 
-    def _steps(
-        self, run: Float[np.ndarray, "kept"]
-    ) -> tuple[Float[np.ndarray, "rises"], Float[np.ndarray, "rises"]]:
-        """What a running sum is before each rise, and what the rise adds."""
-        before = np.append(0.0, run)[self._rises]
-        return before, run[self._rises] - before
+    def sampled(
+        self, *, groups: Int[np.ndarray, "units"] | None = None, seed: int, repeats: int
+    ) -> Sampled:
+        """Compute the metrics, and their draws over units, or over ``groups`` of them."""
+
+        def drawn(units: Int[np.ndarray, "drawn"]) -> dict[str, float]:
+            return self.metrics(np.bincount(units, minlength=self._count))
+
+        units = np.arange(self._count)
+        draws = bootstrap_draws(drawn, units, groups=groups, seed=seed, repeats=repeats)
+        return Sampled(self.metrics(), draws)
 
 
 def rank_images(
@@ -114,10 +120,10 @@ def rank_images(
 
 
 def rank_pixels(
-    maps: Float[np.ndarray, "images rows columns"],
-    masks: Bool[np.ndarray, "images rows columns"],
+    maps: Maps,
+    masks: Masks,
     *,
-    inside: Bool[np.ndarray, "images rows columns"] | None = None,
+    inside: Masks | None = None,
     units: Int[np.ndarray, "images"] | None = None,
 ) -> Ranking:
     """Sort the pixels of all images once.
@@ -142,14 +148,6 @@ def rank_pixels(
     return Ranking(maps[chosen], masks[chosen], of_pixel[chosen], shares[chosen])
 
 
-@dataclass(frozen=True, eq=False)
-class Sampled:
-    """Metrics of one group of images, and how they vary over bootstrap draws, if any were made."""
-
-    values: Mapping[str, float]
-    draws: Mapping[str, Float[np.ndarray, "draws"]]
-
-
 def sample_images(
     scores: Float[np.ndarray, "images"],
     labels: Shaped[np.ndarray, "images"],
@@ -158,33 +156,20 @@ def sample_images(
     seed: int,
 ) -> Sampled:
     """Compute image metrics and their draws; ``groups`` are drawn as a whole."""
-    ranking = rank_images(scores, labels)
-
-    def drawn(rows: Int[np.ndarray, "rows"]) -> dict[str, float]:
-        return ranking.metrics(np.bincount(rows, minlength=len(scores)), is_pixel=False)
-
-    rows = np.arange(len(scores))
-    draws = bootstrap_draws(drawn, rows, groups=groups, seed=seed, repeats=IMAGE_REPEATS)
-    return Sampled(ranking.metrics(is_pixel=False), draws)
+    return rank_images(scores, labels).sampled(groups=groups, seed=seed, repeats=IMAGE_REPEATS)
 
 
 def sample_pixels(
-    maps: Float[np.ndarray, "images rows columns"],
-    masks: Bool[np.ndarray, "images rows columns"],
+    maps: Maps,
+    masks: Masks,
     *,
-    inside: Bool[np.ndarray, "images rows columns"] | None = None,
+    inside: Masks | None = None,
     units: Int[np.ndarray, "images"] | None = None,
     seed: int,
 ) -> Sampled:
     """Compute pixel metrics and their draws over whole images, or over ``units`` of images."""
     ranking = rank_pixels(maps, masks, inside=inside, units=units)
-    count = len(maps) if units is None else int(units.max()) + 1
-
-    def drawn(rows: Int[np.ndarray, "rows"]) -> dict[str, float]:
-        return ranking.metrics(np.bincount(rows, minlength=count), is_pixel=True)
-
-    draws = bootstrap_draws(drawn, np.arange(count), seed=seed, repeats=PIXEL_REPEATS)
-    return Sampled(ranking.metrics(is_pixel=True), draws)
+    return ranking.sampled(seed=seed, repeats=PIXEL_REPEATS)
 
 
 def _running(values: Float[np.ndarray, "hits"]) -> Float[np.ndarray, "sums"]:

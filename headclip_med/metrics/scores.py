@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,13 +10,18 @@ from jaxtyping import Bool, Float, Float64, Int, Shaped, UInt32
 from scipy.ndimage import label
 
 from headclip_med.errors import HeadClipError, InvalidSettings
+from headclip_med.mapped import release
+
+Maps = Float[np.ndarray, "images rows columns"]
+"""How abnormal each pixel of some images looks, float32 or float64."""
+
+Masks = Bool[np.ndarray, "images rows columns"]
+"""True for pixels of the same images: those that are abnormal, or those that count at all."""
 
 _TOUCHING = np.ones((3, 3), dtype=bool)  # eight neighbours, as in the definition of AUPRO
 
 
-def region_shares(
-    masks: Bool[np.ndarray, "images rows columns"],
-) -> tuple[Float64[np.ndarray, "abnormal"], int]:
+def region_shares(masks: Masks) -> tuple[Float64[np.ndarray, "abnormal"], int]:
     """Give each abnormal pixel its share of the area of its 8-connected region.
 
     Returns:
@@ -64,8 +68,12 @@ class SortedScores:
         return found
 
     def release(self) -> None:
-        """Let go of what was read from mapped files; it is read again when needed."""
-        release(self.values, self.counts, self.shares)
+        """Let go of what was read from mapped files; it is read again when needed.
+
+        The system would do so too, but late, and until then it looks like memory that is used.
+        """
+        for array in (self.values, self.counts, self.shares):
+            release(array)
 
     def counted(
         self, start: int, stop: int, *, of: Int[np.ndarray, "places"]
@@ -81,20 +89,6 @@ class SortedScores:
             return of
         running = np.cumsum(self.counts[start:stop], dtype=np.int64)
         return np.asarray(np.concatenate([np.zeros(1, dtype=np.int64), running])[of])
-
-
-def release(*arrays: Shaped[np.ndarray, "..."] | None) -> None:
-    """Let go of the pages of mapped files; nothing is lost, and they are read again when needed.
-
-    The system would do so too, but late, and until then it looks like memory that is used.
-
-    Args:
-        arrays: Mapped ones; others are left as they are.
-    """
-    for array in arrays:
-        mapping = getattr(array, "_mmap", None)
-        if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def require_full_precision(scores: Shaped[np.ndarray, "..."]) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.metrics.distinct import DistinctScores
 from headclip_med.metrics.pooled import Pooled, Protocol, require_protocol
 from headclip_med.metrics.scores import (
+    Maps,
+    Masks,
     SortedScores,
     region_shares,
     require_finite,
@@ -80,21 +80,10 @@ class PixelMetrics:
     def __enter__(self) -> PixelMetrics:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def update(
-        self,
-        maps: Float[np.ndarray, "images rows columns"],
-        masks: Bool[np.ndarray, "images rows columns"],
-        *,
-        inside: Bool[np.ndarray, "images rows columns"] | None = None,
-    ) -> None:
+    def update(self, maps: Maps, masks: Masks, *, inside: Masks | None = None) -> None:
         """Add images.
 
         Args:
@@ -142,12 +131,7 @@ class PixelMetrics:
             self._folder.cleanup()
             self._folder = None
 
-    def _add(
-        self,
-        maps: Float[np.ndarray, "images rows columns"],
-        masks: Bool[np.ndarray, "images rows columns"],
-        inside: Bool[np.ndarray, "images rows columns"] | None,
-    ) -> None:
+    def _add(self, maps: Maps, masks: Masks, inside: Masks | None) -> None:
         abnormal = masks if inside is None else masks & inside
         shares, regions = region_shares(abnormal)
         self._regions += regions

@@ -179,7 +179,7 @@ def test_more_scores_than_one_block_are_counted_alike() -> None:
     masks = random.random((2, 300, 200)) < 0.4
     maps = (random.normal(0, 1, masks.shape) + masks).astype(np.float32).round(4)
     assert masks.sum() > 2 * BLOCK
-    expected = rank_pixels(maps, masks).metrics(is_pixel=True)
+    expected = rank_pixels(maps, masks).metrics()
     assert pixel_metrics(maps, masks) == pytest.approx(expected, abs=1e-12)
 
 
@@ -209,10 +209,10 @@ def test_half_precision_is_refused() -> None:
 def test_counting_an_image_twice_is_the_same_as_having_it_twice() -> None:
     random = np.random.default_rng(3)
     maps, masks = random.random((3, 6, 5)).round(1), random.random((3, 6, 5)) < 0.3
-    counted = rank_pixels(maps, masks).metrics(np.array([2, 0, 1]), is_pixel=True)
+    counted = rank_pixels(maps, masks).metrics(np.array([2, 0, 1]))
     assert counted == pytest.approx(pixel_metrics(maps[[0, 0, 2]], masks[[0, 0, 2]]))
     scores, labels = random.random(5), np.array([0, 1, 1, 0, 1])
-    twice = rank_images(scores, labels).metrics(np.array([1, 2, 0, 1, 1]), is_pixel=False)
+    twice = rank_images(scores, labels).metrics(np.array([1, 2, 0, 1, 1]))
     assert twice == pytest.approx(image_metrics(scores[[0, 1, 1, 3, 4]], labels[[0, 1, 1, 3, 4]]))
 
 

@@ -48,7 +48,7 @@ def from_all_pixels(
 ) -> dict[str, np.ndarray]:
     ranking, count = rank_pixels(maps, masks, units=units), int(units.max()) + 1
     return bootstrap_draws(
-        lambda rows: ranking.metrics(np.bincount(rows, minlength=count), is_pixel=True),
+        lambda rows: ranking.metrics(np.bincount(rows, minlength=count)),
         np.arange(count),
         seed=5,
         repeats=repeats,
