@@ -1,6 +1,6 @@
 """From a volume to the images a model sees, and from its maps to heatmap, lesions and scores.
 
-Some of the functions are MONAI transforms, too, in ``array``: that module imports MONAI, the
+Two steps are MONAI transforms of dictionaries, too, in ``array``: that module imports MONAI, the
 functions do without it. What needs torch is looked up on first use: a window is chosen, or refused,
 without it.
 """

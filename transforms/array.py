@@ -1,7 +1,6 @@
-"""The steps before a model as MONAI transforms: grey levels, and the part that shows the body.
+"""Grey levels and the body's part as MONAI transforms, of the values of a dictionary's keys.
 
-NumPy arrays, tensors and ``MetaTensor`` go in; the work is done by this package's functions. In the
-dictionaries, the ``Volume`` that an image is of lies beside it, and what is chosen for it, too.
+Beside an image lies the ``Volume`` that it is of, and what is chosen for it is laid there, too.
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from collections.abc import Hashable, Mapping
 from typing import Any, Literal
 
 import numpy as np
-from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
+from monai.config.type_definitions import KeysCollection
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.croppad.array import Crop
 from monai.transforms.inverse import InvertibleTransform
-from monai.transforms.transform import MapTransform, Transform
+from monai.transforms.transform import MapTransform
 from monai.utils.enums import TransformBackends
 from monai.utils.type_conversion import convert_to_dst_type, convert_to_numpy
 from torch import Tensor
@@ -29,97 +28,25 @@ from headclip_med.transforms.window import (
 )
 from headclip_med.volume import Volume
 
-_BACKENDS = [TransformBackends.TORCH, TransformBackends.NUMPY]
+BACKENDS = [TransformBackends.TORCH, TransformBackends.NUMPY]
 
 
-class WindowVolume(Transform):
-    """Map an image's values to grey levels: float32 in [0, 1], any shape.
+class WindowVolumed(MapTransform):
+    """Map images' values to grey levels: float32 in [0, 1], any shape, arrays and tensors alike.
 
     Args:
+        keys: The images, with values in the unit that they were stored in.
         window: As for ``choose_window``.
+        volume_key: The volume that they are of; ``auto`` takes percentiles where it is missing,
+            since the values alone say little of what they are.
+        window_key: Gets the ``WindowUsed``.
+        allow_missing_keys: Pass over keys that are not there.
 
     Raises:
         InvalidSettings: The window is unknown.
     """
 
-    backend = _BACKENDS
-
-    def __init__(self, window: str = "auto") -> None:
-        self._fixed = check_window(window)
-        self.window = window
-
-    def __call__(self, image: NdarrayOrTensor, window: WindowUsed | None = None) -> NdarrayOrTensor:
-        """Map one image.
-
-        Args:
-            image: Values in the unit that they were stored in.
-            window: As ``choose`` gave it, which is asked by default.
-        """
-        values = convert_to_numpy(image)
-        grey = apply_window(values, window or self.choose(image))
-        return convert_to_dst_type(grey, image, dtype=np.float32)[0]
-
-    def choose(self, image: NdarrayOrTensor, volume: Volume | None = None) -> WindowUsed:
-        """Choose the mapping.
-
-        Args:
-            image: The values alone say little of what they are: ``auto`` takes percentiles.
-            volume: What they were read as, where it is known.
-        """
-        if self._fixed is not None:
-            return self._fixed
-        if volume is not None:
-            return choose_window(volume, self.window)
-        low, high = percentile_range(convert_to_numpy(image))
-        return WindowUsed("percentile", low, high, "nothing but the values is known")
-
-
-class CropToBody(InvertibleTransform):
-    """Cut every slice to the part that a model is shown; the inverse puts 0 around it.
-
-    Args:
-        crop: ``body`` cuts to the square that holds the body, ``none`` keeps whole slices.
-    """
-
-    backend = _BACKENDS[:1]
-
-    def __init__(self, crop: Literal["body", "none"] = "body") -> None:
-        self.crop = crop
-        self._cropper = Crop()
-
-    def __call__(self, data: Tensor, box: Box | None = None) -> MetaTensor:
-        """Cut ``(channel, row, column, slice)`` to the rows and columns of a box, if there is one.
-
-        Raises:
-            TypeError: MONAI has been told not to track what is done to a tensor.
-        """
-        rows_and_columns = box.indices if box else (slice(None), slice(None))
-        cut = self._cropper(data, (*rows_and_columns, slice(None)))
-        if not isinstance(cut, MetaTensor):
-            raise TypeError("a crop can only be undone where MONAI tracks it; see set_track_meta")
-        return cut
-
-    def find(self, volume: Volume, window: WindowUsed) -> Box:
-        """Find that part of a volume's slices, by the grey levels that a window makes of them."""
-        return find_crop_box(volume, window, self.crop)
-
-    def inverse(self, data: MetaTensor) -> MetaTensor:
-        """Give maps of the part the size of the whole slices."""
-        return self._cropper.inverse(data)
-
-
-class WindowVolumed(MapTransform):
-    """Dictionary form of ``WindowVolume``.
-
-    Args:
-        keys: The images.
-        window: As in ``WindowVolume``.
-        volume_key: The volume that they are of; ``auto`` takes percentiles where it is missing.
-        window_key: Gets the ``WindowUsed``.
-        allow_missing_keys: Pass over keys that are not there.
-    """
-
-    backend = WindowVolume.backend
+    backend = BACKENDS
 
     def __init__(
         self,
@@ -131,32 +58,42 @@ class WindowVolumed(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.transform = WindowVolume(window)
-        self.volume_key, self.window_key = volume_key, window_key
+        self._fixed = check_window(window)
+        self.window, self.volume_key, self.window_key = window, volume_key, window_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the dictionary with grey levels in place of the images."""
         result = dict(data)
         for key in self.key_iterator(data):
-            used = self.transform.choose(data[key], data.get(self.volume_key))
-            result[key] = self.transform(data[key], used)
+            values = convert_to_numpy(data[key])
+            used = self._fixed or self._choose(values, data.get(self.volume_key))
+            grey = apply_window(values, used)
+            result[key] = convert_to_dst_type(grey, data[key], dtype=np.float32)[0]
             result[self.window_key] = used
         return result
 
+    def _choose(self, values: np.ndarray, volume: Volume | None) -> WindowUsed:
+        if volume is not None:
+            return choose_window(volume, self.window)
+        low, high = percentile_range(values)
+        return WindowUsed("percentile", low, high, "nothing but the values is known")
+
 
 class CropToBodyd(MapTransform, InvertibleTransform):
-    """Dictionary form of ``CropToBody``; MONAI's ``Invertd`` undoes it.
+    """Cut every slice to the part that a model is shown; the inverse puts 0 around it.
+
+    MONAI's ``Invertd`` undoes it.
 
     Args:
         keys: Grey levels, ``(channel, row, column, slice)``.
-        crop: As in ``CropToBody``.
+        crop: ``body`` cuts to the square that holds the body, ``none`` keeps whole slices.
         volume_key: The volume that they are of.
         window_key: The ``WindowUsed`` that made its values grey levels.
         box_key: Gets the ``Box`` that was cut out.
         allow_missing_keys: Pass over keys that are not there.
     """
 
-    backend = CropToBody.backend
+    backend = BACKENDS[:1]
 
     def __init__(
         self,
@@ -169,21 +106,32 @@ class CropToBodyd(MapTransform, InvertibleTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.transform = CropToBody(crop)
+        self.crop, self._cropper = crop, Crop()
         self.volume_key, self.window_key, self.box_key = volume_key, window_key, box_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the dictionary with the part to show in place of the images."""
         result = dict(data)
         for key in self.key_iterator(data):
-            box = self.transform.find(data[self.volume_key], data[self.window_key])
-            result[key] = self.transform(data[key], box)
+            box = find_crop_box(data[self.volume_key], data[self.window_key], self.crop)
+            result[key] = self.cut(data[key], box)
             result[self.box_key] = box
         return result
+
+    def cut(self, image: Tensor, box: Box) -> MetaTensor:
+        """Cut one image to the rows and columns of a box.
+
+        Raises:
+            TypeError: MONAI has been told not to track what is done to a tensor.
+        """
+        found = self._cropper(image, (*box.indices, slice(None)))
+        if not isinstance(found, MetaTensor):
+            raise TypeError("a crop can only be undone where MONAI tracks it; see set_track_meta")
+        return found
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the dictionary with maps of whole slices, 0 around the part shown."""
         result = dict(data)
         for key in self.key_iterator(data):
-            result[key] = self.transform.inverse(result[key])
+            result[key] = self._cropper.inverse(result[key])
         return result

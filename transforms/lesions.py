@@ -11,6 +11,7 @@ from itertools import product
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import label
@@ -172,14 +173,13 @@ def _rank(
     sizes = np.bincount(region_of_piece, weights)
     moments = [np.bincount(region_of_piece, weights * axis) for axis in pieces.centres.T]
     centres = np.stack(moments, axis=1) / sizes[:, None]
-    # The first piece of each region in these orders is its first, last and highest one.
+    regions = np.arange(len(sizes))
     numbers = pieces.slice_numbers
-    first, last, peak = (
-        _first_of_each(region_of_piece, numbers, key)
-        for key in (numbers, -numbers, -pieces.max_scores)
-    )
-    max_scores = np.zeros(len(sizes))
-    np.maximum.at(max_scores, region_of_piece, pieces.max_scores)
+    first = ndimage.minimum(numbers, region_of_piece, regions)
+    last = ndimage.maximum(numbers, region_of_piece, regions)
+    max_scores = np.asarray(ndimage.maximum(pieces.max_scores, region_of_piece, regions))
+    at_peak = pieces.max_scores == max_scores[region_of_piece]
+    peak = ndimage.minimum(numbers[at_peak], region_of_piece[at_peak], regions)
 
     ranked = np.lexsort((-sizes, -max_scores))
     large = ranked[sizes[ranked] >= minimum_size]
@@ -202,14 +202,3 @@ def _rank(
             )
         )
     return tuple(lesions), id_of_region
-
-
-def _first_of_each(
-    groups: Int[np.ndarray, "pieces"],
-    values: Int[np.ndarray, "pieces"],
-    key: Float[np.ndarray, "pieces"] | Int[np.ndarray, "pieces"],
-) -> Int[np.ndarray, "groups"]:
-    """Give of each group the value with the lowest key; of equal keys, the lowest value."""
-    order = np.lexsort((values, key, groups))
-    starts = np.unique(groups[order], return_index=True)[1]
-    return np.asarray(values[order][starts])

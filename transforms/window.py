@@ -6,7 +6,7 @@ Values that are not numbers never take part in a choice and never spread: they b
 from __future__ import annotations
 
 import math
-from types import MappingProxyType
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float, Num, Shaped
@@ -19,37 +19,33 @@ from headclip_med.volume import Volume
 # Centre and width in HU. The usual reading-room values, as tabulated in "Windowing (CT)" on
 # Radiopaedia (rID-52108) and offered as presets by common viewers. For early stroke both 40/40 and
 # the narrower 32/8 are in use; 40/40 keeps the whole range of grey and white matter.
-CT_WINDOWS_HU = MappingProxyType(
-    {
-        "brain": (40.0, 80.0),
-        "subdural": (80.0, 200.0),
-        "stroke": (40.0, 40.0),
-        "bone": (480.0, 2500.0),
-        "lung": (-600.0, 1500.0),
-        "mediastinum": (50.0, 350.0),
-        "soft-tissue": (50.0, 400.0),
-        "liver": (60.0, 160.0),
-        "angiography": (300.0, 600.0),
-    }
-)
+CT_WINDOWS_HU: Mapping[str, tuple[float, float]] = {
+    "brain": (40.0, 80.0),
+    "subdural": (80.0, 200.0),
+    "stroke": (40.0, 40.0),
+    "bone": (480.0, 2500.0),
+    "lung": (-600.0, 1500.0),
+    "mediastinum": (50.0, 350.0),
+    "soft-tissue": (50.0, 400.0),
+    "liver": (60.0, 160.0),
+    "angiography": (300.0, 600.0),
+}
 """Presets for CT: centre and width in Hounsfield units."""
 
 # DICOM PS3.16 annex L defined terms of Body Part Examined. Only organs that one window serves.
-WINDOW_OF_BODY_PART = MappingProxyType(
-    {
-        "HEAD": "brain",
-        "BRAIN": "brain",
-        "CHEST": "lung",
-        "THORAX": "lung",
-        "LUNG": "lung",
-        "ABDOMEN": "soft-tissue",
-        "ABDOMENPELVIS": "soft-tissue",
-        "PELVIS": "soft-tissue",
-        "NECK": "soft-tissue",
-        "MEDIASTINUM": "mediastinum",
-        "LIVER": "liver",
-    }
-)
+WINDOW_OF_BODY_PART: Mapping[str, str] = {
+    "HEAD": "brain",
+    "BRAIN": "brain",
+    "CHEST": "lung",
+    "THORAX": "lung",
+    "LUNG": "lung",
+    "ABDOMEN": "soft-tissue",
+    "ABDOMENPELVIS": "soft-tissue",
+    "PELVIS": "soft-tissue",
+    "NECK": "soft-tissue",
+    "MEDIASTINUM": "mediastinum",
+    "LIVER": "liver",
+}
 """The preset that ``auto`` takes for a CT of this body part."""
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 0.5, 99.5

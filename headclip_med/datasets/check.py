@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -66,11 +67,12 @@ def check_set(
         if progress:
             progress(number, len(scanned.samples))
     expected = known.expected(scanned.layout)
-    counts = {split: seen.count(split=split) for split in seen.splits()}
+    counts: dict[Split, tuple[int, int]] = seen.counts(0)
+    categories: dict[str, tuple[int, int]] = seen.counts(1)
     findings = (
         *seen.findings,
         *seen.duplicates(),
-        *_differences(known, counts, expected, set(seen.labels_of_categories())),
+        *_differences(known, counts, expected, set(categories)),
         *_unused(scanned),
     )
     order = ("error", "warning", "note")
@@ -79,7 +81,7 @@ def check_set(
         scanned.root,
         scanned.layout.describe(),
         counts,
-        {category: seen.count(category=category) for category in seen.labels_of_categories()},
+        categories,
         len({path for sample in scanned.samples for path in sample.mask_paths}),
         expected,
         tuple(sorted(findings, key=lambda one: order.index(one.severity))),
@@ -107,19 +109,10 @@ class _Seen:
             self.findings.append(_error(problem))
         self.labels.append((sample.split, sample.category, int(label or 0)))
 
-    def splits(self) -> tuple[Split, ...]:
-        return tuple(dict.fromkeys(split for split, _, _ in self.labels))
-
-    def labels_of_categories(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(category for _, category, _ in self.labels))
-
-    def count(self, *, split: str | None = None, category: str | None = None) -> tuple[int, int]:
-        found = [
-            label
-            for its_split, its_category, label in self.labels
-            if split in (None, its_split) and category in (None, its_category)
-        ]
-        return found.count(0), found.count(1)
+    def counts(self, column: int) -> dict[Any, tuple[int, int]]:
+        """Count the normal and the abnormal images of each split (0) or category (1)."""
+        found = Counter((one[column], one[2]) for one in self.labels)
+        return {name: (found[name, 0], found[name, 1]) for name, _ in found}
 
     def duplicates(self) -> Iterator[Finding]:
         """Yield a warning for each group of equal files, then of equal pixels in unequal files."""

@@ -31,7 +31,7 @@ def find_set(name: str) -> KnownSet:
     if known is None:
         raise InvalidSettings(
             "A set is given as LAYOUT:FOLDER, and this is no layout that is known.",
-            f"Take one of {', '.join(_names())}.",
+            f"Take one of {', '.join((*_GENERIC, *KNOWN_SETS))}.",
             code="unknown-dataset",
         )
     return known
@@ -100,10 +100,6 @@ def _slices(sample: Sample, slices: SliceReader) -> Iterator[Found]:
         return
     for index in range(count):
         yield replace(sample, label=None, slice_index=index, slices=slices)
-
-
-def _names() -> tuple[str, ...]:
-    return (*_GENERIC, *KNOWN_SETS)
 
 
 def content_of_category(dataset: str, category: str) -> ImageContent:

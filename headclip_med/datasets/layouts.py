@@ -153,12 +153,11 @@ class KnownSet:
 
     def expected(self, layout: Layout) -> dict[Split, tuple[int, int]]:
         """Give the published counts of normal and abnormal images of each split, where known."""
-        train = None if layout.test else self.train
-        published: tuple[tuple[Split, tuple[int, int] | None], ...] = (
-            ("train", train),
-            ("test", layout.test or self.test),
-        )
-        return {split: count for split, count in published if count}
+        published: dict[Split, tuple[int, int] | None] = {
+            "train": None if layout.test else self.train,
+            "test": layout.test or self.test,
+        }
+        return {split: count for split, count in published.items() if count}
 
     @property
     def is_generic(self) -> bool:

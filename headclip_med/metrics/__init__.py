@@ -5,45 +5,23 @@ called abnormal at or above it. ``paper``: the threshold grids of the field's pu
 values depend on the scale of the scores; see ``paper.py``. What needs an absent class is NaN.
 """
 
-from headclip_med.metrics.bootstrap import PixelDraws, bootstrap_draws, interval
+from headclip_med.metrics.bootstrap import PixelDraws, interval
 from headclip_med.metrics.curves import Curves, image_curves
-from headclip_med.metrics.exact import AUPRO_LIMIT
-from headclip_med.metrics.pooled import (
-    Pooled,
-    Protocol,
-    image_metrics,
-    pixel_metrics,
-    pool_images,
-    pool_pixels,
-)
-from headclip_med.metrics.ranking import (
-    Ranking,
-    Sampled,
-    rank_images,
-    rank_pixels,
-    sample_images,
-    sample_pixels,
-)
+from headclip_med.metrics.pooled import Pooled, Protocol, image_metrics, pixel_metrics
+from headclip_med.metrics.ranking import Sampled, sample_images, sample_pixels
 from headclip_med.metrics.streaming import PixelMetrics
 
 __all__ = [
-    "AUPRO_LIMIT",
     "Curves",
     "PixelDraws",
     "PixelMetrics",
     "Pooled",
     "Protocol",
-    "Ranking",
     "Sampled",
-    "bootstrap_draws",
     "image_curves",
     "image_metrics",
     "interval",
     "pixel_metrics",
-    "pool_images",
-    "pool_pixels",
-    "rank_images",
-    "rank_pixels",
     "sample_images",
     "sample_pixels",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import stat
 import warnings
@@ -144,10 +145,7 @@ def check_volume_size(shape: tuple[int, ...], limits: ReadLimits) -> None:
     Raises:
         UnreadableInput: It would not.
     """
-    claimed = 4
-    for length in shape:
-        claimed *= length
-    if claimed > limits.volume_bytes:
+    if 4 * math.prod(shape) > limits.volume_bytes:
         raise UnreadableInput(
             f"The image claims more than {limits.volume_bytes >> 20} MiB of voxels, more than is "
             "read.",

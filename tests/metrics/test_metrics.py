@@ -14,14 +14,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.metrics import (
-    bootstrap_draws,
     image_metrics,
     interval,
     pixel_metrics,
-    rank_images,
-    rank_pixels,
 )
+from headclip_med.metrics.bootstrap import bootstrap_draws
 from headclip_med.metrics.exact import BLOCK
+from headclip_med.metrics.ranking import rank_images, rank_pixels
 from headclip_med.metrics.scores import require_same_shape
 from tests.per_threshold import exact_by_loops
 

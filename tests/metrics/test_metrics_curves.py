@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.metrics import Curves, image_curves, image_metrics, pixel_metrics, pool_pixels
+from headclip_med.metrics import Curves, image_curves, image_metrics, pixel_metrics
+from headclip_med.metrics.pooled import pool_pixels
 from headclip_med.write.pictures.curves import write_curves
 
 

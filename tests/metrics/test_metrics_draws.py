@@ -8,10 +8,10 @@ import pytest
 from headclip_med.metrics import (
     PixelDraws,
     PixelMetrics,
-    bootstrap_draws,
     pixel_metrics,
-    rank_pixels,
 )
+from headclip_med.metrics.bootstrap import bootstrap_draws
+from headclip_med.metrics.ranking import rank_pixels
 
 
 def noisy(

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headclip_med.metrics import image_metrics, pixel_metrics, pool_images
+from headclip_med.metrics import image_metrics, pixel_metrics
+from headclip_med.metrics.pooled import pool_images
 from tests.per_threshold import published_overlap
 
 PUBLISHED = {

@@ -19,8 +19,8 @@ from headclip_med.metrics import (
     Protocol,
     distinct,
     pixel_metrics,
-    pool_pixels,
 )
+from headclip_med.metrics.pooled import pool_pixels
 
 
 def drawn(seed: int, images: int, *, decimals: int | None = None) -> tuple[np.ndarray, np.ndarray]:

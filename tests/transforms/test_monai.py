@@ -17,8 +17,8 @@ from monai.transforms.post.dictionary import Invertd
 from headclip_med.errors import InvalidSettings
 from headclip_med.findings import Box, WindowUsed
 from headclip_med.geometry import Grid
-from headclip_med.transforms import choose_window
-from headclip_med.transforms.array import CropToBody, CropToBodyd, WindowVolume, WindowVolumed
+from headclip_med.transforms import apply_window, choose_window, find_crop_box
+from headclip_med.transforms.array import CropToBodyd, WindowVolumed
 from headclip_med.volume import SliceSource, Volume
 from tests.phantoms import make_grid
 
@@ -43,28 +43,31 @@ def head(*, colours: bool = False) -> Volume:
 def test_a_window_keeps_the_kind_of_array(kind: str) -> None:
     values = np.array([[-1000.0, 0, 20, 80, np.nan]], dtype=np.float32)
     image = {"numpy": values, "torch": torch.from_numpy(values), "meta": MetaTensor(values)}[kind]
-    grey = WindowVolume("brain")(image)
+    grey = WindowVolumed("image", "brain")({"image": image})["image"]
     assert type(grey) is type(image)
     np.testing.assert_array_equal(grey, [[0, 0, 0.25, 1, 0]])
-    assert type(WindowVolume("percentile")(image)) is type(image)
+    grey = WindowVolumed("image", "percentile")({"image": image})["image"]
+    assert type(grey) is type(image)
 
 
 def test_an_image_of_whole_numbers_becomes_float32() -> None:
-    grey = WindowVolume("40,80")(np.array([[0, 40, 80]], dtype=np.int16))
+    image = np.array([[0, 40, 80]], dtype=np.int16)
+    grey = WindowVolumed("image", "40,80")({"image": image})["image"]
     assert grey.dtype == np.float32
     np.testing.assert_array_equal(grey, [[0, 0.5, 1]])
 
 
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(InvalidSettings, match="brain, subdural"):
-        WindowVolume("brian")
+        WindowVolumed("image", "brian")
 
 
 def test_automatic_grey_levels_look_at_the_volume_and_else_at_the_values() -> None:
     volume = head()
-    image = torch.from_numpy(volume.voxels)
-    assert WindowVolume().choose(image, volume) == choose_window(volume)
-    alone = WindowVolume().choose(image)
+    data = {"image": torch.from_numpy(volume.voxels)}
+    transform = WindowVolumed("image")
+    assert transform({**data, "volume": volume})["window"] == choose_window(volume)
+    alone = transform(data)["window"]
     assert alone.name == "percentile"
     assert (alone.low, alone.high) == tuple(
         getattr(choose_window(volume, "percentile"), end) for end in ("low", "high")
@@ -81,11 +84,11 @@ def test_what_is_cut_goes_back_to_its_place(
         sorted(data.draw(st.lists(st.integers(0, side), min_size=2, max_size=2, unique=True)))
         for side in shape[1:3]
     ]
-    crop = CropToBody()
-    cut = crop(whole, Box(*ends[0], *ends[1]))
+    crop = CropToBodyd("image")
+    cut = crop.cut(whole, Box(*ends[0], *ends[1]))
     part = (..., slice(*ends[0]), slice(*ends[1]), slice(None))
     np.testing.assert_array_equal(cut, whole[part])
-    back = crop.inverse(cut)
+    back = crop.inverse({"image": cut})["image"]
     expected = np.zeros(shape, dtype=np.float32)
     expected[part] = np.asarray(whole)[part]
     np.testing.assert_array_equal(back, expected)
@@ -94,15 +97,15 @@ def test_what_is_cut_goes_back_to_its_place(
 
 def test_only_the_body_is_cut_out_where_there_is_one() -> None:
     volume, window = head(), WindowUsed("brain", 0.0, 80.0, "asked for")
-    assert CropToBody().find(volume, window) == Box(19, 41, 4, 26)
-    assert CropToBody("none").find(volume, window) == Box(0, 60, 0, 50)
-    assert CropToBody().find(head(colours=True), window) == Box(0, 60, 0, 50)
+    assert find_crop_box(volume, window, "body") == Box(19, 41, 4, 26)
+    assert find_crop_box(volume, window, "none") == Box(0, 60, 0, 50)
+    assert find_crop_box(head(colours=True), window, "body") == Box(0, 60, 0, 50)
     flat = Grid.of_pixels(slices=2, rows=60, columns=50)
     photograph = Volume(volume.voxels, flat, volume.sources, "image")
-    assert CropToBody().find(photograph, window) == Box(0, 60, 0, 50)
+    assert find_crop_box(photograph, window, "body") == Box(0, 60, 0, 50)
 
 
-def test_dictionary_forms_do_what_the_array_forms_do_and_are_inverted() -> None:
+def test_transforms_do_what_the_functions_do_and_are_inverted() -> None:
     volume = head()
     image = MetaTensor(torch.from_numpy(volume.voxels).permute(1, 2, 0)[None])
     before = Compose(
@@ -114,8 +117,8 @@ def test_dictionary_forms_do_what_the_array_forms_do_and_are_inverted() -> None:
     data = {"image": image, "volume": volume}
     found = before(data)
     assert (found["window"].name, found["crop_box"]) == ("brain", Box(19, 41, 4, 26))
-    grey = WindowVolume("brain")(image)
-    np.testing.assert_array_equal(found["image"], CropToBody()(grey, found["crop_box"]))
+    grey = apply_window(np.asarray(image), found["window"])
+    np.testing.assert_array_equal(found["image"], grey[:, 19:41, 4:26])
     assert data["image"] is image
     after = Invertd("pred", before, orig_keys="image", nearest_interp=False)
     maps = MetaTensor(torch.ones(2, 22, 22, 2))

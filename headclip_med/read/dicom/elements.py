@@ -15,8 +15,7 @@ from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 
 import pydicom
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.filebase import DicomFileLike
 from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
@@ -46,14 +45,14 @@ BROKEN = (
 
 
 def read_object(
-    path: Path, limits: ReadLimits, *, tags: tuple[int, ...], with_pixels: bool
+    path: Path, limits: ReadLimits, *, keywords: Sequence[str], with_pixels: bool
 ) -> tuple[Dataset, int]:
     """Open one DICOM object.
 
     Args:
         path: A DICOM file, with or without preamble.
         limits: What it may claim.
-        tags: The elements that are wanted; others are skipped.
+        keywords: Of the elements that are wanted; others are skipped.
         with_pixels: Whether to read on into the pixel data.
 
     Returns:
@@ -71,7 +70,7 @@ def read_object(
             defer_size=LARGE_BYTES if stream is file else None,
             stop_before_pixels=not with_pixels,
             force=True,
-            specific_tags=list(tags),
+            specific_tags=[_tag(keyword) for keyword in keywords],
         )
         rest = size - stream.tell()
         _set_transfer_syntax(dataset)
@@ -123,9 +122,7 @@ def _end_of_meta(start: bytes) -> int | None:
 
 def _set_transfer_syntax(dataset: Dataset) -> None:
     """Name the encoding that pydicom found, where the file does not."""
-    meta = getattr(dataset, "file_meta", None)
-    if meta is None:
-        meta = dataset.file_meta = FileMetaDataset()
+    meta = dataset.file_meta
     if "TransferSyntaxUID" in meta:
         return
     implicit, little = dataset.original_encoding
@@ -133,11 +130,6 @@ def _set_transfer_syntax(dataset: Dataset) -> None:
         meta.TransferSyntaxUID = ExplicitVRBigEndian
     else:
         meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-
-
-def tags_of(keywords: Sequence[str]) -> tuple[int, ...]:
-    """Look up the tags of some keywords."""
-    return tuple(tag for tag in map(tag_for_keyword, keywords) if tag is not None)
 
 
 def text(dataset: Dataset, keyword: str) -> str:

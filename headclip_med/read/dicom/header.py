@@ -15,7 +15,6 @@ from headclip_med.read.dicom.elements import (
     items,
     numbers,
     read_object,
-    tags_of,
     text,
     texts,
     uid,
@@ -34,9 +33,6 @@ HEADER_KEYWORDS = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *SPLIT_KEYWORDS,
 )
-
-
-HEADER_TAGS = tags_of(HEADER_KEYWORDS)
 COLOURS = frozenset(
     {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"}
 )
@@ -77,7 +73,7 @@ def read_header(path: Path, limits: ReadLimits) -> ImageHeader:
     Raises:
         UnreadableInput: It is damaged, no image, a result of ours, or claims more than the limits.
     """
-    dataset, rest = read_object(path, limits, tags=HEADER_TAGS, with_pixels=False)
+    dataset, rest = read_object(path, limits, keywords=HEADER_KEYWORDS, with_pixels=False)
     with translate("broken-dicom", *BROKEN):
         return _header(path, dataset, rest, limits)
 

@@ -13,7 +13,7 @@ from pydicom.uid import UID
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.mapped import release
-from headclip_med.read.dicom.elements import items, numbers, read_object, tags_of, text, whole
+from headclip_med.read.dicom.elements import items, numbers, read_object, text, whole
 from headclip_med.read.dicom.frames import stored_frames
 from headclip_med.read.dicom.header import ImageHeader
 from headclip_med.read.dicom.planes import find_group
@@ -29,21 +29,19 @@ LOWEST_TISSUE_HU, HIGHEST_TISSUE_HU = -900.0, 3000.0
 LARGEST_SCALE = 1e9
 """A slope or intercept beyond this is damage, and could overflow float32."""
 
-PIXEL_TAGS = tags_of(
-    (
-        *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
-        *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-        *("PixelPaddingValue", "PixelPaddingRangeLimit", "SpecificCharacterSet"),
-        *("SmallestImagePixelValue", "LargestImagePixelValue"),
-        *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
-        *("RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData"),
-        *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
-        *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),
-        *("SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData"),
-        *("SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable"),
-        *("ExtendedOffsetTableLengths", "PixelData", "FloatPixelData", "DoubleFloatPixelData"),
-        *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    )
+PIXEL_KEYWORDS = (
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit", "SpecificCharacterSet"),
+    *("SmallestImagePixelValue", "LargestImagePixelValue"),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
+    *("RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData"),
+    *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
+    *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),
+    *("SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData"),
+    *("SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable"),
+    *("ExtendedOffsetTableLengths", "PixelData", "FloatPixelData", "DoubleFloatPixelData"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 RESCALE_KEYWORDS = (
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
@@ -84,7 +82,7 @@ def decode_frames(
     Raises:
         UnreadableInput: The pixels are missing, damaged, or do not agree with the header.
     """
-    dataset, _ = read_object(header.path, limits, tags=PIXEL_TAGS, with_pixels=True)
+    dataset, _ = read_object(header.path, limits, keywords=PIXEL_KEYWORDS, with_pixels=True)
     size = whole(dataset, "Rows", 0), whole(dataset, "Columns", 0)
     if size != (header.rows, header.columns):
         raise UnreadableInput(

@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from headclip_med.errors import HeadClipError, UnreadableInput, UnusableGeometry
+from headclip_med.errors import UnreadableInput, UnusableGeometry
 from headclip_med.read.dicom.header import ImageHeader
 from headclip_med.read.dicom.planes import SPLIT_KEYWORDS, Plane
 from headclip_med.read.dicom.stack import (
@@ -23,6 +22,7 @@ from headclip_med.read.dicom.stack import (
     positions_mm,
     stack_by_position,
 )
+from headclip_med.read.inputs import Failure
 from headclip_med.reading import Reading
 
 SAME_DIRECTION = 1e-3
@@ -35,15 +35,7 @@ MOST_KEYWORDS = 3
 """Frames at one position are told apart by so many elements together, at most."""
 
 
-@dataclass(frozen=True)
-class Unusable:
-    """Slices that make no volume, and why."""
-
-    header: ImageHeader
-    error: HeadClipError
-
-
-def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Unusable]]:
+def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Failure]]:
     """Split the headers of one series into stacks.
 
     Split by frame of reference, matrix, colour, localizer, orientation and pixel spacing; then,
@@ -72,7 +64,7 @@ def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Unus
             try:
                 stacks += _stacks_of(parallel)
             except UnusableGeometry as error:
-                unusable.append(Unusable(parallel[0].header, error))
+                unusable.append(Failure.of(parallel[0].header.path, error))
     stacks.sort(key=lambda stack: -len(stack.slices))
     stacks.sort(key=lambda stack: stack.first.is_localizer)
     numbered = enumerate([*stacks, *planar], start=1)
@@ -82,9 +74,9 @@ def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Unus
     ], unusable
 
 
-def _set_aside(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], list[Unusable], Reading]:
+def _set_aside(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], list[Failure], Reading]:
     """Order the headers by what is in them, drop repeats, and set aside what has no pixels."""
-    unusable = [Unusable(header, header.problem) for header in headers if header.problem]
+    unusable = [Failure.of(header.path, header.problem) for header in headers if header.problem]
     kept: list[ImageHeader] = []
     repeats = differing = 0
     by_uid: dict[object, list[ImageHeader]] = defaultdict(list)
@@ -93,7 +85,7 @@ def _set_aside(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], list[
             by_uid[header.sop_instance_uid or header.path].append(header)
     for same in by_uid.values():
         if len({(header.frames, header.rows, header.columns) for header in same}) > 1:
-            unusable += [Unusable(header, _conflict()) for header in same]
+            unusable += [Failure.of(header.path, _conflict()) for header in same]
             continue
         if len(same) == 1:
             kept += same

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from collections.abc import Mapping
 
 from pydicom import uid as uids
 
@@ -57,23 +57,21 @@ BODY_PART_TERMS = (
 BODY_PARTS = frozenset(BODY_PART_TERMS.split())
 """Defined terms of Body Part Examined (PS3.16 annex L), and the retired but common THORAX."""
 
-BODY_PART_OF_CODE = MappingProxyType(
-    {
-        "69536005": "HEAD",
-        "774007": "HEADNECK",
-        "12738006": "BRAIN",
-        "89546000": "SKULL",
-        "45048000": "NECK",
-        "51185008": "CHEST",
-        "39607008": "LUNG",
-        "72410000": "MEDIASTINUM",
-        "113345001": "ABDOMEN",
-        "818981001": "ABDOMEN",
-        "818982008": "ABDOMENPELVIS",
-        "10200004": "LIVER",
-        "12921003": "PELVIS",
-        "816092008": "PELVIS",
-        "76752008": "BREAST",
-    }
-)
+BODY_PART_OF_CODE: Mapping[str, str] = {
+    "69536005": "HEAD",
+    "774007": "HEADNECK",
+    "12738006": "BRAIN",
+    "89546000": "SKULL",
+    "45048000": "NECK",
+    "51185008": "CHEST",
+    "39607008": "LUNG",
+    "72410000": "MEDIASTINUM",
+    "113345001": "ABDOMEN",
+    "818981001": "ABDOMEN",
+    "818982008": "ABDOMENPELVIS",
+    "10200004": "LIVER",
+    "12921003": "PELVIS",
+    "816092008": "PELVIS",
+    "76752008": "BREAST",
+}
 """SNOMED CT codes of Anatomic Region Sequence (PS3.16 annex L), where an object has them."""

@@ -54,7 +54,7 @@ def find_dicom(
     for key in sorted(series):
         found, unusable = split_series(series[key])
         stacks += found
-        failures += [Failure.of(one.header.path, one.error) for one in unusable]
+        failures += unusable
     kept, left_out = _leave_out_localizers(stacks, named)
     return [_input(stack, limits) for stack in kept], failures + left_out
 
