@@ -15,7 +15,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Float32, Shaped
 from numpy.typing import DTypeLike
 
 SMALLEST_FILE_BYTES = 16 << 20
@@ -84,6 +84,37 @@ def blocks_of(
         block = np.array(array[part], order="C")
         release(array)
         yield part, block
+
+
+def fill_missing(
+    voxels: Float32[np.ndarray, "slices *rest"],
+    is_missing: Callable[[np.ndarray], Bool[np.ndarray, "*shape"]],
+    value: float | None = None,
+) -> int:
+    """Give every voxel that is missing one value.
+
+    Args:
+        voxels: Changed in place.
+        is_missing: Marks those that are.
+        value: What they are given; by default the lowest of the others, 0 where there is none.
+
+    Returns:
+        How many there were.
+    """
+    count, lowest = 0, []
+    for _, block in blocks_of(voxels):
+        missing = is_missing(block)
+        count += int(np.count_nonzero(missing))
+        if not missing.all():
+            lowest.append(block[~missing].min())
+    if not count:
+        return 0
+    if value is None:
+        value = float(np.min(lowest)) if lowest else 0.0
+    for part, block in blocks_of(voxels):
+        voxels[part] = np.where(is_missing(block), np.float32(value), block)
+        release(voxels)
+    return count
 
 
 def sent(array: Shaped[np.ndarray, "..."]) -> tuple[Callable[..., Any], tuple[Any, ...]]:

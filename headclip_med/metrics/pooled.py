@@ -136,16 +136,12 @@ def pool_pixels(maps: Maps, masks: Masks, *, inside: Masks | None = None) -> Poo
     require_same_shape(maps, masks, inside)
     ordered = np.sort(maps if inside is None else maps[inside], axis=None)
     require_finite(ordered, is_sorted=True)
-    abnormal, regions = sort_abnormal(maps, masks if inside is None else masks & inside)
-    return Pooled([SortedScores(ordered)], [abnormal], regions)
-
-
-def sort_abnormal(maps: Maps, masks: Masks) -> tuple[SortedScores, int]:
-    """Sort the abnormal pixels with their shares, and count their regions."""
-    values = maps.reshape(-1)[np.flatnonzero(masks)]
-    shares, regions = region_shares(masks)
+    counted = masks if inside is None else masks & inside
+    values = maps.reshape(-1)[np.flatnonzero(counted)]
+    shares, regions = region_shares(counted)
     order = np.argsort(values)
-    return SortedScores(values[order], shares=shares[order]), regions
+    abnormal = SortedScores(values[order], shares=shares[order])
+    return Pooled([SortedScores(ordered)], [abnormal], regions)
 
 
 def require_protocol(protocol: str) -> None:

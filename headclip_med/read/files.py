@@ -76,7 +76,12 @@ def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
     for folder, below, names in os.walk(root, onerror=refuse):
         if all(name in names for name in RESULT_FILES):
             below.clear()
-            failures.append(_own_results(Path(folder)))
+            earlier = UnreadableInput(
+                "The folder holds results of an earlier screening, which are not screened again.",
+                "Nothing needs to be done.",
+                code="own-result",
+            )
+            failures.append(Failure.of(Path(folder), earlier))
             continue
         below[:] = sorted(name for name in below if not name.startswith("."))
         failures += _links_that_lead_out(Path(folder), below, root)
@@ -88,24 +93,12 @@ def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
 def _links_that_lead_out(folder: Path, below: list[str], root: Path) -> list[Failure]:
     """List linked folders, which are not walked, unless what they point to is walked anyway."""
     failures = []
-    for path in (folder / name for name in below):
-        if path.is_symlink():
-            try:
-                _check_link(path, root, what="folder")
-            except UnreadableInput as error:
-                failures.append(Failure.of(path, error))
+    for path in filter(Path.is_symlink, (folder / name for name in below)):
+        try:
+            _check_link(path, root, what="folder")
+        except UnreadableInput as error:
+            failures.append(Failure.of(path, error))
     return failures
-
-
-def _own_results(folder: Path) -> Failure:
-    return Failure.of(
-        folder,
-        UnreadableInput(
-            "The folder holds results of an earlier screening, which are not screened again.",
-            "Nothing needs to be done.",
-            code="own-result",
-        ),
-    )
 
 
 def _add(path: Path, found: Found, limits: ReadLimits, *, root: Path | None) -> None:

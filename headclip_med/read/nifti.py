@@ -14,10 +14,9 @@ from nibabel.nifti1 import Nifti1Pair
 
 from headclip_med.errors import UnreadableInput, UnusableGeometry
 from headclip_med.geometry import Grid
-from headclip_med.mapped import BLOCK_SLICES, allocate, release
+from headclip_med.mapped import BLOCK_SLICES, allocate, fill_missing, release
 from headclip_med.read.guards import ReadLimits, check_file, check_volume_size, silence, translate
 from headclip_med.read.inputs import Input
-from headclip_med.read.missing import fill_missing
 from headclip_med.reading import Reading
 from headclip_med.volume import SliceSource, Volume
 

@@ -42,11 +42,9 @@ def check_codestream(
     Raises:
         UnreadableInput: It claims another size, or is no such codestream at all.
     """
-    if syntax in JPEG_2000:
-        if _jpeg_2000_size(stream[:SEARCHED_BYTES]) != (rows, columns):
-            raise _mismatch()
-    elif syntax in JPEG:
-        if _jpeg_size(stream[:SEARCHED_BYTES]) != (rows, columns):
+    if syntax in JPEG_2000 | JPEG:
+        read_size = _jpeg_2000_size if syntax in JPEG_2000 else _jpeg_size
+        if read_size(stream[:SEARCHED_BYTES]) != (rows, columns):
             raise _mismatch()
     elif syntax == uids.RLELossless:
         _check_rle(stream, segments=bytes_per_pixel, bytes_per_segment=rows * columns)

@@ -36,13 +36,11 @@ def stored_frames(
         UnreadableInput: A compressed frame claims another size than the header.
     """
     syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
-    if not syntax.is_encapsulated:
-        kind = _plain_kind(dataset, syntax)
-        if kind is not None:
-            yield from _plain_frames(dataset, path, indices, kind)
-            return
-    else:
+    if syntax.is_encapsulated:
         _check_frames(dataset, syntax)
+    elif (kind := _plain_kind(dataset, syntax)) is not None:
+        yield from _plain_frames(dataset, path, indices, kind)
+        return
     yield from iter_pixels(dataset, indices=indices)
 
 

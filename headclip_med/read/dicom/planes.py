@@ -79,7 +79,8 @@ def read_frames(dataset: Dataset, count: int) -> tuple[Frame, ...]:
         if "NumberOfFrames" not in dataset or count == 1:
             plane = _plane(dataset, dataset, dataset)
             number = 1 if "NumberOfFrames" in dataset else None
-            return (Frame(number, plane, _splits(dataset)),)
+            splits = tuple("\\".join(texts(dataset, keyword)) for keyword in SPLIT_KEYWORDS)
+            return (Frame(number, plane, splits),)
         return tuple(Frame(number, None, ()) for number in range(1, count + 1))
     shared = items(dataset, "SharedFunctionalGroupsSequence")
     return tuple(
@@ -107,10 +108,6 @@ def find_group(groups: list[Dataset], keyword: str) -> Dataset:
         for item in items(group, keyword):
             return item
     return Dataset()
-
-
-def _splits(dataset: Dataset) -> tuple[str, ...]:
-    return tuple("\\".join(texts(dataset, keyword)) for keyword in SPLIT_KEYWORDS)
 
 
 def _plane(position: Dataset, orientation: Dataset, measures: Dataset) -> Plane | None:

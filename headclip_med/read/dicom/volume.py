@@ -12,14 +12,13 @@ from jaxtyping import Float32
 from pydicom.config import disable_value_validation
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.mapped import allocate
+from headclip_med.mapped import allocate, fill_missing
 from headclip_med.read.dicom.header import ImageHeader, read_header
 from headclip_med.read.dicom.pixels import decode_frames
 from headclip_med.read.dicom.series import split_series
 from headclip_med.read.dicom.stack import Stack
 from headclip_med.read.guards import ReadLimits, check_volume_size, silence
 from headclip_med.read.inputs import Failure, Input
-from headclip_med.read.missing import fill_missing
 from headclip_med.reading import ORDINARY, Reading
 from headclip_med.volume import SliceSource, Volume
 
