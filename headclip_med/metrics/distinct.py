@@ -107,11 +107,17 @@ def _merged(old: SortedScores, new: SortedScores) -> SortedScores:
         return new
     at = np.searchsorted(old.values, new.values)
     is_known = old.values[np.minimum(at, len(old.values) - 1)] == new.values
+    inserted = at[~is_known] + np.arange(len(at) - np.count_nonzero(is_known))
+    is_old = np.ones(len(old.values) + len(inserted), dtype=bool)
+    is_old[inserted] = False
+    at = at[is_known]
     merged = {}
     for name in ("values", "counts", "shares"):
         mine, theirs = getattr(old, name), getattr(new, name)
         if mine is not None:
             if name != "values":
-                mine[at[is_known]] += theirs[is_known]
-            merged[name] = np.insert(mine, at[~is_known], theirs[~is_known])
+                mine[at] += theirs[is_known]
+            # Not np.insert, which takes half as much memory again.
+            merged[name] = joined = np.empty(len(is_old), mine.dtype)
+            joined[is_old], joined[~is_old] = mine, theirs[~is_known]
     return SortedScores(**merged)
