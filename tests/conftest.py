@@ -82,11 +82,14 @@ def _headclip_mini_is_built_once() -> Iterator[None]:
     built: dict[str, Backbone] = {}
     fill, assemble = loading._completed, loading.assemble
 
+    def is_embedded(found: FoundModel) -> bool:  # by its name: by its path it is a file's
+        return (found.path, found.source) == (loading.EMBEDDED_PATH, "embedded")
+
     def fill_unless_built(state: Any, found: FoundModel) -> Any:
-        return state if found.path == loading.EMBEDDED_PATH and built else fill(state, found)
+        return state if is_embedded(found) and built else fill(state, found)
 
     def assemble_or_copy(found: FoundModel, state: Any = None, *, seed: int = 0) -> Backbone:
-        if found.path != loading.EMBEDDED_PATH:
+        if not is_embedded(found):
             return assemble(found, state, seed=seed)
         if not built:
             built["mini"] = assemble(found, state, seed=seed)

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 FORM = 2
 """Of what is kept; another number where logits or files come to mean something else."""
 
-_OF_NO_EFFECT = ("scores", "name", "calibrated")
+_OF_NO_EFFECT = ("scores", "name", "calibrated", "precision_asked")
 """What a model says of itself that its logits do not follow from."""
 
 

@@ -54,7 +54,7 @@ def paper_values(
           average;
         - ``method``: ``HeadCLIP``, ``AnoVL``, ``AnomalyCLIP`` or ``AdaCLIP``;
         - ``setting``: what was varied; ``""`` where nothing was;
-        - ``level``: whether images or pixels were judged;
+        - ``level``: whether it is of images or of pixels;
         - ``metric``: ``AUROC``, ``AUPRO``, ``AP``, ``F1-max``, ``IoU-max`` or ``mAD``;
         - ``value``: in percent, as printed.
     """

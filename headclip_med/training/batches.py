@@ -20,7 +20,7 @@ class Example(NamedTuple):
     """One image of the auxiliary data.
 
     Attributes:
-        image: Values in [0, 1]; without pixels where a cache knows what the trunk makes of it.
+        image: Values in [0, 1]; without pixels where what the image tower makes of it is kept.
         mask: 1 on abnormal pixels.
         label: 1 for an abnormal image.
         category: What is shown, in words; only AdaCLIP's sentences use it.
@@ -47,7 +47,7 @@ class Batch:
     """A batch, or this process's part of one.
 
     Attributes:
-        images: Values in [0, 1]; none where what the trunk makes of them is known.
+        images: Values in [0, 1]; none where what the image tower makes of them is known.
         masks: 1 on abnormal pixels.
         labels: 1 for abnormal images.
         categories: What each shows.

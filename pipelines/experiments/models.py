@@ -47,7 +47,7 @@ class Training:
 
     @property
     def features(self) -> object:
-        """Tell apart what the frozen trunk gives: trainings with equal ones share its outputs."""
+        """Tell apart what the frozen tower gives: trainings with equal ones share its outputs."""
         model = self.request.model
         layers = getattr(model, "local_layers", None)
         return self.about["data"], layers, model.image_size, model.position_interpolation
@@ -112,7 +112,7 @@ def run_training(training: Training, setup: Setup) -> Path:
 
 
 def forget_features(setup: Setup) -> None:
-    """Remove what the frozen trunk made of training images: only trainings need it."""
+    """Remove what the frozen tower made of training images: only trainings need it."""
     rmtree(setup.out / FEATURES, ignore_errors=True)
 
 

@@ -43,10 +43,10 @@ class Setup:
         training: Fields of ``TrainSettings`` to change, of every method that is trained.
         model: Fields of ``HeadClipSettings`` to change; ``image_size`` is that of every method.
         scores: Fields of ``ScoreSettings`` to change, of every method.
-        batch_size: Images per forward pass when judging.
+        batch_size: Images per forward pass when predicting.
         precision: Of that pass.
-        cache_limit_gb: Most that the frozen trunk's outputs of training images may take on disk
-            while trainings need them; 0 keeps none, and the trunk runs in every epoch.
+        cache_limit_gb: Most that the frozen tower's outputs of training images may take on disk
+            while trainings need them; 0 keeps none, and the tower runs in every epoch.
         say: Is told in a sentence what is being done.
         step: Is told after every step of a training, and how many steps that has.
     """

@@ -221,7 +221,7 @@ def test_a_limit_thins_each_category_evenly_and_says_so(tmp_path: Path) -> None:
     found = evaluate_dataset(open_dataset(f"mvtec:{category(tmp_path)}"), Bright(), limit=4)
     assert found.counts == {"normal": 2, "abnormal": 2}
     assert any("At most 4 images" in note for note in found.notes)
-    with pytest.raises(InvalidSettings, match="limit must be at least 1"):
+    with pytest.raises(InvalidSettings, match="limit must be a whole number from 1"):
         evaluate_dataset(open_dataset(f"mvtec:{tmp_path}"), Bright(), limit=0)
 
 

@@ -52,7 +52,7 @@ class AnoVlSettings(MethodSettings):
     grey), at the cost of a pass each."""
     adaptation: Literal["none", "published", "independent"] = "none"
     """Test-time adaptation of the patches of each image. As published, the optimiser's moments go
-    on from image to image, so that a result depends on what was judged before; independent starts
+    on from image to image, so that a result depends on what was seen before; independent starts
     them afresh."""
     adaptation_steps: Count = 5
     """Steps of AdamW per image."""

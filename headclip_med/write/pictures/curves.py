@@ -35,7 +35,7 @@ def write_curves(
 
     Args:
         path: Of the PNG file.
-        curves: For each judge, shown under its name: the lines of ``ROC``, ``PR`` and ``PRO`` that
+        curves: For each model, shown under its name: the lines of ``ROC``, ``PR`` and ``PRO`` that
             it has. PRO is shown up to a false positive rate of 0.3, as far as AUPRO integrates.
         title: Above all panels; by default none.
 
