@@ -272,9 +272,11 @@ def check_outputs(names: str | Iterable[str]) -> tuple[str, ...]:
         InvalidSettings: One is unknown.
     """
     wanted = {one.strip() for one in (names.split(",") if isinstance(names, str) else names)}
-    if not wanted <= OUTPUTS.keys():
+    for name in sorted(wanted - OUTPUTS.keys()):
         raise InvalidSettings(
-            "An output is not known.", f"Choose from {', '.join(OUTPUTS)}.", code="unknown-output"
+            f"There is no output '{name}'.",
+            f"Choose from {', '.join(OUTPUTS)}.",
+            code="unknown-output",
         )
     return tuple(name for name in OUTPUTS if name in wanted)
 
