@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from headclip_med.errors import InvalidSettings
+from headclip_med.settings import Settings, checked, require
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 """A file in the current folder, which needs no server."""
@@ -24,29 +24,26 @@ _RUN_NAME = re.compile(r"[\w.+:=,%-][\w .+:=,%-]*")
 _MODEL_NAME = re.compile(r"[\w.-][\w .-]*")
 
 
-@dataclass(frozen=True)
-class TrackingOptions:
-    """How a run shall be recorded.
-
-    Attributes:
-        uri: Of the tracker: ``sqlite:///FILE``, ``http://HOST:PORT`` or another that MLflow takes;
-            by default what ``MLFLOW_TRACKING_URI`` says, else ``sqlite:///mlflow.db``.
-        run_name: What the run is called; by default its kind and the time. A name that its
-            experiment has already gets a number.
-        is_on: Whether it is recorded at all.
-    """
+@checked
+class TrackingOptions(Settings):
+    """How a run shall be recorded."""
 
     uri: str | None = None
+    """Of the tracker: ``sqlite:///FILE``, ``http://HOST:PORT`` or another that MLflow takes; by
+    default what ``MLFLOW_TRACKING_URI`` says, else ``sqlite:///mlflow.db``."""
     run_name: str | None = None
+    """What the run is called; by default its kind and the time. A name that its experiment has
+    already gets a number."""
     is_on: bool = True
+    """Whether it is recorded at all."""
 
     def __post_init__(self) -> None:
-        if self.run_name is not None and not _RUN_NAME.fullmatch(self.run_name):
-            raise InvalidSettings(
-                "A run's name is made of letters, digits, spaces and . + : = , % _ -.",
-                "Choose another --run-name.",
-                code="run-name",
-            )
+        """Check what MLflow's search would break at."""
+        require(
+            self.run_name is None or bool(_RUN_NAME.fullmatch(self.run_name)),
+            "A run's name is made of letters, digits, spaces and . + : = , % _ -.",
+            "Choose another --run-name.",
+        )
 
     @property
     def resolved_uri(self) -> str:
