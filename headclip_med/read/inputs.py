@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from headclip_med.errors import HeadClipError, UnreadableInput, UnusableGeometry
 from headclip_med.volume import Origin, Volume
 
-MILD_CODES = frozenset({"not-an-image", "own-result", "localizer"})
+Status = Literal["failed", "left-out", "repeat"]
+"""Why a file is not used: it cannot be, there is nothing to screen, another is its equal."""
+
+LEFT_OUT_CODES = frozenset({"not-an-image", "own-result", "localizer"})
 """Left out on purpose: nothing is wrong with these files, there is just nothing to screen."""
 
 GEOMETRY_CODES = frozenset({"duplicate-positions"})
@@ -17,26 +21,38 @@ GEOMETRY_CODES = frozenset({"duplicate-positions"})
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that cannot be used.
+    """A file or folder that was found and not used.
 
     Attributes:
         path: The file or folder; never part of the texts.
         code: A short stable name, as on errors.
-        reason: What was found, and why it cannot be used.
+        reason: What was found, and why it is not used.
         advice: What to do.
-        is_error: False where leaving it out is ordinary, such as a report among the images.
+        repeats: The file with the same content that is used instead, where there is one.
     """
 
     path: Path = field(repr=False)
     code: str
     reason: str
     advice: str
-    is_error: bool = True
+    repeats: Path | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, path: Path, error: HeadClipError) -> Failure:
+    def of(cls, path: Path, error: HeadClipError, *, repeats: Path | None = None) -> Failure:
         """Record an error that belongs to one path."""
-        return cls(path, error.code, error.reason, error.advice, error.code not in MILD_CODES)
+        return cls(path, error.code, error.reason, error.advice, repeats)
+
+    @property
+    def status(self) -> Status:
+        """Whether it should have been used, and if not, why."""
+        if self.repeats is not None:
+            return "repeat"
+        return "left-out" if self.code in LEFT_OUT_CODES else "failed"
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it should have been used: a report among the images should not, for one."""
+        return self.status == "failed"
 
     def to_error(self) -> HeadClipError:
         """Make the exception that says the same."""
@@ -79,11 +95,11 @@ class Input:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything below some paths.
+    """Everything below some paths: each file found is among the paths of inputs, or a failure.
 
     Attributes:
         readable: DICOM by study, series and part, then NIfTI, then images, these by path.
-        failures: By path.
+        failures: What was found and is not used, one for each file, by path.
     """
 
     readable: tuple[Input, ...]
