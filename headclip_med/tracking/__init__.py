@@ -6,6 +6,7 @@ registered model is asked for.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -29,6 +30,17 @@ __all__ = [
     "registered_checkpoint",
     "track",
 ]
+
+# Read when MLflow is imported, which happens below: it would report its use to its makers, and try
+# for minutes to reach a server that is not there; a checkpoint is copied before its progress bar
+# could be read, and stdout is for results.
+for _name, _value in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}.items():
+    os.environ.setdefault(_name, _value)
 
 
 @contextmanager

@@ -13,32 +13,12 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from mlflow import MlflowClient, MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
 import headclip_med
 from headclip_med.errors import UnusableTracker
 from headclip_med.tracking.options import database_of
-
-# Read when MLflow is imported: it would report its use to its makers, and try for minutes to reach
-# a server that is not there; a checkpoint is copied before its progress bar could be read, and
-# stdout is for results.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
-
-__all__ = [
-    "FAILURES",
-    "MlflowClient",
-    "MlflowException",
-    "connect",
-    "environment",
-    "quietly",
-    "revision",
-    "saying",
-]
 
 FAILURES = (MlflowException, SQLAlchemyError, OSError)
 """What a tracker raises; what goes wrong while a database is opened, MLflow passes on as it is."""

@@ -11,11 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from mlflow import MlflowClient, MlflowException
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.tracking.client import MlflowClient, MlflowException, connect, quietly, saying
+from headclip_med.tracking.client import connect, quietly, saying
 from headclip_med.tracking.options import REGISTERED, TrackingOptions
 
 _LOADER = "headclip_med.pipelines.served"
@@ -83,11 +84,10 @@ def fetched_checkpoint(name: str, uri: str | None) -> Iterator[Path]:
     model, version, alias = _parts(name)
     client = connect(TrackingOptions(uri=uri).resolved_uri, to_record=False)
     try:
-        found = (
-            client.get_model_version_by_alias(model, alias)
-            if alias
-            else client.get_model_version(model, version)
-        )
+        if alias:
+            found = client.get_model_version_by_alias(model, alias)
+        else:
+            found = client.get_model_version(model, version)
     except MlflowException as error:
         raise UnusableWeights(
             f"The tracker has no {name}.",

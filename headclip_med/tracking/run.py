@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from headclip_med.errors import HeadClipError
-from headclip_med.tracking.values import flattened, to_name, to_text
+from headclip_med.tracking.options import flattened, to_name, to_text
 
 if TYPE_CHECKING:
     import numpy as np

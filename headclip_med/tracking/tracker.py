@@ -9,23 +9,59 @@ from pathlib import Path
 from secrets import token_hex
 from tempfile import gettempdir
 
+from filelock import FileLock
+from mlflow import MlflowException
 from mlflow.entities import Run as Begun
 
 from headclip_med.errors import UnusableTracker
-from headclip_med.tracking.client import (
-    MlflowException,
-    connect,
-    environment,
-    revision,
-    saying,
-)
-from headclip_med.tracking.options import database_of
+from headclip_med.tracking.client import connect, environment, revision, saying
+from headclip_med.tracking.options import database_of, to_name
 from headclip_med.tracking.run import Run
-from headclip_med.tracking.running import RunLocks
-from headclip_med.tracking.values import to_name
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Its user interface then shows runs and metrics first, and not conversations."""
+
+
+class RunLocks:
+    """Locks of the runs that were begun on this machine: the end of a process releases them.
+
+    A process that is killed outright cannot close its run. The system drops its locks all the same,
+    so that a run whose lock is there and free is over. Nothing of a machine or a process is written
+    down.
+
+    Args:
+        folder: Where they are; made when the first one is taken.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: dict[str, FileLock] = {}
+
+    def take(self, run_id: str) -> bool:
+        """Take the lock of a run; False where another has it, or it cannot be had at all."""
+        lock = FileLock(self._folder / run_id, thread_local=False)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except OSError:  # no such right, or no such thing on this file system; taken by another
+            return False
+        self._held[run_id] = lock
+        return True
+
+    def take_over(self, run_id: str) -> bool:
+        """Take the lock of a run whose process is gone.
+
+        Returns:
+            False where it may still run, as all those of other machines may.
+        """
+        return (self._folder / run_id).is_file() and self.take(run_id)
+
+    def release(self, run_id: str) -> None:
+        """Drop the lock of a run that was closed, if it is held."""
+        lock = self._held.pop(run_id, None)
+        if lock is not None:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
 
 class Tracker:

@@ -37,10 +37,9 @@ from headclip_med.models.header import MODELS
 from headclip_med.pipelines.evaluate import SetRecord, runs_of_methods
 from headclip_med.tracking import TrackingOptions, registered_checkpoint, track
 from headclip_med.tracking.client import revision
-from headclip_med.tracking.options import database_of
+from headclip_med.tracking.options import database_of, flattened, to_name, to_text
 from headclip_med.tracking.run import BATCH
-from headclip_med.tracking.running import RunLocks
-from headclip_med.tracking.values import flattened, to_name, to_text
+from headclip_med.tracking.tracker import RunLocks
 from tests import tiny
 from tests.pipelines.test_train import mvtec_folder
 
@@ -252,7 +251,7 @@ def test_a_run_whose_process_is_ended_is_killed(
 HOLD = """
 import sys
 from pathlib import Path
-from headclip_med.tracking.running import RunLocks
+from headclip_med.tracking.tracker import RunLocks
 
 locks = RunLocks(Path(sys.argv[1]))
 print(locks.take("theirs"), flush=True)
