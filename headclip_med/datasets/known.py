@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from headclip_med.content import ImageContent
-from headclip_med.datasets.industrial import INDUSTRIAL_SETS
-from headclip_med.datasets.layouts import GENERIC_SETS, NIFTI_SUFFIXES, KnownSet
-from headclip_med.datasets.medical import MEDICAL_SETS
+from headclip_med.datasets.layouts import GENERIC_SETS, NIFTI_SUFFIXES, KnownSet, declared_sets
 from headclip_med.datasets.samples import Dataset, Sample, SliceReader
 from headclip_med.datasets.scan import Found, Scan, scan
 from headclip_med.errors import InvalidSettings, UnreadableInput
 
-KNOWN_SETS = {one.name: one for one in (*INDUSTRIAL_SETS, *MEDICAL_SETS)}
+KNOWN_SETS = {one.name: one for one in (*declared_sets("industrial"), *declared_sets("medical"))}
 """The public sets; ``mvtec``, ``folder`` and ``nifti`` are layouts that any set may have."""
 
 _GENERIC = {one.name: one for one in GENERIC_SETS}

@@ -7,9 +7,13 @@ The same names in the pattern of the masks stand for the same text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tomllib
+from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from headclip_med.datasets.samples import Level, Split
 
@@ -26,7 +30,10 @@ Splits = tuple[tuple[str, Split], ...]
 """What a set calls its splits, and which they are."""
 
 
-@dataclass(frozen=True)
+_CHECKS = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_CHECKS)
 class LabelFile:
     """A text file that says of each image what its folder does not.
 
@@ -36,7 +43,7 @@ class LabelFile:
         key_column: Which column, from 0, holds that name.
         label_column: Which column holds ``0``/``1``, or ``normal``/``anomaly``; None: no labels.
         split_column: Which column holds ``train`` or ``test``; None: no splits.
-        separator: Between columns; None for any white space.
+        separator: Between columns; empty for any white space.
     """
 
     paths: tuple[str, ...]
@@ -44,10 +51,10 @@ class LabelFile:
     key_column: int
     label_column: int | None = None
     split_column: int | None = None
-    separator: str | None = ","
+    separator: str = ","
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKS)
 class Layout:
     """One arrangement of files that a set is known to come in.
 
@@ -60,7 +67,8 @@ class Layout:
         splits: What ``{split}`` is called, and which split that is.
         label: Of every image, where neither a kind nor a table tells; None leaves it to the mask.
         table: Where labels or splits are listed, for sets that list them.
-        numbers: Numbers of normal and of abnormal images, for sets told apart by number alone.
+        numbers: First number of normal and of abnormal images, and the one after their last, for
+            sets told apart by number alone.
         mask_above: See ``Sample``; None lets it follow from the masks' format.
         test: Normal and abnormal test images, where this arrangement holds others than the set's.
         suffixes: What files of this arrangement end in.
@@ -74,7 +82,7 @@ class Layout:
     splits: Splits = (("train", "train"), ("test", "test"))
     label: Literal[0, 1] | None = None
     table: LabelFile | None = None
-    numbers: tuple[range, range] | None = None
+    numbers: tuple[tuple[int, int], tuple[int, int]] | None = None
     mask_above: int | None = None
     test: tuple[int, int] | None = None
     suffixes: tuple[str, ...] = PICTURE_SUFFIXES
@@ -111,7 +119,7 @@ class Layout:
         return f"{text} and {self.table.paths[0]}" if self.table else text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKS)
 class KnownSet:
     """One public set: what it is, under which terms, and how it lies on disk.
 
@@ -194,6 +202,19 @@ IMAGES_AND_MASKS = Layout(
 """Pictures that all show something, each with its mask in the folder beside."""
 
 _BESIDE = ("_mask", "_seg", "_label")
+
+_NAMED = {"mvtec": MVTEC, "images-and-masks": IMAGES_AND_MASKS}
+"""Arrangements that several sets have."""
+
+
+def declared_sets(domain: Literal["industrial", "medical"]) -> tuple[KnownSet, ...]:
+    """Read the public sets of a domain off the list in this folder."""
+    text = files(__package__).joinpath(f"{domain}.toml").read_text("utf-8")
+    sets = tomllib.loads(text)["set"]
+    for one in sets:
+        one["layouts"] = [_NAMED[lay["like"]] if "like" in lay else lay for lay in one["layouts"]]
+    return tuple(KnownSet(**one, domain=domain) for one in sets)
+
 
 GENERIC_SETS = (
     KnownSet("mvtec", "any set in MVTec AD's layout", (MVTEC_CATEGORY, MVTEC), "industrial"),

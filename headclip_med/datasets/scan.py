@@ -191,7 +191,7 @@ class _Reader:
             return Listed(self._label(fields), row.split)
         if self.layout.numbers:
             number = int(path.stem) if path.stem.isdecimal() else -1
-            normal, abnormal = self.layout.numbers
+            normal, abnormal = (range(*ends) for ends in self.layout.numbers)
             if number not in normal and number not in abnormal:
                 return None
             return Listed(1 if number in abnormal else 0, None)
