@@ -105,10 +105,9 @@ def check_window(window: str) -> WindowUsed | None:
     if asked in ("auto", "percentile"):
         return None
     if asked in CT_WINDOWS_HU:
-        return _preset(asked, "asked for")
+        return _window(asked, CT_WINDOWS_HU[asked], "asked for")
     if "," in asked:
-        centre, width = _parse(asked)
-        return WindowUsed("custom", centre - width / 2, centre + width / 2, "asked for")
+        return _window("custom", _parse(asked), "asked for")
     raise InvalidSettings(
         "The window is not known.",
         f"Choose auto, percentile, one of {', '.join(CT_WINDOWS_HU)}, or give centre,width such "
@@ -174,18 +173,15 @@ def _automatic(volume: Volume) -> WindowUsed:
 
 def _for_ct(volume: Volume, why: str) -> WindowUsed:
     part = volume.body_part or ""
-    if part in WINDOW_OF_BODY_PART:
-        return _preset(WINDOW_OF_BODY_PART[part], f"{why} of the {part.lower()}")
+    if name := WINDOW_OF_BODY_PART.get(part):
+        return _window(name, CT_WINDOWS_HU[name], f"{why} of the {part.lower()}")
     if volume.window is not None and _is_window(*volume.window):
-        centre, width = volume.window
         reason = f"{why} of no known body part; the window stored in the file"
-        return WindowUsed("stored", centre - width / 2, centre + width / 2, reason)
+        return _window("stored", volume.window, reason)
     # -150 to 250 HU holds fat, water, blood, every parenchyma and most contrast: of the presets it
     # is the one that shows something of any organ, where brain or lung would clip another's.
-    return _preset(
-        "soft-tissue",
-        f"{why} of no known body part and with no stored window; name the organ's window if known",
-    )
+    reason = f"{why} of no known body part and with no stored window; name the organ's window if"
+    return _window("soft-tissue", CT_WINDOWS_HU["soft-tissue"], f"{reason} known")
 
 
 def _as_is(volume: Volume) -> WindowUsed:
@@ -200,8 +196,8 @@ def _by_percentiles(volume: Volume, why: str) -> WindowUsed:
     return WindowUsed("percentile", low, high, reason)
 
 
-def _preset(name: str, why: str) -> WindowUsed:
-    centre, width = CT_WINDOWS_HU[name]
+def _window(name: str, centre_and_width: tuple[float, float], why: str) -> WindowUsed:
+    centre, width = centre_and_width
     return WindowUsed(name, centre - width / 2, centre + width / 2, why)
 
 

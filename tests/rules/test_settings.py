@@ -9,7 +9,7 @@ import operator
 import re
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -21,8 +21,15 @@ from headclip_med.models.adaclip.settings import AdaClipSettings
 from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.models.request import ModelRequest
 from headclip_med.models.winclip.settings import WinClipSettings
-from headclip_med.settings import ScoreSettings, ScreenSettings, Settings, TrainSettings
-from tests.source import modules
+from headclip_med.settings import (
+    Count,
+    ScoreSettings,
+    ScreenSettings,
+    Settings,
+    TrainSettings,
+    checked,
+)
+from tests.source import Module, modules, parsed
 
 POOL: tuple[Any, ...] = (
     "cubic", "fp16", "relu", "", " ", b"bytes", None, True, False, -3, -1, 0, 1, 7, 2.5, 0.5, -0.1,
@@ -90,46 +97,103 @@ def inside(value: Any, field: Any) -> bool:
     return True
 
 
-def test_all_settings_are_checked() -> None:
-    assert {ScoreSettings, TrainSettings, ScreenSettings, HeadClipSettings} < set(CLASSES)
-    loose = [
+def misjudged(kind: type[Settings], name: str) -> list[object]:
+    """Values that a field takes against its type, or refuses against it or without its name."""
+    hint = get_type_hints(kind, include_extras=True)[name]
+    found = []
+    for value in POOL:
+        try:
+            is_right = fits(value, hint) and getattr(kind(**{name: value}), name) == value
+            if not fits(value, hint):
+                kind(**{name: value})
+        except InvalidSettings as error:
+            names_it = error.reason.startswith(f"{name} must be ") and error.reason.endswith(".")
+            # What fits may not go with the other fields' defaults, which is said in other words.
+            is_right = names_it != fits(value, hint)
+        if not is_right:
+            found.append(value)
+    return found
+
+
+def boundless(kind: type[Settings], name: str) -> list[object]:
+    """Absurd numbers that the type of a field lets through."""
+    hint = get_type_hints(kind, include_extras=True)[name]
+    return [value for value in (10**12, -(10**12), 1e300, -1e300) if fits(value, hint)]
+
+
+def loose(found: tuple[Module, ...]) -> list[str]:
+    """Classes of settings that are not made by ``checked``."""
+    return [
         f"{module.name}.{node.name}"
-        for module in modules()
+        for module in found
         for node in ast.walk(module.tree)
         if isinstance(node, ast.ClassDef)
         and node.name.endswith("Settings")
         and any("dataclass" in ast.unparse(one) for one in node.decorator_list)
     ]
-    assert loose == []
+
+
+def _hashable(value: object) -> object:
+    return repr(value) if isinstance(value, list | dict) else value
+
+
+def test_all_settings_are_checked() -> None:
+    assert {ScoreSettings, TrainSettings, ScreenSettings, HeadClipSettings} < set(CLASSES)
+    assert loose(modules()) == []
+
+
+def test_settings_that_are_not_checked_are_found() -> None:
+    planted = parsed("m", "@dataclass(frozen=True)\nclass PlantedSettings:\n    size: int = 1")
+    assert loose((planted,)) == ["m.PlantedSettings"]
 
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_a_field_takes_what_its_type_says_and_refuses_all_else(
     kind: type[Settings], name: str
 ) -> None:
+    assert misjudged(kind, name) == []
     hint = get_type_hints(kind, include_extras=True)[name]
-    refused = 0
-    for value in POOL:
-        if fits(value, hint):
-            try:
-                assert getattr(kind(**{name: value}), name) == value
-            except InvalidSettings as error:  # the other fields' defaults do not go with it
-                if error.reason.startswith(f"{name} must be "):
-                    raise
-            continue
-        refused += 1
-        with pytest.raises(InvalidSettings) as caught:
-            kind(**{name: value})
-        assert caught.value.reason.startswith(f"{name} must be "), value
-        assert caught.value.reason.endswith("."), value
-    assert refused > len(POOL) / 2
+    assert sum(not fits(value, hint) for value in POOL) > len(POOL) / 2
 
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_a_number_has_bounds(kind: type[Settings], name: str) -> None:
-    hint = get_type_hints(kind, include_extras=True)[name]
-    for value in (10**12, -(10**12), 1e300, -1e300):
-        assert not fits(value, hint)
+    assert boundless(kind, name) == []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unchecked(Settings):
+    """Planted: nobody looks at what it is given."""
+
+    size: Count = 1
+
+
+@checked
+class Unbounded(Settings):
+    """Planted: any whole number will do."""
+
+    size: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mute(Settings):
+    """Planted: what is wrong is refused, and not said of the field."""
+
+    size: Count = 1
+
+    def __post_init__(self) -> None:
+        if not fits(self.size, Count):
+            raise InvalidSettings("Something is wrong.")
+
+
+def test_a_settings_class_that_takes_anything_is_found() -> None:
+    assert {"cubic", -3, 2.5, None} <= set(map(_hashable, misjudged(Unchecked, "size")))
+    assert boundless(Unbounded, "size")
+    assert misjudged(Unbounded, "size") == []
+
+
+def test_a_refusal_that_does_not_name_its_field_is_found() -> None:
+    assert -3 in misjudged(Mute, "size")
 
 
 @pytest.mark.parametrize(
