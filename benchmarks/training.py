@@ -29,7 +29,7 @@ from headclip_med.models.clip import vision
 from headclip_med.models.clip.loading import load_backbone
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.headclip.features import Features
-from headclip_med.models.headclip.learning import headclip_loss, headclip_network
+from headclip_med.models.headclip.learning import HeadClipNetwork, headclip_loss
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.models.maps import upsample
@@ -93,7 +93,7 @@ def ours(given: argparse.Namespace, backbone: Backbone, *, kept: bool, precision
             features = Features(
                 model, given.images, "ram", data_digest="noise", precision=settings.precision
             )
-        network = headclip_network(model, features=features, precision=settings.precision)
+        network = HeadClipNetwork(model, features=features, precision=settings.precision)
         noise = Noise(given.images, given.size)
         learn(
             network, Remembered(noise, features) if features else noise, settings,

@@ -16,7 +16,7 @@ from headclip_med.evaluation.threshold import healthy_threshold
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.engine.precision import settled
-from headclip_med.models.model import TrainedModel
+from headclip_med.models.inference import TrainedModel
 from headclip_med.models.registry import METHODS, learning_of
 from headclip_med.settings import MethodSettings, ScoreSettings, TrainSettings
 from headclip_med.training.batches import Example
@@ -99,7 +99,7 @@ def train(
     """
     settings, scores = request.settings, request.scores
     learning, place = learning_of(request.method), backbone.device
-    model = learning.trainable(backbone, request.model, settings.seed)
+    model = METHODS[request.method].trainable(backbone, request.model, settings.seed)
     path = out / f"{request.method}.safetensors"
     if path.exists() and not request.resume:
         raise InvalidSettings(

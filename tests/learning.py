@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from headclip_med.models.model import TrainedModel
+from headclip_med.models.inference import TrainedModel
 from headclip_med.models.registry import learning_of
 from headclip_med.settings import TrainSettings
 from headclip_med.training.batches import Example

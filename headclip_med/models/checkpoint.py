@@ -21,13 +21,12 @@ from torch import Tensor
 
 from headclip_med.errors import UnusableWeights
 from headclip_med.models.header import FORMAT, Header, read_header
-from headclip_med.models.registry import learning_of, method_named
+from headclip_med.models.registry import method_named
 from headclip_med.settings import ScoreSettings
 
 if TYPE_CHECKING:
     from headclip_med.models.clip.towers import Backbone
-    from headclip_med.models.inference import InferenceModel
-    from headclip_med.models.model import TrainedModel
+    from headclip_med.models.inference import InferenceModel, TrainedModel
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,8 +58,9 @@ class Checkpoint(Header):
                 "Load the one it was trained on.",
                 code="wrong-backbone",
             )
-        settings = method_named(self.method).settings.from_json(self.settings)
-        model = learning_of(self.method).trainable(backbone, settings, 0)
+        method = method_named(self.method)
+        settings = method.settings.from_json(self.settings)
+        model = method.trainable(backbone, settings, 0)
         self._fit(model)
         return model
 

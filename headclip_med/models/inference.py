@@ -181,6 +181,56 @@ class InferenceModel(nn.Module):
         return patches.topk(counted).values.mean(dim=1).float()
 
 
+class TrainedModel(nn.Module):
+    """The form of a method that learns, or has learned, on a frozen backbone.
+
+    Attributes:
+        method: What it is called by.
+        usual_scores: How its maps become scores, as published.
+        settings: What it is made of.
+        backbone: The towers it stands on.
+    """
+
+    method: str
+    usual_scores: ScoreSettings
+    settings: MethodSettings
+    backbone: Backbone
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images it is trained and used on, in pixels."""
+        return default_image_size(self.settings, self.backbone.vision)
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Collect what was learned, by name; everything else belongs to the backbone."""
+        return {
+            name.removeprefix("prompts."): value.detach()
+            for name, value in self.named_parameters()
+            if not name.startswith("backbone.")
+        }
+
+    @torch.no_grad()
+    def fold(
+        self,
+        *,
+        scores: ScoreSettings | None = None,
+        threshold: float | None = None,
+        about: Mapping[str, object] | None = None,
+    ) -> InferenceModel:
+        """Give the form that is used: the same results, with nothing left to learn.
+
+        Args:
+            scores: How maps become scores.
+            threshold: Map value from which a pixel counts as abnormal, where it was measured.
+            about: What ``describe`` shall say of where the model comes from.
+        """
+        return self.folded(Use(scores or self.usual_scores, threshold, dict(about or {})))
+
+    def folded(self, use: Use) -> InferenceModel:
+        """Build the form that is used."""
+        raise NotImplementedError
+
+
 @torch.no_grad()
 def predict_together(
     models: Sequence[AnomalyModel], images: Float[Tensor, "batch 3 height width"]

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from headclip_med.settings import Layers, MethodSettings, Precision, ScoreSettings, TrainSettings
+from headclip_med.settings import Layers, MethodSettings, ScoreSettings, TrainSettings
 
 if TYPE_CHECKING:
     from headclip_med.models.clip.towers import Backbone
     from headclip_med.models.clip.vision import VisionTower
-    from headclip_med.models.inference import InferenceModel
-    from headclip_med.models.model import TrainedModel
+    from headclip_med.models.inference import InferenceModel, TrainedModel
     from headclip_med.training.features import KeptFeatures
     from headclip_med.training.network import LearningNetwork
 
 
+def later(module: str, name: str) -> Callable[..., Any]:
+    """Name a class or function that is imported when it is called."""
+
+    def call(*values: Any, **named: Any) -> Any:
+        return getattr(import_module(module), name)(*values, **named)
+
+    return call
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One method. Its functions import what they need when they are called.
+    """One method; what it is made by is imported when that is called, see ``later``.
 
     Attributes:
         name: What it is called by: on the command line, in checkpoints and results.
@@ -28,8 +37,8 @@ class Method:
         adapts: What it changes of CLIP, in words.
         settings: What it is made of, as published.
         scores: How it scores, as published.
-        build: Builds the form that is used, on a backbone, of settings and a seed; of a method that
-            is trained it has learned nothing yet.
+        model: Builds it, on a backbone, of settings and, where it is trained, a seed: the form that
+            learns, or, of a method that is not trained, the one that is used.
         learning: How it is trained; None for a method that is not.
     """
 
@@ -39,13 +48,25 @@ class Method:
     adapts: str
     settings: MethodSettings
     scores: ScoreSettings
-    build: Callable[[Backbone, Any, int], InferenceModel]
+    model: Callable[..., Any]
     learning: Learning | None = None
 
     @property
     def needs_training(self) -> bool:
         """Whether a checkpoint must be trained, or imported, before it can be used."""
         return self.learning is not None
+
+    def trainable(self, backbone: Backbone, settings: MethodSettings, seed: int) -> TrainedModel:
+        """Build the form that learns; it has learned nothing yet."""
+        made: TrainedModel = self.model(backbone, settings, seed=seed).to(backbone.device)
+        return made
+
+    def build(self, backbone: Backbone, settings: MethodSettings, seed: int) -> InferenceModel:
+        """Build the form that is used; of a method that is trained it has learned nothing yet."""
+        if self.learning:
+            return self.trainable(backbone, settings, seed).fold()
+        made: InferenceModel = self.model(backbone, settings)
+        return made
 
     def usual_settings(self, backbone: str) -> MethodSettings:
         """Give what it is made of on a named backbone where nothing else is said."""
@@ -59,8 +80,8 @@ class Learning:
 
     Attributes:
         settings: As published.
-        trainable: Builds the form that learns, on a backbone, of settings and a seed.
-        network: Gives that form as the trainer runs it, at a precision, with kept features.
+        network: Builds what the trainer runs, a ``LearningNetwork``, of that form, a precision and
+            kept features.
         features_bytes: Tells how many bytes kept features of so many images take, for settings and
             an image tower; None where every epoch has to run the tower.
         keep_features: Keeps what the frozen tower makes of so many images, in a place.
@@ -71,8 +92,7 @@ class Learning:
     """
 
     settings: TrainSettings
-    trainable: Callable[[Backbone, Any, int], TrainedModel]
-    network: Callable[[Any, Precision, Any], LearningNetwork]
+    network: Callable[..., LearningNetwork]
     features_bytes: Callable[[Any, VisionTower, int], int] | None = None
     keep_features: Callable[..., KeptFeatures] | None = None
     published: Callable[[Mapping[str, Any], Backbone, Layers | None], TrainedModel] | None = None

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 from headclip_med.content import ImageContent
 from headclip_med.prediction import Prediction
-from headclip_med.settings import MethodSettings, ScoreSettings
-from headclip_med.training.network import Trainable
-
-if TYPE_CHECKING:
-    from headclip_med.models.clip.towers import Backbone
-    from headclip_med.models.inference import InferenceModel
+from headclip_med.settings import ScoreSettings
 
 EVEN = 0.5
 """The threshold where none was measured: where both sentences fit a place equally well."""
@@ -45,32 +40,6 @@ class AnomalyModel(Protocol):
 
     def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
         """Predict a batch of images with values in [0, 1]; sides a multiple of the patch."""
-
-
-@runtime_checkable
-class TrainedModel(Trainable, Protocol):
-    """The form of a method that learns, or has learned; ``fold`` gives the one that is used."""
-
-    @property
-    def settings(self) -> MethodSettings:
-        """What it is made of."""
-
-    @property
-    def backbone(self) -> Backbone:
-        """The towers it stands on."""
-
-    @property
-    def image_size(self) -> int:
-        """Rows and columns of the images it is trained and used on, in pixels."""
-
-    def fold(
-        self,
-        *,
-        scores: ScoreSettings | None = None,
-        threshold: float | None = None,
-        about: Mapping[str, object] | None = None,
-    ) -> InferenceModel:
-        """Give the form that is used: the same results, with nothing left to learn."""
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,18 @@ def dice_loss(
     both = (probability * target).flatten(1).sum(dim=1)
     either = probability.flatten(1).sum(dim=1) + target.flatten(1).sum(dim=1)
     return (1 - (2 * both + DICE_SMOOTHING) / (either + DICE_SMOOTHING)).mean()
+
+
+def summed_terms(
+    image: Float[Tensor, ""],
+    maps: Iterable[Float[Tensor, "batch 2 height width"]],
+    masks: Float[Tensor, "batch height width"],
+    *,
+    squeezed: bool,
+) -> LossTerms:
+    """Put the term of the image beside ``level_terms``, summed over feature layers."""
+    levels = torch.stack([level_terms(one, masks, squeezed=squeezed) for one in maps]).sum(dim=0)
+    return LossTerms(image, *levels.unbind())
 
 
 def level_terms(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from headclip_med.settings import Settings, TrainSettings
+from headclip_med.settings import Precision, Settings, TrainSettings
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms
 
@@ -65,17 +65,17 @@ class LearningNetwork(nn.Module):
 
     Args:
         model: Learns; it is changed in place.
-        run: Runs it on a batch that lies on its device.
-        terms_of: Its loss.
+        precision: What the towers' products are computed in; the comparison stays float32.
+        features: Keeps what the image tower makes of each image, of a method that can do with it.
     """
 
     def __init__(
-        self, model: Trainable, run: Callable[[Batch], Outputs], terms_of: TermsOf
+        self, model: Trainable, precision: Precision = "fp32", features: Any = None
     ) -> None:
         super().__init__()
-        self.model = model
-        self.terms_of = terms_of
-        self._run = run
+        self.model: Any = model
+        self.precision = precision
+        self.features = features
         names = {name for name, one in self.named_parameters() if one.requires_grad}
 
         def drop(_: nn.Module, state: dict[str, Any], prefix: str, __: object) -> None:
@@ -90,8 +90,12 @@ class LearningNetwork(nn.Module):
         self.register_load_state_dict_post_hook(allow)  # type: ignore[no-untyped-call]
 
     def forward(self, batch: Batch) -> Outputs:
-        """Run a batch, with a graph to what learns."""
-        return self._run(batch)
+        """Run a batch that lies on the model's device, with a graph to what learns."""
+        raise NotImplementedError
+
+    def terms_of(self, outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
+        """Compute the loss of a batch; see ``TermsOf``."""
+        raise NotImplementedError
 
     def train(self, mode: bool = True) -> LearningNetwork:
         """Leave every part as it is: none behaves otherwise in training."""

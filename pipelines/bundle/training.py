@@ -91,9 +91,9 @@ class TrainingNetwork(nn.Module):
         super().__init__()
         self.scores = changed_scores(ScoreSettings(), **scores)
         towers = load_backbone(backbone, weights=weights, activation=activation)
-        learning, settings = learning_of(DEFAULT), method_named(DEFAULT).usual_settings(towers.name)
-        self.trained = learning.trainable(towers, settings, seed)
-        self.learning = learning.network(self.trained, precision, None)
+        method = method_named(DEFAULT)
+        self.trained = method.trainable(towers, method.usual_settings(towers.name), seed)
+        self.learning = learning_of(DEFAULT).network(self.trained, precision)
 
     @property
     def image_size(self) -> int:

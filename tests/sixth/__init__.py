@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from headclip_med.models.method import Method
+from headclip_med.models.method import Method, later
 from headclip_med.settings import (
     ImageSize,
     MethodSettings,
@@ -13,10 +11,6 @@ from headclip_med.settings import (
     ScoreSettings,
     checked,
 )
-
-if TYPE_CHECKING:
-    from headclip_med.models.clip.towers import Backbone
-    from tests.sixth.model import Brightness
 
 
 @checked
@@ -31,12 +25,6 @@ class SixthSettings(MethodSettings):
     """How positions are stretched to that size."""
 
 
-def _build(backbone: Backbone, settings: SixthSettings, _: int) -> Brightness:
-    from tests.sixth.model import Brightness
-
-    return Brightness(backbone, settings)
-
-
 METHOD = Method(
     name="sixth",
     title="SixthCLIP",
@@ -44,5 +32,5 @@ METHOD = Method(
     adapts="nothing: bright patches are abnormal",
     settings=SixthSettings(),
     scores=ScoreSettings(image_score="global"),
-    build=_build,
+    model=later("tests.sixth.model", "Brightness"),
 )

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.headclip.features import Features
-from headclip_med.models.headclip.learning import headclip_loss, headclip_network
+from headclip_med.models.headclip.learning import HeadClipNetwork, headclip_loss
 from headclip_med.ranks import Ranks, torchrun_ranks
 from headclip_med.training.batches import Batches, Example, Parts
 from headclip_med.training.handlers import (
@@ -98,7 +98,7 @@ def test_examples_that_change_are_told_the_epoch() -> None:
         def begin_epoch(self, epoch: int) -> None:
             self.told.append(epoch)
 
-    network = headclip_network(tiny.model())
+    network = HeadClipNetwork(tiny.model())
     batches, loss = Batches(Changing(2), 2), BatchLoss(network.terms_of, SETTINGS)
     adam = optimiser_of(network.learned, SETTINGS)
     build_trainer(network, batches, adam, loss, epochs=3, epochs_before=1).run()
@@ -110,7 +110,7 @@ def test_examples_that_change_are_told_the_epoch() -> None:
 
 def test_the_parts_fit_monais_trainer_and_handlers(tmp_path: Path) -> None:
     model = tiny.model()
-    network = headclip_network(model)
+    network = HeadClipNetwork(model)
     loss = BatchLoss(network.terms_of, SETTINGS)
     adam = torch.optim.Adam(network.learned, SETTINGS.learning_rate, betas=SETTINGS.betas)
     batches = Batches(Squares(), SETTINGS.batch_size, seed=SETTINGS.seed)
@@ -129,7 +129,7 @@ def test_the_parts_fit_monais_trainer_and_handlers(tmp_path: Path) -> None:
     (saved,) = tmp_path.glob("*.pt")
     state = torch.load(saved, weights_only=True)
     assert sorted(state) == ["model.head_weights", "model.prompts.context", "model.prompts.deep"]
-    other = headclip_network(tiny.model(seed=4))
+    other = HeadClipNetwork(tiny.model(seed=4))
     other.load_state_dict(state)
     assert torch.equal(other.model.learned_state()["deep"], model.learned_state()["deep"])
     del state["model.head_weights"]
@@ -138,7 +138,7 @@ def test_the_parts_fit_monais_trainer_and_handlers(tmp_path: Path) -> None:
 
 
 def test_the_loss_is_headclips_weighted() -> None:
-    network = headclip_network(tiny.model())
+    network = HeadClipNetwork(tiny.model())
     loss = BatchLoss(network.terms_of, replace(SETTINGS, local_weight=3.0))
     (batch,) = Batches(Squares(4), 4)
     outputs = network(batch)
@@ -222,7 +222,7 @@ def test_a_training_without_progress_stops_and_stays_stopped(tmp_path: Path) -> 
 
 
 def test_dice_terms_go_over_rows_of_a_batch_of_one_where_asked_for() -> None:
-    network = headclip_network(tiny.model())
+    network = HeadClipNetwork(tiny.model())
     for count in (1, 2):
         (batch,) = Batches(Squares(count), count)
         outputs, found = network(batch), []
@@ -237,7 +237,7 @@ def test_dice_terms_go_over_rows_of_a_batch_of_one_where_asked_for() -> None:
 
 
 def test_stopping_ends_monais_trainer() -> None:
-    network = headclip_network(tiny.model())
+    network = HeadClipNetwork(tiny.model())
     loss = BatchLoss(network.terms_of, SETTINGS)
     history = LossHistory(loss, [0.0])  # nothing can be lower
     trainer = build_trainer(
@@ -269,7 +269,7 @@ def test_bfloat16_stays_close_and_its_features_can_be_kept(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("quick_bf16")
 def test_what_is_run_in_bfloat16_is_compared_in_float32() -> None:
-    network = headclip_network(tiny.model(), precision="bf16")
+    network = HeadClipNetwork(tiny.model(), precision="bf16")
     (batch,) = Batches(Squares(4), 4)
     outputs = network(batch)
     assert outputs.image.dtype == outputs.maps.dtype == torch.float32

@@ -6,37 +6,31 @@ tested on. Its sentences name each example's category.
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclip_med.models.adaclip.model import AdaClip
 from headclip_med.models.engine.precision import settled
-from headclip_med.settings import Precision
 from headclip_med.training.batches import Batch
-from headclip_med.training.losses import LossTerms, focal_loss, level_terms
+from headclip_med.training.losses import LossTerms, focal_loss, summed_terms
 from headclip_med.training.network import LearningNetwork, Outputs
 
 
-def adaclip_network(model: AdaClip, *, precision: Precision = "fp32") -> LearningNetwork:
-    """Give AdaCLIP as the trainer runs it: image probabilities, and maps N and A per layer.
+class AdaClipNetwork(LearningNetwork):
+    """AdaCLIP as the trainer runs it: image probabilities, and maps N and A per layer."""
 
-    Args:
-        model: Changed in place.
-        precision: What the image tower's products are computed in.
-    """
-
-    def outputs_of(batch: Batch) -> Outputs:
+    def forward(self, batch: Batch) -> Outputs:
+        """Run a batch, with a graph to what learns."""
+        model: AdaClip = self.model
         images = model.backbone.normalise(batch.images)
-        ran = settled(precision, images.device)
+        ran = settled(self.precision, images.device)
         features = model(images, batch.categories, precision=ran)
         maps = model.level_maps(features, *batch.masks.shape[-2:]).softmax(dim=2)
         return Outputs(model.image_probabilities(features), maps)
 
-    def terms_of(outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
+    def terms_of(self, outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
+        """Compute the loss of a batch."""
         return adaclip_loss(*outputs, batch.labels, batch.masks, squeezed=squeezed)
-
-    return LearningNetwork(model, outputs_of, terms_of)
 
 
 def adaclip_loss(
@@ -58,5 +52,4 @@ def adaclip_loss(
     """
     # An image is a map of one pixel.
     image = focal_loss(probabilities[..., None, None], labels[:, None, None].to(probabilities))
-    levels = torch.stack([level_terms(one, masks, squeezed=squeezed) for one in maps]).sum(dim=0)
-    return LossTerms(image, *levels.unbind())
+    return summed_terms(image, maps, masks, squeezed=squeezed)

@@ -14,7 +14,7 @@ one at a time), and dynamic prompts alone work in the text tower (there they bre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 
 import torch
@@ -40,17 +40,16 @@ from headclip_med.models.adaclip.prompts import (
     prompted_pass,
 )
 from headclip_med.models.adaclip.settings import NAME, SCORES, AdaClipSettings
-from headclip_med.models.clip.layers import default_image_size, layers_within, quarter_layers
+from headclip_med.models.clip.layers import layers_within, quarter_layers
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.engine.plan import LastToken, PassPlan
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
-from headclip_med.models.inference import InferenceModel, PassReader, Use
+from headclip_med.models.inference import InferenceModel, PassReader, TrainedModel, Use
 from headclip_med.prediction import Prediction
-from headclip_med.settings import ScoreSettings
 
 
-class AdaClip(nn.Module):
+class AdaClip(TrainedModel):
     """The trainable form; everything but the backbone learns.
 
     Args:
@@ -62,7 +61,8 @@ class AdaClip(nn.Module):
         InvalidSettings: A layer lies beyond the tower.
     """
 
-    method = NAME
+    method, usual_scores = NAME, SCORES
+    settings: AdaClipSettings
 
     def __init__(
         self, backbone: Backbone, settings: AdaClipSettings | None = None, *, seed: int = 0
@@ -92,11 +92,6 @@ class AdaClip(nn.Module):
             self.token_head = nn.Linear(joint, joint)
         self._sentences = SentenceEnsemble()
         self._half = self.settings.prompt_cast == "fp16"
-
-    @property
-    def image_size(self) -> int:
-        """Rows and columns of the images it is trained and used on, in pixels."""
-        return default_image_size(self.settings, self.backbone.vision)
 
     def forward(
         self,
@@ -223,30 +218,8 @@ class AdaClip(nn.Module):
         )
         return pixels.view(levels, batch, 2, height, width)
 
-    def learned_state(self) -> dict[str, Tensor]:
-        """Collect what was learned, by name; everything else belongs to the backbone."""
-        return {
-            name: value.detach()
-            for name, value in self.named_parameters()
-            if not name.startswith("backbone.")
-        }
-
-    @torch.no_grad()
-    def fold(
-        self,
-        *,
-        scores: ScoreSettings | None = None,
-        threshold: float | None = None,
-        about: Mapping[str, object] | None = None,
-    ) -> FoldedAdaClip:
-        """Give the form that is used; it shares what was learned.
-
-        Args:
-            scores: How maps become scores.
-            threshold: Map value from which a pixel counts as abnormal, where it was measured.
-            about: What ``describe`` shall say of where the model comes from.
-        """
-        use = Use(scores or SCORES, threshold, dict(about or {}))
+    def folded(self, use: Use) -> FoldedAdaClip:
+        """Build the form that is used."""
         return FoldedAdaClip(self, use)
 
 

@@ -9,7 +9,7 @@ from headclip_med.models.adaclip.model import AdaClip
 from headclip_med.models.adaclip.settings import AdaClipSettings
 from headclip_med.models.clip.layers import quarter_layers
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.published import compare, copy_learned, count_of, length_of
+from headclip_med.models.imported import compare, copy_learned, count_of, length_of
 
 _PARTS = {
     "static_text.layers": "text_prompter.static_prompts",

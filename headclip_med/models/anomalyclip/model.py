@@ -16,25 +16,23 @@ published code sums them: the same order of pixels, in [0, 1].
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from headclip_med.models.anomalyclip.settings import NAME, SCORES, AnomalyClipSettings
-from headclip_med.models.clip.layers import default_image_size, layers_within, quarter_layers
+from headclip_med.models.clip.layers import layers_within, quarter_layers
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
 from headclip_med.models.engine.plan import PassPlan
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
-from headclip_med.models.inference import InferenceModel, PassReader, Use
+from headclip_med.models.inference import InferenceModel, PassReader, TrainedModel, Use
 from headclip_med.models.maps import in_double, similarity_logits, stretched_logits, unit
 from headclip_med.prediction import Prediction
-from headclip_med.settings import ScoreSettings
 
 PUBLISHED_FIRST, PUBLISHED_DEPTH = 6, 24
 """First layer with value-value attention in ViT-L/14: the code's DPAM_layer 20 replaces the last
@@ -69,7 +67,7 @@ class LevelLogits:
     levels: tuple[Float[Tensor, "batch 2 rows columns"], ...]
 
 
-class AnomalyClip(nn.Module):
+class AnomalyClip(TrainedModel):
     """The trainable form; only ``prompts.context`` and ``prompts.deep`` learn.
 
     Args:
@@ -81,7 +79,8 @@ class AnomalyClip(nn.Module):
         InvalidSettings: A layer lies beyond the tower, or the prompts do not fit.
     """
 
-    method = NAME
+    method, usual_scores = NAME, SCORES
+    settings: AnomalyClipSettings
 
     def __init__(
         self, backbone: Backbone, settings: AnomalyClipSettings | None = None, *, seed: int = 0
@@ -97,11 +96,6 @@ class AnomalyClip(nn.Module):
         vision.earlier_grids = tuple(px // vision.patch_px for px in self.settings.earlier_sizes)
         self.local_layers, self.feature_layers = chosen_layers(self.settings, vision.depth)
         self.prompts = ObjectAgnosticPrompts(self.backbone.text, self.settings, seed=seed)
-
-    @property
-    def image_size(self) -> int:
-        """Rows and columns of the images it is trained and used on, in pixels."""
-        return default_image_size(self.settings, self.backbone.vision)
 
     @torch.no_grad()
     def freeze_features(
@@ -123,26 +117,8 @@ class AnomalyClip(nn.Module):
         text = self.prompts(self.backbone.text)
         return compare(frozen, text, self.settings.temperature)
 
-    def learned_state(self) -> dict[str, Tensor]:
-        """Collect what was learned, by name; everything else belongs to the backbone."""
-        return {"context": self.prompts.context.detach(), "deep": self.prompts.deep.detach()}
-
-    @torch.no_grad()
-    def fold(
-        self,
-        *,
-        scores: ScoreSettings | None = None,
-        threshold: float | None = None,
-        about: Mapping[str, object] | None = None,
-    ) -> FoldedAnomalyClip:
-        """Give the form that is used: the same results, with nothing left to learn.
-
-        Args:
-            scores: How maps become scores.
-            threshold: Map value from which a pixel counts as abnormal, where it was measured.
-            about: What ``describe`` shall say of where the model comes from.
-        """
-        use = Use(scores or SCORES, threshold, dict(about or {}))
+    def folded(self, use: Use) -> FoldedAnomalyClip:
+        """Build the form that is used."""
         return FoldedAnomalyClip(self, use)
 
 

@@ -12,7 +12,7 @@ from headclip_med.errors import UnusableWeights
 from headclip_med.models.anomalyclip.model import AnomalyClip
 from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.published import compare, copy_learned, count_of, few, length_of
+from headclip_med.models.imported import compare, copy_learned, count_of, few, length_of
 
 UNUSED = "compound_prompt_projections."
 """Maps that the files carry and the published code never calls."""

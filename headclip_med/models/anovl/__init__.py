@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from headclip_med.models.anovl.settings import NAME, SCORES, AnoVlSettings
-from headclip_med.models.method import Method
-
-if TYPE_CHECKING:
-    from headclip_med.models.anovl.model import AnoVl
-    from headclip_med.models.clip.towers import Backbone
-
-
-def _build(backbone: Backbone, settings: AnoVlSettings, _: int) -> AnoVl:
-    from headclip_med.models.anovl.model import AnoVl
-
-    return AnoVl(backbone, settings)
-
+from headclip_med.models.method import Method, later
 
 METHOD = Method(
     name=NAME,
@@ -30,5 +17,5 @@ METHOD = Method(
     ),
     settings=AnoVlSettings(),
     scores=SCORES,
-    build=_build,
+    model=later("headclip_med.models.anovl.model", "AnoVl"),
 )

@@ -3,56 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import BlockOutput, weighted_projection
-from headclip_med.models.headclip.settings import NAME, HeadClipSettings
+from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.models.inference import InferenceModel, PassReader, Use
 from headclip_med.models.maps import averaged_logits, patch_logits, similarity_logits, unit
 from headclip_med.prediction import Prediction
+
+if TYPE_CHECKING:
+    from headclip_med.models.headclip.model import HeadClip
 
 
 class FoldedHeadClip(InferenceModel):
     """The inference form of HeadCLIP, an ``AnomalyModel``.
 
     Args:
-        backbone: Only its image tower is kept.
-        local_layers: One-based layers with value-value attention.
-        head_weights: w of eq. 4, multiplied into the output projections here.
-        text: Unit features of the two sentences.
-        settings: What the model is made of.
+        model: What has learned; only its image tower is kept.
         use: How it is to be used.
     """
 
     settings: HeadClipSettings
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        local_layers: tuple[int, ...],
-        head_weights: Float[Tensor, "layers heads"],
-        text: Float[Tensor, "2 joint"],
-        settings: HeadClipSettings,
-        use: Use,
-    ) -> None:
-        super().__init__(backbone, method=NAME, settings=settings, use=use)
-        self.local_layers = local_layers
-        if settings.head_weights == "learned":
-            self.head_weights = local_layers, head_weights.float().cpu().numpy()
+    def __init__(self, model: HeadClip, use: Use) -> None:
+        super().__init__(model.backbone, method=model.method, settings=model.settings, use=use)
+        self.local_layers = model.local_layers
+        weights = model.head_weights.detach()
+        if self.settings.head_weights == "learned":
+            self.head_weights = self.local_layers, weights.float().cpu().numpy()
         projections = [
-            _fold(self.vision.blocks[layer - 1], weights)
-            for layer, weights in zip(local_layers, head_weights, strict=True)
+            _fold(self.vision.blocks[layer - 1], row)
+            for layer, row in zip(self.local_layers, weights, strict=True)
         ]
         self.register_buffer("_weights", torch.stack([weight for weight, _ in projections]))
         self.register_buffer("_bias", torch.stack([bias for _, bias in projections]).sum(dim=0))
-        self.register_buffer("_text", text)
+        self.register_buffer("_text", model.prompts(model.backbone.text).detach())
         self.eval().requires_grad_(False)
 
     def describe(self) -> dict[str, object]:

@@ -10,35 +10,28 @@ from headclip_med.models.engine.precision import autocast, settled
 from headclip_med.models.headclip.features import Features
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.maps import upsample
-from headclip_med.settings import Precision
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms, level_terms
 from headclip_med.training.network import LearningNetwork, Outputs
 
 
-def headclip_network(
-    model: HeadClip, *, features: Features | None = None, precision: Precision = "fp32"
-) -> LearningNetwork:
-    """Give HeadCLIP as the trainer runs it: image logits, and maps N and A.
+class HeadClipNetwork(LearningNetwork):
+    """HeadCLIP as the trainer runs it: image logits, and maps N and A."""
 
-    Args:
-        model: Changed in place.
-        features: Keeps what the image tower makes of each image.
-        precision: What the towers' products are computed in; the comparison stays float32.
-    """
-
-    def outputs_of(batch: Batch) -> Outputs:
-        ran = settled(precision, batch.masks.device)
-        frozen = features.of(batch) if features else model.freeze_features(batch.images, ran)
+    def forward(self, batch: Batch) -> Outputs:
+        """Run a batch, with a graph to what learns."""
+        model: HeadClip = self.model
+        ran = settled(self.precision, batch.masks.device)
+        kept: Features | None = self.features
+        frozen = kept.of(batch) if kept else model.freeze_features(batch.images, ran)
         with autocast(ran, batch.masks.device):
             logits = model(frozen)
         maps = upsample(logits.patches.softmax(dim=1), *batch.masks.shape[-2:])
         return Outputs(logits.image, maps)
 
-    def terms_of(outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
+    def terms_of(self, outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
+        """Compute the loss of a batch."""
         return headclip_loss(*outputs, batch.labels, batch.masks, squeezed=squeezed)
-
-    return LearningNetwork(model, outputs_of, terms_of)
 
 
 def headclip_loss(

@@ -7,14 +7,13 @@ multiplied into the output projections, both sentences reduced to two vectors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headclip_med.models.clip.layers import default_image_size, layers_within
+from headclip_med.models.clip.layers import layers_within
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import BlockOutput
@@ -23,9 +22,8 @@ from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import run
 from headclip_med.models.headclip.folded import FoldedHeadClip
 from headclip_med.models.headclip.settings import NAME, SCORES, HeadClipSettings
-from headclip_med.models.inference import Use
+from headclip_med.models.inference import TrainedModel, Use
 from headclip_med.models.maps import similarity_logits, unit
-from headclip_med.settings import ScoreSettings
 
 PAPER_FIRST, PAPER_LAST, PAPER_DEPTH = 5, 19, 24
 """The paper's local layers, of ViT-L/14."""
@@ -61,7 +59,7 @@ class Logits:
     patches: Float[Tensor, "batch 2 rows columns"]
 
 
-class HeadClip(nn.Module):
+class HeadClip(TrainedModel):
     """The trainable form: three learned parts on a frozen backbone.
 
     Only ``prompts.context``, ``prompts.deep`` and ``head_weights`` are parameters that learn.
@@ -75,7 +73,8 @@ class HeadClip(nn.Module):
         InvalidSettings: A local layer lies beyond the tower, or the prompts do not fit.
     """
 
-    method = NAME
+    method, usual_scores = NAME, SCORES
+    settings: HeadClipSettings
 
     def __init__(
         self, backbone: Backbone, settings: HeadClipSettings | None = None, *, seed: int = 0
@@ -90,11 +89,6 @@ class HeadClip(nn.Module):
         learned = self.settings.head_weights == "learned"
         start = _first_weights(self.settings.head_weight_start if learned else "1.0", shape, seed)
         self.head_weights = nn.Parameter(start, requires_grad=learned)
-
-    @property
-    def image_size(self) -> int:
-        """Rows and columns of the images it is trained and used on, in pixels."""
-        return default_image_size(self.settings, self.backbone.vision)
 
     @torch.no_grad()
     def freeze_features(
@@ -138,37 +132,9 @@ class HeadClip(nn.Module):
         rows, columns = frozen.grid
         return Logits(image, patches.transpose(1, 2).reshape(-1, 2, rows, columns))
 
-    def learned_state(self) -> dict[str, Tensor]:
-        """Collect what was learned, by name; everything else belongs to the backbone."""
-        return {
-            "context": self.prompts.context.detach(),
-            "deep": self.prompts.deep.detach(),
-            "head_weights": self.head_weights.detach(),
-        }
-
-    @torch.no_grad()
-    def fold(
-        self,
-        *,
-        scores: ScoreSettings | None = None,
-        threshold: float | None = None,
-        about: Mapping[str, object] | None = None,
-    ) -> FoldedHeadClip:
-        """Give the form that is used: the same results, with nothing left to learn.
-
-        Args:
-            scores: How maps become scores.
-            threshold: Map value from which a pixel counts as abnormal, where it was measured.
-            about: What ``describe`` shall say of where the model comes from.
-        """
-        return FoldedHeadClip(
-            self.backbone,
-            local_layers=self.local_layers,
-            head_weights=self.head_weights.detach(),
-            text=self.prompts(self.backbone.text),
-            settings=self.settings,
-            use=Use(scores or SCORES, threshold, dict(about or {})),
-        )
+    def folded(self, use: Use) -> FoldedHeadClip:
+        """Build the form that is used."""
+        return FoldedHeadClip(self, use)
 
 
 class _HeadReader:
