@@ -20,12 +20,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from headclip_med.models.anovl.model import AnoVl
-from headclip_med.models.engine.plan import LastToken, PassPlan
-from headclip_med.models.engine.run import run
+from headclip_med.models.engine.run import LastToken, PassPlan, run
 from headclip_med.models.inference import InferenceModel, predict_together
 from headclip_med.models.loading import load_models
 from headclip_med.models.request import ALL, ModelRequest
-from headclip_med.models.winclip.model import WinClip
+from headclip_med.models.sentences import SentenceModel
 
 FORMS = {
     ", one view": {"views": False},
@@ -120,10 +119,8 @@ def changed(model: AnoVl, **change: object) -> AnoVl:
 def encode(model: InferenceModel, given: argparse.Namespace) -> float:
     """Encode what a method says of every image alike; 0 where that was done when it was built."""
     started = time.perf_counter()
-    if isinstance(model, AnoVl):
+    if isinstance(model, SentenceModel):
         model.sentences()
-    elif isinstance(model, WinClip):
-        model.text_features()
     wait(given.device)
     spent_s = time.perf_counter() - started
     return spent_s if spent_s > 1e-2 else 0.0

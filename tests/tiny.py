@@ -10,8 +10,7 @@ import torch
 from headclip_med.models.clip.hub import FoundModel
 from headclip_med.models.clip.towers import Backbone, assemble
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.plan import PassPlan
-from headclip_med.models.engine.run import run
+from headclip_med.models.engine.run import PassPlan, run
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.headclip.settings import HeadClipSettings
 

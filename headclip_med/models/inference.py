@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,22 +20,12 @@ from torch import Tensor, nn
 from headclip_med.models.clip.layers import default_image_size
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import VisionTower
-from headclip_med.models.engine.plan import BlockReader, PassPlan
 from headclip_med.models.engine.precision import Ran, settled
-from headclip_med.models.engine.run import run
+from headclip_med.models.engine.run import BlockReader, PassPlan, run
 from headclip_med.models.maps import in_double, patches_of, smooth
 from headclip_med.models.model import EVEN, AnomalyModel
 from headclip_med.prediction import Prediction
 from headclip_med.settings import MethodSettings, Precision, ScoreSettings, top_count
-
-
-@runtime_checkable
-class PassReader(BlockReader, Protocol):
-    """Makes a prediction of a pass over one batch."""
-
-    def finish(self) -> Prediction:
-        """Give map and score, once the last block was read."""
-
 
 HeadWeights = tuple[tuple[int, ...], Float[np.ndarray, "layers heads"]]
 """One-based layers, and the weights that were learned of the heads of each."""
@@ -146,8 +136,17 @@ class InferenceModel(nn.Module):
         """
         return _predict_sharing([self], images)[0]
 
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
-        """Start reading a pass over prepared images."""
+    def reader(self) -> BlockReader:
+        """Give what reads a pass over prepared images."""
+        raise NotImplementedError
+
+    def finish(self, reader: Any, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+        """Turn what was read of a pass over prepared images into map and score.
+
+        Args:
+            reader: Of ``reader``; it has read the last block.
+            images: Prepared.
+        """
         raise NotImplementedError
 
     def pass_key(self, height: int, width: int) -> Hashable:
@@ -264,6 +263,6 @@ def _predict_sharing(
     """Run the first model's pass, and let all models read it; they have the same key."""
     first = models[0]
     prepared = first.prepare(images)
-    readers = [model.reader(prepared) for model in models]
+    readers = [model.reader() for model in models]
     run(PassPlan(first.vision, readers, first.ran), prepared)
-    return [reader.finish() for reader in readers]
+    return [one.finish(reader, prepared) for one, reader in zip(models, readers, strict=True)]

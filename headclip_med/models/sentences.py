@@ -8,8 +8,9 @@ project's own: the same frames, about a scan instead of a photo, and lesions ins
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -18,7 +19,10 @@ from torch import Tensor
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.text import TextTower
+from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.inference import InferenceModel, Use
 from headclip_med.models.maps import unit
+from headclip_med.settings import AUTO, ScoreSettings
 
 Wording = Literal["published", "medical"]
 States = tuple[tuple[str, ...], tuple[str, ...]]
@@ -105,6 +109,66 @@ class Ensemble:
             "sentences": [len(self.normal), len(self.abnormal)],
             "examples": [self.normal[0], self.abnormal[0]],
         }
+
+
+@dataclass(frozen=True, eq=False)
+class Sentences:
+    """What the sentences about a subject mean.
+
+    Attributes:
+        text: Unit features of normal and abnormal.
+        prompts: Unit features of every sentence, the normal ones first.
+    """
+
+    text: Float[Tensor, "2 joint"]
+    prompts: Float[Tensor, "prompts joint"]
+
+
+class SentenceModel(InferenceModel):
+    """A model that learns nothing, and compares images with sentences about what they show.
+
+    Args:
+        towers: Both, run as the method wants it.
+        method: What it is called by.
+        settings: What it is made of; they have a ``class_name``.
+        scores: How its maps become scores.
+    """
+
+    def __init__(
+        self, towers: Backbone, *, method: str, settings: Any, scores: ScoreSettings
+    ) -> None:
+        super().__init__(towers, method=method, settings=settings, use=Use(scores))
+        self.text = towers.text
+        self._class_name: str = settings.class_name
+        self._named = ImageContent(None if self._class_name == AUTO else self._class_name)
+        self._encoded: dict[ImageContent, Sentences] = {}
+        self.eval().requires_grad_(False)
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The sentences about the present subject."""
+        raise NotImplementedError
+
+    def with_content(self, subject: ImageContent) -> SentenceModel:
+        """Give the same model, its sentences about a subject; weights are shared."""
+        own, other = self._class_name, copy(self)
+        other._named = subject if own == AUTO else replace(subject, name=own)
+        return other
+
+    def describe(self) -> dict[str, object]:
+        """Say what it is, in plain JSON values."""
+        return {**super().describe(), "prompts": self.ensemble.to_json()}
+
+    def sentences(self) -> Sentences:
+        """Encode the sentences about the present subject, once."""
+        place = self.get_buffer("_mean").device
+        found = self._encoded.get(self._named)
+        if found is None or found.text.device != place:
+            ensemble = self.ensemble
+            sides = [encode(self.text, one) for one in (ensemble.normal, ensemble.abnormal)]
+            found = Sentences(mean_direction(*sides), unit(torch.cat(sides)))
+            self._encoded[self._named] = found
+        return found
 
 
 @torch.no_grad()

@@ -14,8 +14,7 @@ from headclip_med.models.clip.hub import FoundModel
 from headclip_med.models.clip.text import end_indices
 from headclip_med.models.clip.towers import Backbone, assemble
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.plan import PassPlan
-from headclip_med.models.engine.run import run
+from headclip_med.models.engine.run import PassPlan, run
 from headclip_med.models.maps import unit
 from research.mini.corpus import draw_samples
 from research.mini.corpus.captions import state_sentences, vocabulary

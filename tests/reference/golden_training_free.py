@@ -7,6 +7,8 @@ anew.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from headclip_med.content import ImageContent
 from headclip_med.models.anovl.model import AnoVl
 from headclip_med.models.anovl.settings import AnoVlSettings
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.inference import InferenceModel, PassReader
+from headclip_med.models.inference import InferenceModel
 from headclip_med.models.maps import unit
 from headclip_med.models.winclip.model import WinClip, run_windows, window_index
 from headclip_med.models.winclip.settings import WinClipSettings
@@ -45,7 +47,7 @@ def winclip_values(size: str) -> dict[str, Tensor]:
             windows = run_windows(model.vision, first, window_index(rows, rows, 2))
         prediction = model.predict(images)
         found |= {
-            f"{implementation}/text": model.text_features(),
+            f"{implementation}/text": model.sentences().text,
             f"{implementation}/windows": unit(model.vision.project(windows))[1, :4],
             f"{implementation}/map": prediction.map[1],
             f"{implementation}/score": prediction.global_score,
@@ -73,10 +75,11 @@ def anovl_values(size: str) -> dict[str, Tensor]:
 def read(model: InferenceModel, images: Tensor) -> tuple[Tensor, Tensor]:
     """Read the trunk as the model does, up to the projected tokens."""
     prepared = model.prepare(images)
-    reader: PassReader = model.reader(prepared)
+    reader: Any = model.reader()
     for block in tiny.walk(model.vision, prepared, reader.local_layers):
         reader.read(block)
-    return reader.projected()  # type: ignore[attr-defined, no-any-return]
+    (patches,), token = reader.projected()
+    return patches, token
 
 
 VALUES = {"winclip": winclip_values, "anovl": anovl_values}

@@ -17,7 +17,6 @@ from headclip_med.content import ImageContent
 from headclip_med.models.anovl.adaptation import PatchAdapter
 from headclip_med.models.anovl.model import (
     AnoVl,
-    StreamReader,
     average_neighbours,
     stretch,
 )
@@ -25,6 +24,7 @@ from headclip_med.models.anovl.settings import AnoVlSettings
 from headclip_med.models.anovl.views import other_views
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import BlockOutput
+from headclip_med.models.engine.run import StreamReader
 from headclip_med.models.maps import unit, upsample
 from headclip_med.models.sentences import encode
 from headclip_med.models.winclip.model import (
@@ -97,7 +97,7 @@ def anomalib_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage
     means = torch.stack([encode(model.text, one).mean(dim=0) for one in sides])
     text = theirs[f"{run}/text_embeddings_mean_unnormalised"]
     yield stage("text", means, text, FEATURES)
-    yield stage("text", model.text_features(), unit(torch.from_numpy(text)), FEATURES)
+    yield stage("text", model.sentences().text, unit(torch.from_numpy(text)), FEATURES)
     embedded, token = embedded_and_token(model, images)
     whole = model.vision.project(token)
     yield stage("image feature", whole, theirs[f"{run}/image_embeddings"], FEATURES)
@@ -136,7 +136,7 @@ def caoyunkang_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Sta
         mean = encode(model.text, getattr(model.ensemble, name)).mean(dim=0, keepdim=True)
         text = theirs[f"{run}/text_mean_unnormalised_{name}"]
         yield stage("text", mean, text, FEATURES)
-    yield stage("text", model.text_features(), theirs[f"{run}/text_features"], FEATURES)
+    yield stage("text", model.sentences().text, theirs[f"{run}/text_features"], FEATURES)
     embedded, _ = embedded_and_token(model, images)
     per_scale = [run_windows(model.vision, embedded, window_index(rows, rows, s)) for s in scales]
     features = [unit(model.vision.project(one).detach()) for one in per_scale]
@@ -202,10 +202,11 @@ def anovl_stages(oracles: Path, towers: Backbone, size: str) -> Iterator[Stage]:
     with torch.no_grad():
         blocks = tiny.walk(vision, images, model.local_layers)
     yield from layer_stages(theirs, size, model, blocks)
-    reader = StreamReader(vision, model.local_layers, model.feature_layer)
+    reader = StreamReader(vision, model.local_layers, (model.feature_layer,))
     for block in blocks:
         reader.read(block)
-    patches, token = (one.detach() for one in reader.projected())
+    (patches,), token = reader.projected()
+    patches, token = patches.detach(), token.detach()
     tokens = theirs[f"{size}/tokens_projected"]
     yield stage("patches", patches, tokens[:, 1:], FEATURES)
     yield stage("class token", token, tokens[:, 0], FEATURES)
@@ -242,10 +243,10 @@ def layer_stages(
     """
     listed, vision = theirs[f"{size}/layer_tokens_raw"], model.vision
     projected = theirs[f"{size}/patch_tokens_ln"]
-    reader = StreamReader(vision, model.local_layers, model.feature_layer)
+    reader = StreamReader(vision, model.local_layers, (model.feature_layer,))
     for block in blocks:
         reader.read(block)
-    stream = reader.stream.detach()
+    stream = reader.levels[0].float().detach()
     for number in range(0, listed.shape[1], 2):
         atol = 1e-5 * float(np.abs(listed).max())
         yield stage("listed local tokens", stream, listed[:, number, 1:], atol)
@@ -270,11 +271,11 @@ def adaptation_stages(oracles: Path, towers: Backbone) -> Iterator[Stage]:
     yield from adapter_stages(oracles, given, "adapting")
     model = anovl(oracles, towers, adaptation="published")
     images = oracle.tensor(oracle.arrays(folder, "inputs"), "images_native")
-    reader = StreamReader(model.vision, model.local_layers, model.feature_layer)
+    reader = StreamReader(model.vision, model.local_layers, (model.feature_layer,))
     with torch.no_grad():
         for block in tiny.walk(model.vision, images, model.local_layers):
             reader.read(block)
-        patches, _ = reader.projected()
+        (patches,), _ = reader.projected()
     known = model.sentences()
     own = Given(patches.unflatten(1, given.tokens.shape[1:3]), known.prompts, known.text)
     yield from adapter_stages(oracles, own, "adapting, from images")

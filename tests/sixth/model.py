@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from headclip_med.models.engine.plan import LastToken
+from headclip_med.models.engine.run import LastToken
 from headclip_med.models.inference import InferenceModel, Use
 from headclip_med.prediction import Prediction
 

@@ -42,10 +42,9 @@ from headclip_med.models.adaclip.prompts import (
 from headclip_med.models.adaclip.settings import NAME, SCORES, AdaClipSettings
 from headclip_med.models.clip.layers import layers_within, quarter_layers
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.engine.plan import LastToken, PassPlan
 from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import run
-from headclip_med.models.inference import InferenceModel, PassReader, TrainedModel, Use
+from headclip_med.models.engine.run import LastToken, PassPlan, run
+from headclip_med.models.inference import InferenceModel, TrainedModel, Use
 from headclip_med.prediction import Prediction
 
 
@@ -251,9 +250,15 @@ class FoldedAdaClip(InferenceModel):
             return super().predict(images)
         return self.predict_from(self.prepare(images), None)
 
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
-        """Start reading the plain pass over prepared images; the prompted one follows it."""
-        return _PlainReader(self, images)
+    def reader(self) -> LastToken:
+        """Give what reads the plain pass; the prompted one follows it."""
+        return LastToken()
+
+    def finish(
+        self, reader: LastToken, images: Float[Tensor, "batch 3 height width"]
+    ) -> Prediction:
+        """Run the prompted pass after the plain one."""
+        return self.predict_from(images, self.vision.project(reader.token.float()))
 
     def predict_from(
         self,
@@ -271,16 +276,6 @@ class FoldedAdaClip(InferenceModel):
         probability = self.model.image_probabilities(features)
         logits = mean_logits(self.model.level_maps(features, *images.shape[-2:]))
         return self.smoothed(logits, probability[:, 1])
-
-
-class _PlainReader(LastToken):
-    def __init__(self, model: FoldedAdaClip, images: Tensor) -> None:
-        super().__init__()
-        self._model, self._images = model, images
-
-    def finish(self) -> Prediction:
-        plain = self._model.vision.project(self.token.float())
-        return self._model.predict_from(self._images, plain)
 
 
 def mean_logits(

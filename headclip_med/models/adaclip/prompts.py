@@ -12,10 +12,9 @@ from torch.nn import functional
 
 from headclip_med.models.clip.prompts import INITIAL_STD
 from headclip_med.models.clip.text import TextTower, end_indices
-from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.plan import LastToken, PassPlan
+from headclip_med.models.clip.vision import VisionTower
 from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import run
+from headclip_med.models.engine.run import PassPlan, StreamReader, run
 
 NORMAL_STATES = (
     "{}", "flawless {}", "perfect {}", "unblemished {}",
@@ -190,21 +189,6 @@ class SentenceEnsemble:
         return functional.normalize(means, dim=-1)
 
 
-class _LevelReader(LastToken):
-    """Keeps the patches that leave the feature layers, and the last class token."""
-
-    def __init__(self, feature_layers: tuple[int, ...], count: int) -> None:
-        super().__init__()
-        self._feature_layers, self._count = feature_layers, count
-        self.levels: list[Tensor] = []
-
-    def read(self, block: BlockOutput) -> None:
-        """Take a block's tokens, without those of prompts."""
-        super().read(block)
-        if block.layer in self._feature_layers:
-            self.levels.append(block.tokens[:, 1 : 1 + self._count])
-
-
 def prompted_pass(
     vision: VisionTower,
     images: Float[Tensor, "batch 3 height width"],
@@ -226,6 +210,6 @@ def prompted_pass(
         The class token that leaves the last block, and the patches that leave each feature layer.
     """
     rows, columns = (side // vision.patch_px for side in images.shape[-2:])
-    reader = _LevelReader(feature_layers, rows * columns)
+    reader = StreamReader(vision, (), feature_layers)
     run(PassPlan(vision, (reader,), precision, prompts), images)
-    return reader.token, reader.levels
+    return reader.token, [level[:, : rows * columns] for level in reader.levels]

@@ -26,11 +26,10 @@ from headclip_med.models.anomalyclip.settings import NAME, SCORES, AnomalyClipSe
 from headclip_med.models.clip.layers import layers_within, quarter_layers
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.plan import PassPlan
+from headclip_med.models.clip.vision import VisionTower
 from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import run
-from headclip_med.models.inference import InferenceModel, PassReader, TrainedModel, Use
+from headclip_med.models.engine.run import PassPlan, StreamReader, run
+from headclip_med.models.inference import InferenceModel, TrainedModel, Use
 from headclip_med.models.maps import in_double, similarity_logits, stretched_logits, unit
 from headclip_med.prediction import Prediction
 
@@ -107,10 +106,10 @@ class AnomalyClip(TrainedModel):
             images: Values in [0, 1].
             precision: What its products are computed in.
         """
-        vision, layers = self.backbone.vision, (self.local_layers, self.feature_layers)
-        reader = LevelReader(vision, layers, norm=self.settings.class_token_norm)
+        vision = self.backbone.vision
+        reader = StreamReader(vision, self.local_layers, self.feature_layers)
         run(PassPlan(vision, (reader,), precision), self.backbone.normalise(images))
-        return reader.features(*images.shape[-2:])
+        return freeze(reader, self.settings, _grid(vision, images))
 
     def forward(self, frozen: FrozenLevels) -> LevelLogits:
         """Compare the class token and every layer's patches with the learned sentences."""
@@ -125,13 +124,11 @@ class AnomalyClip(TrainedModel):
 class FoldedAnomalyClip(InferenceModel):
     """The inference form of AnomalyCLIP: the image tower, and both sentences as two vectors."""
 
+    settings: AnomalyClipSettings
+
     def __init__(self, model: AnomalyClip, use: Use) -> None:
         super().__init__(model.backbone, method=model.method, settings=model.settings, use=use)
         self._layers = (model.local_layers, model.feature_layers)
-        self._norm, self._temperature = (
-            model.settings.class_token_norm,
-            model.settings.temperature,
-        )
         self.register_buffer("_text", model.prompts(model.backbone.text).detach())
         self.eval().requires_grad_(False)
 
@@ -141,72 +138,29 @@ class FoldedAnomalyClip(InferenceModel):
         layers = {"local_layers": list(local), "feature_layers": list(features)}
         return {**super().describe(), **layers}
 
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
-        """Start reading a pass over prepared images."""
-        return _PredictingReader(
-            self, LevelReader(self.vision, self._layers, norm=self._norm), images
-        )
+    def reader(self) -> StreamReader:
+        """Give what keeps the feature layers."""
+        return StreamReader(self.vision, *self._layers)
 
-    def predict_from(self, frozen: FrozenLevels, height: int, width: int) -> Prediction:
-        """Turn frozen features of images of this size into maps and scores."""
-        logits = compare(frozen, self.get_buffer("_text"), self._temperature)
-        return self.smoothed(mean_logits(logits, height, width), image_score(logits))
-
-
-class LevelReader:
-    """Sums the value-value heads beside the stream from the first local layer on.
-
-    A feature layer before the first local one gives the stream's own tokens. The local path has no
-    MLP, and never feeds back.
-
-    Args:
-        vision: The frozen tower.
-        layers: The local layers, and the feature layers.
-        norm: Whether the class token passes the final norm.
-    """
-
-    def __init__(
-        self, vision: VisionTower, layers: tuple[tuple[int, ...], tuple[int, ...]], *, norm: bool
-    ) -> None:
-        local, self.feature_layers = layers
-        last = max(self.feature_layers)
-        self.local_layers = tuple(layer for layer in local if layer <= last)
-        self._vision, self._norm = vision, norm
-        self._stream: Tensor | None = None
-        self._token: Tensor | None = None
-        self._levels: dict[int, Tensor] = {}
-
-    def read(self, block: BlockOutput) -> None:
-        """Take a block's heads and tokens."""
-        stream = self._stream
-        if block.heads is not None and block.layer in self.local_layers:
-            stream = block.tokens_in[:, 1:].float() if stream is None else stream
-            stream = self._vision.add_heads(stream, block.layer, block.heads[:, :, 1:])
-        if block.layer in self.feature_layers:
-            self._levels[block.layer] = block.tokens[:, 1:] if stream is None else stream
-        self._stream, self._token = stream, block.tokens[:, 0]
-
-    def features(self, height: int, width: int) -> FrozenLevels:
-        """Project what was read, of images of this size; float32 from the final norm on."""
-        if self._token is None:
-            raise AssertionError("a tower has blocks")
-        patch = self._vision.patch_px
-        levels = [self._vision.project(self._levels[one].float()) for one in self.feature_layers]
-        return FrozenLevels(
-            unit(self._vision.project(self._token.float(), norm=self._norm)),
-            tuple(unit(level) for level in levels),
-            (height // patch, width // patch),
-        )
+    def finish(
+        self, reader: StreamReader, images: Float[Tensor, "batch 3 height width"]
+    ) -> Prediction:
+        """Turn what was read into maps and scores."""
+        frozen = freeze(reader, self.settings, _grid(self.vision, images))
+        logits = compare(frozen, self.get_buffer("_text"), self.settings.temperature)
+        return self.smoothed(mean_logits(logits, *images.shape[-2:]), image_score(logits))
 
 
-class _PredictingReader:
-    def __init__(self, model: FoldedAnomalyClip, levels: LevelReader, images: Tensor) -> None:
-        self._model, self._levels = model, levels
-        self._size: tuple[int, int] = (images.shape[-2], images.shape[-1])
-        self.local_layers, self.read = levels.local_layers, levels.read
+def freeze(
+    reader: StreamReader, settings: AnomalyClipSettings, grid: tuple[int, int]
+) -> FrozenLevels:
+    """Project what was read of a pass over images of this many patches."""
+    levels, token = reader.projected(norm=settings.class_token_norm)
+    return FrozenLevels(unit(token), tuple(map(unit, levels)), grid)
 
-    def finish(self) -> Prediction:
-        return self._model.predict_from(self._levels.features(*self._size), *self._size)
+
+def _grid(vision: VisionTower, images: Tensor) -> tuple[int, int]:
+    return images.shape[-2] // vision.patch_px, images.shape[-1] // vision.patch_px
 
 
 def image_score(logits: LevelLogits) -> Float[Tensor, "batch"]:

@@ -21,9 +21,6 @@ image, and images can be batched. Its script for VisA (two crops, a square adapt
 
 from __future__ import annotations
 
-from copy import copy
-from dataclasses import dataclass, replace
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -37,39 +34,21 @@ from headclip_med.models.anovl.settings import NAME, SCORES, AnoVlSettings
 from headclip_med.models.anovl.views import other_views
 from headclip_med.models.clip.layers import layers_within
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.plan import LastToken, PassPlan
-from headclip_med.models.engine.run import run
-from headclip_med.models.inference import InferenceModel, PassReader, Use
+from headclip_med.models.engine.run import LastToken, PassPlan, StreamReader, run
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit
-from headclip_med.models.sentences import Ensemble, encode, mean_direction
+from headclip_med.models.sentences import Ensemble, SentenceModel
 from headclip_med.prediction import Prediction
-from headclip_med.settings import AUTO
 
 PUBLISHED_LAYERS = 12
 """The last so many blocks have value-value attention in the published code."""
 
 
-@dataclass(frozen=True, eq=False)
-class Sentences:
-    """What the sentences about a subject mean.
-
-    Attributes:
-        text: Unit features of normal and abnormal.
-        prompts: Unit features of every sentence, the normal ones first.
-    """
-
-    text: Float[Tensor, "2 joint"]
-    prompts: Float[Tensor, "prompts joint"]
-
-
-class AnoVl(InferenceModel):
+class AnoVl(SentenceModel):
     """An ``AnomalyModel`` on any backbone.
 
     Args:
         backbone: Both towers; the caller's are left as they are.
         settings: What the model is made of.
-        use: How it is to be used; as published by default.
 
     Raises:
         InvalidSettings: A layer lies beyond the tower.
@@ -77,69 +56,36 @@ class AnoVl(InferenceModel):
 
     settings: AnoVlSettings
 
-    def __init__(
-        self, backbone: Backbone, settings: AnoVlSettings | None = None, *, use: Use | None = None
-    ) -> None:
+    def __init__(self, backbone: Backbone, settings: AnoVlSettings | None = None) -> None:
         settings = settings or AnoVlSettings()
         towers = variant(
             backbone,
             activation=backbone.activation,
             position_interpolation=settings.position_interpolation,
         )
-        usual = Use(SCORES)
-        super().__init__(towers, method=NAME, settings=settings, use=use or usual)
-        self.text = towers.text
+        super().__init__(towers, method=NAME, settings=settings, scores=SCORES)
         self.local_layers, self.feature_layer = chosen_layers(settings, self.vision.depth)
-        self._named = ImageContent(None if settings.class_name == AUTO else settings.class_name)
-        self._encoded: dict[ImageContent, Sentences] = {}
         self._adapters: dict[ImageContent, PatchAdapter] = {}
-        self.eval().requires_grad_(False)
 
     @property
     def ensemble(self) -> Ensemble:
         """The sentences about the present subject."""
         return anovl_ensemble(self.settings.wording, self._named)
 
-    def with_content(self, subject: ImageContent) -> AnoVl:
-        """Give the same model, its sentences about a subject; weights are shared."""
-        own = self.settings.class_name
-        other = copy(self)
-        other._named = subject if own == AUTO else replace(subject, name=own)
-        return other
-
     def describe(self) -> dict[str, object]:
         """Say what it is, in plain JSON values."""
         layers = {"local_layers": list(self.local_layers), "feature_layer": self.feature_layer}
-        return {**super().describe(), **layers, "prompts": self.ensemble.to_json()}
+        return {**super().describe(), **layers}
 
-    def sentences(self) -> Sentences:
-        """Encode the sentences about the present subject, once."""
-        place = self.get_buffer("_mean").device
-        found = self._encoded.get(self._named)
-        if found is None or found.text.device != place:
-            ensemble = self.ensemble
-            sides = [encode(self.text, one) for one in (ensemble.normal, ensemble.abnormal)]
-            found = Sentences(mean_direction(*sides), unit(torch.cat(sides)))
-            self._encoded[self._named] = found
-        return found
+    def reader(self) -> StreamReader:
+        """Give what reads the plain pass; other views of the images follow it."""
+        return StreamReader(self.vision, self.local_layers, (self.feature_layer,))
 
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
-        """Start reading a pass over prepared images; other views of them follow it."""
-        return _StreamReader(self, images)
-
-    def predict_from(
-        self,
-        images: Float[Tensor, "batch 3 height width"],
-        patches: Float[Tensor, "batch patches joint"],
-        token: Float[Tensor, "batch joint"],
+    def finish(
+        self, reader: StreamReader, images: Float[Tensor, "batch 3 height width"]
     ) -> Prediction:
-        """Turn projected tokens into maps and scores.
-
-        Args:
-            images: Prepared; their other views are run from here.
-            patches: Of the local stream, not normalised.
-            token: The class token of the plain pass.
-        """
+        """Turn what was read into maps and scores; other views are run from here."""
+        (patches,), token = reader.projected()
         height, width = images.shape[-2:]
         rows, columns = height // self.vision.patch_px, width // self.vision.patch_px
         if self.settings.adaptation != "none":
@@ -197,54 +143,6 @@ class AnoVl(InferenceModel):
             pass
         with torch.no_grad():
             return adapter(patches)
-
-
-class StreamReader(LastToken):
-    """Sums value-value heads beside the stream, from the first local layer on; there is no MLP.
-
-    Args:
-        vision: The image tower.
-        local_layers: One-based layers whose heads are summed.
-        feature_layer: The layer whose stream is kept.
-    """
-
-    def __init__(
-        self, vision: VisionTower, local_layers: tuple[int, ...], feature_layer: int
-    ) -> None:
-        super().__init__()
-        self.local_layers = tuple(layer for layer in local_layers if layer <= feature_layer)
-        self._vision = vision
-        self._stream: Tensor | None = None
-
-    def read(self, block: BlockOutput) -> None:
-        """Take a block's heads and class token."""
-        if block.heads is not None and block.layer in self.local_layers:
-            start = block.tokens_in[:, 1:].float() if self._stream is None else self._stream
-            self._stream = self._vision.add_heads(start, block.layer, block.heads[:, :, 1:])
-        super().read(block)
-
-    @property
-    def stream(self) -> Float[Tensor, "batch patches channels"]:
-        """The sum so far, class token left out."""
-        if self._stream is None:
-            raise AssertionError("local layers lie inside the tower")  # checked when built
-        return self._stream.float()
-
-    def projected(
-        self,
-    ) -> tuple[Float[Tensor, "batch patches joint"], Float[Tensor, "batch joint"]]:
-        """Give local patches and the plain class token in the joint space, not normalised."""
-        project = self._vision.project
-        return project(self.stream), project(self.token.float())
-
-
-class _StreamReader(StreamReader):
-    def __init__(self, model: AnoVl, images: Tensor) -> None:
-        super().__init__(model.vision, model.local_layers, model.feature_layer)
-        self._model, self._images = model, images
-
-    def finish(self) -> Prediction:
-        return self._model.predict_from(self._images, *self.projected())
 
 
 def average_neighbours(

@@ -1,13 +1,115 @@
-"""The one place where a pass of an image tower is executed."""
+"""The one place where a pass of an image tower is executed, and what can be read of one."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headclip_med.models.engine.plan import PassPlan
-from headclip_med.models.engine.precision import autocast
+from headclip_med.models.clip.vision import BlockOutput, VisionTower
+from headclip_med.models.engine.precision import Ran, autocast
+
+
+@runtime_checkable
+class BlockReader(Protocol):
+    """Takes what it needs of a pass over one batch."""
+
+    @property
+    def local_layers(self) -> Collection[int]:
+        """One-based layers whose value-value heads it wants."""
+
+    def read(self, block: BlockOutput) -> None:
+        """Take what it needs of a block; heads may be there that others wanted."""
+
+
+@dataclass(frozen=True, eq=False)
+class PassPlan:
+    """A pass of an image tower.
+
+    Attributes:
+        vision: The tower.
+        readers: Whom each block's output is shown to, in turn.
+        precision: What products are computed in.
+        prompts: Tokens of the first layers; they stand behind the patches, each layer's in place
+            of the one's before, and the last stay to the end. A row for each image, or one for all.
+    """
+
+    vision: VisionTower
+    readers: Sequence[BlockReader] = ()
+    precision: Ran = "fp32"
+    prompts: Float[Tensor, "rows depth tokens channels"] | None = None
+
+
+class LastToken:
+    """Reads the class token that leaves the last block."""
+
+    local_layers: Collection[int] = ()
+
+    def __init__(self) -> None:
+        self._token: Tensor | None = None
+
+    def read(self, block: BlockOutput) -> None:
+        """Take a block's class token."""
+        self._token = block.tokens[:, 0]
+
+    @property
+    def token(self) -> Float[Tensor, "batch channels"]:
+        """The class token of the last block that was read."""
+        if self._token is None:
+            raise AssertionError("a tower has blocks")
+        return self._token
+
+
+class StreamReader(LastToken):
+    """Sums value-value heads beside the stream, from the first local layer on.
+
+    A feature layer before the first local one gives the stream's own tokens. The local path has no
+    MLP, and never feeds back.
+
+    Args:
+        vision: The image tower.
+        local_layers: One-based layers whose heads are summed.
+        feature_layers: The layers whose sum is kept, in ascending order.
+
+    Attributes:
+        levels: The patches of each feature layer.
+    """
+
+    def __init__(
+        self, vision: VisionTower, local_layers: Collection[int], feature_layers: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        last = max(feature_layers)
+        self.local_layers = tuple(layer for layer in local_layers if layer <= last)
+        self.levels: list[Float[Tensor, "batch patches channels"]] = []
+        self._vision, self._feature_layers = vision, feature_layers
+        self._stream: Tensor | None = None
+
+    def read(self, block: BlockOutput) -> None:
+        """Take a block's heads and tokens."""
+        super().read(block)
+        if block.heads is not None and block.layer in self.local_layers:
+            start = block.tokens_in[:, 1:].float() if self._stream is None else self._stream
+            self._stream = self._vision.add_heads(start, block.layer, block.heads[:, :, 1:])
+        if block.layer in self._feature_layers:
+            own = block.tokens[:, 1:]
+            self.levels.append(own if self._stream is None else self._stream)
+
+    def projected(
+        self, *, norm: bool = True
+    ) -> tuple[list[Float[Tensor, "batch patches joint"]], Float[Tensor, "batch joint"]]:
+        """Give levels and class token in the joint space, float32, not normalised.
+
+        Args:
+            norm: Whether the class token passes the final norm.
+        """
+        project = self._vision.project
+        levels = [project(level.float()) for level in self.levels]
+        return levels, project(self.token.float(), norm=norm)
 
 
 def run(

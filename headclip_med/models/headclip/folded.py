@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headclip_med.models.clip.vision import BlockOutput, weighted_projection
+from headclip_med.models.engine.run import LastToken
 from headclip_med.models.headclip.settings import HeadClipSettings
-from headclip_med.models.inference import InferenceModel, PassReader, Use
+from headclip_med.models.inference import InferenceModel, Use
 from headclip_med.models.maps import averaged_logits, patch_logits, similarity_logits, unit
 from headclip_med.prediction import Prediction
 
@@ -49,9 +50,9 @@ class FoldedHeadClip(InferenceModel):
         """Say what it is, in plain JSON values."""
         return {**super().describe(), "local_layers": list(self.local_layers)}
 
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
-        """Start reading a pass over prepared images."""
-        return _FoldedReader(self, images)
+    def reader(self) -> _FoldedReader:
+        """Give what sums weighted heads."""
+        return _FoldedReader(self)
 
     def pass_key(self, height: int, width: int) -> Hashable:
         """Tell passes apart: one that sees mirror images serves no other model."""
@@ -77,20 +78,17 @@ class FoldedHeadClip(InferenceModel):
         bias = self.get_buffer("_bias")
         return entering + bias if self.settings.local_residual else bias.expand_as(entering)
 
-    def predict_from(
-        self,
-        stream: Float[Tensor, "batch patches channels"],
-        token: Float[Tensor, "batch channels"],
-        size: tuple[int, int],
+    def finish(
+        self, reader: _FoldedReader, images: Float[Tensor, "batch 3 height width"]
     ) -> Prediction:
         """Turn the summed local stream and the class token into maps and scores (eq. 9 and 12)."""
-        height, width = size
+        height, width = (int(side) for side in images.shape[-2:])
         text, temperature = self.get_buffer("_text"), self.settings.temperature
-        local = unit(self.vision.project(stream))
+        local = unit(self.vision.project(reader.stream))
         patch = self.vision.patch_px
         patches = similarity_logits(local, text, temperature)
         grid = patches.transpose(1, 2).reshape(-1, 2, height // patch, width // patch)
-        whole = self.vision.project(token, norm=self.settings.class_token_norm)
+        whole = self.vision.project(reader.token.float(), norm=self.settings.class_token_norm)
         score = similarity_logits(unit(whole), text, temperature).softmax(dim=-1)[:, 1]
         logits = patch_logits(grid, height, width)
         if self.settings.mirrored:
@@ -101,28 +99,23 @@ class FoldedHeadClip(InferenceModel):
         return self.smoothed(logits, score)
 
 
-class _FoldedReader:
+class _FoldedReader(LastToken):
     """Sums the weighted heads of the local layers (eq. 4 to 6)."""
 
-    def __init__(self, model: FoldedHeadClip, images: Tensor) -> None:
+    stream: Tensor
+
+    def __init__(self, model: FoldedHeadClip) -> None:
+        super().__init__()
         self._model, self.local_layers = model, model.local_layers
-        self._size: tuple[int, int] = (int(images.shape[-2]), int(images.shape[-1]))
-        self._stream: Tensor | None = None
-        self._token: Tensor | None = None
 
     def read(self, block: BlockOutput) -> None:
+        super().read(block)
         if block.heads is not None and block.layer in self.local_layers:
             merged = block.heads[:, :, 1:].transpose(1, 2).flatten(2)
             added = functional.linear(merged, self._model.weight_of(block.layer)).float()
-            if self._stream is None:
-                self._stream = self._model.start(block.tokens_in[:, 1:].float())
-            self._stream = self._stream + added
-        self._token = block.tokens[:, 0]
-
-    def finish(self) -> Prediction:
-        if self._stream is None or self._token is None:
-            raise AssertionError("local layers lie inside the tower")  # checked when built
-        return self._model.predict_from(self._stream, self._token.float(), self._size)
+            if block.layer == self._model.local_layers[0]:
+                self.stream = self._model.start(block.tokens_in[:, 1:].float())
+            self.stream = self.stream + added
 
 
 def _fold(block: Any, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,9 +17,8 @@ from headclip_med.models.clip.layers import layers_within
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import BlockOutput
-from headclip_med.models.engine.plan import LastToken, PassPlan
 from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import run
+from headclip_med.models.engine.run import LastToken, PassPlan, run
 from headclip_med.models.headclip.folded import FoldedHeadClip
 from headclip_med.models.headclip.settings import NAME, SCORES, HeadClipSettings
 from headclip_med.models.inference import TrainedModel, Use
@@ -100,13 +99,11 @@ class HeadClip(TrainedModel):
             images: Values in [0, 1].
             precision: What its products are computed in.
         """
-        vision, reader, last = self.backbone.vision, _HeadReader(self.local_layers), LastToken()
-        run(PassPlan(vision, (reader, last), precision), self.backbone.normalise(images))
-        if reader.residual is None:
-            raise AssertionError("local layers lie inside the tower")  # checked when built
+        vision, reader = self.backbone.vision, _HeadReader(self.local_layers)
+        run(PassPlan(vision, (reader,), precision), self.backbone.normalise(images))
         patch = vision.patch_px
         grid = images.shape[-2] // patch, images.shape[-1] // patch
-        token = vision.project(last.token, norm=self.settings.class_token_norm)
+        token = vision.project(reader.token, norm=self.settings.class_token_norm)
         return FrozenFeatures(unit(token), reader.residual, tuple(reader.heads), grid)
 
     def local_tokens(self, frozen: FrozenFeatures) -> Float[Tensor, "batch patches joint"]:
@@ -137,17 +134,20 @@ class HeadClip(TrainedModel):
         return FoldedHeadClip(self, use)
 
 
-class _HeadReader:
+class _HeadReader(LastToken):
     """Keeps the heads of the local layers, and what enters the first of these."""
 
+    residual: Tensor
+
     def __init__(self, local_layers: tuple[int, ...]) -> None:
+        super().__init__()
         self.local_layers = local_layers
-        self.residual: Tensor | None = None
         self.heads: list[Tensor] = []
 
     def read(self, block: BlockOutput) -> None:
+        super().read(block)
         if block.heads is not None:
-            if self.residual is None:
+            if not self.heads:
                 self.residual = block.tokens_in[:, 1:]
             self.heads.append(block.heads[:, :, 1:].float())  # under autocast they are shorter
 

@@ -17,29 +17,23 @@ Few-shot WinCLIP+, which needs normal images of the same kind, is not offered.
 
 from __future__ import annotations
 
-from copy import copy
-from dataclasses import replace
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.plan import LastToken, PassPlan
 from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import run
-from headclip_med.models.inference import InferenceModel, PassReader, Use
+from headclip_med.models.engine.run import LastToken, PassPlan, run
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit, upsample
 from headclip_med.models.model import EVEN
-from headclip_med.models.sentences import Ensemble, encode, mean_direction
+from headclip_med.models.sentences import Ensemble, SentenceModel
 from headclip_med.models.winclip.sentences import winclip_ensemble
 from headclip_med.models.winclip.settings import NAME, SCORES, WinClipSettings
 from headclip_med.prediction import Prediction
-from headclip_med.settings import AUTO, PositionInterpolation
+from headclip_med.settings import PositionInterpolation
 
 TEMPERATURES = {"anomalib": 0.07, "caoyunkang": 0.01}
 INTERPOLATIONS: dict[str, PositionInterpolation] = {
@@ -51,20 +45,17 @@ TOKENS_PER_PASS = 16_384
 """Windows are run so many tokens at a time, which bounds memory; as fast as all at once."""
 
 
-class WinClip(InferenceModel):
+class WinClip(SentenceModel):
     """An ``AnomalyModel`` on any backbone.
 
     Args:
         backbone: Both towers; the caller's are left as they are.
         settings: What the model is made of.
-        use: How it is to be used; as published by default.
     """
 
     settings: WinClipSettings
 
-    def __init__(
-        self, backbone: Backbone, settings: WinClipSettings | None = None, *, use: Use | None = None
-    ) -> None:
+    def __init__(self, backbone: Backbone, settings: WinClipSettings | None = None) -> None:
         settings = settings or WinClipSettings()
         interpolation = settings.position_interpolation
         if interpolation == "published":
@@ -72,14 +63,9 @@ class WinClip(InferenceModel):
         towers = variant(
             backbone, activation=backbone.activation, position_interpolation=interpolation
         )
-        usual = Use(SCORES)
-        super().__init__(towers, method=NAME, settings=settings, use=use or usual)
+        super().__init__(towers, method=NAME, settings=settings, scores=SCORES)
         self.usual_threshold = EVEN / 2 if _is_halved(settings) else EVEN
-        self.text = towers.text
         self.temperature = settings.temperature or TEMPERATURES[settings.implementation]
-        self._named = ImageContent(None if settings.class_name == AUTO else settings.class_name)
-        self._encoded: dict[ImageContent, Tensor] = {}
-        self.eval().requires_grad_(False)
 
     @property
     def ensemble(self) -> Ensemble:
@@ -89,53 +75,24 @@ class WinClip(InferenceModel):
             chosen.implementation, chosen.wording, self._named, corrected=chosen.corrected
         )
 
-    def with_content(self, subject: ImageContent) -> WinClip:
-        """Give the same model, its sentences about a subject; weights are shared."""
-        own = self.settings.class_name
-        other = copy(self)
-        other._named = subject if own == AUTO else replace(subject, name=own)
-        return other
+    def reader(self) -> _WindowReader:
+        """Give what reads the plain pass; the windows follow it."""
+        return _WindowReader()
 
-    def describe(self) -> dict[str, object]:
-        """Say what it is, in plain JSON values."""
-        return {**super().describe(), "prompts": self.ensemble.to_json()}
-
-    def text_features(self) -> Float[Tensor, "2 joint"]:
-        """Give unit features of normal and abnormal; encoded once for each subject."""
-        place = self.get_buffer("_mean").device
-        found = self._encoded.get(self._named)
-        if found is None:
-            ensemble = self.ensemble
-            sides = [encode(self.text, one) for one in (ensemble.normal, ensemble.abnormal)]
-            found = self._encoded[self._named] = mean_direction(*sides)
-        return found.to(place)
-
-    def reader(self, images: Float[Tensor, "batch 3 height width"]) -> PassReader:
-        """Start reading a pass over prepared images; the windows follow it."""
-        return _WindowReader(self, images)
-
-    def predict_from(
-        self,
-        embedded: Float[Tensor, "batch tokens channels"],
-        token: Float[Tensor, "batch channels"],
-        size: tuple[int, int],
+    def finish(
+        self, reader: _WindowReader, images: Float[Tensor, "batch 3 height width"]
     ) -> Prediction:
-        """Predict images by their windows.
-
-        Args:
-            embedded: What enters the first block, class token first.
-            token: The class token that leaves the last block.
-            size: Rows and columns of the images, in pixels.
-        """
+        """Predict images by their windows."""
+        size = images.shape[-2], images.shape[-1]
         rows, columns = (side // self.vision.patch_px for side in size)
         windows = []
         for scale in self.settings.scales:
             index = window_index(rows, columns, scale)
-            tokens = run_windows(self.vision, embedded, index, precision=self.ran)
+            tokens = run_windows(self.vision, reader.first, index, precision=self.ran)
             features = unit(self.vision.project(tokens.float()))
             grid = (rows - scale + 1, columns - scale + 1)
             windows.append(self.logits(features).view(-1, *grid))
-        whole = self.logits(unit(self.vision.project(token.float())))
+        whole = self.logits(unit(self.vision.project(reader.token.float())))
         follows_paper = self.settings.implementation == "anomalib"
         if follows_paper:
             pooled = pool_abnormality(whole, windows, self.settings.scales)
@@ -154,26 +111,20 @@ class WinClip(InferenceModel):
 
     def logits(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
         """Compare unit features with the sentences: the log-odds of P(abnormal)."""
-        logits = similarity_logits(features, self.text_features(), self.temperature)
+        logits = similarity_logits(features, self.sentences().text, self.temperature)
         normal, abnormal = in_double(logits).unbind(-1)
         return abnormal - normal
 
 
 class _WindowReader(LastToken):
-    def __init__(self, model: WinClip, images: Tensor) -> None:
-        super().__init__()
-        self._model = model
-        self._size: tuple[int, int] = (images.shape[-2], images.shape[-1])
-        self._first: Tensor | None = None
+    """Keeps what enters the first block as well."""
+
+    first: Tensor
 
     def read(self, block: BlockOutput) -> None:
         super().read(block)
-        self._first = block.tokens_in if self._first is None else self._first
-
-    def finish(self) -> Prediction:
-        if self._first is None:
-            raise AssertionError("a tower has blocks")
-        return self._model.predict_from(self._first, self.token, self._size)
+        if block.layer == 1:
+            self.first = block.tokens_in
 
 
 def window_index(rows: int, columns: int, scale: int) -> Int[Tensor, "windows patches"]:

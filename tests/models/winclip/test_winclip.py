@@ -223,7 +223,7 @@ def test_sentences_follow_the_subject_unless_a_name_was_chosen() -> None:
     assert isinstance(prompts, dict)
     assert (prompts["wording"], prompts["class_name"]) == ("winclip-medical", "brain")
     assert prompts["examples"][0] == "a cropped CT scan of the brain"
-    assert not torch.equal(brain.text_features(), built.text_features())
+    assert not torch.equal(brain.sentences().text, built.sentences().text)
     chosen = model(wording="medical", class_name="skull").with_content(ImageContent("brain", "CT"))
     assert chosen.ensemble.normal[0] == "a cropped CT scan of the skull"
 
