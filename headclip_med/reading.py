@@ -54,7 +54,7 @@ class Reading:
         keeps_white_low: MONOCHROME1 in Hounsfield units, which were not mirrored.
         assumes_hounsfield: A CT without a rescale; stored values were taken as Hounsfield units.
         disbelieves_padding: The declared padding value lies among tissue, and was kept as tissue.
-        lacks_orientation: A NIfTI file without sform and qform, whose axes were assumed.
+        lacks_orientation: A file that does not say how its axes lie; they were assumed.
         replaced_voxels: That were no finite number, and were given the lowest value.
         skipped_pages: Of an image file, which differ from the first.
         files_beside: In the same folder, which could not be used.
@@ -118,7 +118,7 @@ _SENTENCES = {
     "assumes_hounsfield": "The CT declares no rescale; stored values are taken as Hounsfield.",
     "disbelieves_padding": "The declared padding value lies among tissue values and was not "
     "treated as padding.",
-    "lacks_orientation": "The NIfTI file states no orientation (no sform, no qform); axes are "
+    "lacks_orientation": "The file states no orientation (NIfTI: no sform, no qform); axes are "
     "assumed.",
     "replaced_voxels": "{} voxels are not finite and were given the lowest value instead.",
     "skipped_pages": "Only the first page was read: others differ in size, or are previews.",

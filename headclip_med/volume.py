@@ -17,7 +17,7 @@ from headclip_med.geometry import Grid
 from headclip_med.mapped import BLOCK_SLICES, blocks_of, sent
 from headclip_med.reading import ORDINARY, Reading
 
-Origin = Literal["dicom", "nifti", "image"]
+Origin = Literal["dicom", "nifti", "volume", "image"]
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headclip_med.errors import UnreadableInput
+from headclip_med.read.formats import START_BYTES, SYSTEM_FILES, Kind, kind_of, refusal_of
 from headclip_med.read.guards import ReadLimits, check_file, no_permission
 from headclip_med.read.inputs import Failure
-from headclip_med.volume import Origin
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")
-# A data set without preamble begins with (0002,00xx) or (0008,00xx), in either byte order.
-BARE_DICOM_GROUPS = (b"\x02\0", b"\x08\0", b"\0\x02", b"\0\x08")
-SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "dicomdir"})
 RESULT_FILES = ("result.json", "heatmap.nii.gz")
 """A folder that holds these is one that a screening wrote."""
 
@@ -28,36 +21,55 @@ class Found:
     """Files by kind, in sorted order, and what could not be used.
 
     Attributes:
+        files: The kind of each.
         named: The files that were given by name rather than found in a folder.
+        failures: What has no kind.
+        seen: All of them, as absolute paths: one may be given by name and with its folder.
     """
 
-    files: dict[Path, Origin] = field(default_factory=dict)
+    files: dict[Path, Kind] = field(default_factory=dict)
     named: set[Path] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
 
-    def of_kind(self, kind: Origin) -> list[Path]:
+    def of_kind(self, kind: Kind) -> list[Path]:
         """List the files of one kind."""
         return sorted(path for path, found in self.files.items() if found == kind)
 
+    def add(self, path: Path, limits: ReadLimits, *, root: Path | None = None) -> None:
+        """Sort one file by its kind, unless it is here already.
+
+        Args:
+            path: Of the file.
+            limits: What it may claim.
+            root: The folder it was found in; None where it was given by name.
+        """
+        place = os.path.abspath(path)  # noqa: PTH100 - a link stays itself
+        if place in self.seen:
+            return
+        self.seen.add(place)
+        try:
+            self.files[path] = _kind(path, limits, root)
+        except UnreadableInput as error:
+            self.failures.append(Failure.of(path, error))
+
 
 def find_files(paths: Sequence[Path], limits: ReadLimits) -> Found:
-    """Walk folders, and sort every file by kind without reading more than its start."""
+    """Walk folders, and sort every file by kind without reading more than its start.
+
+    Every file is listed, hidden and system files too. Not entered, and listed as one, are hidden
+    folders, folders of results, and those that may not be read or are links that lead out. A link
+    to a folder that is walked anyway is not listed.
+    """
     found = Found()
-    seen: set[str] = set()  # a file may be given twice: by name and with its folder, or as ./file
-
-    def add(path: Path, root: Path | None) -> None:
-        if (place := os.path.abspath(path)) not in seen:  # noqa: PTH100 - a link stays itself
-            seen.add(place)
-            _add(path, found, limits, root=root)
-
     folders = [path for path in paths if _is_folder(path)]
     for path in paths:
         if path not in folders:
             found.named.add(path)
-            add(path, None)
+            found.add(path, limits)
     for folder in folders:
         for file in _walk(folder, found.failures):
-            add(file, folder)
+            found.add(file, limits, root=folder)
     return found
 
 
@@ -73,21 +85,17 @@ def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
         folder = Path(error.filename or root)
         failures.append(Failure.of(folder, no_permission("folder")))
 
-    for folder, below, names in os.walk(root, onerror=refuse):
-        if all(name in names for name in RESULT_FILES):
+    for name, below, names in os.walk(root, onerror=refuse):
+        folder = Path(name)
+        if all(one in names for one in RESULT_FILES):
             below.clear()
-            earlier = UnreadableInput(
-                "The folder holds results of an earlier screening, which are not screened again.",
-                "Nothing needs to be done.",
-                code="own-result",
-            )
-            failures.append(Failure.of(Path(folder), earlier))
+            failures.append(Failure.of(folder, _left_out("own-result")))
             continue
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        failures += _links_that_lead_out(Path(folder), below, root)
-        for name in sorted(names):
-            if not name.startswith(".") and name.lower() not in SYSTEM_FILES:
-                yield Path(folder, name)
+        hidden = [one for one in below if one.startswith(".")]
+        failures += [Failure.of(folder / one, _left_out("hidden-folder")) for one in hidden]
+        below[:] = sorted(one for one in below if not one.startswith("."))
+        failures += _links_that_lead_out(folder, below, root)
+        yield from (folder / one for one in sorted(names))
 
 
 def _links_that_lead_out(folder: Path, below: list[str], root: Path) -> list[Failure]:
@@ -101,27 +109,44 @@ def _links_that_lead_out(folder: Path, below: list[str], root: Path) -> list[Fai
     return failures
 
 
-def _add(path: Path, found: Found, limits: ReadLimits, *, root: Path | None) -> None:
-    try:
-        check_file(path, limits)
-        if root is not None and path.is_symlink():
-            _check_link(path, root)
-        kind = _kind(path)
-    except UnreadableInput as error:
-        found.failures.append(Failure.of(path, error))
-        return
+def _kind(path: Path, limits: ReadLimits, root: Path | None) -> Kind:
+    if root is not None and path.name.startswith("."):
+        raise _left_out("hidden-file")
+    if root is not None and path.name.lower() in SYSTEM_FILES:
+        raise _left_out("system-file")
+    check_file(path, limits)
+    if root is not None and path.is_symlink():
+        _check_link(path, root)
+    start = _start(path)
+    kind = kind_of(path.name, start)
     if kind is None:
-        # A text file beside the images is ordinary; one given by name is a mistake.
-        code = "not-an-image" if root is not None else "unknown-format"
-        unknown = UnreadableInput(
-            "The file is neither DICOM nor NIfTI nor a PNG, JPEG, BMP or TIFF image, so there is "
-            "nothing to screen.",
-            "Convert it, or leave it out.",
-            code=code,
-        )
-        found.failures.append(Failure.of(path, unknown))
-    else:
-        found.files[path] = kind
+        raise refusal_of(path.name, start, is_named=root is None)
+    return kind
+
+
+def _left_out(code: str) -> UnreadableInput:
+    return UnreadableInput(*_LEFT_OUT[code], code=code)
+
+
+_LEFT_OUT = {
+    "hidden-file": (
+        "The file is hidden (its name begins with a dot), and was not looked at.",
+        "Give it by its name to screen it.",
+    ),
+    "hidden-folder": (
+        "The folder is hidden (its name begins with a dot), and was not entered.",
+        "Give it by its name to screen what is in it.",
+    ),
+    "system-file": (
+        "The file is one that an operating system puts into folders.",
+        "Nothing needs to be done.",
+    ),
+    "own-result": (
+        "The folder holds results of an earlier screening, which are not screened again.",
+        "Nothing needs to be done.",
+    ),
+}
+"""Reason and advice for what is not looked at, by code."""
 
 
 def _check_link(path: Path, root: Path, *, what: str = "file") -> None:
@@ -134,24 +159,13 @@ def _check_link(path: Path, root: Path, *, what: str = "file") -> None:
         )
 
 
-def _kind(path: Path) -> Origin | None:
+def _start(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            start = file.read(132)
+            return file.read(START_BYTES)
     except PermissionError:
         raise no_permission("file") from None
     except OSError:
         raise UnreadableInput(
             "The file cannot be read.", "Check the drive, or copy it again.", code="unreachable"
         ) from None
-    name = path.name.lower()
-    if start[128:] == b"DICM":
-        return "dicom"
-    if name.endswith(NIFTI_SUFFIXES):
-        return "nifti"
-    if start.startswith(IMAGE_STARTS) or name.endswith(IMAGE_SUFFIXES):
-        return "image"
-    bare = start.startswith(BARE_DICOM_GROUPS) and 0 in start[2:4]
-    if bare or name.endswith(DICOM_SUFFIXES):
-        return "dicom"
-    return None

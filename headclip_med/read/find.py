@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from headclip_med.errors import HeadClipError, UnreadableInput
-from headclip_med.read.files import find_files
+from headclip_med.read.archives import open_archives
+from headclip_med.read.files import Found, find_files
 from headclip_med.read.guards import DEFAULT_LIMITS, ReadLimits
-from headclip_med.read.inputs import Failure, Input, Inputs
+from headclip_med.read.inputs import Failure, Input, Inputs, Places
 from headclip_med.volume import Origin, Volume
 
 _Found = tuple[list[Input], list[Failure]]
@@ -29,15 +30,61 @@ def find_inputs(paths: Sequence[Path], *, limits: ReadLimits = DEFAULT_LIMITS) -
         The volumes that can be read, and what could not be used. Both may be empty.
     """
     found = find_files(paths, limits)
+    unpacked = open_archives(found, limits)
+    _follow_indices(found, limits)
     readable: list[Input] = []
-    failures = list(found.failures)
+    refused: list[Failure] = []
     for kind, find in _READERS.items():
         if files := found.of_kind(kind):
-            more, refused = find(files, found.named, limits)
+            more, unusable = find(files, found.named, limits)
             readable += more
-            failures += refused
-    failures.sort(key=lambda failure: (str(failure.path), failure.code))
-    return Inputs(tuple(readable), tuple(failures))
+            refused += unusable
+    failures = _accounted(found, readable, refused)
+    return Inputs(tuple(readable), failures, replace(Places.of(paths), unpacked=unpacked))
+
+
+def _follow_indices(found: Found, limits: ReadLimits) -> None:
+    """Add what a DICOMDIR lists, and say what of it is not there."""
+    for index in found.of_kind("dicom-index"):
+        from headclip_med.read.dicom.directory import read_directory
+
+        del found.files[index]
+        try:
+            listed, missing = read_directory(index, limits)
+        except UnreadableInput as error:
+            found.failures.append(Failure.of(index, error))
+            continue
+        followed = UnreadableInput(
+            "The file is an index of DICOM files, which are listed one by one.",
+            "Nothing needs to be done.",
+            code="dicom-index",
+        )
+        found.failures += [Failure.of(index, followed), *missing]
+        for path in listed:
+            found.add(path, limits, root=index.parent)
+
+
+def _accounted(
+    found: Found, readable: Sequence[Input], refused: Sequence[Failure]
+) -> tuple[Failure, ...]:
+    """Give one failure for each file that is part of no input, whatever the readers said of it.
+
+    A file of which one part is read and another refused has its failure all the same. What has no
+    reader of its own may be the data that another file's header names.
+    """
+    used = {path for one in readable for path in one.paths}
+    by_path = {path: Failure.of(path, _unused()) for path in found.files if path not in used}
+    by_path |= {one.path: one for one in found.failures if one.path not in used}
+    by_path |= {one.path: one for one in refused if one.path not in used or one.is_error}
+    return tuple(by_path[path] for path in sorted(by_path, key=str))
+
+
+def _unused() -> UnreadableInput:
+    return UnreadableInput(
+        "The file belongs to a series or to a group of files that gave no volume.",
+        "See what is said of the others.",
+        code="unused-file",
+    )
 
 
 def read_volume(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS) -> Volume:
@@ -60,8 +107,8 @@ def read_volume(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS) -> Vol
         volume = inputs.readable[0].read()
         if not errors:
             return volume
-        reading = dataclasses.replace(volume.reading, files_beside=len(errors))
-        return dataclasses.replace(volume, reading=reading)
+        reading = replace(volume.reading, files_beside=len(errors))
+        return replace(volume, reading=reading)
     if inputs.readable:
         raise UnreadableInput(
             f"There are {len(inputs.readable)} volumes ({_count_kinds(inputs.readable)}) where "
@@ -73,7 +120,9 @@ def read_volume(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS) -> Vol
     for failure in errors or inputs.failures:
         raise failure.to_error()
     raise UnreadableInput(
-        "The folder holds no DICOM, NIfTI or image file.", "Check the path.", code="nothing-found"
+        "The folder holds no image in a format that is read.",
+        "Check the path.",
+        code="nothing-found",
     )
 
 
@@ -90,11 +139,17 @@ def _find_dicom(files: list[Path], named: set[Path], limits: ReadLimits) -> _Fou
     return find_dicom(files, limits, named=named)
 
 
-def _find_nifti(files: list[Path], named: set[Path], limits: ReadLimits) -> _Found:
-    from headclip_med.read.nifti import find_nifti, is_pair_image
+def _find_nifti(files: list[Path], _named: set[Path], limits: ReadLimits) -> _Found:
+    from headclip_med.read.nifti import find_nifti
 
-    wanted = [path for path in files if path in named or not is_pair_image(path)]
-    return _find_each(wanted, lambda path: find_nifti(path, limits))
+    readable, failures = _find_each(files, lambda path: find_nifti(path, limits))
+    return list(dict.fromkeys(readable)), failures  # both files of a pair name the same volume
+
+
+def _find_volumes(files: list[Path], _named: set[Path], limits: ReadLimits) -> _Found:
+    from headclip_med.read.itk import find_itk
+
+    return _find_each(files, lambda path: find_itk(path, limits))
 
 
 def _find_images(files: list[Path], _named: set[Path], limits: ReadLimits) -> _Found:
@@ -116,6 +171,7 @@ def _find_each(files: list[Path], find: Callable[[Path], list[Input]]) -> _Found
 _READERS: Mapping[Origin, Callable[[list[Path], set[Path], ReadLimits], _Found]] = {
     "dicom": _find_dicom,
     "nifti": _find_nifti,
+    "volume": _find_volumes,
     "image": _find_images,
 }
 """In the order in which what they find is listed."""

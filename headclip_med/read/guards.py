@@ -35,6 +35,12 @@ class ReadLimits:
     """Most pixels in one photograph; Pillow's own threshold for a decompression bomb."""
     time_points: int = 64
     """Most volumes that a four-dimensional NIfTI may hold; more is a functional series."""
+    archive_members: int = 50_000
+    """Most files in one archive."""
+    archive_bytes: int = 16 << 30
+    """Most that one archive may hold, once unpacked."""
+    archive_ratio: int = 200
+    """How many times its own size an archive may hold; CT packs to a half, masks to a hundredth."""
 
 
 DEFAULT_LIMITS = ReadLimits()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,13 @@ from headclip_med.volume import Origin, Volume
 Status = Literal["failed", "left-out", "repeat"]
 """Why a file is not used: it cannot be, there is nothing to screen, another is its equal."""
 
-LEFT_OUT_CODES = frozenset({"not-an-image", "own-result", "localizer"})
+LEFT_OUT_CODES = frozenset(
+    {
+        *("not-an-image", "text-file", "document", "program", "sound"),
+        *("hidden-file", "hidden-folder", "system-file", "dicom-index", "unpacked-archive"),
+        *("own-result", "localizer"),
+    }
+)
 """Left out on purpose: nothing is wrong with these files, there is just nothing to screen."""
 
 GEOMETRY_CODES = frozenset({"duplicate-positions"})
@@ -94,13 +101,57 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Places:
+    """How a file is called in results: as it lies below what the user gave.
+
+    Attributes:
+        base: The folder that holds all that was given; no part of a name.
+        unpacked: The archive that was unpacked into each private folder.
+    """
+
+    base: Path = field(default=Path(), repr=False)
+    unpacked: Mapping[Path, Path] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, given: Sequence[Path]) -> Places:
+        """Find the folder that all that is given has in common."""
+        whole = [os.path.abspath(path) for path in given]  # noqa: PTH100 - links stay links
+        bases = [path if os.path.isdir(path) else os.path.dirname(path) for path in whole]  # noqa: PTH112, PTH120
+        return cls(Path(os.path.commonpath(bases))) if bases else cls()
+
+    def archive_of(self, path: Path) -> tuple[Path, Path] | None:
+        """Find the archive that a file was unpacked from, and the member that it was there."""
+        for folder in path.parents if self.unpacked else ():
+            if folder in self.unpacked:
+                return self.unpacked[folder], path.relative_to(folder)
+        return None
+
+    def name_of(self, path: Path) -> str:
+        """Call a file ``folder/file``, or ``folder/archive.zip/folder/file``."""
+        if (found := self.archive_of(path)) is not None:
+            archive, member = found
+            return f"{self.name_of(archive)}/{member.as_posix()}"
+        return Path(os.path.relpath(path, self.base)).as_posix()
+
+
+@dataclass(frozen=True)
 class Inputs:
     """Everything below some paths: each file found is among the paths of inputs, or a failure.
 
     Attributes:
         readable: DICOM by study, series and part, then NIfTI, then images, these by path.
         failures: What was found and is not used, one for each file, by path.
+        places: How the files are called.
     """
 
     readable: tuple[Input, ...]
     failures: tuple[Failure, ...]
+    places: Places = field(default_factory=Places, compare=False)
+
+    @property
+    def names(self) -> dict[Path, str]:
+        """What each file found is called, in the order of these names."""
+        paths = {path for one in self.readable for path in one.paths}
+        paths |= {failure.path for failure in self.failures}
+        named = {path: self.places.name_of(path) for path in paths}
+        return dict(sorted(named.items(), key=lambda item: item[1]))

@@ -1,4 +1,4 @@
-"""NIfTI files made into volumes: one of two places where RAS millimetres exist."""
+"""NIfTI and MGH files made into volumes: one of two places where RAS millimetres exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from jaxtyping import Float, Float32
+from nibabel.analyze import AnalyzeImage
 from nibabel.arrayproxy import ArrayProxy
+from nibabel.freesurfer.mghformat import MGHImage
 from nibabel.nifti1 import Nifti1Pair
 
 from headclip_med.errors import UnreadableInput, UnusableGeometry
@@ -18,12 +20,16 @@ from headclip_med.mapped import BLOCK_SLICES, allocate, fill_missing, release
 from headclip_med.read.guards import ReadLimits, check_file, check_volume_size, silence, translate
 from headclip_med.read.inputs import Input
 from headclip_med.reading import Reading
-from headclip_med.volume import SliceSource, Volume
+from headclip_med.volume import Origin, SliceSource, Volume
 
 LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """NIfTI counts to the right and front, DICOM to the left and back."""
 
 MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
+Readable = Nifti1Pair | AnalyzeImage | MGHImage
+MGH_FLAG = slice(28, 30)
+"""Of the header's bytes: whether directions follow."""
+
 SMALLEST_VOXEL_MM3 = 1e-12
 COLOUR_FIELDS = ("R", "G", "B")
 BROKEN = (
@@ -33,13 +39,20 @@ BROKEN = (
 
 
 def find_nifti(path: Path, limits: ReadLimits) -> list[Input]:
-    """List the volumes of a NIfTI file: one, or one for each time point.
+    """List the volumes of a NIfTI or MGH file: one, or one for each time point.
+
+    Analyze, and NIfTI whose voxels are vectors, are given to SimpleITK.
 
     Raises:
         UnreadableInput: It is damaged, no image of two to four dimensions, or too large.
     """
     with silence():
         image = _open(path, limits)
+    files = tuple(dict.fromkeys(_files(image, path)))
+    if _is_odd(image):
+        from headclip_med.read.itk import find_itk
+
+        return find_itk(files[0], limits, beside=files[1:])
     shape = _shape(image)
     count = shape[3]
     if count > limits.time_points:
@@ -52,9 +65,9 @@ def find_nifti(path: Path, limits: ReadLimits) -> list[Input]:
     check_volume_size(shape[:3], limits)
     return [
         Input(
-            kind="nifti",
+            kind=_origin(image),
             slices=shape[2],
-            paths=(path,),
+            paths=files,
             reader=partial(read_nifti, path, limits, part=part),
             part=part,
         )
@@ -69,7 +82,7 @@ def read_nifti(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
     stored; the affine is kept as it is, shear included.
 
     Args:
-        path: ``.nii``, ``.nii.gz``, or either file of an ``.hdr``/``.img`` pair.
+        path: ``.nii``, ``.nii.gz``, ``.mgz``, or either file of an ``.hdr``/``.img`` pair.
         limits: What the file may claim.
         part: Time point, from 1.
 
@@ -95,38 +108,34 @@ def read_nifti(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
         voxels=voxels,
         grid=Grid.from_affine_lps(affine, shape=(slices, rows, columns)),
         sources=(SliceSource(path),) * slices,
-        origin="nifti",
+        origin=_origin(image),
         name=path.name,
         part=part,
         reading=Reading(lacks_orientation=lacks_orientation, replaced_voxels=replaced),
     )
 
 
-def is_pair_image(path: Path) -> bool:
-    """Whether a file is the second half of a pair whose header stands beside it."""
-    lower = path.name.lower()
-    if not lower.endswith((".img", ".img.gz")):
-        return False
-    at = lower.rindex(".img")
-    header = path.name[:at] + (".HDR" if path.name[at:].startswith(".IMG") else ".hdr")
-    return any(path.with_name(header + end).is_file() for end in ("", ".gz"))
-
-
-def _open(path: Path, limits: ReadLimits) -> Nifti1Pair:
+def _open(path: Path, limits: ReadLimits) -> AnalyzeImage | MGHImage:
     check_file(path, limits)
     with translate("broken-nifti", *BROKEN):
         image = nibabel.load(path, keep_file_open=True)  # a .gz is read from its start else
-    if not isinstance(image, Nifti1Pair) or not isinstance(image.dataobj, ArrayProxy):
+    if not isinstance(image, Readable) or not isinstance(image.dataobj, ArrayProxy):
         raise UnreadableInput(
-            "The file is a neuroimaging format other than NIfTI-1 or NIfTI-2.",
+            "The file is a neuroimaging format other than NIfTI-1, NIfTI-2, Analyze and MGH.",
             "Convert it.",
             code="unsupported-nifti",
         )
-    voxel_file = Path(image.file_map["image"].filename or path)
+    voxel_file = _files(image, path)[-1]
+    if not voxel_file.resolve().is_relative_to(path.parent.resolve()) and voxel_file != path:
+        raise UnreadableInput(
+            "The voxels beside the header are a link out of its folder, which is not followed.",
+            "Put the data beside the header.",
+            code="data-outside",
+        )
     proxy = image.dataobj
     needed = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
     # How much a compressed file holds shows only when it is read.
-    is_plain = voxel_file.name.lower().endswith((".nii", ".img"))
+    is_plain = voxel_file.name.lower().endswith((".nii", ".img", ".mgh"))
     if check_file(voxel_file, limits) < needed and is_plain:
         raise UnreadableInput(
             "The file is cut short: its voxels end early.",
@@ -136,7 +145,25 @@ def _open(path: Path, limits: ReadLimits) -> Nifti1Pair:
     return image
 
 
-def _shape(image: Nifti1Pair) -> tuple[int, int, int, int]:
+def _files(image: AnalyzeImage | MGHImage, path: Path) -> list[Path]:
+    """List the header and the voxels; one file may be both."""
+    holders = (image.file_map.get(name) for name in ("header", "image"))
+    return [Path(one.filename or path) for one in holders if one is not None]
+
+
+def _origin(image: AnalyzeImage | MGHImage) -> Origin:
+    return "nifti" if isinstance(image, Nifti1Pair) else "volume"
+
+
+def _is_odd(image: AnalyzeImage | MGHImage) -> bool:
+    """Whether SimpleITK has to read it: Analyze, or each voxel holds a vector."""
+    if isinstance(image, MGHImage):
+        return False
+    is_vector = len(image.shape) == 5 and image.shape[3] == 1 and image.shape[4] > 1
+    return is_vector or not isinstance(image, Nifti1Pair)
+
+
+def _shape(image: AnalyzeImage | MGHImage) -> tuple[int, int, int, int]:
     """Columns, rows, slices and time points."""
     shape = tuple(int(length) for length in image.shape)
     while len(shape) > 2 and shape[-1] == 1:
@@ -152,7 +179,7 @@ def _shape(image: Nifti1Pair) -> tuple[int, int, int, int]:
 
 
 def _voxels(
-    image: Nifti1Pair, shape: tuple[int, int, int, int], part: int
+    image: AnalyzeImage | MGHImage, shape: tuple[int, int, int, int], part: int
 ) -> Float32[np.ndarray, "slices rows columns *colour"]:
     """Read one time point, a block of slices after the other."""
     columns, rows, slices, _ = shape
@@ -176,13 +203,13 @@ def _voxels(
     return voxels
 
 
-def _place(image: Nifti1Pair, block: slice, part: int) -> tuple[slice | int, ...]:
+def _place(image: AnalyzeImage | MGHImage, block: slice, part: int) -> tuple[slice | int, ...]:
     """Index some slices of one time point; axes beyond the fourth have a length of 1."""
     place: tuple[slice | int, ...] = (slice(None), slice(None), block, part - 1)
     return (*place, *(0,) * len(image.shape))[: len(image.shape)]
 
 
-def _affine_lps(image: Nifti1Pair) -> tuple[Float[np.ndarray, "4 4"], bool]:
+def _affine_lps(image: AnalyzeImage | MGHImage) -> tuple[Float[np.ndarray, "4 4"], bool]:
     """Turn the affine of (column, row, slice) to RAS into one of (slice, row, column) to LPS.
 
     Returns:
@@ -190,15 +217,28 @@ def _affine_lps(image: Nifti1Pair) -> tuple[Float[np.ndarray, "4 4"], bool]:
     """
     with translate("broken-nifti", *BROKEN):
         affine_ras = np.array(image.affine, dtype=np.float64)
-        unit = image.header.get_xyzt_units()[0]  # type: ignore[no-untyped-call]
-        codes = int(image.header["sform_code"]), int(image.header["qform_code"])
-    affine_ras[:3] *= MM_PER_UNIT.get(unit, 1.0)
+        mm, is_oriented = _mgh_units(image) if isinstance(image, MGHImage) else _units(image)
+    affine_ras[:3] *= mm
     steps = affine_ras[:3, :3]
     if not np.isfinite(affine_ras).all() or abs(np.linalg.det(steps)) < SMALLEST_VOXEL_MM3:
         raise UnusableGeometry(
-            "The affine of the NIfTI file is singular or holds values that are not numbers, so "
+            "The affine of the file is singular or holds values that are not numbers, so "
             "the voxels lie nowhere.",
             "Write the file again with a proper sform or qform.",
             code="bad-affine",
         )
-    return (LPS_OF_RAS @ affine_ras)[:, [2, 1, 0, 3]], not any(codes)
+    return (LPS_OF_RAS @ affine_ras)[:, [2, 1, 0, 3]], not is_oriented
+
+
+def _units(image: AnalyzeImage) -> tuple[float, bool]:
+    """Millimetres in one unit of the affine, and whether the file states an orientation."""
+    unit = image.header.get_xyzt_units()[0]  # type: ignore[no-untyped-call]
+    codes = int(image.header["sform_code"]), int(image.header["qform_code"])
+    return MM_PER_UNIT.get(unit, 1.0), any(codes)
+
+
+def _mgh_units(image: MGHImage) -> tuple[float, bool]:
+    """The same of MGH; where it states none, nibabel has put FreeSurfer's default already."""
+    with image.file_map["image"].get_prepare_fileobj("rb") as file:
+        stated = file.read(MGH_FLAG.stop)[MGH_FLAG]
+    return 1.0, any(stated)

@@ -1,4 +1,4 @@
-"""Photographs and exported pictures made into volumes: PNG, JPEG, BMP and TIFF."""
+"""Photographs and exported pictures made into volumes: what Pillow reads, of a few formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from headclip_med.read.inputs import Input
 from headclip_med.reading import Reading
 from headclip_med.volume import SliceSource, Volume
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "MPO")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000")
+"""Of Pillow; no other of its readers is ever tried. JPEG includes MPO, several in one file."""
+
 ORIENTATION_TAG = 0x0112
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """Modes with more than eight bits of grey, which are kept."""

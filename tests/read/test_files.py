@@ -56,17 +56,24 @@ def test_an_empty_file_is_called_empty_whatever_its_name(tmp_path: Path, name: s
 def test_other_files_in_a_folder_are_ordinary_but_a_mistake_when_named(tmp_path: Path) -> None:
     (tmp_path / "README.txt").write_text("nothing to see")
     (failure,) = find_inputs([tmp_path]).failures
-    assert (failure.code, failure.is_error) == ("not-an-image", False)
+    assert (failure.code, failure.is_error) == ("text-file", False)
     (named,) = find_inputs([tmp_path / "README.txt"]).failures
     assert (named.code, named.is_error) == ("unknown-format", True)
 
 
-def test_hidden_and_system_files_are_passed_over_in_silence(tmp_path: Path) -> None:
-    for name in (".DS_Store", "Thumbs.db", "DICOMDIR", ".hidden/IM1"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"anything")
-    assert find_inputs([tmp_path]) == Inputs((), ())
+def test_hidden_and_system_files_are_listed_and_not_looked_at(tmp_path: Path) -> None:
+    write_phantom(tmp_path / ".hidden")
+    for name in (".DS_Store", "Thumbs.db", ".IM1"):
+        (tmp_path / name).write_bytes(b"anything")
+    found = find_inputs([tmp_path])
+    assert found.readable == ()
+    assert {one.path.name: (one.status, one.code) for one in found.failures} == {
+        ".DS_Store": ("left-out", "hidden-file"),
+        ".IM1": ("left-out", "hidden-file"),
+        ".hidden": ("left-out", "hidden-folder"),
+        "Thumbs.db": ("left-out", "system-file"),
+    }
+    assert len(find_inputs([tmp_path / ".hidden"]).readable) == 1  # named, so meant
 
 
 def test_dicom_nifti_and_images_are_found_side_by_side_in_a_fixed_order(tmp_path: Path) -> None:
@@ -146,7 +153,9 @@ def test_documents_without_pixels_are_no_errors(tmp_path: Path, sop_class: str) 
 
     edit(write_phantom(tmp_path, make_grid(shape=(1, 2, 2))), change)
     (failure,) = find_inputs([tmp_path]).failures
-    assert (failure.code, failure.is_error) == ("not-an-image", False)
+    is_index = sop_class == pydicom.uid.MediaStorageDirectoryStorage
+    expected = "dicom-index" if is_index else "not-an-image"
+    assert (failure.code, failure.is_error) == (expected, False)
 
 
 def test_an_image_class_without_rows_is_an_error(tmp_path: Path) -> None:
@@ -210,10 +219,13 @@ def test_links_inside_the_folder_are_followed_and_others_are_not(tmp_path: Path)
     (folder / "gone.dcm").symlink_to(folder / "nowhere")
     found = find_inputs([folder])
     assert [one.slices for one in found.readable] == [1]
-    assert {one.path.name: one.code for one in found.failures} == {
+    codes = {one.path.name: one.code for one in found.failures}
+    codes.setdefault("annex", codes.pop(inside.name, ""))
+    assert codes == {
         "leak.dcm": "link-outside",
         "elsewhere": "link-outside",
         "gone.dcm": "not-found",
+        "annex": "repeat",  # of the link to it, or the other way round
     }
     assert len(read_volume(folder / "leak.dcm").voxels) == 1  # named, so meant
 

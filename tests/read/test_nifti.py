@@ -231,9 +231,11 @@ def test_a_header_cannot_claim_more_than_the_limits(tmp_path: Path) -> None:
 
 
 def test_other_neuroimaging_formats_are_refused(tmp_path: Path) -> None:
-    nibabel.Spm2AnalyzeImage(phantom(), np.eye(4)).to_filename(tmp_path / "a.img")
+    axes = nibabel.cifti2.ScalarAxis(["a"]), nibabel.cifti2.ScalarAxis(["b", "c"])
+    path = tmp_path / "a.dscalar.nii"
+    nibabel.Cifti2Image(np.zeros((1, 2), np.float32), axes).to_filename(path)
     with pytest.raises(HeadClipError) as refused:
-        read_volume(tmp_path / "a.hdr")
+        read_volume(path)
     assert refused.value.code == "unsupported-nifti"
 
 

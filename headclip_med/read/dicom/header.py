@@ -113,7 +113,7 @@ def _check_kind(dataset: Dataset) -> None:
         raise UnreadableInput(
             "A DICOMDIR is an index, not an image.",
             "Give the folder it describes.",
-            code="not-an-image",
+            code="dicom-index",
         )
     if kind == uids.VLWholeSlideMicroscopyImageStorage:
         raise UnreadableInput(

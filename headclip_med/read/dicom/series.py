@@ -64,7 +64,8 @@ def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Fail
             try:
                 stacks += _stacks_of(parallel)
             except UnusableGeometry as error:
-                unusable.append(Failure.of(parallel[0].header.path, error))
+                paths = dict.fromkeys(one.header.path for one in parallel)
+                unusable += [Failure.of(path, error) for path in paths]
     stacks.sort(key=lambda stack: -len(stack.slices))
     stacks.sort(key=lambda stack: stack.first.is_localizer)
     numbered = enumerate([*stacks, *planar], start=1)
@@ -77,6 +78,7 @@ def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Fail
 def _set_aside(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], list[Failure], Reading]:
     """Order the headers by what is in them, drop repeats, and set aside what has no pixels."""
     unusable = [Failure.of(header.path, header.problem) for header in headers if header.problem]
+    dropped: list[Failure] = []
     kept: list[ImageHeader] = []
     repeats = differing = 0
     by_uid: dict[object, list[ImageHeader]] = defaultdict(list)
@@ -91,14 +93,28 @@ def _set_aside(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], list[
             kept += same
             continue
         digests = [_digest(header) for header in same]
-        kept.append(same[digests.index(min(digests))])
+        best = same[digests.index(min(digests))]
+        kept.append(best)
+        dropped += [
+            Failure.of(header.path, _repeat(), repeats=best.path)
+            for header in same
+            if header is not best
+        ]
         repeats += len(same) - 1
         differing += sum(content != min(digests)[0] for content, _ in digests)
     kept.sort(key=lambda header: (header.instance_number, header.sop_instance_uid or ""))
     reading = Reading(
         unusable_files=len(unusable), repeated_files=repeats, differing_files=differing
     )
-    return kept, unusable, reading
+    return kept, unusable + dropped, reading
+
+
+def _repeat() -> UnreadableInput:
+    return UnreadableInput(
+        "The file repeats an object of its series, of which another file is read.",
+        "Nothing needs to be done.",
+        code="repeat",
+    )
 
 
 def _conflict() -> UnreadableInput:

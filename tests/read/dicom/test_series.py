@@ -252,8 +252,8 @@ def test_frames_that_nothing_tells_apart_are_refused_with_the_reason(tmp_path: P
     write_phases(tmp_path, lambda dataset, phase: None)
     inputs = find_inputs([tmp_path])
     assert inputs.readable == ()
-    (failure,) = inputs.failures
-    assert (failure.code, failure.is_error) == ("duplicate-positions", True)
+    assert {one.path for one in inputs.failures} == set(tmp_path.rglob("*.dcm"))
+    assert {(one.code, one.is_error) for one in inputs.failures} == {("duplicate-positions", True)}
     with pytest.raises(UnusableGeometry, match="2 of 10 images of the series lie at the same"):
         read_volume(tmp_path)
 

@@ -1,0 +1,305 @@
+"""Archives as input: checked, then unpacked within limits into a private folder.
+
+Nothing that an archive says leads anywhere: a name that climbs or starts at the root costs the
+whole archive, links and devices are never made, and what is written is counted as it is written.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import re
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from headclip_med.errors import UnreadableInput
+from headclip_med.read.files import Found, find_files
+from headclip_med.read.formats import START_BYTES, TAR_MARK
+from headclip_med.read.guards import ReadLimits, check_file, translate
+from headclip_med.read.inputs import Failure
+from headclip_med.read.scratch import private_folder
+
+CHUNK_BYTES = 1 << 20
+LONGEST_NAME_BYTES = 255
+DEEPEST = 32
+SMALL_BYTES = 64 << 20
+"""Up to here any ratio passes: an empty mask packs a thousand times smaller."""
+
+SPARE_BYTES = 1 << 30
+"""Of the disk's room, which is left."""
+
+PACKERS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+"""Of ZIP's. LZMA is none: an archive chooses how much memory it takes."""
+
+ENCRYPTED = 1
+"""Of a member's flags in a ZIP."""
+
+OUTSIDE = re.compile(r"/|[A-Za-z]:|.*\0")
+
+BROKEN = (
+    "The archive is damaged, or packed in a way that is not read.",
+    "Unpack it yourself, or pack it again as ZIP or tar.gz.",
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive.
+
+    Attributes:
+        name: Where it lies in the archive.
+        is_file: Whether it is a regular file, rather than a link or a device.
+        open: Gives its content.
+    """
+
+    name: str
+    is_file: bool
+    open: Callable[[], IO[bytes] | None]
+
+
+class Budget:
+    """What an archive may still take.
+
+    Args:
+        packed_bytes: Its own size.
+        room_bytes: The disk's.
+        limits: What an archive may claim.
+    """
+
+    def __init__(self, packed_bytes: int, room_bytes: int, limits: ReadLimits) -> None:
+        by_ratio = max(SMALL_BYTES, packed_bytes * limits.archive_ratio)
+        self._bytes = min(limits.archive_bytes, by_ratio)
+        self._room = room_bytes - SPARE_BYTES
+        self._members = limits.archive_members
+
+    def check(self, size: int) -> None:
+        """Refuse what would not fit as a whole.
+
+        Raises:
+            UnreadableInput: It would not.
+        """
+        if size > self._room:
+            raise UnreadableInput(
+                "The disk for temporary files has no room for what the archive holds.",
+                "Free some, or set TMPDIR to a larger disk.",
+                code="no-room",
+            )
+        if size > self._bytes:
+            raise UnreadableInput(
+                "The archive holds more, or packs it smaller, than is unpacked.",
+                "Unpack it yourself, or raise ReadLimits.archive_bytes or archive_ratio.",
+                code="archive-too-large",
+            )
+
+    def take(self, size: int) -> None:
+        """Count bytes that are about to be there."""
+        self.check(size)
+        self._bytes -= size
+        self._room -= size
+
+    def count(self, members: int = 1) -> None:
+        """Count members."""
+        self._members -= members
+        if self._members < 0:
+            raise UnreadableInput(
+                "The archive holds more files than are unpacked.",
+                "Unpack it yourself, or raise ReadLimits.archive_members.",
+                code="archive-too-many",
+            )
+
+
+def open_archives(found: Found, limits: ReadLimits) -> dict[Path, Path]:
+    """Unpack the archives among some files, and list what is in them as files beside the others.
+
+    Args:
+        found: The archives become files left out, or failures; their members are added.
+        limits: What an archive may claim.
+
+    Returns:
+        The archive that was unpacked into each private folder.
+    """
+    unpacked = {}
+    for archive in found.of_kind("archive"):
+        del found.files[archive]
+        folder = private_folder()
+        try:
+            refused = unpack(archive, folder, limits)
+        except UnreadableInput as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            found.failures.append(Failure.of(archive, error))
+            continue
+        unpacked[folder] = archive
+        within = find_files([folder], limits)
+        for nested in within.of_kind("archive"):
+            del within.files[nested]
+            within.failures.append(Failure.of(nested, _refusal("nested-archive")))
+        found.files |= within.files
+        done = Failure.of(archive, _refusal("unpacked-archive"))
+        found.failures += [done, *refused, *within.failures]
+    return unpacked
+
+
+def unpack(archive: Path, into: Path, limits: ReadLimits) -> list[Failure]:
+    """Unpack one archive.
+
+    Args:
+        archive: ZIP, tar, packed tar, or one packed file.
+        into: An empty folder that nobody else uses.
+        limits: What it may claim, and hold.
+
+    Returns:
+        Members that were not unpacked, because they are no regular files.
+
+    Raises:
+        UnreadableInput: It is damaged, or claims or holds more than the limits, or a name in it is
+            none that a file may have. What was written so far is the caller's to remove.
+    """
+    size = check_file(archive, limits)
+    refused: list[Failure] = []
+    with translate("broken-archive", *BROKEN):
+        budget = Budget(size, shutil.disk_usage(into).free, limits)
+        for member in _members(archive, budget):
+            path = _place(into, member.name)
+            content = member.open() if member.is_file else None
+            if content is None:
+                refused.append(Failure.of(path, _refusal("archive-link")))
+            else:
+                _write(content, path, budget)
+    return refused
+
+
+def _write(content: IO[bytes], path: Path, budget: Budget) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with closing(content) as source, path.open("xb") as target:
+        while chunk := source.read(CHUNK_BYTES):
+            budget.take(len(chunk))
+            target.write(chunk)
+
+
+def _place(into: Path, name: str) -> Path:
+    """Say where a member goes; Windows separates folders by backslashes."""
+    plain = name.replace("\\", "/")
+    parts = [part for part in plain.split("/") if part not in ("", ".")]
+    longest = max((len(part.encode("utf-8", "surrogateescape")) for part in parts), default=0)
+    if (
+        OUTSIDE.match(plain)
+        or ".." in parts
+        or not 1 <= len(parts) <= DEEPEST
+        or longest > LONGEST_NAME_BYTES
+    ):
+        raise _refusal("unsafe-archive")
+    return into.joinpath(*parts)
+
+
+def _members(archive: Path, budget: Budget) -> Iterator[Member]:
+    with archive.open("rb") as file:
+        start = file.read(START_BYTES)
+    if start.startswith(b"PK"):
+        yield from _zip_members(archive, budget)
+        return
+    inflate = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}.get(start[:2])
+    if inflate is None:
+        with archive.open("rb") as plain:
+            yield from _tar_members(plain, budget)
+        return
+    with inflate(archive, "rb") as inflated:
+        is_tar = inflated.read(START_BYTES)[TAR_MARK] == b"ustar"
+        inflated.seek(0)
+        if is_tar:
+            yield from _tar_members(inflated, budget)
+        else:
+            yield Member(archive.stem, True, lambda: inflated)
+
+
+def _zip_members(archive: Path, budget: Budget) -> Iterator[Member]:
+    with zipfile.ZipFile(archive) as packed:
+        files = [one for one in packed.infolist() if not one.is_dir()]
+        budget.count(len(files))
+        budget.check(sum(one.file_size for one in files))
+        if any(one.flag_bits & ENCRYPTED for one in files):
+            raise _refusal("encrypted-archive")
+        if any(one.compress_type not in PACKERS for one in files):
+            raise UnreadableInput(*BROKEN, code="broken-archive")
+        for one in files:
+            kind = stat.S_IFMT(one.external_attr >> 16)
+            is_file = kind in (0, stat.S_IFREG)
+            yield Member(one.orig_filename, is_file, partial(packed.open, one))
+
+
+def _tar_members(file: IO[bytes], budget: Budget) -> Iterator[Member]:
+    counted = Counted(file, budget)
+    with tarfile.open(fileobj=counted, mode="r:") as packed:  # type: ignore[call-overload]
+        for one in packed:
+            budget.count()
+            if not one.isdir():
+                yield Member(one.name, one.isfile(), partial(packed.extractfile, one))
+
+
+class Counted:
+    """A file of a tar archive, as ``tarfile`` reads it: forwards, and little at once.
+
+    Args:
+        file: What is read.
+        budget: What is skipped over is counted too: it has to be inflated.
+    """
+
+    def __init__(self, file: IO[bytes], budget: Budget) -> None:
+        self._file = file
+        self._budget = budget
+        self._furthest = 0
+
+    def read(self, size: int) -> bytes:
+        """Read some bytes; a header that claims more than a chunk is none."""
+        if not 0 <= size <= CHUNK_BYTES:
+            raise UnreadableInput(*BROKEN, code="broken-archive")
+        content = self._file.read(size)
+        self._furthest = max(self._furthest, self._file.tell())
+        return content
+
+    def seek(self, place: int) -> int:
+        """Go on to another place."""
+        self._budget.take(max(0, place - self._furthest))
+        self._furthest = max(place, self._furthest)
+        return self._file.seek(place)
+
+    def tell(self) -> int:
+        """Say where it is."""
+        return self._file.tell()
+
+
+def _refusal(code: str) -> UnreadableInput:
+    return UnreadableInput(*_REFUSALS[code], code=code)
+
+
+_REFUSALS = {
+    "unpacked-archive": (
+        "The file is an archive; what is in it is listed file by file.",
+        "Nothing needs to be done.",
+    ),
+    "nested-archive": (
+        "The file is an archive within an archive, which is not unpacked.",
+        "Unpack the outer one yourself.",
+    ),
+    "archive-link": (
+        "This member of the archive is a link or a device, which is never made.",
+        "Pack the file itself.",
+    ),
+    "unsafe-archive": (
+        "A name in the archive leads out of it, or is none that a file may have, so nothing of it "
+        "is used.",
+        "Pack it again.",
+    ),
+    "encrypted-archive": (
+        "The archive is protected by a password.",
+        "Unpack it yourself.",
+    ),
+}
+"""Reason and advice by code."""
