@@ -20,6 +20,7 @@ from headclip_med import __version__
 from headclip_med.content import content_of_volume
 from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
 from headclip_med.models.model import AnomalyModel, name_content
+from headclip_med.pipelines.plan import Job, Plan
 from headclip_med.pipelines.screen import screen
 from headclip_med.read import Inputs
 from headclip_med.settings import ScreenSettings
@@ -28,6 +29,7 @@ from headclip_med.volume import Volume
 from headclip_med.write import (
     ALL_OUTPUTS,
     FailedInput,
+    FileRow,
     SummaryRow,
     check_outputs,
     check_writable,
@@ -42,19 +44,6 @@ _log = logging.getLogger(__name__)
 
 SOME_FAILED = 3
 """Exit code of a run that screened something, but not everything."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One volume to be screened.
-
-    Attributes:
-        name: What it is called in a summary; no patient values.
-        read: Gives the volume, or raises why there is none.
-    """
-
-    name: str
-    read: Callable[[], Volume]
 
 
 @dataclass(frozen=True)
@@ -132,19 +121,24 @@ class Screener:
             same = {key: result[key] for key in wanted} == json.loads(json.dumps(wanted))
             if not same or result["input"]["content_digest"] != volume.content_digest:
                 return None
+            if volume.name is None and result["input"]["name"] is not None:
+                return None  # it says what is now to be hidden
             return None if lacks_outputs(result, self.outputs) else row
         except (OSError, ValueError, KeyError, TypeError, UnreadableInput):  # damaged, or older
             return None
 
 
-def screen_inputs(inputs: Inputs, screener: Screener, *, resume: bool = False) -> BatchReport:
-    """Screen every input and write all results.
+def screen_inputs(
+    inputs: Inputs, screener: Screener, *, resume: bool = False, hide_names: bool = False
+) -> BatchReport:
+    """Screen every input, write all results, and say what became of every file.
 
     Args:
         inputs: As ``find_inputs`` gives them.
         screener: What is done with each.
         resume: Whether to leave alone what is finished, as a run that was stopped wants it; another
             process then reads ahead.
+        hide_names: Whether no name of a file is written anywhere; see ``Plan``.
 
     Returns:
         Rows and failures, as they stand in ``summary.json``; those left alone are counted.
@@ -152,26 +146,27 @@ def screen_inputs(inputs: Inputs, screener: Screener, *, resume: bool = False) -
     Raises:
         UnwritableOutput: The run's folder takes no files; said before any work.
     """
-    jobs = tuple(jobs_of(inputs))
-    return work_through(read_ahead(jobs) if resume else jobs, screener, resume=resume)
+    plan = Plan(inputs, hide_names)
+    jobs = tuple(plan.jobs())
+    return work_through(
+        read_ahead(jobs) if resume else jobs, screener, resume=resume, unused=plan.unused
+    )
 
 
-def jobs_of(inputs: Inputs) -> Iterator[Job]:
-    """Make a job of every input, and of every file that should be one but cannot be used."""
-    for failure in inputs.failures:
-        if failure.is_error:
-            yield Job(_name(failure.path), partial(_give, failure.to_error()))
-    for one in inputs.readable:
-        yield Job(one.series_instance_uid or _name(one.paths[0]), one.read)
-
-
-def work_through(jobs: Iterable[Job], screener: Screener, *, resume: bool = False) -> BatchReport:
+def work_through(
+    jobs: Iterable[Job],
+    screener: Screener,
+    *,
+    resume: bool = False,
+    unused: Iterable[FileRow] = (),
+) -> BatchReport:
     """Screen volumes as they come, and write the summary.
 
     Args:
         jobs: From wherever; one that fails costs itself only.
         screener: What is done with each.
         resume: Whether to leave alone what is finished.
+        unused: Files that no job is made of, for the summary.
 
     Raises:
         InvalidSettings: An option does not suit the model; no other job would fare better.
@@ -188,25 +183,28 @@ def work_through(jobs: Iterable[Job], screener: Screener, *, resume: bool = Fals
             if finished is not None:
                 left_alone += 1
                 screener.report(len(volume.voxels))
-            rows.append(finished or screener.screen(volume))
+            row = finished or screener.screen(volume)
+            is_known = row.name is not None or row.series_instance_uid is not None
+            rows.append(replace(row, files=job.files, name=row.name if is_known else job.name))
         except InvalidSettings:
             raise
         except Exception as error:  # a fault of ours must not cost the others their results
-            failures.append(FailedInput.of(job.name, own_error(error)))
-    return replace(summed_up(rows, failures, screener.out), left_alone=left_alone)
+            failures.append(FailedInput.of(job.name, own_error(error), job.files))
+    report = summed_up(rows, failures, screener.out, unused=unused)
+    return replace(report, left_alone=left_alone)
 
 
 def summed_up(
-    rows: Iterable[SummaryRow], failures: Iterable[FailedInput], out: Path
+    rows: Iterable[SummaryRow],
+    failures: Iterable[FailedInput],
+    out: Path,
+    *,
+    unused: Iterable[FileRow] = (),
 ) -> BatchReport:
     """Sort what a run found, and write its summary."""
     ranked = tuple(sorted(rows, key=lambda row: (-row.score, row.folder)))
     failed = tuple(failures)
-    return BatchReport(ranked, failed, write_summary(ranked, failed, out))
-
-
-def _name(path: Path) -> str:
-    return path.name or str(path)
+    return BatchReport(ranked, failed, write_summary(ranked, failed, out, unused=unused))
 
 
 def own_error(error: Exception) -> HeadClipError:

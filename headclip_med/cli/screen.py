@@ -18,6 +18,11 @@ from headclip_med.settings import ScreenSettings
 
 if TYPE_CHECKING:
     from headclip_med.pipelines.batch import BatchReport
+    from headclip_med.read import Inputs
+
+
+NAMED = 3
+"""Of inputs that failed alike, so many are named; the summary has all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +46,20 @@ class Screen(ModelOptions, RegistryOptions):
         ),
     )
     common: ClassVar[tuple[str, ...]] = (
-        "input", "out", "model", "method", "device", "window", "threshold", "set", "config",
+        "input", "out", "plan", "hide_names", "model", "method", "device", "window", "threshold",
+        "set", "config",
     )  # fmt: skip
 
     resume: ClassVar[bool] = False
 
     input: Positional[tuple[Path, ...]] = ()
-    """Folders or files: DICOM, NIfTI, PNG, JPEG, TIFF."""
-    out: Path
+    """Folders, files or archives: DICOM, NIfTI, NRRD, PNG, ..."""
+    out: Path | None = None
     """Folder for the results."""
+    plan: bool = False
+    """Tell of each file what would be done; do nothing."""
+    hide_names: bool = False
+    """Call files by their numbers in --plan."""
     outputs: str | None = None
     """What to write beside result.json, several with commas; all of {outputs} by default."""
 
@@ -75,6 +85,10 @@ class Screen(ModelOptions, RegistryOptions):
         settings = self.settings(ScreenSettings)
         if not self.input:
             raise InvalidSettings("Nothing to screen.", "Name folders or files.")
+        if self.out is None and not self.plan:
+            raise InvalidSettings(
+                "There is no folder for the results.", "Name one with --out, or give --plan."
+            )
         from headclip_med.read import find_inputs
         from headclip_med.transforms import check_window
         from headclip_med.write import ALL_OUTPUTS, check_outputs, check_writable
@@ -82,18 +96,12 @@ class Screen(ModelOptions, RegistryOptions):
         check_window(settings.window)
         outputs = ALL_OUTPUTS if self.outputs is None else check_outputs(self.outputs)
         inputs = find_inputs(self.input)
-        failed = () if inputs.readable else inputs.failures
-        if failed and all(failure.code == "not-found" for failure in failed):
-            raise failed[0].to_error()
-        if not inputs.readable and not any(failure.is_error for failure in failed):
-            raise UnreadableInput(
-                "No images were found there, so nothing was written.",
-                "Name a folder or file with DICOM, NIfTI, PNG or JPEG images.",
-                code="no-images",
-            )
+        if self.plan:
+            return show_plan(inputs, hide_names=self.hide_names, as_json=self.json)
+        _check_any(inputs)
         self.check()
         # What is there of it: the folder itself is made when the model is found.
-        out = self.out.absolute()
+        out = Path(self.out or "").absolute()
         check_writable(next(one for one in (out, *out.parents) if one.exists()))
         from headclip_med.pipelines.batch import Screener, screen_inputs
 
@@ -101,9 +109,9 @@ class Screen(ModelOptions, RegistryOptions):
         slices = sum(one.slices for one in inputs.readable)
         with progress(slices, "slice") as bar:
             screener = Screener(
-                model=model, out=self.out, settings=settings, outputs=outputs, report=bar.update
+                model=model, out=out, settings=settings, outputs=outputs, report=bar.update
             )
-            report = screen_inputs(inputs, screener, resume=self.resume)
+            report = screen_inputs(inputs, screener, resume=self.resume, hide_names=self.hide_names)
         show(report, as_json=self.json)
         return report.exit_code
 
@@ -123,6 +131,45 @@ class ScreenBatch(Screen):
     resume: ClassVar[bool] = True
 
 
+def _check_any(inputs: Inputs) -> None:
+    """Refuse to run where there is nothing that could be screened, or could fail.
+
+    Raises:
+        UnreadableInput: There is not.
+    """
+    failed = () if inputs.readable else inputs.failures
+    if failed and all(failure.code == "not-found" for failure in failed):
+        raise failed[0].to_error()
+    if not inputs.readable and not any(failure.is_error for failure in failed):
+        raise UnreadableInput(
+            "No images were found there, so nothing was written.",
+            "Name a folder or file with images, or see --plan for what was found.",
+            code="no-images",
+        )
+
+
+def show_plan(inputs: Inputs, *, hide_names: bool, as_json: bool) -> int:
+    """Print what was found and what would be done with it, and give the code a run would end with.
+
+    Args:
+        inputs: All that was found.
+        hide_names: Whether to print numbers only.
+        as_json: For machines.
+    """
+    from headclip_med.pipelines.plan import Plan
+    from headclip_med.write.plain_text import visible
+
+    plan = Plan(inputs, hide_names)
+    if as_json:
+        print(json.dumps(plan.to_json(), indent=2))
+    else:
+        for line in plan.lines():
+            print(visible(line))
+    if not any(failure.is_error for failure in inputs.failures):
+        return 0 if inputs.readable else 1
+    return 3 if inputs.readable else 1
+
+
 def show(report: BatchReport, *, as_json: bool) -> None:
     """Print the results, failures on stderr; names without what a terminal would obey."""
     from headclip_med.write.plain_text import visible
@@ -130,9 +177,13 @@ def show(report: BatchReport, *, as_json: bool) -> None:
     if report.left_alone:
         of = len(report.rows)
         print(f"{report.left_alone} of {of} were finished and left alone", file=sys.stderr)
+    alike: dict[str, list[str]] = {}
     for failure in report.failures:
-        line = f"headclip: {failure.input}: {failure.reason} {failure.what_to_do}"
-        print(visible(line.rstrip()), file=sys.stderr)
+        why = f"{failure.reason} {failure.what_to_do}".rstrip()
+        alike.setdefault(why, []).append(failure.input)
+    for why, names in alike.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        print(visible(f"headclip: {', '.join(names[:NAMED])}{more}: {why}"), file=sys.stderr)
     if as_json:
         print(report.outputs["json"].read_text())
         return

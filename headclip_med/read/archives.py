@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.read.files import Found, find_files
@@ -205,18 +205,18 @@ def _members(archive: Path, budget: Budget) -> Iterator[Member]:
     if start.startswith(b"PK"):
         yield from _zip_members(archive, budget)
         return
-    inflate = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}.get(start[:2])
-    if inflate is None:
-        with archive.open("rb") as plain:
-            yield from _tar_members(plain, budget)
-        return
-    with inflate(archive, "rb") as inflated:
-        is_tar = inflated.read(START_BYTES)[TAR_MARK] == b"ustar"
-        inflated.seek(0)
+    packed = start.startswith((b"\x1f\x8b", b"BZ"))
+    with _inflated(archive, start) if packed else archive.open("rb") as content:
+        is_tar = content.read(START_BYTES)[TAR_MARK] == b"ustar"
+        content.seek(0)
         if is_tar:
-            yield from _tar_members(inflated, budget)
+            yield from _tar_members(content, budget)
         else:
-            yield Member(archive.stem, True, lambda: inflated)
+            yield Member(archive.stem, True, lambda: content)
+
+
+def _inflated(archive: Path, start: bytes) -> IO[bytes]:
+    return cast("IO[bytes]", bz2.open(archive) if start.startswith(b"BZ") else gzip.open(archive))
 
 
 def _zip_members(archive: Path, budget: Budget) -> Iterator[Member]:

@@ -79,6 +79,8 @@ class Input:
         study_instance_uid: DICOM only, where valid.
         series_instance_uid: DICOM only, where valid.
         part: Which volume of its series (or time point of its file) this is, from 1.
+        rows: Of each slice, as the header says.
+        columns: Likewise.
         reader: Reads it; call ``read`` instead.
     """
 
@@ -90,6 +92,8 @@ class Input:
     study_instance_uid: str | None = None
     series_instance_uid: str | None = None
     part: int = 1
+    rows: int = 0
+    columns: int = 0
 
     def read(self) -> Volume:
         """Read the voxels.

@@ -74,6 +74,8 @@ def find_itk(path: Path, limits: ReadLimits, *, beside: tuple[Path, ...] = ()) -
         Input(
             kind="volume",
             slices=shape[0],
+            rows=shape[1],
+            columns=shape[2],
             paths=(path, *files),
             reader=partial(read_itk, path, limits, part=part),
             part=part,

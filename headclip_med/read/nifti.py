@@ -26,7 +26,7 @@ LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """NIfTI counts to the right and front, DICOM to the left and back."""
 
 MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
-Readable = Nifti1Pair | AnalyzeImage | MGHImage
+Neuroimage = AnalyzeImage | MGHImage
 MGH_FLAG = slice(28, 30)
 """Of the header's bytes: whether directions follow."""
 
@@ -67,6 +67,8 @@ def find_nifti(path: Path, limits: ReadLimits) -> list[Input]:
         Input(
             kind=_origin(image),
             slices=shape[2],
+            rows=shape[1],
+            columns=shape[0],
             paths=files,
             reader=partial(read_nifti, path, limits, part=part),
             part=part,
@@ -115,11 +117,11 @@ def read_nifti(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
     )
 
 
-def _open(path: Path, limits: ReadLimits) -> AnalyzeImage | MGHImage:
+def _open(path: Path, limits: ReadLimits) -> Neuroimage:
     check_file(path, limits)
     with translate("broken-nifti", *BROKEN):
         image = nibabel.load(path, keep_file_open=True)  # a .gz is read from its start else
-    if not isinstance(image, Readable) or not isinstance(image.dataobj, ArrayProxy):
+    if not isinstance(image, Neuroimage) or not isinstance(image.dataobj, ArrayProxy):
         raise UnreadableInput(
             "The file is a neuroimaging format other than NIfTI-1, NIfTI-2, Analyze and MGH.",
             "Convert it.",
@@ -145,17 +147,17 @@ def _open(path: Path, limits: ReadLimits) -> AnalyzeImage | MGHImage:
     return image
 
 
-def _files(image: AnalyzeImage | MGHImage, path: Path) -> list[Path]:
+def _files(image: Neuroimage, path: Path) -> list[Path]:
     """List the header and the voxels; one file may be both."""
     holders = (image.file_map.get(name) for name in ("header", "image"))
     return [Path(one.filename or path) for one in holders if one is not None]
 
 
-def _origin(image: AnalyzeImage | MGHImage) -> Origin:
+def _origin(image: Neuroimage) -> Origin:
     return "nifti" if isinstance(image, Nifti1Pair) else "volume"
 
 
-def _is_odd(image: AnalyzeImage | MGHImage) -> bool:
+def _is_odd(image: Neuroimage) -> bool:
     """Whether SimpleITK has to read it: Analyze, or each voxel holds a vector."""
     if isinstance(image, MGHImage):
         return False
@@ -163,7 +165,7 @@ def _is_odd(image: AnalyzeImage | MGHImage) -> bool:
     return is_vector or not isinstance(image, Nifti1Pair)
 
 
-def _shape(image: AnalyzeImage | MGHImage) -> tuple[int, int, int, int]:
+def _shape(image: Neuroimage) -> tuple[int, int, int, int]:
     """Columns, rows, slices and time points."""
     shape = tuple(int(length) for length in image.shape)
     while len(shape) > 2 and shape[-1] == 1:
@@ -179,11 +181,11 @@ def _shape(image: AnalyzeImage | MGHImage) -> tuple[int, int, int, int]:
 
 
 def _voxels(
-    image: AnalyzeImage | MGHImage, shape: tuple[int, int, int, int], part: int
+    image: Neuroimage, shape: tuple[int, int, int, int], part: int
 ) -> Float32[np.ndarray, "slices rows columns *colour"]:
     """Read one time point, a block of slices after the other."""
     columns, rows, slices, _ = shape
-    kind = np.dtype(image.get_data_dtype())  # type: ignore[no-untyped-call]
+    kind = np.dtype(image.get_data_dtype())
     is_colour = kind.names is not None and set(COLOUR_FIELDS) <= set(kind.names)
     if not is_colour and kind.kind not in "iufb":
         raise UnreadableInput(
@@ -203,13 +205,13 @@ def _voxels(
     return voxels
 
 
-def _place(image: AnalyzeImage | MGHImage, block: slice, part: int) -> tuple[slice | int, ...]:
+def _place(image: Neuroimage, block: slice, part: int) -> tuple[slice | int, ...]:
     """Index some slices of one time point; axes beyond the fourth have a length of 1."""
     place: tuple[slice | int, ...] = (slice(None), slice(None), block, part - 1)
     return (*place, *(0,) * len(image.shape))[: len(image.shape)]
 
 
-def _affine_lps(image: AnalyzeImage | MGHImage) -> tuple[Float[np.ndarray, "4 4"], bool]:
+def _affine_lps(image: Neuroimage) -> tuple[Float[np.ndarray, "4 4"], bool]:
     """Turn the affine of (column, row, slice) to RAS into one of (slice, row, column) to LPS.
 
     Returns:
@@ -217,7 +219,7 @@ def _affine_lps(image: AnalyzeImage | MGHImage) -> tuple[Float[np.ndarray, "4 4"
     """
     with translate("broken-nifti", *BROKEN):
         affine_ras = np.array(image.affine, dtype=np.float64)
-        mm, is_oriented = _mgh_units(image) if isinstance(image, MGHImage) else _units(image)
+        mm, is_oriented = _units(image) if isinstance(image, Nifti1Pair) else _mgh_units(image)
     affine_ras[:3] *= mm
     steps = affine_ras[:3, :3]
     if not np.isfinite(affine_ras).all() or abs(np.linalg.det(steps)) < SMALLEST_VOXEL_MM3:
@@ -230,14 +232,14 @@ def _affine_lps(image: AnalyzeImage | MGHImage) -> tuple[Float[np.ndarray, "4 4"
     return (LPS_OF_RAS @ affine_ras)[:, [2, 1, 0, 3]], not is_oriented
 
 
-def _units(image: AnalyzeImage) -> tuple[float, bool]:
+def _units(image: Nifti1Pair) -> tuple[float, bool]:
     """Millimetres in one unit of the affine, and whether the file states an orientation."""
     unit = image.header.get_xyzt_units()[0]  # type: ignore[no-untyped-call]
     codes = int(image.header["sform_code"]), int(image.header["qform_code"])
     return MM_PER_UNIT.get(unit, 1.0), any(codes)
 
 
-def _mgh_units(image: MGHImage) -> tuple[float, bool]:
+def _mgh_units(image: Neuroimage) -> tuple[float, bool]:
     """The same of MGH; where it states none, nibabel has put FreeSurfer's default already."""
     with image.file_map["image"].get_prepare_fileobj("rb") as file:
         stated = file.read(MGH_FLAG.stop)[MGH_FLAG]

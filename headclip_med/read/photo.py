@@ -39,7 +39,12 @@ def find_image(path: Path, limits: ReadLimits) -> Input:
     with silence(), _open(path, limits) as image, translate("broken-image", *BROKEN):
         slices = len(_pages(image)) if image.format == "TIFF" else 1
     return Input(
-        kind="image", slices=slices, paths=(path,), reader=partial(read_image, path, limits)
+        kind="image",
+        slices=slices,
+        rows=image.height,
+        columns=image.width,
+        paths=(path,),
+        reader=partial(read_image, path, limits),
     )
 
 

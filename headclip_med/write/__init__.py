@@ -2,7 +2,7 @@
 
 from headclip_med.atomic import check_writable
 from headclip_med.write.outputs import ALL_OUTPUTS, OUTPUTS, check_outputs
-from headclip_med.write.rows import FailedInput, SummaryRow, read_rows
+from headclip_med.write.rows import FailedInput, FileRow, SummaryRow, read_rows
 from headclip_med.write.screening import (
     WrittenScreening,
     folder_of,
@@ -15,6 +15,7 @@ __all__ = [
     "ALL_OUTPUTS",
     "OUTPUTS",
     "FailedInput",
+    "FileRow",
     "SummaryRow",
     "WrittenScreening",
     "check_outputs",

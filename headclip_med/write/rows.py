@@ -1,10 +1,10 @@
-"""What a summary says of one series, and of one input that failed."""
+"""What a summary says of one series, of one input that failed, and of one file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class SummaryRow:
         outputs: Paths relative to ``folder``, by name.
         picture: Path of the picture of the most suspicious slice, relative to ``folder``.
         notes: Sentences on how it was read and written.
+        files: What it was read from, as the summary calls them.
     """
 
     folder: str
@@ -55,6 +56,7 @@ class SummaryRow:
     outputs: Mapping[str, str]
     picture: str | None
     notes: tuple[str, ...]
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, written: WrittenScreening, out: Path) -> SummaryRow:
@@ -100,17 +102,71 @@ class FailedInput:
         code: Short and stable, for machines.
         reason: What was found, and why it cannot be used.
         what_to_do: The way out.
+        files: What it is made of, as the summary calls them.
     """
 
     input: str
     code: str
     reason: str
     what_to_do: str = ""
+    files: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, error: HeadClipError) -> FailedInput:
+    def of(cls, name: str, error: HeadClipError, files: tuple[str, ...] = ()) -> FailedInput:
         """Report an error that belongs to an input."""
-        return cls(name, error.code, error.reason, error.advice)
+        return cls(name, error.code, error.reason, error.advice, files)
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """What became of one file, or of one folder that was not entered.
+
+    Attributes:
+        file: As the summary calls it.
+        status: ``screened``, ``repeat``, ``left-out`` or ``failed``.
+        series: Folders of the results that it is part of.
+        repeats: The file that stands for it.
+        code: Why it, or a part of it, was not screened.
+        reason: The same in a sentence.
+        what_to_do: The way out.
+    """
+
+    file: str
+    status: str
+    series: tuple[str, ...] = ()
+    repeats: str | None = None
+    code: str | None = None
+    reason: str = ""
+    what_to_do: str = ""
+
+
+def account_for(
+    rows: Iterable[SummaryRow], failures: Iterable[FailedInput], unused: Iterable[FileRow]
+) -> tuple[FileRow, ...]:
+    """Say of each file once what became of it.
+
+    Args:
+        rows: Of the screened volumes.
+        failures: Of the inputs that gave none.
+        unused: Files that nobody tried to screen.
+
+    Returns:
+        By name; a file of which only a part failed counts as screened, with the code.
+    """
+    found = {one.file: one for one in unused}
+    for row in rows:
+        for file in row.files:
+            earlier = found.get(file, FileRow(file, "screened"))
+            found[file] = replace(earlier, series=(*earlier.series, row.folder))
+    for failure in failures:
+        for file in failure.files:
+            found[file] = replace(
+                found.get(file, FileRow(file, "failed")),
+                code=failure.code,
+                reason=failure.reason,
+                what_to_do=failure.what_to_do,
+            )
+    return tuple(sorted(found.values(), key=lambda one: one.file))
 
 
 def read_rows(out: Path) -> list[SummaryRow]:

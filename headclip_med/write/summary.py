@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from headclip_med.atomic import reported_errors, write_file
 from headclip_med.write.pages.worklist import render_page
 from headclip_med.write.plain_text import csv_cell, visible
 from headclip_med.write.result import SCHEMA_VERSION, Json, to_text
-from headclip_med.write.rows import FailedInput, SummaryRow
+from headclip_med.write.rows import FailedInput, FileRow, SummaryRow, account_for
 
 COLUMNS = (
     "rank",
@@ -34,11 +35,17 @@ COLUMNS = (
     "part",
     "folder",
     "model",
+    "files",
+    "repeats",
     "code",
     "reason",
     "what_to_do",
 )
-"""Of summary.csv; failed inputs stand at its end, with the last three filled."""
+"""Of summary.csv; behind the series stand failed inputs, then files that were left out or repeat
+another, with the last columns filled."""
+
+WHY = "code", "reason", "what_to_do"
+STATUSES = "screened", "repeat", "left-out", "failed"
 
 TEXTS = "modality", "window", "name", "study_instance_uid", "series_instance_uid", "folder", "model"
 """The columns whose content comes from outside."""
@@ -46,14 +53,19 @@ TEXTS = "modality", "window", "name", "study_instance_uid", "series_instance_uid
 
 @reported_errors()
 def write_summary(
-    rows: Iterable[SummaryRow], failures: Iterable[FailedInput], out: Path
+    rows: Iterable[SummaryRow],
+    failures: Iterable[FailedInput],
+    out: Path,
+    *,
+    unused: Iterable[FileRow] = (),
 ) -> dict[str, Path]:
-    """Write what a run found, and what it could not read.
+    """Write what a run found, what it could not read, and what became of each file.
 
     Args:
         rows: One for each screened volume, in any order.
         failures: One for each input that gave no result.
         out: The folder of the run; the rows' folders lie below it.
+        unused: Files that were left out, or repeat another.
 
     Returns:
         The paths of ``csv``, ``json`` and ``page``. Each file is replaced in one step.
@@ -62,19 +74,20 @@ def write_summary(
         UnwritableOutput: The disk does not take them.
     """
     ranked = sorted(rows, key=lambda row: (-row.score, row.folder))
-    failed = list(failures)
+    failed, rest = list(failures), list(unused)
+    files = account_for(ranked, failed, rest)
     out.mkdir(parents=True, exist_ok=True)
     contents = {
-        "csv": ("summary.csv", _to_csv(ranked, failed)),
-        "json": ("summary.json", to_text(_to_json(ranked, failed))),
-        "page": ("index.html", render_page(ranked, failed, out).encode()),
+        "csv": ("summary.csv", _to_csv(ranked, failed, rest)),
+        "json": ("summary.json", to_text(_to_json(ranked, failed, files))),
+        "page": ("index.html", render_page(ranked, failed, files, out).encode()),
     }
     for name, content in contents.values():
         write_file(out / name, content)
     return {kind: out / name for kind, (name, _) in contents.items()}
 
 
-def _to_csv(rows: list[SummaryRow], failures: list[FailedInput]) -> bytes:
+def _to_csv(rows: list[SummaryRow], failures: list[FailedInput], unused: list[FileRow]) -> bytes:
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
@@ -92,26 +105,59 @@ def _to_csv(rows: list[SummaryRow], failures: list[FailedInput]) -> bytes:
                 "threshold": f"{row.threshold:.6f}",
                 "slices": len(row.slice_scores),
                 "part": row.part,
+                "files": len(row.files) or "",
                 **{column: csv_cell(str(getattr(row, column) or "")) for column in TEXTS},
             }
         )
     for failure in failures:
-        cells = {column: csv_cell(text) for column, text in asdict(failure).items()}
-        writer.writerow({"status": "failed", "name": cells.pop("input"), **cells})
+        cells = {name: csv_cell(getattr(failure, name)) for name in WHY}
+        name, count = csv_cell(failure.input), len(failure.files) or ""
+        writer.writerow({"status": "failed", "name": name, "files": count, **cells})
+    for one in unused:
+        texts = {name: csv_cell(getattr(one, name) or "") for name in ("repeats", *WHY)}
+        writer.writerow({"status": one.status, "name": csv_cell(one.file), "files": 1, **texts})
     return table.getvalue().encode()
 
 
-def _to_json(rows: list[SummaryRow], failures: list[FailedInput]) -> Json:
+def _to_json(rows: list[SummaryRow], failures: list[FailedInput], files: Sequence[FileRow]) -> Json:
+    by_code = Counter((one.status, one.code) for one in files)
     return {
         "schema_version": SCHEMA_VERSION,
         "version": __version__,
         "research_use_only": True,
         "screened": len(rows),
         "failed": len(failures),
-        "series": [{"rank": rank, **asdict(row)} for rank, row in enumerate(rows, start=1)],
+        "series": [{"rank": rank, **_plain(row)} for rank, row in enumerate(rows, start=1)],
         "failures": [
-            {key: visible(text) for key, text in asdict(failure).items()} for failure in failures
+            {name: visible(getattr(one, name)) for name in ("input", *WHY)} for one in failures
         ],
+        "file_counts": {
+            "files": len(files),
+            **{status: sum(one.status == status for one in files) for status in STATUSES},
+            "by_code": [
+                {"status": status, "code": code, "files": count}
+                for (status, code), count in sorted(by_code.items(), key=str)
+            ],
+        },
+        "files": [_file(one) for one in files],
+    }
+
+
+def _plain(row: SummaryRow) -> Json:
+    plain = asdict(row)
+    del plain["files"]  # they are listed once
+    return plain
+
+
+def _file(one: FileRow) -> Json:
+    return {
+        "file": visible(one.file),
+        "status": one.status,
+        "series": list(one.series),
+        "repeats": None if one.repeats is None else visible(one.repeats),
+        "code": one.code,
+        "reason": one.reason,
+        "what_to_do": one.what_to_do,
     }
 
 

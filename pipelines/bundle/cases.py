@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,10 +16,11 @@ from monai.engines.evaluator import SupervisedEvaluator
 from torch import Tensor
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.pipelines.batch import BatchReport, Screener, jobs_of, own_error, summed_up
+from headclip_med.pipelines.batch import BatchReport, Screener, own_error, summed_up
 from headclip_med.pipelines.bundle.guards import cause_of, is_command
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.transforms import PREPARED_S, VOLUME, boxed
+from headclip_med.pipelines.plan import Plan
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings
 from headclip_med.volume import Volume
@@ -73,7 +75,12 @@ class Cases(Dataset):
         self.failures: list[FailedInput] = []
         self.report = BatchReport((), (), {})
         inputs = find_inputs([path for path in self.paths if path.exists()])
-        super().__init__([{"image": job} for job in jobs_of(inputs)], transform)
+        self._plan = Plan(inputs)
+        self._files = {
+            (one.paths[0], one.part): tuple(self._plan.names[path] for path in one.paths)
+            for one in inputs.readable
+        }
+        super().__init__([{"image": job} for job in self._plan.jobs()], transform)
 
     def check(self) -> None:
         """Refuse to run where there is nothing to screen.
@@ -99,7 +106,8 @@ class Cases(Dataset):
         try:
             case: Any = super()._transform(index)
         except Exception as error:  # it shall cost the other cases nothing
-            return {FAILED: _failed(self.data[index]["image"].name, error)}
+            job = self.data[index]["image"]
+            return {FAILED: _failed(job.name, error, job.files)}
         return {**case, PREPARED_S: perf_counter() - started}
 
     @staticmethod
@@ -150,16 +158,17 @@ class Cases(Dataset):
             self.failures.append(batch[FAILED][0].item())
             return {}
         volume = batch[VOLUME][0].item()
+        files = self._files.get((volume.sources[0].path, volume.part), ())
         finished = self._finished(engine, volume) if self.skip_finished else None
         if finished is not None:
-            self.rows.append(finished)
+            self.rows.append(replace(finished, files=files))
             return {}
         try:
             output: Any = engine._iteration(engine, batch)
-            self.rows += [one["row"] for one in output]
+            self.rows += [replace(one["row"], files=files) for one in output]
         except Exception as error:  # the cases behind it shall get their results
             name = volume.series_instance_uid or volume.name or "input"
-            self.failures.append(_failed(name, error))
+            self.failures.append(_failed(name, error, files))
             return {}
         return output
 
@@ -177,11 +186,11 @@ class Cases(Dataset):
         return screener.finished(volume)
 
     def _sum_up(self) -> None:
-        self.report = summed_up(self.rows, self.failures, self.output_dir)
+        self.report = summed_up(self.rows, self.failures, self.output_dir, unused=self._plan.unused)
         for failure in self.failures:
             _log.warning("%s: %s %s", failure.code, failure.reason, failure.what_to_do)
         _log.info("screened %d, failed %d", len(self.rows), len(self.failures))
 
 
-def _failed(name: str, error: Exception) -> FailedInput:
-    return FailedInput.of(name, cause_of(error) or own_error(error))
+def _failed(name: str, error: Exception, files: tuple[str, ...]) -> FailedInput:
+    return FailedInput.of(name, cause_of(error) or own_error(error), files)

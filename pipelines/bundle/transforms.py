@@ -22,8 +22,8 @@ from monai.transforms.transform import MapTransform
 from headclip_med.content import content_of_volume
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.models.model import name_content
-from headclip_med.pipelines.batch import Job
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
+from headclip_med.pipelines.plan import Job
 from headclip_med.pipelines.screen import Prepared, SlicePredictions, postprocess
 from headclip_med.read import read_volume
 from headclip_med.settings import ScreenSettings

@@ -18,13 +18,12 @@ from headclip_med.cli import main
 from headclip_med.errors import UnreadableInput
 from headclip_med.pipelines.batch import (
     BatchReport,
-    Job,
     Screener,
-    jobs_of,
     read_ahead,
     screen_inputs,
     work_through,
 )
+from headclip_med.pipelines.plan import Job, Plan
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScoreSettings, ScreenSettings
 from headclip_med.volume import Volume
@@ -170,6 +169,7 @@ import os, signal, sys
 from headclip_med.cli import main
 from types import SimpleNamespace
 from headclip_med.pipelines import loading
+from headclip_med.pipelines.plan import Job, Plan
 from tests.bright import BrightModel
 
 class Mortal(BrightModel):
@@ -214,14 +214,14 @@ def forget() -> Volume:
 
 
 def test_volumes_come_in_order_and_from_another_process(folder: Path) -> None:
-    jobs = list(jobs_of(find_inputs([folder])))
+    jobs = list(Plan(find_inputs([folder])).jobs())
     ahead = [(job.name, job.read().content_digest) for job in read_ahead(jobs)]
     assert ahead == [(job.name, job.read().content_digest) for job in jobs]
     assert list(read_ahead(())) == []
 
 
 def test_an_input_that_ends_its_reader_costs_only_itself(folder: Path) -> None:
-    first, *others = jobs_of(find_inputs([folder]))
+    first, *others = Plan(find_inputs([folder])).jobs()
     lost = Job("heavy.png", vanish)
     found = list(read_ahead([first, lost, *others, lost]))
     for job in (found[0], found[2], found[3]):
@@ -247,7 +247,7 @@ def test_a_batch_takes_jobs_from_any_iterator_as_they_come(folder: Path, tmp_pat
     log: list[str] = []
 
     def queue() -> Iterator[Job]:
-        for job in jobs_of(find_inputs([folder])):
+        for job in Plan(find_inputs([folder])).jobs():
             log.append(f"taken {job.name}")
             yield job
         yield Job("lost", forget)

@@ -80,6 +80,8 @@ def _input(stack: Stack, limits: ReadLimits) -> Input:
     return Input(
         kind="dicom",
         slices=len(stack.slices),
+        rows=stack.grid.rows,
+        columns=stack.grid.columns,
         paths=tuple(dict.fromkeys(one.header.path for one in stack.slices)),
         reader=partial(read_stack, stack, limits),
         modality=_modality(header),

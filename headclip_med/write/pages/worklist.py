@@ -11,22 +11,34 @@ from pathlib import Path
 from PIL import Image
 
 from headclip_med.write.pages.frame import render
-from headclip_med.write.rows import FailedInput, SummaryRow
+from headclip_med.write.rows import FailedInput, FileRow, SummaryRow
 
 THUMBNAIL_PX = (440, 280)
 """Embedded, so the page shows pictures when it is mailed alone; each is about 15 kB."""
 
 LONGEST_LESION_TABLE = 20
 
+LONGEST_FILE_LIST = 1000
+"""Files that the page lists; summary.json has all."""
+
+NAMED_INPUTS = 3
+"""Of inputs that failed alike, so many are named; the page's list of files has the others."""
+
 LABELS = {"overlay": "Overlay", "slices": "Slices", "heatmap": "Heatmap", "result": "result.json"}
 
 
-def render_page(rows: Sequence[SummaryRow], failures: Sequence[FailedInput], out: Path) -> str:
+def render_page(
+    rows: Sequence[SummaryRow],
+    failures: Sequence[FailedInput],
+    files: Sequence[FileRow],
+    out: Path,
+) -> str:
     """Write the page.
 
     Args:
         rows: In the order in which they shall stand.
         failures: What gave no result.
+        files: What became of each file.
         out: The run's folder, where the pictures for the thumbnails are.
 
     Returns:
@@ -35,13 +47,34 @@ def render_page(rows: Sequence[SummaryRow], failures: Sequence[FailedInput], out
     return render(
         "worklist",
         rows=rows,
-        failures=failures,
+        failures=_alike(failures),
+        failed=len(failures),
+        files=sorted(files, key=lambda one: one.status == "screened")[:LONGEST_FILE_LIST],
+        file_count=len(files),
+        codes=_by_code(files),
+        named=NAMED_INPUTS,
         longest=LONGEST_LESION_TABLE,
         thumbnail=partial(_thumbnail, out),
         marked=_marked,
         names=_names,
         labels=LABELS,
     )
+
+
+def _alike(failures: Sequence[FailedInput]) -> list[tuple[FailedInput, list[str]]]:
+    """Put inputs that failed for one reason together: the first, and what all are called."""
+    found: dict[tuple[str, ...], tuple[FailedInput, list[str]]] = {}
+    for one in failures:
+        found.setdefault((one.code, one.reason, one.what_to_do), (one, []))[1].append(one.input)
+    return list(found.values())
+
+
+def _by_code(files: Sequence[FileRow]) -> list[tuple[FileRow, int]]:
+    """Count files by status and code, each with the first of them."""
+    found: dict[tuple[str, str], list[FileRow]] = {}
+    for one in files:
+        found.setdefault((one.status, one.code or ""), []).append(one)
+    return [(found[key][0], len(found[key])) for key in sorted(found)]
 
 
 def _thumbnail(out: Path, row: SummaryRow) -> dict[str, object] | None:
