@@ -15,9 +15,12 @@ people only: programs tell errors apart by class and ``code``.
     └── MissingExtra        a library that an extra of the package installs
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_log = logging.getLogger(__name__)
 
 EXTRAS = {
     "filelock": "tracking",
@@ -102,6 +105,20 @@ class MissingExtra(HeadClipError):
     """A library that only an extra of the package installs, and that is not there."""
 
     default_code = "missing-extra"
+
+
+def own_error(error: Exception) -> HeadClipError:
+    """Give the error to report: ours as it is, of others the kind only."""
+    if isinstance(error, HeadClipError):
+        return error
+    # Its text may quote a file.
+    kind = type(error).__name__
+    _log.debug("unexpected %s", kind)
+    return UnreadableInput(
+        f"This input met a fault of this program ({kind}).",
+        "Report it with the program's version and the kind of input.",
+        code="unexpected",
+    )
 
 
 def reason_of(error: OSError) -> str:

@@ -12,7 +12,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from math import prod
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
@@ -23,6 +22,9 @@ SMALLEST_FILE_BYTES = 16 << 20
 
 BLOCK_SLICES = 16
 """Slices that are worked on at once: 16 MiB at 512 x 512 in float32."""
+
+before_mapping: list[Callable[[int], None]] = []
+"""Called with the bytes of every array that is mapped: no memory, though systems may count it."""
 
 
 class _Pages(mmap.mmap):
@@ -51,7 +53,7 @@ def allocate(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Shaped[np
     try:
         with tempfile.TemporaryFile() as file:
             os.posix_fallocate(file.fileno(), 0, size)
-            return _array(os.dup(file.fileno()), shape, dtype)
+            return map_file(os.dup(file.fileno()), shape, dtype)
     except (OSError, AttributeError):  # a full disk, or a system that can reserve nothing
         return np.zeros(shape, dtype)
 
@@ -117,26 +119,28 @@ def fill_missing(
     return count
 
 
-def sent(array: Shaped[np.ndarray, "..."]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Give what ``multiprocessing`` shall send of an array: its file's handle, or itself.
+def file_of(array: Shaped[np.ndarray, "..."]) -> int | None:
+    """Give the file of an array of ``allocate``, which another process can map as well.
 
     Returns:
-        A function of the other process and its arguments. It must be called while this process
-        lives.
+        Its descriptor; None where the array lies in memory, or is a view in another order.
     """
-    if not isinstance(array.base, _Pages):  # in memory, or a view that may be in another order
-        return np.asarray, (array,)
-    from multiprocessing.reduction import DupFd  # where there are files as above, there is this
-
-    return _received, (DupFd(array.base.file), array.shape, array.dtype)
+    base: object = array.base
+    return base.file if isinstance(base, _Pages) else None
 
 
-def _received(handle: Any, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    return _array(handle.detach(), shape, dtype)
+def map_file(file: int, shape: tuple[int, ...], dtype: DTypeLike) -> Shaped[np.ndarray, "*shape"]:
+    """Make an array of a file's content.
 
-
-def _array(file: int, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    pages = _Pages(file, prod(shape) * np.dtype(dtype).itemsize)
+    Args:
+        file: Its descriptor, which is closed together with the array.
+        shape: Of the array.
+        dtype: Of the array.
+    """
+    size = prod(shape) * np.dtype(dtype).itemsize
+    for tell in before_mapping:
+        tell(size)
+    pages = _Pages(file, size)
     pages.file = file
     return np.ndarray(shape, dtype, buffer=pages)
 

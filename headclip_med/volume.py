@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from headclip_med.geometry import Grid
-from headclip_med.mapped import BLOCK_SLICES, blocks_of, sent
+from headclip_med.mapped import BLOCK_SLICES, blocks_of
 from headclip_med.reading import ORDINARY, Reading
 
 Origin = Literal["dicom", "nifti", "volume", "image"]
@@ -105,20 +104,6 @@ class Volume:
     def is_colour(self) -> bool:
         """Whether the voxels are red, green, blue."""
         return self.voxels.ndim == 4
-
-
-def _sent(volume: Volume) -> tuple[Any, ...]:
-    """Let another process have the voxels' file rather than a copy of what is in it."""
-    facts = {one.name: getattr(volume, one.name) for one in fields(Volume)}
-    restore, given = sent(facts.pop("voxels"))
-    return _received, (restore, given, facts)
-
-
-def _received(restore: Any, given: tuple[Any, ...], facts: dict[str, Any]) -> Volume:
-    return Volume(voxels=restore(*given), **facts)
-
-
-ForkingPickler.register(Volume, _sent)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,24 +1,22 @@
 """Many volumes in a run that can be stopped and taken up: what is finished is left alone.
 
-A batch is an iterator of jobs, whatever they come from. While the model looks at one volume,
-another process can read the next.
+A batch is an iterator of jobs, whatever they come from. While the model looks at one volume, the
+next is read.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
-
-from torch.utils.data import DataLoader, Dataset
 
 from headclip_med import __version__
 from headclip_med.content import content_of_volume
-from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
+from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput, own_error
 from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.pipelines.plan import Job, Plan
 from headclip_med.pipelines.screen import screen
@@ -38,9 +36,6 @@ from headclip_med.write import (
     write_screening,
     write_summary,
 )
-
-_log = logging.getLogger(__name__)
-
 
 SOME_FAILED = 3
 """Exit code of a run that screened something, but not everything."""
@@ -136,8 +131,7 @@ def screen_inputs(
     Args:
         inputs: As ``find_inputs`` gives them.
         screener: What is done with each.
-        resume: Whether to leave alone what is finished, as a run that was stopped wants it; another
-            process then reads ahead.
+        resume: Whether to leave alone what is finished, as a run that was stopped wants it.
         hide_names: Whether no name of a file is written anywhere; see ``Plan``.
 
     Returns:
@@ -147,10 +141,7 @@ def screen_inputs(
         UnwritableOutput: The run's folder takes no files; said before any work.
     """
     plan = Plan(inputs, hide_names)
-    jobs = tuple(plan.jobs())
-    return work_through(
-        read_ahead(jobs) if resume else jobs, screener, resume=resume, unused=plan.unused
-    )
+    return work_through(read_ahead(plan.jobs()), screener, resume=resume, unused=plan.unused)
 
 
 def work_through(
@@ -207,69 +198,47 @@ def summed_up(
     return BatchReport(ranked, failed, write_summary(ranked, failed, out, unused=unused))
 
 
-def own_error(error: Exception) -> HeadClipError:
-    """Give the error to report: ours as it is, of others the kind only."""
-    if isinstance(error, HeadClipError):
-        return error
-    # Its text may quote a file.
-    kind = type(error).__name__
-    _log.debug("unexpected %s", kind)
-    return UnreadableInput(
-        f"This input met a fault of this program ({kind}).",
-        "Report it with the program's version and the kind of input.",
-        code="unexpected",
-    )
-
-
-def read_ahead(jobs: Sequence[Job]) -> Iterator[Job]:
-    """Read volumes in another process, one ahead of the one in use.
+def read_ahead(jobs: Iterable[Job]) -> Iterator[Job]:
+    """Read each volume while the one before it is in use.
 
     Args:
-        jobs: In the order in which they are wanted.
+        jobs: In the order in which they are wanted; they are taken one ahead as well.
 
     Yields:
-        Each job once its volume is here. One that brings the other process down, by taking all
-        memory for instance, costs itself as well; the next is read by a new process.
+        Each job once its volume is here, or the reason why there is none.
     """
-    done = 0
-    while done < len(jobs):
-        reading = DataLoader(
-            _Reading(jobs[done:]), batch_size=None, num_workers=1, prefetch_factor=1
-        )
-        volumes = iter(reading)
-        lost = False
-        while done < len(jobs) and not lost:
-            try:
-                volume = next(volumes)
-            except RuntimeError:  # PyTorch's word for a worker that is gone
-                volume, lost = _lost(), True
-            yield replace(jobs[done], read=partial(_give, volume))
-            done += 1
+    coming: _Reading | None = None
+    for job in jobs:
+        previous, coming = coming, _Reading(job, after=coming)
+        if previous:
+            yield previous.done()
+    if coming:
+        yield coming.done()
 
 
-class _Reading(Dataset[Volume | HeadClipError]):
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._jobs = jobs
+class _Reading(Thread):
+    """Waits for a volume, which a process of its own reads; dropped where nobody wants it."""
 
-    def __len__(self) -> int:
-        return len(self._jobs)
+    def __init__(self, job: Job, *, after: _Reading | None) -> None:
+        super().__init__(daemon=True)
+        self._job = job
+        self._outcome: Volume | HeadClipError
+        if after:
+            after.join()
+        self.start()
 
-    def __getitem__(self, index: int) -> Volume | HeadClipError:
+    def run(self) -> None:
         try:
-            return self._jobs[index].read()
+            self._outcome = self._job.read()
         except Exception as error:
-            return own_error(error)
+            self._outcome = own_error(error)
+
+    def done(self) -> Job:
+        self.join()
+        return replace(self._job, read=partial(_give, self._outcome))
 
 
 def _give(outcome: Volume | HeadClipError) -> Volume:
     if isinstance(outcome, HeadClipError):
         raise outcome
     return outcome
-
-
-def _lost() -> HeadClipError:
-    return UnreadableInput(
-        "The process that read this input was ended by the system, most likely for want of memory.",
-        "Free memory, or screen this input alone.",
-        code="reader-lost",
-    )

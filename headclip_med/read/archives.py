@@ -25,6 +25,7 @@ from headclip_med.read.files import Found, find_files
 from headclip_med.read.formats import START_BYTES, TAR_MARK
 from headclip_med.read.guards import ReadLimits, check_file, translate
 from headclip_med.read.inputs import Failure
+from headclip_med.read.isolation import isolated_reading
 from headclip_med.read.scratch import private_folder
 
 CHUNK_BYTES = 1 << 20
@@ -131,7 +132,8 @@ def open_archives(found: Found, limits: ReadLimits) -> dict[Path, Path]:
         del found.files[archive]
         folder = private_folder()
         try:
-            refused = unpack(archive, folder, limits)
+            read = partial(unpack, archive, folder, limits)
+            refused = isolated_reading(read, [archive], limits)
         except UnreadableInput as error:
             shutil.rmtree(folder, ignore_errors=True)
             found.failures.append(Failure.of(archive, error))

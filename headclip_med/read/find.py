@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from headclip_med.errors import HeadClipError, UnreadableInput
@@ -11,6 +12,7 @@ from headclip_med.read.archives import open_archives
 from headclip_med.read.files import Found, find_files
 from headclip_med.read.guards import DEFAULT_LIMITS, ReadLimits
 from headclip_med.read.inputs import Failure, Input, Inputs, Places
+from headclip_med.read.isolation import isolated_each, isolated_reading
 from headclip_med.volume import Origin, Volume
 
 _Found = tuple[list[Input], list[Failure]]
@@ -37,10 +39,14 @@ def find_inputs(paths: Sequence[Path], *, limits: ReadLimits = DEFAULT_LIMITS) -
     for kind, find in _READERS.items():
         if files := found.of_kind(kind):
             more, unusable = find(files, found.named, limits)
-            readable += more
+            readable += (_in_own_process(one, limits) for one in more)
             refused += unusable
     failures = _accounted(found, readable, refused)
     return Inputs(tuple(readable), failures, replace(Places.of(paths), unpacked=unpacked))
+
+
+def _in_own_process(one: Input, limits: ReadLimits) -> Input:
+    return replace(one, reader=partial(isolated_reading, one.reader, one.paths, limits))
 
 
 def _follow_indices(found: Found, limits: ReadLimits) -> None:
@@ -50,7 +56,8 @@ def _follow_indices(found: Found, limits: ReadLimits) -> None:
 
         del found.files[index]
         try:
-            listed, missing = read_directory(index, limits)
+            read = partial(read_directory, index, limits)
+            listed, missing = isolated_reading(read, [index], limits)
         except UnreadableInput as error:
             found.failures.append(Failure.of(index, error))
             continue
@@ -142,29 +149,32 @@ def _find_dicom(files: list[Path], named: set[Path], limits: ReadLimits) -> _Fou
 def _find_nifti(files: list[Path], _named: set[Path], limits: ReadLimits) -> _Found:
     from headclip_med.read.nifti import find_nifti
 
-    readable, failures = _find_each(files, lambda path: find_nifti(path, limits))
+    readable, failures = _find_each(files, partial(find_nifti, limits=limits), limits)
     return list(dict.fromkeys(readable)), failures  # both files of a pair name the same volume
 
 
 def _find_volumes(files: list[Path], _named: set[Path], limits: ReadLimits) -> _Found:
     from headclip_med.read.itk import find_itk
 
-    return _find_each(files, lambda path: find_itk(path, limits))
+    return _find_each(files, partial(find_itk, limits=limits), limits)
 
 
 def _find_images(files: list[Path], _named: set[Path], limits: ReadLimits) -> _Found:
     from headclip_med.read.photo import find_image
 
-    return _find_each(files, lambda path: [find_image(path, limits)])
+    return _find_each(files, partial(find_image, limits=limits), limits)
 
 
-def _find_each(files: list[Path], find: Callable[[Path], list[Input]]) -> _Found:
-    readable, failures = [], []
-    for path in files:
-        try:
-            readable += find(path)
-        except HeadClipError as error:
-            failures.append(Failure.of(path, error))
+def _find_each(
+    files: list[Path], find: Callable[[Path], Input | list[Input]], limits: ReadLimits
+) -> _Found:
+    readable: list[Input] = []
+    failures = []
+    for path, found in zip(files, isolated_each(find, files, limits), strict=True):
+        if isinstance(found, HeadClipError):
+            failures.append(Failure.of(path, found))
+        else:
+            readable += [found] if isinstance(found, Input) else found
     return readable, failures
 
 

@@ -41,6 +41,14 @@ class ReadLimits:
     """Most that one archive may hold, once unpacked."""
     archive_ratio: int = 200
     """How many times its own size an archive may hold; CT packs to a half, masks to a hundredth."""
+    isolated: bool = True
+    """Whether a process of its own reads, where the system has what that needs."""
+    memory_bytes: int = 1_000_000_000
+    """What reading a file or series may take in memory, beside voxels that lie in a file."""
+    seconds: float = 60.0
+    """What parsing a header may take, and what decoding may take beside the next."""
+    bytes_per_second: int = 500_000
+    """Slowest decoding of what the files of a volume hold, as they are stored."""
 
 
 DEFAULT_LIMITS = ReadLimits()
@@ -82,18 +90,30 @@ def translate(code: str, reason: str, advice: str) -> Iterator[None]:
         advice: What to do.
 
     Raises:
-        UnreadableInput: Anything was raised inside; the type's name is added to the reason.
+        UnreadableInput: Anything was raised inside; the type's name is added to the reason, but
+            for want of memory, which is no fault of the file.
     """
     try:
         yield
     except HeadClipError:
         raise
+    except MemoryError:
+        raise out_of_memory() from None
     except BaseException as error:
         # A codec written in Rust panics outside of Exception; interrupts and exits pass.
         name = type(error).__name__
         if not isinstance(error, Exception) and name != "PanicException":
             raise
         raise UnreadableInput(f"{reason} The parser says: {name}.", advice, code=code) from None
+
+
+def out_of_memory() -> UnreadableInput:
+    """Say that reading took too much."""
+    return UnreadableInput(
+        "Reading needed more memory than it is given, or than there is.",
+        "Free memory, or raise ReadLimits.memory_bytes.",
+        code="reader-memory",
+    )
 
 
 def check_file(path: Path, limits: ReadLimits) -> int:

@@ -15,8 +15,8 @@ from monai.data.utils import list_data_collate
 from monai.engines.evaluator import SupervisedEvaluator
 from torch import Tensor
 
-from headclip_med.errors import UnreadableInput
-from headclip_med.pipelines.batch import BatchReport, Screener, own_error, summed_up
+from headclip_med.errors import UnreadableInput, own_error
+from headclip_med.pipelines.batch import BatchReport, Screener, summed_up
 from headclip_med.pipelines.bundle.guards import cause_of, is_command
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.transforms import PREPARED_S, VOLUME, boxed

@@ -17,7 +17,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from headclip_med.errors import HeadClipError, UnreadableInput
-from headclip_med.read import Inputs, find_inputs, read_volume
+from headclip_med.read import Inputs, ReadLimits, find_inputs, read_volume
 from tests.phantoms import PATIENT_NAME, edit, make_grid, make_voxels, read_at, write_phantom
 
 
@@ -104,7 +104,7 @@ def test_finding_reads_no_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return original(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pydicom, "dcmread", watch)
-    (found,) = find_inputs([tmp_path]).readable
+    (found,) = find_inputs([tmp_path], limits=ReadLimits(isolated=False)).readable
     assert seen == [True] * 5
     found.read()
     assert seen == [True] * 5 + [False] * 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable
@@ -11,10 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headclip_med import mapped
 from headclip_med.mapped import allocate, blocks_of, release
-from headclip_med.volume import SliceSource, Volume
-from tests.phantoms import make_grid
 
 SHAPE = (20, 512, 512)
 """Just above what stays in ordinary memory."""
@@ -97,33 +93,3 @@ def test_blocks_are_copies_in_order_and_the_last_is_what_is_left(shape: tuple[in
     np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), array)
     blocks[0][1][...] = -1
     assert array[0, 0, 0] == 0
-
-
-def _look(pipe: multiprocessing.connection.Connection) -> None:
-    volume = pipe.recv()
-    pipe.send((volume.content_digest, volume.notes, mapped._pages_of(volume.voxels) is not None))
-    pipe.recv()
-
-
-def test_a_view_of_a_file_is_sent_as_what_it_shows() -> None:
-    array = filled()
-    for view in (array[::-1], array[2:], array.transpose(0, 2, 1)):
-        restore, given = mapped.sent(view)
-        np.testing.assert_array_equal(restore(*given), view)
-
-
-@pytest.mark.parametrize("slices", [3, 20])
-def test_another_process_is_handed_the_volume_and_not_the_bytes_of_a_large_one(slices: int) -> None:
-    voxels = filled((slices, 512, 512))
-    grid = make_grid(shape=voxels.shape)
-    volume = Volume(voxels, grid, (SliceSource(Path("x")),) * slices, "nifti")
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe()
-    process = context.Process(target=_look, args=(there,))
-    process.start()
-    sent = multiprocessing.reduction.ForkingPickler.dumps(volume)
-    assert (len(sent) < 100_000) == (slices == 20)
-    here.send(volume)
-    assert here.recv() == (volume.content_digest, volume.notes, slices == 20)
-    here.send("seen")
-    process.join()

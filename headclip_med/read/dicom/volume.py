@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 from pydicom.config import disable_value_validation
 
-from headclip_med.errors import UnreadableInput
+from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.mapped import allocate, fill_missing
 from headclip_med.read.dicom.header import ImageHeader, read_header
 from headclip_med.read.dicom.pixels import decode_frames
@@ -19,6 +19,7 @@ from headclip_med.read.dicom.series import split_series
 from headclip_med.read.dicom.stack import Stack
 from headclip_med.read.guards import ReadLimits, check_volume_size, silence
 from headclip_med.read.inputs import Failure, Input
+from headclip_med.read.isolation import isolated_each
 from headclip_med.reading import ORDINARY, Reading
 from headclip_med.volume import SliceSource, Volume
 
@@ -41,14 +42,12 @@ def find_dicom(
     """
     failures: list[Failure] = []
     series: dict[tuple[str, str], list[ImageHeader]] = defaultdict(list)
-    with silence(), disable_value_validation():
-        for path in paths:
-            try:
-                header = read_header(path, limits)
-            except UnreadableInput as error:
-                failures.append(Failure.of(path, error))
-            else:
-                series[header.series_key].append(header)
+    read = partial(_header, limits=limits)
+    for path, header in zip(paths, isolated_each(read, paths, limits), strict=True):
+        if isinstance(header, HeadClipError):
+            failures.append(Failure.of(path, header))
+        else:
+            series[header.series_key].append(header)
     stacks: list[Stack] = []
     for key in sorted(series):
         found, unusable = split_series(series[key])
@@ -56,6 +55,11 @@ def find_dicom(
         failures += unusable
     kept, left_out = _leave_out_localizers(stacks, named)
     return [_input(stack, limits) for stack in kept], failures + left_out
+
+
+def _header(path: Path, limits: ReadLimits) -> ImageHeader:
+    with silence(), disable_value_validation():
+        return read_header(path, limits)
 
 
 def _leave_out_localizers(

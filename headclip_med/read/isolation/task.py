@@ -1,0 +1,40 @@
+"""What a process is given to read, and how a call ends: in a result or in one of our errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from headclip_med.errors import HeadClipError, own_error
+from headclip_med.read.guards import out_of_memory
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Calls of one function.
+
+    Attributes:
+        call: The function and its arguments, one for each call, pickled.
+        count: How many calls.
+        memory_bytes: What each may take beside the arrays that lie in files.
+        seconds: What each may last.
+    """
+
+    call: bytes
+    count: int
+    memory_bytes: int
+    seconds: float
+
+
+def call(function: Callable[[Item], Result], item: Item) -> Result | HeadClipError:
+    """Call a function; what it raises is given back, ours as it is and of others the kind only."""
+    try:
+        return function(item)
+    except MemoryError:
+        return out_of_memory()
+    except Exception as error:
+        return own_error(error)
