@@ -77,6 +77,11 @@ class Volume:
                 f"{len(self.sources)} sources must describe the same slices"
             )
 
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Take what another process sent, and check it as well."""
+        vars(self).update(state)
+        self.__post_init__()
+
     @cached_property
     def content_digest(self) -> str:
         """SHA-256 over geometry, voxels and SOP instances, wherever the files lay."""
