@@ -52,7 +52,12 @@ class Reading:
         differing_files: Of the repeated ones, those that differ from the one kept.
         is_inverted: White was low (MONOCHROME1), and the values were mirrored.
         keeps_white_low: MONOCHROME1 in Hounsfield units, which were not mirrored.
-        assumes_hounsfield: A CT without a rescale; stored values were taken as Hounsfield units.
+        lacks_rescale: A CT whose header gives no scale of Hounsfield: no rescale, or one that
+            cannot reach the air around a patient.
+        has_other_unit: A CT whose header says that its values are something else.
+        mended_elements: Keywords of what describes pixels, missing or contradicting others.
+        is_unterminated: Compressed pixel data without its end mark.
+        surplus_frames: That the pixel data holds beyond those that its header counts.
         disbelieves_padding: The declared padding value lies among tissue, and was kept as tissue.
         lacks_orientation: A file that does not say how its axes lie; they were assumed.
         replaced_voxels: That were no finite number, and were given the lowest value.
@@ -72,7 +77,11 @@ class Reading:
     differing_files: int = 0
     is_inverted: bool = False
     keeps_white_low: bool = False
-    assumes_hounsfield: bool = False
+    lacks_rescale: bool = False
+    has_other_unit: bool = False
+    mended_elements: tuple[str, ...] = ()
+    is_unterminated: bool = False
+    surplus_frames: int = 0
     disbelieves_padding: bool = False
     lacks_orientation: bool = False
     replaced_voxels: int = 0
@@ -91,6 +100,8 @@ class Reading:
             fact = getattr(self, one.name)
             if isinstance(fact, Spacing):
                 told += fact.sentences()
+            elif isinstance(fact, tuple) and fact:
+                told.append(_SENTENCES[one.name].format(", ".join(fact)))
             elif fact:
                 told.append(_SENTENCES[one.name].format(fact))
         return tuple(told)
@@ -115,7 +126,16 @@ _SENTENCES = {
     "other pixels); which is kept depends on what is in them, not on their names.",
     "is_inverted": "The image is MONOCHROME1 (white is low) and was inverted.",
     "keeps_white_low": "The image is MONOCHROME1; Hounsfield units are kept as they are.",
-    "assumes_hounsfield": "The CT declares no rescale; stored values are taken as Hounsfield.",
+    "lacks_rescale": "The CT declares no rescale to Hounsfield units that could be right, so its "
+    "values may be something else.",
+    "has_other_unit": "The CT's values are no Hounsfield units by its own header (another rescale "
+    "type, a screen capture, or a computed or coloured map).",
+    "mended_elements": "What describes the pixels is missing or contradicts itself and was "
+    "completed as other programs do: {}.",
+    "is_unterminated": "The compressed pixel data has no end mark; it was read to its last "
+    "complete fragment.",
+    "surplus_frames": "The pixel data holds {} more frame(s) than its header counts; they were "
+    "passed over.",
     "disbelieves_padding": "The declared padding value lies among tissue values and was not "
     "treated as padding.",
     "lacks_orientation": "The file states no orientation (NIfTI: no sform, no qform); axes are "

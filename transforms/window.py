@@ -67,6 +67,10 @@ LOWEST_TISSUE_HU, HIGHEST_BONE_HU = -1100.0, 3100.0
 """Air with noise, and the end of the 12-bit scale: real CT values lie between, padding below."""
 
 
+HIGHEST_AIR_HU, MOST_WHITE_SHARE = -200.0, 0.34
+"""A CT without a voxel of air or lung, of which more than a third is white, has other units."""
+
+
 def choose_window(volume: Volume, window: str = "auto") -> WindowUsed:
     """Choose the grey-level mapping for a volume.
 
@@ -164,12 +168,34 @@ def percentile_range(values: Shaped[np.ndarray, "..."]) -> tuple[float, float]:
 def _automatic(volume: Volume) -> WindowUsed:
     if volume.is_colour or volume.origin == "image":
         return _as_is(volume)
-    if volume.modality == "CT":
-        return _for_ct(volume, "a CT")
+    if volume.modality == "CT" and not volume.reading.has_other_unit:
+        return _of_ct(volume)
     says_nothing = volume.modality is None and volume.origin in ("nifti", "volume")
     if says_nothing and _looks_like_hounsfield(volume):
         return _for_ct(volume, "no modality is given, but the values are those of a CT")
     return _by_percentiles(volume, "the values have no fixed unit, as in a CT")
+
+
+def _of_ct(volume: Volume) -> WindowUsed:
+    """Take a CT's window, if its values are Hounsfield units by what is declared and by content."""
+    if not volume.reading.lacks_rescale:
+        chosen = _for_ct(volume, "a CT")
+        if not _blanks(volume, chosen):
+            return chosen
+        return _by_percentiles(volume, "a CT without air, most of it white in its window")
+    if _looks_like_hounsfield(volume):
+        return _for_ct(volume, "no rescale is declared, but the values are those of a CT")
+    return _by_percentiles(volume, "no rescale is declared, and the values are not those of a CT")
+
+
+def _blanks(volume: Volume, window: WindowUsed) -> bool:
+    """Whether a window shows no air and most of a volume white, as of values with an offset."""
+    finite = _finite_sample(volume.voxels)
+    return bool(
+        finite.size
+        and finite.min() > HIGHEST_AIR_HU
+        and (finite > window.high).mean() > MOST_WHITE_SHARE
+    )
 
 
 def _for_ct(volume: Volume, why: str) -> WindowUsed:

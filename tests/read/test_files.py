@@ -18,6 +18,8 @@ from pydicom.dataset import Dataset
 
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.read import Inputs, ReadLimits, find_inputs, read_volume
+from headclip_med.read.dicom.pixels import values
+from headclip_med.read.dicom.pixels.frames import Pixels
 from tests.phantoms import PATIENT_NAME, edit, make_grid, make_voxels, read_at, write_phantom
 
 
@@ -96,18 +98,18 @@ def test_dicom_nifti_and_images_are_found_side_by_side_in_a_fixed_order(tmp_path
 
 def test_finding_reads_no_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_phantom(tmp_path)
-    seen: list[bool] = []
-    original = pydicom.dcmread
+    decoded: list[int] = []
+    original = values.stored_frames
 
-    def watch(*arguments: object, **named: object) -> object:
-        seen.append(bool(named["stop_before_pixels"]))
-        return original(*arguments, **named)  # type: ignore[arg-type]
+    def watch(pixels: Pixels, indices: list[int]) -> object:
+        decoded.extend(indices)
+        return original(pixels, indices)
 
-    monkeypatch.setattr(pydicom, "dcmread", watch)
+    monkeypatch.setattr(values, "stored_frames", watch)
     (found,) = find_inputs([tmp_path], limits=ReadLimits(isolated=False)).readable
-    assert seen == [True] * 5
+    assert decoded == []
     found.read()
-    assert seen == [True] * 5 + [False] * 5
+    assert decoded == [0] * 5
 
 
 def test_an_input_can_be_sent_to_another_process(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
@@ -33,10 +35,9 @@ from headclip_med.read.guards import VALID_UID, ReadLimits, check_file, translat
 SEARCHED_BYTES = 4096
 """The file meta information, which names the transfer syntax, lies well within."""
 
-LARGE_BYTES = 16 << 20
-"""A longer element of a plain file is left there until it is asked for."""
-
 DEFLATED = DeflatedExplicitVRLittleEndian.encode()
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
 
 BROKEN = (
     "The file is a damaged DICOM object that cannot be read.",
@@ -44,37 +45,85 @@ BROKEN = (
 )
 
 
-def read_object(
-    path: Path, limits: ReadLimits, *, keywords: Sequence[str], with_pixels: bool
-) -> tuple[Dataset, int]:
-    """Open one DICOM object.
+PIXEL_KEYWORDS = {0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData", 0x0010: "PixelData"}
+"""By element of group 7FE0."""
+
+
+@dataclass(frozen=True)
+class PixelElement:
+    """Where the pixel data of an object lies.
+
+    Attributes:
+        keyword: One of ``PIXEL_KEYWORDS``.
+        start: Of its value, in bytes from the start of the stream.
+        length: That it claims; None where it is undefined, as of compressed data in fragments.
+        available: Bytes of the stream from there on.
+        is_words: Whether its values are 16-bit words, which big endian swaps (VR OW).
+    """
+
+    keyword: str
+    start: int
+    length: int | None
+    available: int
+    is_words: bool
+
+
+@contextmanager
+def open_object(
+    path: Path, limits: ReadLimits, *, keywords: Sequence[str]
+) -> Iterator[tuple[Dataset, PixelElement | None, BufferedIOBase]]:
+    """Open one DICOM object up to its pixel data.
 
     Args:
         path: A DICOM file, with or without preamble.
         limits: What it may claim.
         keywords: Of the elements that are wanted; others are skipped.
-        with_pixels: Whether to read on into the pixel data.
 
-    Returns:
-        The data set with a transfer syntax, and how many bytes of the file follow the last
-        element read: without pixels that is the size of the pixel data, encoding included.
+    Yields:
+        The data set with a transfer syntax, where its pixel data lies (None where it has none),
+        and the stream that holds it.
 
     Raises:
         UnreadableInput: The file is damaged, or claims more than the limits.
     """
     size = check_file(path, limits)
-    with translate("broken-dicom", *BROKEN), path.open("rb") as file:
-        stream, size = _inflated(file, size, limits)
-        dataset = pydicom.dcmread(
-            stream,
-            defer_size=LARGE_BYTES if stream is file else None,
-            stop_before_pixels=not with_pixels,
-            force=True,
-            specific_tags=[_tag(keyword) for keyword in keywords],
-        )
-        rest = size - stream.tell()
-        _set_transfer_syntax(dataset)
-    return dataset, rest
+    with translate("broken-dicom", *BROKEN):
+        file = path.open("rb")
+    with file:
+        with translate("broken-dicom", *BROKEN):
+            stream, size = _inflated(file, size, limits)
+            dataset = pydicom.dcmread(
+                stream,
+                stop_before_pixels=True,
+                force=True,
+                specific_tags=[_tag(keyword) for keyword in keywords],
+            )
+            _set_transfer_syntax(dataset)
+            element = _pixel_element(dataset, stream, size)
+        yield dataset, element, stream
+
+
+def _pixel_element(dataset: Dataset, stream: BufferedIOBase, size: int) -> PixelElement | None:
+    """Read the header of the element that pydicom stopped at (PS3.5 7.1.2, 7.1.3)."""
+    implicit, little = dataset.original_encoding
+    order = "<" if little else ">"
+    place = stream.tell()
+    head = stream.read(12).ljust(12, b"\0")
+    group, number, length = struct.unpack(order + "HHI", head[:8])
+    keyword = PIXEL_KEYWORDS.get(number)
+    if group != 0x7FE0 or keyword is None:
+        return None
+    place += 8
+    if not implicit and head[4:6].isalpha():
+        place += 4
+        (length,) = struct.unpack(order + "I", head[8:])
+    return PixelElement(
+        keyword,
+        start=place,
+        length=None if length == UNDEFINED_LENGTH else length,
+        available=size - place,
+        is_words=implicit or head[4:6] == b"OW",
+    )
 
 
 def _inflated(file: BufferedReader, size: int, limits: ReadLimits) -> tuple[BufferedIOBase, int]:

@@ -12,14 +12,17 @@ from headclip_med.errors import UnreadableInput
 from headclip_med.read.dicom import vocabulary
 from headclip_med.read.dicom.elements import (
     BROKEN,
+    PixelElement,
     items,
     numbers,
-    read_object,
+    open_object,
     text,
     texts,
     uid,
     whole,
 )
+from headclip_med.read.dicom.pixels.codings import find_coding_problem
+from headclip_med.read.dicom.pixels.layout import SAMPLES, PixelLayout, read_layout
 from headclip_med.read.dicom.planes import SPLIT_KEYWORDS, Frame, find_group, read_frames
 from headclip_med.read.guards import ReadLimits, translate
 
@@ -29,12 +32,9 @@ HEADER_KEYWORDS = (
     *("Manufacturer", "ManufacturerModelName", "SeriesDescription", "InstanceNumber"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("WindowCenter", "WindowWidth", "SpecificCharacterSet"),
+    *("WindowCenter", "WindowWidth", "SpecificCharacterSet", "PixelPresentation"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *SPLIT_KEYWORDS,
-)
-COLOURS = frozenset(
-    {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"}
 )
 
 
@@ -45,6 +45,7 @@ class ImageHeader:
     Attributes:
         series_key: What its series is known by, even where the UIDs are not valid.
         is_capture: A screenshot or scan of film: its values have no unit whatever its modality.
+        is_map: Its values were computed (perfusion, material) or coloured: no modality's unit.
         problem: Why its pixels cannot be used although the header can be read, or None.
     """
 
@@ -63,6 +64,7 @@ class ImageHeader:
     is_colour: bool
     is_localizer: bool
     is_capture: bool
+    is_map: bool
     frames: tuple[Frame, ...]
     problem: UnreadableInput | None = field(default=None, compare=False)
 
@@ -73,17 +75,20 @@ def read_header(path: Path, limits: ReadLimits) -> ImageHeader:
     Raises:
         UnreadableInput: It is damaged, no image, a result of ours, or claims more than the limits.
     """
-    dataset, rest = read_object(path, limits, keywords=HEADER_KEYWORDS, with_pixels=False)
+    with open_object(path, limits, keywords=HEADER_KEYWORDS) as (dataset, element, _):
+        pass
     with translate("broken-dicom", *BROKEN):
-        return _header(path, dataset, rest, limits)
+        return _header(path, dataset, element, limits)
 
 
-def _header(path: Path, dataset: Dataset, rest: int, limits: ReadLimits) -> ImageHeader:
+def _header(
+    path: Path, dataset: Dataset, element: PixelElement | None, limits: ReadLimits
+) -> ImageHeader:
     _check_kind(dataset)
-    rows, columns, count = _check_size(dataset, limits)
+    layout = read_layout(dataset, element)
+    _check_size(dataset, layout, limits)
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
     modality = text(dataset, "Modality").upper()
-    photometric = text(dataset, "PhotometricInterpretation").upper()
     is_capture = text(dataset, "SOPClassUID") in vocabulary.CAPTURE_CLASSES
     return ImageHeader(
         path=path,
@@ -96,13 +101,14 @@ def _header(path: Path, dataset: Dataset, rest: int, limits: ReadLimits) -> Imag
         body_part=_body_part(dataset),
         window=_window(dataset) or _shared_window(dataset),
         instance_number=whole(dataset, "InstanceNumber", 0),
-        rows=rows,
-        columns=columns,
-        is_colour=photometric in COLOURS,
+        rows=layout.rows,
+        columns=layout.columns,
+        is_colour=layout.is_colour,
         is_localizer="LOCALIZER" in map(str.upper, texts(dataset, "ImageType")),
         is_capture=is_capture,
-        frames=read_frames(dataset, count),
-        problem=_find_problem(dataset, rest, rows * columns * count),
+        is_map=_is_map(dataset),
+        frames=read_frames(dataset, layout.frames),
+        problem=find_coding_problem(str(dataset.file_meta.TransferSyntaxUID), layout, element),
     )
 
 
@@ -137,8 +143,7 @@ def _check_kind(dataset: Dataset) -> None:
         )
 
 
-def _check_size(dataset: Dataset, limits: ReadLimits) -> tuple[int, int, int]:
-    rows, columns = whole(dataset, "Rows", 0), whole(dataset, "Columns", 0)
+def _check_size(dataset: Dataset, layout: PixelLayout, limits: ReadLimits) -> None:
     if not ("Rows" in dataset and "Columns" in dataset):
         # The meta information comes first, so it survives where a file is cut short.
         kind = uid(dataset.file_meta, "MediaStorageSOPClassUID") or uid(dataset, "SOPClassUID")
@@ -149,18 +154,16 @@ def _check_size(dataset: Dataset, limits: ReadLimits) -> tuple[int, int, int]:
             "Leave it out, or export it again if it should.",
             code="not-an-image" if is_document else "broken-dicom",
         )
-    count = whole(dataset, "NumberOfFrames", 1)
-    bits = whole(dataset, "BitsAllocated", 16)
-    samples = whole(dataset, "SamplesPerPixel", 1)
-    if not (1 <= rows <= limits.side_px and 1 <= columns <= limits.side_px):
+    if not (1 <= layout.rows <= limits.side_px and 1 <= layout.columns <= limits.side_px):
         raise _impossible(f"rows or columns outside 1 to {limits.side_px}")
-    if not 1 <= count <= limits.frames:
+    if not 1 <= layout.frames <= limits.frames:
         raise _impossible(f"a number of frames outside 1 to {limits.frames}")
-    if samples not in (1, 3) or bits not in (1, 8, 16, 32, 64):
-        raise _impossible("a number of samples or bits per pixel that no image has")
-    if rows * columns * count * samples * bits > 8 * limits.decoded_bytes:
+    if layout.samples != SAMPLES.get(layout.photometric):
+        raise _impossible("a number of samples per pixel that no image has")
+    if layout.bits not in (*range(1, 17), 32, 64):
+        raise _impossible("a number of bits per pixel that no image has")
+    if layout.frame_bits * layout.frames > 8 * limits.decoded_bytes:
         raise _impossible(f"more than {limits.decoded_bytes >> 20} MiB of pixels")
-    return rows, columns, count
 
 
 def _impossible(what: str) -> UnreadableInput:
@@ -171,28 +174,13 @@ def _impossible(what: str) -> UnreadableInput:
     )
 
 
-def _find_problem(dataset: Dataset, rest: int, pixels: int) -> UnreadableInput | None:
-    """Compare the bytes behind the header with what uncompressed pixels would need."""
-    syntax = uids.UID(str(dataset.file_meta.TransferSyntaxUID))
-    rest -= 8 if syntax == uids.ImplicitVRLittleEndian else 12  # the element's own header
-    if rest <= 0:
-        return UnreadableInput(
-            "The file ends before its pixel data; it was cut short or never held an image.",
-            "Copy or export it again.",
-            code="no-pixel-data",
-        )
-    if syntax.is_private or (syntax.is_transfer_syntax and syntax.is_encapsulated):
-        return None
-    bits = pixels * whole(dataset, "BitsAllocated", 16) * whole(dataset, "SamplesPerPixel", 1)
-    if text(dataset, "PhotometricInterpretation") == "YBR_FULL_422":
-        bits = bits * 2 // 3  # two luminance samples share one pair of colours
-    if 8 * rest < bits:
-        return UnreadableInput(
-            "The file is cut short: its pixel data ends early.",
-            "Copy or export it again.",
-            code="truncated-file",
-        )
-    return None
+def _is_map(dataset: Dataset) -> bool:
+    words = {word.upper() for word in texts(dataset, "ImageType")}
+    shown = text(dataset, "PixelPresentation").upper()
+    for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        group = find_group(items(dataset, keyword)[:1], "CTImageFrameTypeSequence")
+        words |= {word.upper() for word in texts(group, "FrameType")}
+    return bool(words & vocabulary.MAPS) or shown in ("COLOR", "MIXED", "TRUE_COLOR")
 
 
 def _body_part(dataset: Dataset) -> str | None:

@@ -35,6 +35,15 @@ OBJECTS_WITHOUT_IMAGE = frozenset(
 Reports, presentation states, documents and plans have none, and are known by that.
 """
 
+MAPS = frozenset(
+    {
+        *("EFF_ATOMIC_NUM", "ELECTRON_DENSITY", "MAT_SPECIFIC", "MAT_FRACTIONAL"),
+        *("MAT_VALUE_BASED", "PERFUSION", "CBF", "CBV", "MTT", "TTP", "TMAX", "PBV"),
+        *("SCREEN SAVE", "SCREENSAVE", "SCREEN_SAVE", "SCREEN CAPTURE"),
+    }
+)
+"""Words of Image Type whose values are no attenuation (PS3.3 C.8.15.2.1.1, and scanners' own)."""
+
 MODALITY_TERMS = (
     "BI CR CT DG DX ECG ES FA FSE GM IO IVOCT IVUS LS MG MR NM OAM OCT OP OPM OPT OT PT PX RF RG "
     "RTIMAGE SC SM TG US VF VL XA XC"

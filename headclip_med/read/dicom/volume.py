@@ -14,7 +14,7 @@ from pydicom.config import disable_value_validation
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.mapped import allocate, fill_missing
 from headclip_med.read.dicom.header import ImageHeader, read_header
-from headclip_med.read.dicom.pixels import decode_frames
+from headclip_med.read.dicom.pixels.values import decode_frames
 from headclip_med.read.dicom.series import split_series
 from headclip_med.read.dicom.stack import Stack
 from headclip_med.read.guards import ReadLimits, check_volume_size, silence
@@ -149,7 +149,10 @@ def _voxels(
             reading = reading.joined(decoded.reading)
     if has_padding:
         # Else unscanned pixels get the lowest value that was measured.
-        fill_missing(voxels, np.isneginf, AIR_HU if _modality(header) == "CT" else None)
+        is_hounsfield = _modality(header) == "CT" and not (
+            reading.lacks_rescale or reading.has_other_unit
+        )
+        fill_missing(voxels, np.isneginf, AIR_HU if is_hounsfield else None)
     return voxels, reading
 
 

@@ -95,10 +95,14 @@ def test_slope_and_intercept_are_applied(tmp_path: Path) -> None:
     )
 
 
-def test_a_ct_without_rescale_is_taken_as_hounsfield_and_says_so(tmp_path: Path) -> None:
+def test_a_ct_without_rescale_is_never_taken_as_hounsfield_in_silence(tmp_path: Path) -> None:
     volume = read_one(tmp_path, lambda d: store(d, np.array([[-5, 0, 7], [1, 2, 3]], np.int16)))
     np.testing.assert_array_equal(volume.voxels, [[[-5, 0, 7], [1, 2, 3]]])
-    assert volume.notes == ("The CT declares no rescale; stored values are taken as Hounsfield.",)
+    assert volume.reading.lacks_rescale
+    assert volume.notes == (
+        "The CT declares no rescale to Hounsfield units that could be right, so its values may be "
+        "something else.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -394,7 +398,7 @@ def test_a_damaged_codestream_of_the_right_size_is_refused(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [("Rows", 0), ("Columns", 65535), ("NumberOfFrames", "2147483647"), ("NumberOfFrames", "-1"),
-     ("SamplesPerPixel", 4), ("BitsAllocated", 12)],
+     ("SamplesPerPixel", 4), ("BitsAllocated", 20)],
 )  # fmt: skip
 def test_impossible_sizes_are_refused_before_anything_is_decoded(
     tmp_path: Path, keyword: str, value: object

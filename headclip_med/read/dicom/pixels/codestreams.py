@@ -7,10 +7,12 @@ and one codec ends the whole process where an allocation fails.
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 from pydicom import uid as uids
 
 from headclip_med.errors import UnreadableInput
+from headclip_med.read.dicom.pixels.layout import PixelLayout
 
 JPEG_2000 = frozenset(
     {
@@ -20,34 +22,50 @@ JPEG_2000 = frozenset(
         uids.HTJ2KLosslessRPCL,
     }
 )
-JPEG = frozenset({*uids.JPEGTransferSyntaxes, *uids.JPEGLSTransferSyntaxes})
+WITH_LOSS = (0xC0, 0xC1, 0xC2)
+"""Starts of a frame of a baseline, extended or progressive process."""
+
 SEARCHED_BYTES = 1 << 20
 """Headers lie at the start; application segments before them are small."""
 RLE_HIGHEST_RATIO = 64
 """Two bytes of PackBits grow to at most 128 (PS3.5 annex G)."""
 
 
-def check_codestream(
-    stream: bytes, syntax: str, *, rows: int, columns: int, bytes_per_pixel: int
-) -> None:
+class _JpegFrame(NamedTuple):
+    marker: int
+    bits: int
+    rows: int
+    columns: int
+
+
+def check_codestream(stream: bytes, syntax: str, layout: PixelLayout) -> None:
     """Check that one encapsulated frame claims what its header claims.
 
     Args:
         stream: The frame, fragments joined.
         syntax: Transfer syntax UID.
-        rows: Of the header.
-        columns: Of the header.
-        bytes_per_pixel: Bytes of one sample times samples per pixel.
+        layout: Of the header.
 
     Raises:
         UnreadableInput: It claims another size, or is no such codestream at all.
     """
-    if syntax in JPEG_2000 | JPEG:
-        read_size = _jpeg_2000_size if syntax in JPEG_2000 else _jpeg_size
-        if read_size(stream[:SEARCHED_BYTES]) != (rows, columns):
-            raise _mismatch()
-    elif syntax == uids.RLELossless:
-        _check_rle(stream, segments=bytes_per_pixel, bytes_per_segment=rows * columns)
+    if syntax == uids.RLELossless:
+        segments = layout.samples * (layout.bits // 8)
+        _check_rle(stream, segments=segments, bytes_per_segment=layout.rows * layout.columns)
+        return
+    if syntax in JPEG_2000:
+        size = _jpeg_2000_size(stream[:SEARCHED_BYTES])
+    else:
+        frame = _jpeg_frame(stream)
+        size = frame and (frame.rows, frame.columns)
+    if size != (layout.rows, layout.columns):
+        raise _mismatch()
+
+
+def is_deep_jpeg(stream: bytes) -> bool:
+    """Whether a codestream is a JPEG with loss of more than eight bits."""
+    frame = _jpeg_frame(stream)
+    return frame is not None and frame.marker in WITH_LOSS and frame.bits > 8
 
 
 def _mismatch() -> UnreadableInput:
@@ -67,8 +85,9 @@ def _jpeg_2000_size(stream: bytes) -> tuple[int, int] | None:
     return height - top, width - left
 
 
-def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
-    """Read rows and columns from the start-of-frame marker (ISO 10918-1 B.2.2, 14495-1 C.2.2)."""
+def _jpeg_frame(stream: bytes) -> _JpegFrame | None:
+    """Read the start-of-frame marker (ISO 10918-1 B.2.2, 14495-1 C.2.2)."""
+    stream = stream[:SEARCHED_BYTES]
     at = stream.find(b"\xff\xd8\xff") + 2
     while at >= 2 and at + 9 <= len(stream) and stream[at] == 0xFF:
         marker = stream[at + 1]
@@ -76,8 +95,8 @@ def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
             at += 1
             continue
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            height, width = struct.unpack_from(">2H", stream, at + 5)
-            return height, width
+            bits, rows, columns = struct.unpack_from(">BHH", stream, at + 4)
+            return _JpegFrame(marker, bits, rows, columns)
         at += 2 + int(struct.unpack_from(">H", stream, at + 2)[0])
     return None
 

@@ -1,0 +1,228 @@
+"""Frames as a DICOM object stores them, decoded one at a time."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import BufferedIOBase
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import RLELossless
+
+from headclip_med.errors import UnreadableInput
+from headclip_med.read.dicom.elements import PixelElement
+from headclip_med.read.dicom.pixels.codestreams import check_codestream, is_deep_jpeg
+from headclip_med.read.dicom.pixels.codings import (
+    BIG_ENDIAN_PIXELS,
+    DECODERS,
+    DEFLATED_FRAMES,
+    ENCAPSULATED_PLAIN,
+)
+from headclip_med.read.dicom.pixels.colours import to_red_green_blue
+from headclip_med.read.dicom.pixels.layout import SHARED_COLOURS, PixelLayout
+from headclip_med.read.dicom.pixels.second_decoder import decode_by_itk
+
+ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+"""Tags of a fragment and of what ends them (PS3.5 A.4)."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The pixel data of one open object.
+
+    Attributes:
+        layout: Of its values.
+        syntax: Transfer syntax UID.
+        element: Where it lies in the stream.
+        stream: Open as long as frames are asked for.
+        offsets: The Extended Offset Table and its lengths, where there is one.
+    """
+
+    layout: PixelLayout
+    syntax: str
+    element: PixelElement
+    stream: BufferedIOBase
+    offsets: tuple[bytes, bytes] | None = None
+
+    @cached_property
+    def coded(self) -> tuple[bytes, list[slice], bool]:
+        """Compressed data, where its items lie, and whether an end mark follows them.
+
+        Raises:
+            UnreadableInput: The last one ends early.
+        """
+        self.stream.seek(self.element.start)
+        data = self.stream.read()
+        return data, *_fragments(data)
+
+    @property
+    def is_unterminated(self) -> bool:
+        """Whether compressed data lacks the end mark that must follow it."""
+        return self.element.length is None and not self.coded[-1]
+
+    @property
+    def surplus_frames(self) -> int:
+        """How many frames uncompressed data holds beyond those that its header counts."""
+        if self.element.length is None:
+            return 0
+        held = 8 * min(self.element.length, self.element.available) // self.layout.frame_bits
+        return max(0, held - self.layout.frames)
+
+    def without_unused_bits(
+        self, frame: Shaped[np.ndarray, "rows columns"]
+    ) -> Shaped[np.ndarray, "rows columns"]:
+        """Clear the bits around the stored ones, which may hold an old overlay (PS3.5 8.1.1)."""
+        bits, stored = 8 * frame.dtype.itemsize, self.layout.stored_bits
+        if frame.dtype.kind == "f" or stored >= bits:
+            return frame
+        is_word = self.element.length is not None or self.syntax == RLELossless
+        # Codecs return values at the low end; only words as they are can lie higher up.
+        above = bits - 1 - self.layout.high_bit if is_word else bits - stored
+        return np.asarray((frame << above) >> (bits - stored))
+
+
+def stored_frames(
+    pixels: Pixels, indices: Sequence[int]
+) -> Iterator[Shaped[np.ndarray, "rows columns *samples"]]:
+    """Decode frames one after the other.
+
+    Whatever pydicom and the codecs raise on damaged pixels comes out as it is; see ``translate``.
+
+    Args:
+        pixels: Where they are.
+        indices: Frames from 0, in the order they are wanted.
+
+    Yields:
+        Stored values; colours as red, green, blue, or as palette indices.
+
+    Raises:
+        UnreadableInput: Compressed data ends early, or claims another size than the header.
+    """
+    if pixels.element.length is not None:
+        yield from _plain_frames(pixels, indices)
+        return
+    coded = _coded_frames(pixels)
+    for index in indices:
+        yield _decoded(pixels.layout, pixels.syntax, coded[index])
+
+
+def _plain_frames(
+    pixels: Pixels, indices: Sequence[int]
+) -> Iterator[Shaped[np.ndarray, "rows columns *samples"]]:
+    """Read plain frames from where they lie, which may be within a byte."""
+    layout, stream, start = pixels.layout, pixels.stream, pixels.element.start
+    order = ">" if pixels.syntax in BIG_ENDIAN_PIXELS else "<"
+    if order == ">" and layout.bits <= 8 and pixels.element.is_words:
+        stream.seek(start)
+        words = np.frombuffer(stream.read(pixels.element.available & ~1), "<u2")
+        stream, start = io.BytesIO(words.byteswap().tobytes()), 0
+    for index in indices:
+        place, within = divmod(index * layout.frame_bits, 8)
+        stream.seek(start + place)
+        size = -(-(within + layout.frame_bits) // 8)
+        yield _plain(layout, stream.read(size), order=order, within=within)
+
+
+def _plain(
+    layout: PixelLayout, data: bytes, *, order: str = "<", within: int = 0
+) -> Shaped[np.ndarray, "rows columns *samples"]:
+    """Bring the values of one frame into shape; it starts at bit ``within`` of the data."""
+    count = layout.frame_bits // layout.bits
+    if layout.bits in (8, 16, 32, 64):
+        values = np.frombuffer(data, layout.dtype(order), count)
+    else:  # packed, the lowest bit first (PS3.5 8.1.1)
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[within:]
+        weights = (1 << np.arange(layout.bits)).astype(layout.dtype("<"))
+        values = bits[: layout.frame_bits].reshape(count, layout.bits) @ weights
+    shape = layout.rows, layout.columns
+    if layout.samples == 1:
+        return values.reshape(shape)
+    if layout.photometric in SHARED_COLOURS:
+        fours = values.reshape(-1, 4)
+        brightness, shared = fours[:, :2].reshape(-1, 1), fours[:, 2:].repeat(2, axis=0)
+        values = np.concatenate([brightness, shared], axis=1).reshape(*shape, 3)
+    elif layout.is_planar:
+        values = values.reshape(layout.samples, *shape).transpose(1, 2, 0)
+    else:
+        values = values.reshape(*shape, layout.samples)
+    return to_red_green_blue(values, layout)
+
+
+def _coded_frames(pixels: Pixels) -> Sequence[bytes]:
+    """Put the fragments of each frame together, with or without a table of offsets."""
+    data, (table, *fragments), _ = pixels.coded
+    count = pixels.layout.frames
+    if count == 1:
+        return [b"".join(data[one] for one in fragments)]
+    if count == len(fragments):
+        return [data[one] for one in fragments]
+    try:
+        return list(generate_frames(data, number_of_frames=count, extended_offsets=pixels.offsets))
+    except ValueError:  # a table that does not hold; without one the codestreams' ends are sought
+        bare = ITEM + bytes(4) + data[table.stop :]
+        return list(generate_frames(bare, number_of_frames=count))
+
+
+def _fragments(data: bytes) -> tuple[list[slice], bool]:
+    """Find the value of each item, and whether the end mark follows them."""
+    place, found = 0, []
+    while (tag := data[place : place + 4]) == ITEM:
+        start = place + 8
+        place = start + int(struct.unpack_from("<I", data, place + 4)[0])
+        if place > len(data):
+            raise UnreadableInput(
+                "The file is cut short: its compressed pixel data ends early.",
+                "Copy or export it again.",
+                code="truncated-file",
+            )
+        found.append(slice(start, place))
+        if data[place + 1 : place + 5] in (ITEM, END):  # padded, but not counted
+            place += 1
+    return found, tag == END
+
+
+def _decoded(
+    layout: PixelLayout, syntax: str, stream: bytes
+) -> Shaped[np.ndarray, "rows columns *samples"]:
+    if syntax == DEFLATED_FRAMES:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        return _plain(layout, inflater.decompress(stream, layout.frame_bits // 8 + 1))
+    if syntax == ENCAPSULATED_PLAIN:
+        return _plain(layout, stream)
+    check_codestream(stream, syntax, layout)
+    if layout.samples == 1 and is_deep_jpeg(stream):
+        return decode_by_itk(stream, syntax, layout)
+    decoder, plugins = DECODERS[syntax]
+    data = encapsulate([stream])
+    for plugin in plugins:
+        try:
+            options = {**_options(layout), "decoding_plugin": plugin}
+            return get_decoder(decoder).as_array(data, index=0, validate=False, **options)[0]
+        except Exception:
+            if plugin == plugins[-1]:
+                raise
+    raise AssertionError("there is a last plug-in")
+
+
+def _options(layout: PixelLayout) -> dict[str, Any]:
+    """Give pydicom's decoders the layout of one frame."""
+    return {
+        "correct_unused_bits": False,
+        "number_of_frames": 1,
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "samples_per_pixel": layout.samples,
+        "photometric_interpretation": layout.photometric,
+        "planar_configuration": int(layout.is_planar),
+        "bits_allocated": layout.bits,
+        "bits_stored": layout.stored_bits,
+        "pixel_representation": int(layout.is_signed),
+    }

@@ -1,0 +1,177 @@
+"""Stored pixels made into physical values: Hounsfield units for CT, colours as red, green, blue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+from pydicom.dataset import Dataset
+
+from headclip_med.errors import UnreadableInput
+from headclip_med.mapped import release
+from headclip_med.read.dicom.elements import numbers, open_object
+from headclip_med.read.dicom.header import ImageHeader
+from headclip_med.read.dicom.pixels.codings import coding_name, find_coding_problem
+from headclip_med.read.dicom.pixels.colours import in_eight_bits, read_palette
+from headclip_med.read.dicom.pixels.frames import Pixels, stored_frames
+from headclip_med.read.dicom.pixels.layout import PixelLayout, read_layout
+from headclip_med.read.dicom.pixels.rescale import RESCALE_KEYWORDS, Rescale, Rescales
+from headclip_med.read.guards import ReadLimits, translate
+from headclip_med.reading import ORDINARY, Reading
+
+PADDING = np.float32(-np.inf)
+"""Marks pixels outside the scanned field until the whole volume is known."""
+
+LOWEST_TISSUE_HU, HIGHEST_TISSUE_HU = -900.0, 3000.0
+"""A padding value between these would blank real tissue, so it is not believed."""
+
+PIXEL_KEYWORDS = (
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit", "SpecificCharacterSet"),
+    *RESCALE_KEYWORDS,
+    *("RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData"),
+    *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
+    *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),
+    *("SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData"),
+    *("SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable"),
+    *("ExtendedOffsetTableLengths", "SharedFunctionalGroupsSequence"),
+    "PerFrameFunctionalGroupsSequence",
+)
+
+
+@dataclass
+class Decoded:
+    """How some frames of one object were decoded.
+
+    Attributes:
+        has_padding: Whether ``PADDING`` marks pixels that were not scanned.
+    """
+
+    has_padding: bool = False
+    reading: Reading = ORDINARY
+
+
+def decode_frames(
+    header: ImageHeader,
+    frames: Sequence[int | None],
+    limits: ReadLimits,
+    out: Sequence[Float32[np.ndarray, "rows columns *colour"]],
+) -> Decoded:
+    """Read and decode some frames of one object, one after the other.
+
+    Args:
+        header: The object's header, as scanned before.
+        frames: One-based frame numbers, in the order they are wanted; ``[None]`` for the only one.
+        limits: What the file may claim.
+        out: Takes the values of each; ``PADDING`` where the frame was not scanned.
+
+    Raises:
+        UnreadableInput: The pixels are missing, damaged, or do not agree with the header.
+    """
+    with open_object(header.path, limits, keywords=PIXEL_KEYWORDS) as (dataset, element, stream):
+        layout, syntax = read_layout(dataset, element), str(dataset.file_meta.TransferSyntaxUID)
+        if (layout.rows, layout.columns) != (header.rows, header.columns) or element is None:
+            raise UnreadableInput(
+                "The file changed while it was being read.",
+                "Wait until the copy is complete.",
+                code="file-changed",
+            )
+        if problem := find_coding_problem(syntax, layout, element):
+            raise problem
+        offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+        pixels = Pixels(layout, syntax, element, stream, offsets if all(offsets) else None)
+        damaged = (
+            f"The pixel data ({coding_name(syntax)}) cannot be decoded; it is damaged or coded in "
+            "an unusual way."
+        )
+        with translate("cannot-decode", damaged, "Export the image uncompressed from its source."):
+            return _decode(dataset, header, pixels, [(number or 1) - 1 for number in frames], out)
+
+
+def _decode(
+    dataset: Dataset,
+    header: ImageHeader,
+    pixels: Pixels,
+    indices: Sequence[int],
+    out: Sequence[Float32[np.ndarray, "rows columns *colour"]],
+) -> Decoded:
+    layout = pixels.layout
+    decoded = Decoded(
+        reading=Reading(
+            mended_elements=layout.mended,
+            is_unterminated=pixels.is_unterminated,
+            surplus_frames=pixels.surplus_frames,
+        )
+    )
+    palette = read_palette(dataset) if layout.photometric == "PALETTE COLOR" else None
+    rescales, padding = Rescales.of(dataset, layout), _padding_range(dataset, layout)
+    for index, values, frame in zip(indices, out, stored_frames(pixels, indices), strict=True):
+        if layout.is_colour:
+            values[...] = in_eight_bits(frame, layout, palette)
+        else:
+            rescale = rescales.of_frame(index)
+            facts = _facts(header, layout, rescale, padding)
+            decoded.reading = decoded.reading.joined(facts)
+            rescale.apply(pixels.without_unused_bits(frame), values)
+            if facts.is_inverted:
+                np.subtract(np.float32(sum(rescale.ends)), values, out=values)
+            if not facts.disbelieves_padding:
+                decoded.has_padding |= _mark_padding(values, frame, padding)
+        release(values)
+    return decoded
+
+
+def _facts(
+    header: ImageHeader, layout: PixelLayout, rescale: Rescale, padding: tuple[int, int] | None
+) -> Reading:
+    """Note what is doubtful about a CT's unit, which way white is, and what padding is believed."""
+    is_ct = header.modality == "CT"
+    has_unit = is_ct and not (header.is_capture or header.is_map) and rescale.unit in ("", "HU")
+    is_hounsfield = has_unit and rescale.is_hounsfield
+    is_white_low = layout.photometric == "MONOCHROME1"
+    return Reading(
+        is_inverted=is_white_low and not is_hounsfield,
+        keeps_white_low=is_white_low and is_hounsfield,
+        has_other_unit=is_ct and not has_unit,
+        lacks_rescale=has_unit and not is_hounsfield,
+        disbelieves_padding=has_unit and padding is not None and _holds_tissue(padding, rescale),
+    )
+
+
+def _mark_padding(
+    values: Float32[np.ndarray, "rows columns"],
+    frame: Shaped[np.ndarray, "rows columns"],
+    padding: tuple[int, int] | None,
+) -> bool:
+    """Mark pixels outside the scanned field (Pixel Padding Value, PS3.3 C.7.5.1.1.2), if any.
+
+    The stored value is compared before unused bits are cleared: scanners write -2000 into words
+    whose upper bits are declared unused.
+    """
+    if frame.dtype.kind == "f":
+        padded = ~np.isfinite(frame)
+    elif padding is None:
+        return False
+    else:
+        padded = (frame >= padding[0]) & (frame <= padding[1])
+    values[padded] = PADDING
+    return bool(padded.any())
+
+
+def _padding_range(dataset: Dataset, layout: PixelLayout) -> tuple[int, int] | None:
+    first = numbers(dataset, "PixelPaddingValue")
+    if not first or layout.is_float:
+        return None
+    dtype = layout.dtype("=")
+    last = numbers(dataset, "PixelPaddingRangeLimit") or first
+    # Through int64, so that -2000 in an unsigned word becomes the 63536 that is stored.
+    low, high = sorted(int(np.int64(value).astype(dtype)) for value in (first[0], last[0]))
+    return low, high
+
+
+def _holds_tissue(ends: tuple[int, int], rescale: Rescale) -> bool:
+    low_hu, high_hu = sorted(rescale.slope * end + rescale.intercept for end in ends)
+    return low_hu < HIGHEST_TISSUE_HU and high_hu > LOWEST_TISSUE_HU
