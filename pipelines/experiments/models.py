@@ -14,7 +14,7 @@ from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
 from headclip_med.models.clip.layers import default_image_size
 from headclip_med.models.inference import InferenceModel
 from headclip_med.models.loading import move_together, on_backbone
-from headclip_med.models.registry import METHODS, learning_of
+from headclip_med.models.registry import METHODS
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.experiments.setup import Setup
@@ -103,32 +103,21 @@ def run_training(training: Training, setup: Setup) -> Path:
     examples = Examples(training.data, default_image_size(request.model, backbone.vision))
     steps = request.settings.epochs * -(-len(examples) // request.settings.batch_size)
     request = replace(
-        request, cache=_cache(request, len(examples), setup), resume=(folder / STATE_FILE).is_file()
+        request,
+        cache=setup.out / FEATURES,  # which trainings with the same layers share
+        cache_limit_gb=setup.cache_limit_gb,
+        needs_cache=False,
+        resume=(folder / STATE_FILE).is_file(),
     )
-    trained = train(
-        request, examples, backbone, out=folder, report=lambda step: setup.step(step, steps)
-    )
-    return trained.checkpoint
+    return train(
+        request, examples, backbone, out=folder, say=setup.say,
+        report=lambda step: setup.step(step, steps),
+    ).checkpoint  # fmt: skip
 
 
 def forget_features(setup: Setup) -> None:
     """Remove what the frozen tower made of training images: only trainings need it."""
     rmtree(setup.out / FEATURES, ignore_errors=True)
-
-
-def _cache(request: TrainRequest, count: int, setup: Setup) -> Path | None:
-    """Choose a folder that trainings with the same layers share, where there is room for it."""
-    features_bytes = learning_of(request.method).features_bytes
-    if features_bytes is None:
-        return None
-    need_gb = features_bytes(request.model, setup.backbone.vision, count) / 1e9
-    if need_gb <= setup.cache_limit_gb:
-        return setup.out / FEATURES
-    setup.say(
-        f"the features of {count} images would take {need_gb:.1f} GB, above "
-        f"{setup.cache_limit_gb:g} GB: the tower runs in every epoch"
-    )
-    return None
 
 
 @dataclass(frozen=True)
