@@ -13,8 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 import headclip_med
 from headclip_med.errors import InvalidSettings
-from headclip_med.evaluation.examples import Examples, Mosaics
-from headclip_med.evaluation.threshold import healthy_threshold
+from headclip_med.evaluation.examples import Examples, Mosaics, healthy_threshold
 from headclip_med.models.checkpoint import read_checkpoint, write_checkpoint
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.engine.precision import settled
@@ -86,7 +85,7 @@ class Trained:
     registered: str | None = None
 
 
-def train(
+def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its name
     request: TrainRequest,
     examples: TorchDataset[Example],
     backbone: Backbone,

@@ -66,7 +66,7 @@ def training_of(variant: Variant, auxiliary: Sequence[Dataset], setup: Setup) ->
     data, backbone = join_datasets(auxiliary), setup.backbone
     request = TrainRequest(
         method=variant.method,
-        model=setup.learned_settings(variant),
+        model=setup.model_settings(variant),
         settings=setup.train_settings(variant.method),
         scores=METHODS[variant.method].scores,
         data={"name": data.name, "digest": data.content_digest},
@@ -138,14 +138,14 @@ class BuiltModel:
     """A model that can be used.
 
     Attributes:
-        model: With its variant's own way of scoring images.
+        variant: Whose it is.
+        model: With the variant's own way of scoring images.
         training: That it comes from, if its method is trained.
-        checkpoint: That the training wrote.
     """
 
+    variant: Variant
     model: InferenceModel
     training: Training | None = None
-    checkpoint: Checkpoint | None = None
 
     @property
     def network(self) -> str:
@@ -169,7 +169,7 @@ class Models:
 
     def of(self, variant: Variant) -> list[BuiltModel]:
         """Give a variant's models, one for each data that it was trained on."""
-        return [one for key, one in self.built.items() if key.variant == variant.name]
+        return [one for one in self.built.values() if one.variant == variant]
 
 
 def key_of(variant: Variant, tested: EvaluationSet) -> ModelKey:
@@ -195,16 +195,20 @@ def gather_models(plan: ExperimentPlan, setup: Setup) -> Models:
     for variant in plan.variants:
         for data in plan.auxiliaries if METHODS[variant.method].needs_training else ("",):
             key = ModelKey(variant.name, data)
+            training = trainings.get(key)
+            name = training.digest if training else variant.method
             try:
-                built[key] = _build(variant, trainings.get(key), checkpoints, networks, setup)
+                if name not in networks:
+                    networks[name] = _network(variant, checkpoints.get(name), setup)
             except HeadClipError as error:
                 failures[key] = error
+            else:
+                built[key] = BuiltModel(variant, networks[name], training)
     if failures and not built:
         raise next(iter(failures.values()))
     move_together(networks.values(), setup.device)
-    variants = {variant.name: variant for variant in plan.variants}
     for key, one in built.items():
-        scores = setup.score_settings(variants[key.variant], one.model.scores)
+        scores = setup.score_settings(one.variant, one.model.scores)
         built[key] = replace(one, model=one.model.with_scores(scores))
     return Models(built, trainings, failures)
 
@@ -239,23 +243,16 @@ def _train(
     return found
 
 
-def _build(
-    variant: Variant,
-    training: Training | None,
-    checkpoints: Mapping[str, Checkpoint | HeadClipError],
-    networks: dict[str, InferenceModel],
-    setup: Setup,
-) -> BuiltModel:
-    """Build a model, on the network that another variant has built if there is one."""
-    checkpoint = checkpoints[training.digest] if training else None
+def _network(
+    variant: Variant, checkpoint: Checkpoint | HeadClipError | None, setup: Setup
+) -> InferenceModel:
+    """Build what a variant's model is made of; others with the same training share it."""
     if isinstance(checkpoint, HeadClipError):
         raise checkpoint
-    name = training.digest if training else variant.method
-    if name not in networks:
-        if checkpoint is None:
-            settings = setup.free_settings(variant.method)
-            networks[name] = on_backbone(variant.method, setup.backbone, settings)
-        else:
-            networks[name] = checkpoint.build(setup.backbone)
-        networks[name].precision = setup.precision
-    return BuiltModel(networks[name], training, checkpoint)
+    if checkpoint is None:
+        settings = setup.model_settings(variant)
+        network = on_backbone(variant.method, setup.backbone, settings)
+    else:
+        network = checkpoint.build(setup.backbone)
+    network.precision = setup.precision
+    return network
