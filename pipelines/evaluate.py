@@ -31,6 +31,7 @@ from headclip_med.evaluation.results import (
 )
 from headclip_med.models.loading import LoadedMethods
 from headclip_med.models.model import AnomalyModel
+from headclip_med.models.registry import METHODS
 from headclip_med.models.request import ALL
 from headclip_med.pipelines.acceptance import evaluate_acceptance
 from headclip_med.pipelines.loading import load_models
@@ -146,18 +147,23 @@ def _evaluate_all(
 ) -> tuple[list[Evaluation], int]:
     """Evaluate models on one set after the other, and count the sets that could not be used."""
     evaluations, failed = [], 0
+
+    def joined(found: Mapping[str, Evaluation]) -> Evaluation:
+        if request.model.method == ALL:
+            return join_methods(found, loaded.missing)
+        return next(iter(found.values()))
+
     if request.acceptance:
         found = {name: evaluate_acceptance(model) for name, model in loaded.models.items()}
         for name, evaluation in found.items():
             record_evaluation(runs[name], evaluation)
-        evaluations.append(_joined(found, request, loaded))
+        evaluations.append(joined(found))
     for spec in specs:
         say(f"evaluating {spec.partition(':')[0]} ...")
         try:
             dataset = open_datasets([spec])
             label = _label(dataset.name, [one.dataset for one in evaluations], say)
-            found = _on_set(dataset, label, request, loaded, runs)
-            evaluations.append(_joined(found, request, loaded))
+            evaluations.append(joined(_on_set(dataset, label, request, loaded, runs)))
         except HeadClipError as error:
             failed += 1
             say(str(error))
@@ -199,12 +205,16 @@ def _label(name: str, taken: Collection[str], say: Say) -> str:
     return label
 
 
-def _joined(
-    found: Mapping[str, Evaluation], request: EvaluationRequest, loaded: LoadedMethods
-) -> Evaluation:
-    if request.model.method == ALL:
-        return side_by_side(found, loaded.missing)
-    return next(iter(found.values()))
+def join_methods(found: Mapping[str, Evaluation], missing: Mapping[str, str]) -> Evaluation:
+    """Put evaluations of all methods on a set into one, and say below which are not in it, and why.
+
+    Args:
+        found: Of each method.
+        missing: Why others could not be loaded, a sentence each.
+    """
+    joined = side_by_side(found)
+    gone = (f"{METHODS[name].title} is not in the table: {why}" for name, why in missing.items())
+    return replace(joined, notes=(*joined.notes, *gone))
 
 
 @contextmanager

@@ -271,7 +271,7 @@ class _Record:
             }
         )
         digest = request.data.get("digest")
-        self._run.dataset(str(request.data["name"]), digest and str(digest), use="training")
+        self._run.dataset(str(request.data["name"]), str(digest or ""), use="training")
 
     def step(self, report: StepReport) -> None:
         """Record the losses of a step."""

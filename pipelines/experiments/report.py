@@ -17,7 +17,7 @@ from headclip_med.paper import METRICS
 from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, Variant, scaled_layers
 from headclip_med.pipelines.experiments.models import BuiltModel, Models
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
-from headclip_med.pipelines.experiments.results import Results, mean_of
+from headclip_med.pipelines.experiments.results import Results, has_other_images, mean_of
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.pipelines.experiments.tables import (
     DOMAINS,
