@@ -29,7 +29,7 @@ from headclip_med.training.loop import learn
 from headclip_med.training.processes import first_goes_first, joined
 from headclip_med.training.state import rewind
 from headclip_med.write.pictures.curves import head_weights_figure
-from headclip_med.write.pictures.sample import draw_sample
+from headclip_med.write.pictures.overlay import draw_sample
 
 SAMPLES = 4
 """Abnormal images that are recorded, evenly spread over the data."""

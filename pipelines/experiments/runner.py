@@ -14,8 +14,7 @@ from headclip_med.pipelines.experiments.report import describe, record_beginning
 from headclip_med.pipelines.experiments.results import Question, ResultKey, Results, SetResult
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.tracking import Run
-from headclip_med.write.pages.tables import write_document
-from headclip_med.write.tables import Document
+from headclip_med.write.tables import Document, write_document
 
 PREDICTIONS = "predictions"
 

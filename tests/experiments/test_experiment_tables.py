@@ -32,7 +32,6 @@ from headclip_med.pipelines.experiments.tables import (
     printed,
     tables_of,
 )
-from headclip_med.write.pages.tables import render_tables
 from headclip_med.write.pictures.curves import (
     head_weights_figure,
     joint_weight_figure,
@@ -44,6 +43,7 @@ from headclip_med.write.tables import (
     Line,
     Number,
     Table,
+    render_tables,
     to_csv,
     to_json,
     to_markdown,
