@@ -120,6 +120,14 @@ class Grid:
                 "Work slice by slice, or resample first.",
                 code="uneven-spacing",
             )
+        return self.mean_affine_lps
+
+    @property
+    def mean_affine_lps(self) -> Float[np.ndarray, "4 4"]:
+        """The affine with even steps from the first slice to the last.
+
+        Exact for even stacks; for others the first and the last slice are where they should be.
+        """
         origins = self.origins_lps_mm
         step = self.normal_lps
         if len(origins) > 1:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from headclip_med.atomic import write_file
-from headclip_med.datasets import discover, protocol_sets
+from headclip_med.datasets import Dataset, discover, protocol_sets
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.evaluation.measure import CategoryScores, ModelMaps
@@ -31,6 +31,7 @@ from headclip_med.evaluation.results import (
 )
 from headclip_med.models.loading import LoadedMethods
 from headclip_med.models.model import AnomalyModel
+from headclip_med.models.registry import METHODS
 from headclip_med.models.request import ALL
 from headclip_med.pipelines.acceptance import evaluate_acceptance
 from headclip_med.pipelines.loading import load_models
@@ -124,8 +125,7 @@ def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> Eva
     parameters["method"] = request.model.method
     with track("evaluate", options=request.tracking, parameters=parameters) as run:
         with runs_of_methods(run, loaded.models) as runs:
-            evaluating = _Evaluating(request, loaded, runs, say)
-            evaluations, failed = evaluating.all_of(specs)
+            evaluations, failed = _evaluate_all(request, specs, loaded, runs, say)
         report = EvaluationReport(request, evaluations, failed, run)
         if run.is_recording:
             run.text(report.text(".md"), "tables/evaluation.md")
@@ -138,67 +138,83 @@ def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> Eva
     return report
 
 
-@dataclass(frozen=True, eq=False)
-class _Evaluating:
-    """Evaluates loaded models on one set after the other."""
+def _evaluate_all(
+    request: EvaluationRequest,
+    specs: Sequence[str],
+    loaded: LoadedMethods,
+    runs: Mapping[str, Run],
+    say: Say,
+) -> tuple[list[Evaluation], int]:
+    """Evaluate models on one set after the other, and count the sets that could not be used."""
+    evaluations, failed = [], 0
 
-    request: EvaluationRequest
-    loaded: LoadedMethods
-    runs: Mapping[str, Run]
-    say: Say
-
-    def all_of(self, specs: Sequence[str]) -> tuple[list[Evaluation], int]:
-        """Evaluate every set, and count those that could not be."""
-        evaluations, failed = [], 0
-        if self.request.acceptance:
-            evaluations.append(self._on_phantoms())
-        for spec in specs:
-            self.say(f"evaluating {spec.partition(':')[0]} ...")
-            try:
-                evaluations.append(self._on_set(spec, [one.dataset for one in evaluations]))
-            except HeadClipError as error:
-                failed += 1
-                self.say(str(error))
-        if not evaluations:
-            raise UnreadableInput(
-                "None of the sets could be evaluated, so there is no table.",
-                "The reasons stand above.",
-                code="none-evaluated",
-            )
-        return evaluations, failed
-
-    def _on_phantoms(self) -> Evaluation:
-        found = {name: evaluate_acceptance(model) for name, model in self.loaded.models.items()}
-        for name, evaluation in found.items():
-            record_evaluation(self.runs[name], evaluation)
-        return self._joined(found)
-
-    def _on_set(self, spec: str, taken: Collection[str]) -> Evaluation:
-        dataset, models = open_datasets([spec]), list(self.loaded.models.values())
-        label, request = self._label(dataset.name, taken), self.request
-        if request.curves and label != dataset.name:
-            request = replace(request, curves=request.curves / label)
-        record = SetRecord(self.runs, [model.scores for model in models], label)
-        each = evaluate_models(dataset, models, request, look=record.look)
-        labelled = [replace(one, dataset=label) for one in each]
-        found = dict(zip(self.loaded.models, labelled, strict=True))
-        record.end(found)
-        return self._joined(found)
-
-    def _label(self, name: str, taken: Collection[str]) -> str:
-        """Number a set whose name another has, so that no table or number is taken for its own."""
-        number, label = 1, name
-        while label in taken:
-            number += 1
-            label = f"{name}-{number}"
-        if number > 1:
-            self.say(f"another set is called {name}; this one is {label}")
-        return label
-
-    def _joined(self, found: Mapping[str, Evaluation]) -> Evaluation:
-        if self.request.model.method == ALL:
-            return side_by_side(found, self.loaded.missing)
+    def joined(found: Mapping[str, Evaluation]) -> Evaluation:
+        if request.model.method == ALL:
+            return join_methods(found, loaded.missing)
         return next(iter(found.values()))
+
+    if request.acceptance:
+        found = {name: evaluate_acceptance(model) for name, model in loaded.models.items()}
+        for name, evaluation in found.items():
+            record_evaluation(runs[name], evaluation)
+        evaluations.append(joined(found))
+    for spec in specs:
+        say(f"evaluating {spec.partition(':')[0]} ...")
+        try:
+            dataset = open_datasets([spec])
+            label = _label(dataset.name, [one.dataset for one in evaluations], say)
+            evaluations.append(joined(_on_set(dataset, label, request, loaded, runs)))
+        except HeadClipError as error:
+            failed += 1
+            say(str(error))
+    if not evaluations:
+        raise UnreadableInput(
+            "None of the sets could be evaluated, so there is no table.",
+            "The reasons stand above.",
+            code="none-evaluated",
+        )
+    return evaluations, failed
+
+
+def _on_set(
+    dataset: Dataset,
+    label: str,
+    request: EvaluationRequest,
+    loaded: LoadedMethods,
+    runs: Mapping[str, Run],
+) -> dict[str, Evaluation]:
+    models = list(loaded.models.values())
+    if request.curves and label != dataset.name:
+        request = replace(request, curves=request.curves / label)
+    record = SetRecord(runs, [model.scores for model in models], label)
+    each = evaluate_models(dataset, models, request, look=record.look)
+    labelled = (replace(one, dataset=label) for one in each)
+    found = dict(zip(loaded.models, labelled, strict=True))
+    record.end(found)
+    return found
+
+
+def _label(name: str, taken: Collection[str], say: Say) -> str:
+    """Number a set whose name another has, so that no table or number is taken for its own."""
+    number, label = 1, name
+    while label in taken:
+        number += 1
+        label = f"{name}-{number}"
+    if number > 1:
+        say(f"another set is called {name}; this one is {label}")
+    return label
+
+
+def join_methods(found: Mapping[str, Evaluation], missing: Mapping[str, str]) -> Evaluation:
+    """Put evaluations of all methods on a set into one, and say below which are not in it, and why.
+
+    Args:
+        found: Of each method.
+        missing: Why others could not be loaded, a sentence each.
+    """
+    joined = side_by_side(found)
+    gone = (f"{METHODS[name].title} is not in the table: {why}" for name, why in missing.items())
+    return replace(joined, notes=(*joined.notes, *gone))
 
 
 @contextmanager

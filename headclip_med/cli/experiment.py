@@ -126,7 +126,6 @@ class RunExperiment(WeightsOptions, TrackingGroup):
         return 3 if outcome.failed else 0
 
     def _setup(self, bar: tqdm) -> Setup:
-        from headclip_med.models.clip.loading import load_backbone
         from headclip_med.models.loading import choose_device
         from headclip_med.pipelines.experiments.setup import Setup
 
@@ -138,7 +137,7 @@ class RunExperiment(WeightsOptions, TrackingGroup):
             bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
 
         return Setup(
-            backbone=load_backbone(self.backbone, weights=self.weights, activation=self.activation),
+            backbone=self.load_backbone(self.backbone),
             out=self.out,
             device=choose_device(self.device),
             training=self.changes(TrainSettings),

@@ -26,6 +26,7 @@ from headclip_med.tracking import DEFAULT_URI, REGISTERED, TrackingOptions
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from headclip_med.models.clip.towers import Backbone
     from headclip_med.models.model import AnomalyModel
     from headclip_med.tracking import Run
 
@@ -44,6 +45,12 @@ class WeightsOptions(Command):
     """What the weights were trained with, for files that do not tell."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
+
+    def load_backbone(self, name: str) -> Backbone:
+        """Load a backbone with the weights that were asked for, into main memory."""
+        from headclip_med.models.clip.loading import load_backbone
+
+        return load_backbone(name, weights=self.weights, activation=self.activation)
 
 
 @dataclass(frozen=True, kw_only=True)

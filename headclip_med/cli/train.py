@@ -24,10 +24,9 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.models.registry import DEFAULT, METHODS, learning_of
 from headclip_med.ranks import torchrun_ranks
 from headclip_med.settings import EMBEDDED_NAME, MethodSettings, ScoreSettings, TrainSettings
-from headclip_med.tracking import Run, TrackingOptions, check_model_name, track
+from headclip_med.tracking import TrackingOptions, check_model_name, track
 
 if TYPE_CHECKING:
-    from headclip_med.models.clip.towers import Backbone
     from headclip_med.pipelines.train import Trained
     from headclip_med.training.handlers import StepReport
 
@@ -110,34 +109,35 @@ class Train(WeightsOptions, TrackingGroup):
         dataset = open_datasets(specs)
         from headclip_med.evaluation.examples import Examples
         from headclip_med.models.clip.layers import default_image_size
-        from headclip_med.models.clip.loading import load_backbone
         from headclip_med.models.loading import choose_device
-        from headclip_med.pipelines.tracked_training import TrackedTraining
         from headclip_med.pipelines.train import TrainRequest, train
         from headclip_med.training.processes import own_device
 
         if "mosaic" not in self.changes(TrainSettings):
             settings = replace(settings, mosaic=learning.mosaics.get(dataset.name, 0.0))
-        backbone = load_backbone(
-            self.backbone, weights=self.weights, activation=self.activation
-        ).to(own_device(choose_device(self.device)))
+        backbone = self.load_backbone(self.backbone).to(own_device(choose_device(self.device)))
         examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
         steps = settings.epochs * -(-len(examples) // settings.batch_size)
+        places: dict[str, Path | Literal["ram"] | None] = {
+            "none": None,
+            "auto": "ram",
+            "ram": "ram",
+        }
         request = TrainRequest(
             method=self.method,
             model=model_settings,
             settings=settings,
             scores=scores,
             data={"name": dataset.name, "digest": dataset.content_digest},
-            cache=self._cache(settings, model_settings, backbone, len(examples)),
-            resume=self._resumes,
+            cache=places.get(self.cache, Path(self.cache)),
+            cache_limit_gb=self.cache_limit_gb,
+            needs_cache=self.cache != "auto",
+            resume=self.resume or self.from_epoch is not None,
             from_epoch=self.from_epoch,
+            register=self.register,
         )
-        with track("train", options=options) as tracked, progress(steps, "step") as bar:
-            record = TrackedTraining(tracked)
-            record.begin(request, backbone)
-            tracked.parameters({"images": len(examples), "resumed": self._resumes})
-            tracked.dataset(dataset.name, dataset.content_digest, use="training")
+        is_first = torchrun_ranks().first
+        with track("train", options=options) as run, progress(steps, "step") as bar:
 
             def report(step: StepReport) -> None:
                 behind = (step.epoch - 1) * step.steps + step.step - 1
@@ -145,16 +145,17 @@ class Train(WeightsOptions, TrackingGroup):
                     bar.n = bar.initial = behind  # of a resumed training: they tell nothing of time
                 bar.update(1)
                 bar.set_postfix(epoch=step.epoch, loss=f"{step.loss:.3f}", refresh=False)
-                record.step(step)
+
+            def say(line: str) -> None:
+                if is_first:
+                    print(line, file=sys.stderr)
 
             trained = train(
-                request, examples, backbone, out=self.out, report=report, report_epoch=record.epoch
+                request, examples, backbone, out=self.out, run=run, report=report, say=say
             )
-            record.end(trained, backbone, examples)
-            registered = _register(tracked, trained, self.register)
-        if torchrun_ranks().first:
-            show_run(tracked, options)
-            _show(trained, registered, as_json=self.json)
+        if is_first:
+            show_run(run, options)
+            _show(trained, as_json=self.json)
         return 0
 
     def chosen_settings(self) -> tuple[MethodSettings, TrainSettings, ScoreSettings]:
@@ -178,10 +179,6 @@ class Train(WeightsOptions, TrackingGroup):
             print(f"absent, and left out: {', '.join(absent)}", file=sys.stderr)
         return found
 
-    @property
-    def _resumes(self) -> bool:
-        return self.resume or self.from_epoch is not None
-
     def _tracking(self) -> TrackingOptions:
         """Say how the run is recorded; refuse what cannot be registered before it is trained."""
         options = self.tracked
@@ -191,54 +188,14 @@ class Train(WeightsOptions, TrackingGroup):
                 raise InvalidSettings("--register needs the tracker.", "Leave --no-tracking out.")
         return options
 
-    def _cache(
-        self,
-        training: TrainSettings,
-        settings: MethodSettings,
-        backbone: Backbone,
-        count: int,
-    ) -> Path | Literal["ram"] | None:
-        """Choose where features are kept, and say what they take."""
-        wanted = self.cache
-        place: Path | Literal["ram"] = "ram" if wanted in ("auto", "ram") else Path(wanted)
-        ranks, features_bytes = torchrun_ranks(), learning_of(self.method).features_bytes
-        keeps = features_bytes is not None and not training.mosaic
-        if wanted == "none" or (wanted == "auto" and (not keeps or ranks.count > 1)):
-            return None
-        if features_bytes is None:
-            return place  # which is refused where the training begins
-        need, limit = features_bytes(settings, backbone.vision, count) / 1e9, self.cache_limit_gb
-        if ranks.first:
-            print(f"the features of {count} images take {need:.2f} GB", file=sys.stderr)
-        if need <= limit:
-            return place
-        if wanted == "auto":
-            print(f"that is above {limit:g} GB: the tower runs in every epoch", file=sys.stderr)
-            return None
-        raise InvalidSettings(
-            f"The features would take {need:.1f} GB, above --cache-limit-gb {limit:g}.",
-            "Raise it, or choose a smaller image_size or --cache none.",
-            code="cache-too-large",
-        )
 
-
-def _register(run: Run, trained: Trained, name: str | None) -> str | None:
-    if name is None or not run.is_recording:  # one of several processes that is not the first
-        return None
-    from headclip_med.models.checkpoint import read_checkpoint
-    from headclip_med.pipelines.tracked_training import about
-
-    path = trained.checkpoint
-    return run.register(path, name, about(read_checkpoint(path)))
-
-
-def _show(trained: Trained, registered: str | None, *, as_json: bool) -> None:
+def _show(trained: Trained, *, as_json: bool) -> None:
     """Print where the checkpoint is, and how to use it."""
     if as_json:
-        found = {"checkpoint": str(trained.checkpoint), "registered": registered,
+        found = {"checkpoint": str(trained.checkpoint), "registered": trained.registered,
                  "losses": list(trained.losses), "threshold": trained.threshold}  # fmt: skip
         print(json.dumps(found))
         return
     if trained.losses:
         print(f"loss {trained.losses[0]:.4f} -> {trained.losses[-1]:.4f}")
-    print(f"use it: headclip screen --model {registered or trained.checkpoint} ...")
+    print(f"use it: headclip screen --model {trained.registered or trained.checkpoint} ...")

@@ -85,10 +85,9 @@ class Weights(WeightsOptions):
             raise InvalidSettings(
                 "--feature-layers does not name layers.", "Give some such as 24 or 6,12,18,24."
             )
-        from headclip_med.models.clip.loading import load_backbone
         from headclip_med.models.imported import import_published
 
-        backbone = load_backbone(self.backbone, weights=self.weights, activation=self.activation)
+        backbone = self.load_backbone(self.backbone)
         path = import_published(
             Path(self.name), self.method, backbone, out=self.out, feature_layers=layers
         )

@@ -1,4 +1,7 @@
-"""Samples of a data set as tensors of the model's size, as the published methods prepare them."""
+"""Samples of a data set as tensors of the model's size, as the published methods prepare them.
+
+And the map value from which a pixel counts as abnormal, measured on the healthy pixels of some.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from headclip_med.datasets import Dataset, Sample, read_image, read_mask
+from headclip_med.models.model import AnomalyModel
 from headclip_med.training.batches import Example
 from headclip_med.transforms import resize_images
 
@@ -124,3 +128,38 @@ def _square(
 ) -> Float[Tensor, "3 size size"]:
     pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
     return resize_images(pixels.float() / 255, size_px)[0]
+
+
+SPECIFICITY = 0.995
+"""Share of healthy pixels of the auxiliary data that stay below the threshold."""
+
+IMAGES = 64
+"""Images that the threshold is set on, evenly spread over the data."""
+
+
+def healthy_threshold(model: AnomalyModel, examples: TorchDataset[Example]) -> float:
+    """Find the map value that ``SPECIFICITY`` of the healthy pixels stay below.
+
+    Args:
+        model: In the form that is used.
+        examples: Up to ``IMAGES`` of them are looked at.
+    """
+    count = len(examples)  # type: ignore[arg-type]
+    chosen = np.unique(np.linspace(0, count - 1, min(count, IMAGES)).round().astype(int))
+    healthy = []
+    for number in chosen:
+        example = examples[int(number)]
+        found = model.predict(example.image[None]).map[0].cpu()
+        healthy.append(found[example.mask == 0])
+    return threshold_at_specificity(torch.cat(healthy), SPECIFICITY)
+
+
+def threshold_at_specificity(healthy: Float[Tensor, "pixels"], specificity: float) -> float:
+    """Find the map value that all but a small share of healthy pixels stay below.
+
+    Args:
+        healthy: Map values of pixels without any anomaly.
+        specificity: Share of them that shall lie below, in (0, 1).
+    """
+    rank = min(len(healthy) - 1, int(specificity * len(healthy)))
+    return float(healthy.sort().values[rank])

@@ -22,7 +22,7 @@ from headclip_med.models.maps import smooth
 from headclip_med.models.model import AnomalyModel
 from headclip_med.settings import ScoreSettings
 from headclip_med.write.pictures.curves import write_curves
-from headclip_med.write.pictures.sample import draw_sample
+from headclip_med.write.pictures.overlay import draw_sample
 
 Look = Callable[[Sequence[Predictions]], None]
 """Sees what models predicted."""

@@ -265,9 +265,7 @@ class _Predicting:
                 "image_size": self.side,
                 "limit": self.limit,
             }
-            folder = Entry.of(root, self.dataset.name, identity).folder
-            of_truth = Entry(folder / "ground_truth", identity)
-            truth, found = self._from_store(of_truth, models)
+            truth, found = self._from_store(root, identity, models)
         return [
             Predictions(
                 dataset=self.dataset.name,
@@ -283,36 +281,35 @@ class _Predicting:
         ]
 
     def _from_store(
-        self, of_truth: Entry, models: Sequence[AnomalyModel]
+        self, root: Path, identity: Mapping[str, object], models: Sequence[AnomalyModel]
     ) -> tuple[GroundTruth, list[dict[str, Any]]]:
         """Map what is kept, and compute what is not, all of it in one pass over the images."""
+        folder = Entry.of(root, self.dataset.name, identity).folder
+        of_truth = Entry(folder / "ground_truth", identity)
         entries = [
             Entry.of(
-                of_truth.folder.parent,
+                folder,
                 str(model.describe().get("method", "unnamed")),
-                {**of_truth.identity, "model_digest": model_digest(model)},
+                {**identity, "model_digest": model_digest(model)},
             )
             for model in models
         ]
+        kept = {entry.folder: entry.read() for entry in (of_truth, *entries)}
+        missing = {place for place, one in kept.items() if one is None}
         # Models that are alike share an entry, and the first of them fills it.
         first = {entry.folder: number for number, entry in reversed(list(enumerate(entries)))}
-        kept = {entry.folder: entry.read() for entry in (of_truth, *entries)}
-        missing = sorted(number for folder, number in first.items() if kept[folder] is None)
-        truth_missing = kept[of_truth.folder] is None
-        if missing or truth_missing:
-            with ExitStack() as stack:
-                truth = None
-                if truth_missing:
-                    truth = self._blank_truth(stack.enter_context(of_truth.write()))
-                new = {
-                    number: self._blank(stack.enter_context(entries[number].write()))
-                    for number in missing
-                }
+        with ExitStack() as stack:
+            truth = None
+            if of_truth.folder in missing:
+                truth = self._blank_truth(stack.enter_context(of_truth.write()))
+            new = {
+                number: self._blank(stack.enter_context(entries[number].write()))
+                for number in sorted(first[place] for place in missing - {of_truth.folder})
+            }
+            if missing:
                 self._fill(truth, new, models)
-            written = [entries[number] for number in missing] + [of_truth] * truth_missing
-            kept.update({entry.folder: entry.read() for entry in written})
-        known = _whole(kept[of_truth.folder])
-        truth = GroundTruth(**{"masks": None, **known})
+        kept |= {one.folder: one.read() for one in (of_truth, *entries) if one.folder in missing}
+        truth = GroundTruth(**{"masks": None, **_whole(kept[of_truth.folder])})
         return truth, [_whole(kept[entry.folder]) for entry in entries]
 
     def _fill(

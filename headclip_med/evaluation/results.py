@@ -140,7 +140,7 @@ def average(samples: Sequence[Sampled]) -> dict[str, Estimate]:
     return found
 
 
-def side_by_side(evaluations: Mapping[str, Evaluation], missing: Mapping[str, str]) -> Evaluation:
+def side_by_side(evaluations: Mapping[str, Evaluation]) -> Evaluation:
     """Put evaluations of several methods on the same images into one.
 
     Of each method its map, and the image score that its ``ScoreSettings.image_score`` asks for: as
@@ -149,7 +149,6 @@ def side_by_side(evaluations: Mapping[str, Evaluation], missing: Mapping[str, st
 
     Args:
         evaluations: By method, in the order of the table; at least one.
-        missing: Methods that are not in it, and why.
 
     Returns:
         An evaluation whose rows are the methods'.
@@ -161,14 +160,13 @@ def side_by_side(evaluations: Mapping[str, Evaluation], missing: Mapping[str, st
     if len(sizes) > 1:
         shown = ", ".join(f"{name} {one.image_size} px" for name, one in evaluations.items())
         notes[f"The methods saw images of different sizes: {shown}."] = None
-    gone = (f"{title_of(name)} is not in the table: {why}" for name, why in missing.items())
     return replace(
         first,
         model={name: dict(one.model) for name, one in evaluations.items()},
         settings={name: dict(one.settings) for name, one in evaluations.items()},
         rows=_merged(evaluations, None),
         categories=categories,
-        notes=(*notes, *gone),
+        notes=tuple(notes),
     )
 
 

@@ -79,7 +79,7 @@ def track(
     with named_extras():
         from headclip_med.tracking.tracker import Tracker
 
-    tracker = Tracker(options.resolved_uri)
+    tracker = Tracker(options)
     with ending(tracker.begin(kind, experiment or kind, options.run_name)) as run:
         run.tags(tags or {})
         run.parameters(parameters or {})

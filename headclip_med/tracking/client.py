@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import headclip_med
 from headclip_med.errors import UnusableTracker
-from headclip_med.tracking.options import database_of
+from headclip_med.tracking.options import TrackingOptions
 
 FAILURES = (MlflowException, SQLAlchemyError, OSError)
 """What a tracker raises; what goes wrong while a database is opened, MLflow passes on as it is."""
@@ -26,17 +26,17 @@ FAILURES = (MlflowException, SQLAlchemyError, OSError)
 _LIBRARIES = ("torch", "torchvision", "monai", "open_clip_torch", "numpy", "mlflow")
 
 
-def connect(uri: str, *, to_record: bool = True) -> MlflowClient:
+def connect(options: TrackingOptions, *, to_record: bool = True) -> MlflowClient:
     """Open a tracker.
 
     Args:
-        uri: Of the tracker.
+        options: Where it is.
         to_record: Whether an SQLite file that is not there yet is made.
 
     Raises:
         UnusableTracker: It cannot be reached, or is not there.
     """
-    database = database_of(uri)
+    uri, database = options.resolved_uri, options.database
     if database is not None and not to_record and not database.is_file():
         raise UnusableTracker(
             "There is no tracking database here to look the model up in.",

@@ -74,12 +74,13 @@ class TrackingOptions(Settings):
             code="tracking-uri",
         )
 
-
-def database_of(uri: str) -> Path | None:
-    """Give the file of an SQLite address; None for servers and other databases."""
-    if not uri.startswith(_SQLITE):
-        return None
-    return Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute()
+    @property
+    def database(self) -> Path | None:
+        """The file of an SQLite address; None for servers and other databases."""
+        uri = self.resolved_uri
+        if not uri.startswith(_SQLITE):
+            return None
+        return Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute()
 
 
 def check_model_name(name: str) -> str:

@@ -82,7 +82,7 @@ def _save(checkpoint: Path, folder: Path) -> None:
 def fetched_checkpoint(name: str, uri: str | None) -> Iterator[Path]:
     """Fetch the checkpoint of a registered model; see ``tracking.registered_checkpoint``."""
     model, version, alias = _parts(name)
-    client = connect(TrackingOptions(uri=uri).resolved_uri, to_record=False)
+    client = connect(TrackingOptions(uri=uri), to_record=False)
     try:
         if alias:
             found = client.get_model_version_by_alias(model, alias)

@@ -15,7 +15,7 @@ from mlflow.entities import Run as Begun
 
 from headclip_med.errors import UnusableTracker
 from headclip_med.tracking.client import connect, environment, revision, saying
-from headclip_med.tracking.options import database_of, to_name
+from headclip_med.tracking.options import TrackingOptions, to_name
 from headclip_med.tracking.run import Run
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -68,15 +68,15 @@ class Tracker:
     """Begins runs at an address.
 
     Args:
-        uri: Of the tracker.
+        options: Where it is.
 
     Raises:
         UnusableTracker: It cannot be reached.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.client = connect(uri)
-        database = database_of(uri)
+    def __init__(self, options: TrackingOptions) -> None:
+        self.client = connect(options)
+        database = options.database
         # Beside the database, and not in whatever folder is the current one.
         self._files = database.parent / "mlruns" if database else None
         self.locks = RunLocks((self._files or _own_folder()) / ".running")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from headclip_med.geometry import Grid
+from headclip_med.write.outputs import Writer, WrittenOutput
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM's x grows to the patient's left and y to the back; NIfTI's to the right and the front."""
@@ -26,8 +27,37 @@ GZIP_FORMAT = zlib.MAX_WBITS + 16
 VOXELS_AT = 352
 """Bytes before the voxels: the header, and that no extension follows."""
 
+AFFINE_TOLERANCE_MM = 0.01
+"""Slices that the heatmap's affine misplaces by more are reported."""
+
 SHEAR_TOLERANCE = 1e-4
 """Cosine between two axes from which a grid counts as sheared; the quaternion cannot hold shear."""
+
+
+class HeatmapWriter(Writer):
+    """``heatmap.nii.gz``: every voxel's value."""
+
+    def begin(self) -> None:
+        """Write the header."""
+        self._file = HeatmapFile(self.folder / "heatmap.nii.gz", self.screening.heatmap.grid)
+
+    def add(self, slices: range) -> None:
+        """Write their values."""
+        self._file.add(self.screening.heatmap.values[slices.start : slices.stop])
+
+    def end(self) -> WrittenOutput:
+        """Close the file, and say how far its affine is off."""
+        self._file.close()
+        error_mm = affine_error_mm(self.screening.volume.grid)
+        notes = (
+            "The slices are unevenly spaced, so no NIfTI affine is exact: heatmap.nii.gz has even "
+            f"steps from the first slice to the last and misplaces slices by up to {error_mm:.2f} "
+            "mm. The true positions stand under slices, origin_lps_mm; the DICOM segmentation is "
+            "exact.",
+        )
+        return WrittenOutput(
+            {"heatmap": "heatmap.nii.gz"}, notes=notes if error_mm > AFFINE_TOLERANCE_MM else ()
+        )
 
 
 class HeatmapFile:
@@ -35,9 +65,9 @@ class HeatmapFile:
 
     Voxels are stored in the order (column, row, slice). World coordinates are exact for every even
     stack, tilted ones included: their shear stands in the sform, and the qform, which cannot hold
-    it, is marked unknown. Unevenly spaced stacks have no exact affine; theirs is that of
-    ``best_affine_lps``. Images without patient geometry get no affine. Equal heatmaps give equal
-    bytes, whatever the blocks.
+    it, is marked unknown. Unevenly spaced stacks have no exact affine; theirs is the grid's mean
+    one. Images without patient geometry get no affine. Equal heatmaps give equal bytes, whatever
+    the blocks.
 
     Args:
         path: Of the file; its header is written at once.
@@ -45,21 +75,18 @@ class HeatmapFile:
     """
 
     def __init__(self, path: Path, grid: Grid) -> None:
-        self._path = path
+        self._file = path.open("wb")
         self._gzip = zlib.compressobj(FASTEST, wbits=GZIP_FORMAT)
-        self._path.write_bytes(self._gzip.compress(_header(grid)))
+        self._file.write(self._gzip.compress(_header(grid)))
 
     def add(self, values: Float[np.ndarray, "slices rows columns"]) -> None:
         """Write the next slices."""
-        self._append(self._gzip.compress(np.asarray(values, dtype="<f4").tobytes()))
+        self._file.write(self._gzip.compress(np.asarray(values, dtype="<f4").tobytes()))
 
     def close(self) -> None:
         """Write what is left."""
-        self._append(self._gzip.flush())
-
-    def _append(self, content: bytes) -> None:
-        with self._path.open("ab") as file:
-            file.write(content)
+        self._file.write(self._gzip.flush())
+        self._file.close()
 
 
 def _header(grid: Grid) -> bytes:
@@ -81,27 +108,12 @@ def _header(grid: Grid) -> bytes:
 
 def ras_affine(grid: Grid) -> Float[np.ndarray, "4 4"]:
     """Map ``(column, row, slice, 1)`` to RAS millimetres."""
-    return np.asarray(LPS_TO_RAS @ best_affine_lps(grid)[:, [2, 1, 0, 3]])
-
-
-def best_affine_lps(grid: Grid) -> Float[np.ndarray, "4 4"]:
-    """Map ``(slice, row, column, 1)`` to LPS mm, with even steps from the first slice to the last.
-
-    Exact for even stacks; for others the first and the last slice are where they should be and
-    those between are off by up to ``affine_error_mm``.
-    """
-    origins = grid.origins_lps_mm
-    step = grid.normal_lps
-    if len(origins) > 1:
-        step = (origins[-1] - origins[0]) / (len(origins) - 1)
-    affine = np.eye(4)
-    affine[:3] = np.stack([step, grid.row_step_lps_mm, grid.column_step_lps_mm, origins[0]], axis=1)
-    return affine
+    return np.asarray(LPS_TO_RAS @ grid.mean_affine_lps[:, [2, 1, 0, 3]])
 
 
 def affine_error_mm(grid: Grid) -> float:
     """Tell how far the affine puts the worst slice from its true place; 0 for a perfect stack."""
-    affine = best_affine_lps(grid)
+    affine = grid.mean_affine_lps
     steps = np.arange(len(grid.origins_lps_mm))[:, None] * affine[:3, 0]
     off = np.linalg.norm(affine[:3, 3] + steps - grid.origins_lps_mm, axis=1)
     return float(off.max(initial=0.0))

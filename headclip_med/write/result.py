@@ -107,6 +107,11 @@ def _lesion(lesion: Lesion, segments: Mapping[int, tuple[str, int]]) -> Json:
 def _input(screening: Screening) -> Json:
     volume, grid, window = screening.volume, screening.volume.grid, screening.window
     box = screening.crop_box
+    steps: dict[str, Sequence[float] | np.ndarray] = {
+        "pixel_spacing_mm": grid.pixel_spacing_mm,
+        "row_step_lps_mm": grid.row_step_lps_mm,
+        "column_step_lps_mm": grid.column_step_lps_mm,
+    }
     return {
         "origin": volume.origin,
         "modality": volume.modality,
@@ -118,11 +123,7 @@ def _input(screening: Screening) -> Json:
         "rows": grid.rows,
         "columns": grid.columns,
         "has_patient_geometry": grid.is_patient,
-        "pixel_spacing_mm": [_rounded(mm) for mm in grid.pixel_spacing_mm]
-        if grid.is_patient
-        else None,
-        "row_step_lps_mm": _point(grid.row_step_lps_mm) if grid.is_patient else None,
-        "column_step_lps_mm": _point(grid.column_step_lps_mm) if grid.is_patient else None,
+        **{name: _point(step) if grid.is_patient else None for name, step in steps.items()},
         "window": {
             "name": window.name,
             "low": float(window.low),

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from headclip_med.atomic import reported_errors, write_folder
+from headclip_med.errors import HeadClipError
 from headclip_med.findings import Screening
 from headclip_med.mapped import BLOCK_SLICES, blocks_of, release
 from headclip_med.volume import Volume
 from headclip_med.write.outputs import (
     ALL_OUTPUTS,
-    NOT_ASKED,
     OUTPUTS,
     SkippedOutput,
+    Writer,
     WrittenOutput,
     check_outputs,
-    unmet,
 )
 from headclip_med.write.result import Json, build_result, to_text
+
+NOT_ASKED = "not-asked"
+"""The code of an output that nobody asked for."""
+
+logger = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,14 @@ def write_screening(
         files = {"result": "result.json"}
         for one in written:
             files |= one.files
-        notes = tuple(note for one in written for note in one.notes)
+        notes = (
+            *(note for one in written for note in one.notes),
+            *(
+                f"{one.output} was not written. {one.reason} {one.advice}"
+                for one in skipped
+                if one.advice
+            ),
+        )
         spent_s = time.perf_counter() - started
         result = build_result(
             replace(screening, timings_s={**screening.timings_s, "write": spent_s}),
@@ -91,27 +107,63 @@ def _write_outputs(
 ) -> tuple[list[WrittenOutput], list[SkippedOutput]]:
     """Take all writers through the slices together, so that each is read once."""
     marked = _marked(screening)
-    skipped, writers = [], []
-    for name, kind in OUTPUTS.items():
-        missing = unmet(name, screening)
-        if missing is None and name not in wanted:
-            missing = SkippedOutput(name, NOT_ASKED, "It was not asked for.")
-        if missing is None:
-            writers.append(kind(screening, folder, marked))
+    skipped, tasks = [], []
+    for name, output in OUTPUTS.items():
+        if lack := output.unmet(screening):
+            skipped.append(SkippedOutput(name, *lack))
+        elif name not in wanted:
+            skipped.append(SkippedOutput(name, NOT_ASKED, "It was not asked for."))
         else:
-            skipped.append(missing)
-    for writer in writers:
-        writer.begin()
+            tasks.append(_Task(name, output.writer(screening, folder, marked)))
+    for task in tasks:
+        task.do(task.writer.begin)
     arrays = (screening.volume.voxels, screening.heatmap.values, screening.labels)
     count = len(screening.labels)
     for start in range(0, count, BLOCK_SLICES):
         slices = range(start, min(start + BLOCK_SLICES, count))
-        for writer in writers:
-            writer.add(slices)
+        for task in tasks:
+            task.do(partial(task.writer.add, slices))
         for array in arrays:
             release(array)
-    written = [writer.end() for writer in writers]
-    return written, [*skipped, *(one.skipped for one in written if one.skipped is not None)]
+    written = [task.do(task.writer.end) for task in tasks]
+    skipped += [task.given_up() for task in tasks if task.failed is not None]
+    return [one for one in written if one is not None], skipped
+
+
+@dataclass(eq=False)
+class _Task:
+    """An output that is being written."""
+
+    name: str
+    writer: Writer
+    failed: Exception | None = None
+
+    def do(self, step: Callable[[], _Result]) -> _Result | None:
+        """Take its next step, unless an earlier one failed."""
+        try:
+            return step() if self.failed is None else None
+        except Exception as error:
+            if not OUTPUTS[self.name].may_fail:
+                raise
+            self.failed = error
+            return None
+
+    def given_up(self) -> SkippedOutput:
+        """Remove what it left half, and say why it is missing."""
+        for half in self.writer.folder.glob(f"{self.name}*"):
+            half.unlink()
+        if isinstance(self.failed, HeadClipError):
+            return SkippedOutput(
+                self.name, self.failed.code, self.failed.reason, self.failed.advice
+            )
+        kind = type(self.failed).__name__  # the library's own message may quote the header
+        logger.warning("no %s: %s while building it", self.name, kind)
+        return SkippedOutput(
+            self.name,
+            "bad-headers",
+            f"The source's headers cannot be built upon ({kind}).",
+            "The heatmap and the pictures are complete; check the series with a DICOM validator.",
+        )
 
 
 def _marked(screening: Screening) -> frozenset[int]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from headclip_med.atomic import write_file
 from headclip_med.errors import InvalidSettings
+from headclip_med.write.pages.frame import render
 from headclip_med.write.plain_text import csv_cell, visible
 
 UNDEFINED = "undefined"
+
+PARTS = "ours", "exact", "paper", "difference"
 
 
 @dataclass(frozen=True)
@@ -132,41 +139,43 @@ class Document:
 
 def to_markdown(document: Document) -> str:
     """Show a document as Markdown."""
-    lines = [f"# {document.title}", ""]
-    lines += [paragraph + "\n" for paragraph in document.introduction]
-    lines += [table_to_markdown(table) for table in document.tables]
-    for drawing in document.drawings:
-        lines += [f"![{drawing.title}]({document.name}-{drawing.key}.png)", ""]
-    lines += ["## What these numbers rest on", ""]
-    lines += [f"- {name}: {_cell(text)}" for name, text in document.facts]
-    return "\n".join(lines) + "\n"
+    pictures = [f"![{one.title}]({document.name}-{one.key}.png)\n" for one in document.drawings]
+    facts = [f"- {name}: {_cell(text)}" for name, text in document.facts]
+    return "\n".join(
+        [
+            f"# {document.title}\n",
+            *(f"{paragraph}\n" for paragraph in document.introduction),
+            *map(table_to_markdown, document.tables),
+            *pictures,
+            "## What these numbers rest on\n",
+            *facts,
+            "",
+        ]
+    )
 
 
 def table_to_markdown(table: Table) -> str:
     """Show one table as Markdown, with its title and its notes."""
-    lines = [f"## {table.title}", "", *_markdown_rows(table), ""]
-    return "\n".join([*lines, *(f"{note}\n" for note in table.notes)])
+    notes = [f"{note}\n" for note in table.notes]
+    return "\n".join([f"## {table.title}\n", *_markdown_rows(table), "", *notes])
 
 
 def to_csv(tables: Iterable[Table]) -> str:
     """List every number in a row of its own, at full precision, in percent."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(
-        ("table", "row", "column", "ours", "exact", "paper", "difference", "reason", "differs")
-    )
+    rows.writerow(("table", "row", "column", *PARTS, "reason", "differs"))
     for table in tables:
         for line in table.lines:
             about = (table.key, csv_cell(" / ".join(line.heads)))
             if line.reason:
-                rows.writerow((*about, "", "", "", "", "", csv_cell(line.reason), ""))
+                rows.writerow((*about, *[""] * 5, csv_cell(line.reason), ""))
                 continue
             for column, number in zip(table.columns, line.numbers, strict=True):
                 if number is not None:
-                    values = (number.ours, number.exact, number.paper, number.difference)
-                    shown = ("" if _plain(value) is None else repr(value) for value in values)
-                    reason = "" if math.isfinite(number.ours) else UNDEFINED
-                    rows.writerow((*about, column, *shown, reason, number.differs))
+                    values = _values(number)  # csv writes None as nothing, floats to the last bit
+                    reason = UNDEFINED if values["ours"] is None else ""
+                    rows.writerow((*about, column, *values.values(), reason, number.differs))
     return text.getvalue()
 
 
@@ -197,6 +206,51 @@ def shown(number: Number | None, part: str) -> str:
     return f"{text}*" if number.differs else text
 
 
+def write_document(document: Document, folder: Path) -> dict[str, Path]:
+    """Write a document and its pictures; each file appears whole or not at all.
+
+    Args:
+        document: What to write.
+        folder: Where to; it is made if need be.
+
+    Returns:
+        Paths by kind: ``md``, ``csv``, ``html``, ``json``, and the key of each picture.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {  # pictures first: what is written later shows them
+        drawing.key: (f"{document.name}-{drawing.key}.png", drawing.png)
+        for drawing in document.drawings
+    }
+    texts = {
+        "csv": to_csv(document.tables),
+        "json": json.dumps(to_json(document), indent=2, allow_nan=False) + "\n",
+        "md": to_markdown(document),
+        "html": render_tables(document),
+    }
+    contents |= {kind: (f"{document.name}.{kind}", text.encode()) for kind, text in texts.items()}
+    for name, content in contents.values():
+        write_file(folder / name, content)
+    return {kind: folder / name for kind, (name, _) in contents.items()}
+
+
+def render_tables(document: Document) -> str:
+    """Show a document as HTML.
+
+    Returns:
+        The page. It loads nothing from anywhere and its policy forbids scripts.
+    """
+    return render(
+        "tables",
+        document=document,
+        tables=[
+            (table, [table.parts(column) for column in range(len(table.columns))])
+            for table in document.tables
+        ],
+        shown=shown,
+        base64=lambda content: base64.b64encode(content).decode(),
+    )
+
+
 def _markdown_rows(table: Table) -> Iterator[str]:
     parts = [table.parts(column) for column in range(len(table.columns))]
     titles = [
@@ -222,31 +276,23 @@ def _cell(text: str) -> str:
 
 def table_to_json(table: Table) -> dict[str, object]:
     """Give one table as plain values; see ``to_json``."""
-    return {
-        "key": table.key,
-        "title": table.title,
-        "heads": list(table.heads),
-        "columns": list(table.columns),
-        "notes": list(table.notes),
-        "rows": [
-            {
-                "heads": list(line.heads),
-                "reason": line.reason or None,
-                "numbers": [_number_json(number) for number in line.numbers],
-            }
-            for line in table.lines
-        ],
-    }
+    rows = [
+        {
+            "heads": list(line.heads),
+            "reason": line.reason or None,
+            "numbers": [
+                None if one is None else {**_values(one), "differs": one.differs}
+                for one in line.numbers
+            ],
+        }
+        for line in table.lines
+    ]
+    shown = ("key", "title", "heads", "columns", "notes")
+    return {**{name: getattr(table, name) for name in shown}, "rows": rows}
 
 
-def _number_json(number: Number | None) -> dict[str, object] | None:
-    if number is None:
-        return None
-    return {
-        **{part: _plain(getattr(number, part)) for part in ("ours", "exact", "paper")},
-        "differs": number.differs,
-        "difference": _plain(number.difference),
-    }
+def _values(number: Number) -> dict[str, float | None]:
+    return {part: _plain(getattr(number, part)) for part in PARTS}
 
 
 def _plain(value: float | None) -> float | None:

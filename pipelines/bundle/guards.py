@@ -19,6 +19,7 @@ from monai.bundle.workflows import ConfigWorkflow
 
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.models.loading import choose_device
+from headclip_med.pipelines.bundle.folder import CONFIGS
 
 COMMAND = "monai.bundle.__main__"
 """The module that ``python -m monai.bundle`` runs."""
@@ -53,6 +54,31 @@ def is_command() -> bool:
     """Tell whether this process is ``python -m monai.bundle``: Python notes what it was given."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec is not None and spec.name == COMMAND
+
+
+class ScreenWorkflow(ConfigWorkflow):
+    """Screens what lies below ``dataset_dir``, as ``configs/inference.json`` says.
+
+    Args:
+        workflow_type: Is ``infer``; MONAI's commands name it.
+        logging_file: As MONAI takes it; the bundle's own by default.
+        override: Keys of the configuration: ``dataset_dir``, ``output_dir``, ``window``, ...
+
+    Raises:
+        InvalidSettings: The configuration has no such key.
+    """
+
+    def __init__(
+        self,
+        workflow_type: str | None = "infer",
+        logging_file: str | bool | None = None,
+        **override: Any,
+    ) -> None:
+        file = str(CONFIGS / "inference.json")
+        refuse_unknown(override, file)
+        super().__init__(
+            config_file=file, workflow_type=workflow_type, logging_file=logging_file, **override
+        )
 
 
 def refuse_unknown(given: Iterable[str], files: Any) -> None:

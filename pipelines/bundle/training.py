@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Hashable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.config.type_definitions import KeysCollection
+from monai.handlers.mlflow_handler import MLFlowHandler
+from monai.transforms.transform import MapTransform
 from torch import Tensor, nn
 
 from headclip_med.datasets import Dataset, Sample
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.evaluation.datasets import open_datasets
-from headclip_med.evaluation.examples import Examples
-from headclip_med.evaluation.threshold import healthy_threshold
+from headclip_med.evaluation.examples import Examples, healthy_threshold, read_example
+from headclip_med.metrics import PixelMetrics, image_metrics
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip.hub import Activation
 from headclip_med.models.clip.loading import load_backbone
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import DEFAULT, learning_of, method_named
-from headclip_med.pipelines.bundle.network import changed_scores, predict
-from headclip_med.pipelines.bundle.tracking import fail_runs
+from headclip_med.pipelines.bundle.network import ScreeningNetwork, changed_scores, predict
 from headclip_med.pipelines.train import training_record
 from headclip_med.settings import Precision, ScoreSettings, TrainSettings
 from headclip_med.training.batches import Batch
@@ -37,6 +43,57 @@ from headclip_med.training.handlers import (
 from headclip_med.training.network import BatchLoss
 from headclip_med.training.processes import joined_ranks
 from headclip_med.training.state import STATE_FILE, TrainingState
+from headclip_med.transforms import joint_score, local_score
+
+_UNIQUE = re.compile(r"-\d{8}-\d{6}-\d{6}-\d+$")
+
+
+def unique_run_name(kind: str) -> str:
+    """Name a run: MONAI's handler goes on with an unfinished run of the same name.
+
+    Args:
+        kind: What the name begins with; a name of this function stays as it is.
+    """
+    if _UNIQUE.search(kind):
+        return kind
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+    return f"{kind}-{now}-{os.getpid()}"
+
+
+def executed_config(output_dir: Any) -> str | None:
+    """Find the configuration that MONAI has just written as it is about to be run.
+
+    MONAI's own reference to it breaks where ``output_dir`` is overridden by a plain path.
+    """
+    written = sorted(Path(str(output_dir)).glob("config_*.json"))
+    return str(written[-1]) if written else None
+
+
+def fail_runs(engine: Engine, error: BaseException) -> None:
+    """Mark the runs of an engine as failed, then let the error go on.
+
+    MONAI's handler leaves them as running for ever.
+
+    Raises:
+        BaseException: What ended the engine.
+    """
+    for handler in tracking_handlers(engine):
+        if handler.cur_run is not None:
+            run = handler.cur_run.info
+            # MONAI goes on with any run of the same name that is not finished.
+            handler.client.update_run(run.run_id, name=f"{run.run_name}-failed")
+            handler.client.set_terminated(run.run_id, status="FAILED")
+            handler.cur_run = None
+    raise error
+
+
+def tracking_handlers(engine: Engine) -> list[Any]:
+    """Find the MLflow handlers that are attached to an engine."""
+    listeners = (
+        listener for listeners in engine._event_handlers.values() for listener, *_ in listeners
+    )
+    owners = [getattr(getattr(one, "func", one), "__self__", None) for one in listeners]
+    return list({id(one): one for one in owners if isinstance(one, MLFlowHandler)}.values())
 
 
 class LabelledImages(list[dict[str, Sample]]):
@@ -222,3 +279,111 @@ class TrainingFolder:
                     about, self._settings, self._state.losses, network.trained.backbone.device
                 ),
             )
+
+
+class LoadExampled(MapTransform):
+    """Read an image of a labelled set with its mask, resized as the published methods do.
+
+    Args:
+        keys: Each names a ``Sample``, as ``LabelledImages`` lists them.
+        size_px: Rows and columns of what the network gets.
+    """
+
+    def __init__(self, keys: KeysCollection, size_px: int) -> None:
+        super().__init__(keys)
+        self.size_px = size_px
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the sample by the fields of its ``Example``."""
+        result = dict(data)
+        for key in self.key_iterator(data):
+            result.update(read_example(data[key], self.size_px)._asdict())
+        return result
+
+
+class ScreeningMetrics:
+    """Metrics of pixels and of images, by ``exact``, averaged over the categories.
+
+    ``engine.state.metrics`` gets ``pixels/AUROC``, ``images/AP`` and so on, fractions of 1. What is
+    undefined (no category has both classes, or masks) is left out.
+
+    Args:
+        network: Whose ``model.scores`` say how maps become scores.
+        key: Which of them is MONAI's key metric.
+    """
+
+    def __init__(
+        self, network: ScreeningNetwork | TrainingNetwork, *, key: str = "pixels/AUROC"
+    ) -> None:
+        self._network, self._key = network, key
+        self._pixels: dict[str, PixelMetrics] = {}
+        self._images: dict[str, list[tuple[float, int]]] = {}
+
+    def attach(self, engine: Engine, name: str) -> None:
+        """Listen to an evaluator.
+
+        Args:
+            engine: MONAI's evaluator of ``LabelledImages``; its output lies on the CPU.
+            name: Under which the key metric is found.
+        """
+        engine.add_event_handler(Events.EPOCH_STARTED, self._clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._compute, name)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, fail_runs)
+
+    def _clear(self) -> None:
+        for pixels in self._pixels.values():
+            pixels.close()
+        self._pixels, self._images = {}, {}
+
+    def _add(self, engine: Engine) -> None:
+        scores = self._network.model.scores
+        batch: Any = engine.state.batch
+        for case, output in zip(batch, _outputs(engine), strict=True):
+            found = torch.as_tensor(output["pred"]).numpy()
+            mask = np.asarray(case["mask"])[None] > 0
+            pixels = self._pixels.setdefault(case["category"], PixelMetrics())
+            pixels.update(found[:1], mask)
+            given = found[2, :1, 0] if len(found) > 2 else None
+            local = local_score(found[:1], scores.top_percent) if given is None else given
+            own = found[1, :1, 0].astype(np.float64)
+            joint = float(joint_score(own, local, scores.global_weight)[0])
+            images = self._images.setdefault(case["category"], [])
+            images.append((joint, int(case["label"])))
+
+    def _compute(self, engine: Engine, name: str) -> None:
+        parts = {"pixels": [], "images": []}  # type: dict[str, list[dict[str, float]]]
+        for category, pixels in self._pixels.items():
+            parts["pixels"].append(pixels.compute())
+            scores, labels = zip(*self._images[category], strict=True)
+            parts["images"].append(image_metrics(np.array(scores), np.array(labels)))
+        found = {
+            f"{level}/{metric}": value
+            for level, metrics in parts.items()
+            for metric, value in _average(metrics).items()
+        }
+        self._clear()
+        if self._key not in found:
+            raise InvalidSettings(
+                f"{self._key} is not defined on these images, which lack one of the two "
+                "classes or masks.",
+                f"Choose another key_metric: {', '.join(found) or 'none'}.",
+                code="undefined-metric",
+            )
+        engine.state.metrics.update(found)
+        engine.state.metrics[name] = found[self._key]
+
+
+def _outputs(engine: Engine) -> list[dict[str, Any]]:
+    output: Any = engine.state.output
+    return list(output)
+
+
+def _average(metrics: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Average over categories, each metric over those where it is defined."""
+    values: dict[str, list[float]] = {}
+    for one in metrics:
+        for name, value in one.items():
+            if np.isfinite(value):
+                values.setdefault(name, []).append(value)
+    return {name: float(np.mean(some)) for name, some in values.items()}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import numpy as np
@@ -72,7 +72,7 @@ def verify_bundle(folder: Path, *, schema: Path | None = None) -> Iterator[Check
     steps: list[tuple[str, Callable[[Path], None]]] = [
         ("required files", _require_files),
         ("metadata", _check_metadata),
-        ("metadata against the published schema", partial(_check_schema, schema=schema)),
+        ("metadata against the published schema", partial(_check_metadata, schema=schema)),
         ("file sizes", _check_sizes),
         ("weights, tensors only", _check_weights),
         ("network_def takes and gives what metadata says", _check_network),
@@ -104,37 +104,30 @@ def _require_files(folder: Path) -> None:
         )
 
 
-def metadata_problems(metadata: dict[str, Any]) -> list[str]:
+def metadata_problems(metadata: dict[str, Any], schema: Path = SCHEMA_FILE) -> list[str]:
     """List what is wrong with a bundle's metadata.
 
     Args:
         metadata: The content of metadata.json.
+        schema: What MONAI asks of it.
 
     Returns:
         A sentence for each problem; none where it is as MONAI wants it.
     """
-    schema = json.loads(SCHEMA_FILE.read_text("utf-8"))
-    found = jsonschema.Draft201909Validator(schema).iter_errors(metadata)
-    problems = [f"At {one.json_path}: {one.message}." for one in found]
+    rules = jsonschema.Draft201909Validator(json.loads(schema.read_text("utf-8")))
+    problems = [f"At {one.json_path}: {one.message}." for one in rules.iter_errors(metadata)]
     if str(metadata.get("version")) not in metadata.get("changelog", {}):
         problems.append("The changelog does not name the version.")
     return problems
 
 
-def _check_metadata(folder: Path) -> None:
-    problems = metadata_problems(_metadata(folder))
-    if problems:
-        raise HeadClipError(" ".join(problems), "Correct configs/metadata.json.")
-
-
-def _check_schema(folder: Path, *, schema: Path | None) -> None:
+def _check_metadata(folder: Path, schema: Path | None = SCHEMA_FILE) -> None:
     if schema is None:
         raise _Skipped("fetch the file that metadata.json names as its schema, give it as --schema")
-    try:
-        jsonschema.validate(_metadata(folder), json.loads(schema.read_text("utf-8")))
-    except jsonschema.ValidationError as error:
-        where = "/".join(str(part) for part in error.absolute_path)
-        raise HeadClipError(f"At {where or 'the top'}: {error.message}") from error
+    metadata = json.loads((folder / "configs/metadata.json").read_text("utf-8"))
+    problems = metadata_problems(metadata, schema)
+    if problems:
+        raise HeadClipError(" ".join(problems), "Correct configs/metadata.json.")
 
 
 def _check_sizes(folder: Path) -> None:
@@ -160,21 +153,15 @@ def _check_network(folder: Path) -> None:
 
 
 def _check_inference(folder: Path) -> None:
-    workflow = create_workflow(
-        config_file=str(folder / "configs/inference.json"), workflow_type="infer",
-        bundle_root=str(folder), logging_file=False,
-    )  # fmt: skip
-    _require_none(workflow.check_properties())
+    _require_none(_workflow(folder, "inference").check_properties())
 
 
 def _check_training(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         data = write_tiny_set(Path(place) / "data")
-        workflow = create_workflow(
-            config_file=str(folder / "configs/train.json"), workflow_type="train",
-            bundle_root=str(folder), logging_file=False, device="cpu",
-            dataset_dir=str(data), ckpt_dir=str(Path(place) / "trained"),
-        )  # fmt: skip
+        workflow = _workflow(
+            folder, "train", device="cpu", dataset_dir=str(data), ckpt_dir=f"{place}/trained"
+        )
         _require_none(workflow.check_properties())
 
 
@@ -218,28 +205,23 @@ def _check_onnx(folder: Path) -> None:
 
 def write_tiny_set(root: Path) -> Path:
     """Write a set of two healthy and two defective pictures in MVTec AD's layout."""
-    random = np.random.default_rng(1)
+    random, mask = np.random.default_rng(1), np.zeros((32, 32), dtype=np.uint8)
+    mask[8:20, 8:20] = 255
     for number in range(2):
         for kind in ("good", "dent"):
             grey = random.integers(90, 130, (32, 32), dtype=np.uint8)
-            mask = np.zeros_like(grey)
-            if kind == "dent":
-                mask[8:20, 8:20] = 255
-                _save(mask, root / f"part/ground_truth/dent/{number:03}_mask.png")
-            _save(np.maximum(grey, mask), root / f"part/test/{kind}/{number:03}.png")
             if kind == "good":
                 _save(grey, root / f"part/train/good/{number:03}.png")
+            else:
+                grey = np.maximum(grey, mask)
+                _save(mask, root / f"part/ground_truth/dent/{number:03}_mask.png")
+            _save(grey, root / f"part/test/{kind}/{number:03}.png")
     return root
 
 
 def _save(picture: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path)
-
-
-def _metadata(folder: Path) -> dict[str, Any]:
-    metadata: dict[str, Any] = json.loads((folder / "configs/metadata.json").read_text("utf-8"))
-    return metadata
 
 
 def _files(folder: Path) -> dict[str, Any]:
@@ -250,12 +232,16 @@ def _files(folder: Path) -> dict[str, Any]:
     }
 
 
-def _network(folder: Path) -> ScreeningNetwork:
-    workflow = create_workflow(
-        config_file=str(folder / "configs/inference.json"), workflow_type="infer",
-        bundle_root=str(folder), logging_file=False,
+def _workflow(folder: Path, config: Literal["inference", "train"], **override: Any) -> Any:
+    kind = "infer" if config == "inference" else config
+    return create_workflow(
+        config_file=str(folder / f"configs/{config}.json"), workflow_type=kind,
+        bundle_root=str(folder), logging_file=False, **override,
     )  # fmt: skip
-    network = workflow.network_def
+
+
+def _network(folder: Path) -> ScreeningNetwork:
+    network = _workflow(folder, "inference").network_def
     if not isinstance(network, ScreeningNetwork):
         raise HeadClipError(
             "network_def is no headclip_med.pipelines.bundle.ScreeningNetwork.",

@@ -14,7 +14,7 @@ from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
 from headclip_med.models.clip.layers import default_image_size
 from headclip_med.models.inference import InferenceModel
 from headclip_med.models.loading import move_together, on_backbone
-from headclip_med.models.registry import METHODS, learning_of
+from headclip_med.models.registry import METHODS
 from headclip_med.pipelines.experiments.definitions import Variant
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.experiments.setup import Setup
@@ -66,7 +66,7 @@ def training_of(variant: Variant, auxiliary: Sequence[Dataset], setup: Setup) ->
     data, backbone = join_datasets(auxiliary), setup.backbone
     request = TrainRequest(
         method=variant.method,
-        model=setup.learned_settings(variant),
+        model=setup.model_settings(variant),
         settings=setup.train_settings(variant.method),
         scores=METHODS[variant.method].scores,
         data={"name": data.name, "digest": data.content_digest},
@@ -103,32 +103,21 @@ def run_training(training: Training, setup: Setup) -> Path:
     examples = Examples(training.data, default_image_size(request.model, backbone.vision))
     steps = request.settings.epochs * -(-len(examples) // request.settings.batch_size)
     request = replace(
-        request, cache=_cache(request, len(examples), setup), resume=(folder / STATE_FILE).is_file()
+        request,
+        cache=setup.out / FEATURES,  # which trainings with the same layers share
+        cache_limit_gb=setup.cache_limit_gb,
+        needs_cache=False,
+        resume=(folder / STATE_FILE).is_file(),
     )
-    trained = train(
-        request, examples, backbone, out=folder, report=lambda step: setup.step(step, steps)
-    )
-    return trained.checkpoint
+    return train(
+        request, examples, backbone, out=folder, say=setup.say,
+        report=lambda step: setup.step(step, steps),
+    ).checkpoint  # fmt: skip
 
 
 def forget_features(setup: Setup) -> None:
     """Remove what the frozen tower made of training images: only trainings need it."""
     rmtree(setup.out / FEATURES, ignore_errors=True)
-
-
-def _cache(request: TrainRequest, count: int, setup: Setup) -> Path | None:
-    """Choose a folder that trainings with the same layers share, where there is room for it."""
-    features_bytes = learning_of(request.method).features_bytes
-    if features_bytes is None:
-        return None
-    need_gb = features_bytes(request.model, setup.backbone.vision, count) / 1e9
-    if need_gb <= setup.cache_limit_gb:
-        return setup.out / FEATURES
-    setup.say(
-        f"the features of {count} images would take {need_gb:.1f} GB, above "
-        f"{setup.cache_limit_gb:g} GB: the tower runs in every epoch"
-    )
-    return None
 
 
 @dataclass(frozen=True)
@@ -149,14 +138,14 @@ class BuiltModel:
     """A model that can be used.
 
     Attributes:
-        model: With its variant's own way of scoring images.
+        variant: Whose it is.
+        model: With the variant's own way of scoring images.
         training: That it comes from, if its method is trained.
-        checkpoint: That the training wrote.
     """
 
+    variant: Variant
     model: InferenceModel
     training: Training | None = None
-    checkpoint: Checkpoint | None = None
 
     @property
     def network(self) -> str:
@@ -180,7 +169,7 @@ class Models:
 
     def of(self, variant: Variant) -> list[BuiltModel]:
         """Give a variant's models, one for each data that it was trained on."""
-        return [one for key, one in self.built.items() if key.variant == variant.name]
+        return [one for one in self.built.values() if one.variant == variant]
 
 
 def key_of(variant: Variant, tested: EvaluationSet) -> ModelKey:
@@ -206,16 +195,20 @@ def gather_models(plan: ExperimentPlan, setup: Setup) -> Models:
     for variant in plan.variants:
         for data in plan.auxiliaries if METHODS[variant.method].needs_training else ("",):
             key = ModelKey(variant.name, data)
+            training = trainings.get(key)
+            name = training.digest if training else variant.method
             try:
-                built[key] = _build(variant, trainings.get(key), checkpoints, networks, setup)
+                if name not in networks:
+                    networks[name] = _network(variant, checkpoints.get(name), setup)
             except HeadClipError as error:
                 failures[key] = error
+            else:
+                built[key] = BuiltModel(variant, networks[name], training)
     if failures and not built:
         raise next(iter(failures.values()))
     move_together(networks.values(), setup.device)
-    variants = {variant.name: variant for variant in plan.variants}
     for key, one in built.items():
-        scores = setup.score_settings(variants[key.variant], one.model.scores)
+        scores = setup.score_settings(one.variant, one.model.scores)
         built[key] = replace(one, model=one.model.with_scores(scores))
     return Models(built, trainings, failures)
 
@@ -250,23 +243,16 @@ def _train(
     return found
 
 
-def _build(
-    variant: Variant,
-    training: Training | None,
-    checkpoints: Mapping[str, Checkpoint | HeadClipError],
-    networks: dict[str, InferenceModel],
-    setup: Setup,
-) -> BuiltModel:
-    """Build a model, on the network that another variant has built if there is one."""
-    checkpoint = checkpoints[training.digest] if training else None
+def _network(
+    variant: Variant, checkpoint: Checkpoint | HeadClipError | None, setup: Setup
+) -> InferenceModel:
+    """Build what a variant's model is made of; others with the same training share it."""
     if isinstance(checkpoint, HeadClipError):
         raise checkpoint
-    name = training.digest if training else variant.method
-    if name not in networks:
-        if checkpoint is None:
-            settings = setup.free_settings(variant.method)
-            networks[name] = on_backbone(variant.method, setup.backbone, settings)
-        else:
-            networks[name] = checkpoint.build(setup.backbone)
-        networks[name].precision = setup.precision
-    return BuiltModel(networks[name], training, checkpoint)
+    if checkpoint is None:
+        settings = setup.model_settings(variant)
+        network = on_backbone(variant.method, setup.backbone, settings)
+    else:
+        network = checkpoint.build(setup.backbone)
+    network.precision = setup.precision
+    return network

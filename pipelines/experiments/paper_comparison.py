@@ -11,14 +11,13 @@ import pandas as pd
 from headclip_med.evaluation.results import Evaluation, ResultRow, own_rows, title_of
 from headclip_med.models.registry import METHODS
 from headclip_med.paper import METRICS, Level, paper_values
-from headclip_med.pipelines.experiments.printed import averaged_sets
 from headclip_med.pipelines.experiments.results import (
     has_other_images,
     known_mean,
     to_means,
     to_numbers,
 )
-from headclip_med.pipelines.experiments.tables import OTHER_IMAGES_NOTE
+from headclip_med.pipelines.experiments.tables import OTHER_IMAGES_NOTE, averaged_sets
 from headclip_med.write.tables import Line, Table
 
 PAPER_BACKBONE = "ViT-L-14-336"

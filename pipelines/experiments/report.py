@@ -1,26 +1,33 @@
-"""What an experiment's files say: tables, pictures, and all that the numbers rest on."""
+"""What an experiment leaves: files of tables and pictures, and a run with one of each variant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 import headclip_med
 from headclip_med.datasets import KNOWN_SETS
+from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.inference import HeadWeights
-from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, scaled_layers
-from headclip_med.pipelines.experiments.models import Models
+from headclip_med.paper import METRICS
+from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, Variant, scaled_layers
+from headclip_med.pipelines.experiments.models import BuiltModel, Models
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
-from headclip_med.pipelines.experiments.printed import averaged_sets
-from headclip_med.pipelines.experiments.results import Results
+from headclip_med.pipelines.experiments.results import Results, has_other_images, mean_of
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.pipelines.experiments.tables import (
     DOMAINS,
+    averaged_sets,
     sweep_averages,
     swept_sets,
     tables_of,
 )
+from headclip_med.tracking import Run
+from headclip_med.training.handlers import read_log
 from headclip_med.write.pictures.curves import (
     head_weights_figure,
     joint_weight_figure,
@@ -54,7 +61,7 @@ def describe(results: Results, models: Models, setup: Setup, command: str) -> Do
         tables=tables_of(results),
         drawings=drawings,
         machine={
-            "backbone": _backbone(setup),
+            "backbone": {**setup.backbone.describe(), "layers": setup.backbone.vision.depth},
             "sets": {one.name: _set_json(results, one) for one in plan.tested},
             "trainings": {
                 training.digest: dict(training.about) for training in models.trainings.values()
@@ -99,33 +106,29 @@ def learned_heads(models: Models) -> dict[str, HeadWeights]:
     """Read the head weights that trainings learned, by what shall stand above their picture."""
     found: dict[str, HeadWeights] = {}
     seen: set[str] = set()
-    for key, one in models.built.items():
+    for one in models.built.values():
         heads = one.model.head_weights
         if one.training and heads is not None and one.network not in seen:
             seen.add(one.network)
-            found[f"{key.variant}, trained on {one.training.data.name}"] = heads
+            found[f"{one.variant.name}, trained on {one.training.data.name}"] = heads
     return found
 
 
 def _scaled(plan: ExperimentPlan, setup: Setup) -> Iterator[str]:
     """Say which layers stand for the paper's on a tower of another depth."""
     depth = setup.backbone.vision.depth
-    named = dict.fromkeys(
-        variant.model["local_layers"]
-        for variant in plan.variants
-        if "local_layers" in variant.model
-    )
-    if depth == PAPER_DEPTH or not named:
-        return
+    named = dict.fromkeys(variant.model.get("local_layers") for variant in plan.variants)
     pairs = (
         f"{', '.join(map(str, layers))} as {', '.join(map(str, scaled_layers(layers, depth)))}"
         for layers in named
         if isinstance(layers, tuple)
     )
-    yield (
-        f"This tower has {depth} layers: those named stand for the ones at the same fractions of "
-        f"its depth ({'; '.join(pairs)})."
-    )
+    told = "; ".join(pairs)
+    if told and depth != PAPER_DEPTH:
+        yield (
+            f"This tower has {depth} layers: those named stand for the ones at the same fractions "
+            f"of its depth ({told})."
+        )
 
 
 def _facts(
@@ -154,11 +157,7 @@ def _facts(
         yield f"Tested on {tested.name}", _tested_text(results, tested)
     if plan.limit is not None:
         yield "Limit", f"at most {plan.limit} images of each category were tested"
-    for name, changes in (
-        ("training", setup.training),
-        ("model", setup.model),
-        ("scores", setup.scores),
-    ):
+    for name, changes in setup.changes.items():
         if changes:
             text = ", ".join(f"{field} {value}" for field, value in sorted(changes.items()))
             yield f"Changed settings of {name}", text
@@ -173,12 +172,10 @@ def _tested_text(results: Results, one: EvaluationSet) -> str:
     measured = results.some(one.name)
     if measured is None:
         return one.untrained or "no result"
-    known = KNOWN_SETS.get(one.name)
-    published = known.test if known else None
-    here = measured.counts
-    beside = ""
-    if published and published != here:
-        beside = f" (published: {published[0]} and {published[1]})"
+    here, beside = measured.counts, ""
+    if has_other_images(one.name, here):
+        normal, abnormal = KNOWN_SETS[one.name].test or here
+        beside = f" (published: {normal} and {abnormal})"
     marked = f"; {one.untrained}" if one.untrained else ""
     return (
         f"{here[0]} normal and {here[1]} abnormal images{beside} of {measured.image_size} px, "
@@ -196,12 +193,107 @@ def _set_json(results: Results, one: EvaluationSet) -> Mapping[str, object]:
     return found
 
 
-def _backbone(setup: Setup) -> dict[str, object]:
-    backbone = setup.backbone
-    return {
-        "name": backbone.name,
-        "weights": backbone.weights,
-        "digest": backbone.digest,
-        "activation": backbone.activation,
-        "layers": backbone.vision.depth,
-    }
+def record_beginning(run: Run, plan: ExperimentPlan, setup: Setup) -> None:
+    """Record what an experiment is run on and with, without any path."""
+    run.parameters(
+        {
+            "experiment": plan.experiment.name,
+            "backbone": setup.backbone.describe(),
+            "limit": plan.limit,
+            "changed": setup.changes,
+        }
+    )
+    for sets in plan.auxiliaries.values():
+        for one in sets:
+            run.dataset(one.name, one.content_digest, use="training")
+    for tested in plan.tested:
+        if tested.dataset is not None:
+            run.dataset(tested.name, tested.dataset.content_digest, use="evaluation")
+
+
+def record_results(
+    run: Run, results: Results, models: Models, setup: Setup, paths: Mapping[str, Path]
+) -> None:
+    """Record what came out, with a run below of each variant."""
+    if not run.is_recording:
+        return
+    for kind in ("md", "csv", "html", "json"):
+        run.artifact(paths[kind], "tables")
+    for key, _, figure in figures_of(results, models):
+        run.figure(figure, f"{key}.png")
+    for variant in results.plan.variants:
+        own = models.of(variant)
+        with run.child(variant.name, _parameters(own)) as child:
+            for one in own:
+                _record_training(child, one, setup)
+            _record_variant(child, variant, own, results)
+
+
+def _parameters(models: Sequence[BuiltModel]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for one in models:
+        found |= {
+            "method": one.model.method,
+            "settings": one.model.settings.to_json(),
+            "scores": one.model.scores.to_json(),
+        }
+        if one.training:
+            found["training"] = one.training.request.settings.to_json()
+            found[f"trained_on.{one.training.data.name}"] = one.training.digest
+    return found
+
+
+def _record_training(run: Run, model: BuiltModel, setup: Setup) -> None:
+    """Record the losses of a model's training, and its checkpoint."""
+    training = model.training
+    if training is None:
+        return
+    path = training.checkpoint(setup.out)
+    for epoch, loss in enumerate(read_checkpoint(path).training["losses"], start=1):
+        run.metrics({f"{training.data.name}/epoch/loss": loss}, step=epoch)
+    for step in read_log(training.entry(setup.out).folder):
+        named = {f"{training.data.name}/step/{name}": value for name, value in step.terms.items()}
+        run.metrics(named, step=(step.epoch - 1) * step.steps + step.step)
+    run.artifact(path, f"checkpoints/{training.digest}")
+
+
+def _record_variant(
+    run: Run, variant: Variant, models: Sequence[BuiltModel], results: Results
+) -> None:
+    """Record metrics of every category, set and average, sweeps and samples."""
+    image_score = next((one.model.scores.image_score for one in models), "global")
+    run.metrics(_numbers(results, variant, image_score))
+    for tested in results.plan.tested:
+        result = results.of(variant, tested.name)
+        if result is None:
+            continue
+        if result.sample:
+            name = "".join(one if one.isalnum() or one in "-_+" else "_" for one in tested.name)
+            run.image(np.array(Image.open(result.sample)), f"samples/{name}.png")
+        for weight, value in zip(results.plan.experiment.sweep, result.sweep, strict=True):
+            run.metrics({f"{tested.name}/JAS/mAD over 100 r": value}, step=round(100 * weight))
+
+
+def _numbers(results: Results, variant: Variant, image_score: str) -> dict[str, float]:
+    """Name every number of a variant as an evaluation's are named, fractions of 1."""
+    images = f"images {image_score} exact"
+    sections = {"image": (images, images), "pixel": ("pixels map paper", "pixels map exact")}
+    found: dict[str, float] = {}
+    for tested in results.plan.tested:
+        result = results.of(variant, tested.name)
+        for category, level, metric, *both in result.values if result else ():
+            place = f"{tested.name}/{category}" if category else tested.name
+            found |= {
+                f"{place}/{section}/{metric}": value
+                for section, value in zip(sections[level], both, strict=True)
+            }
+    numbers = results.numbers
+    of_sets = (numbers["variant"] == variant.name) & (numbers["category"] == "")
+    own = numbers[of_sets & numbers["metric"].isin(METRICS["pixel"])]
+    means = own.groupby(["domain", "level", "metric"])[["ours", "exact"]].agg(mean_of)
+    for (domain, level, metric), row in means.iterrows():
+        found |= {
+            f"average {domain}/{section}/{metric}": value / 100
+            for section, value in zip(sections[level], row, strict=True)
+        }
+    return found

@@ -8,16 +8,13 @@ from pathlib import Path
 
 from headclip_med.errors import HeadClipError
 from headclip_med.evaluation.predictions import predict_dataset
-from headclip_med.pipelines.experiments.measuring import Question
 from headclip_med.pipelines.experiments.models import BuiltModel, Models, gather_models, key_of
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
-from headclip_med.pipelines.experiments.recording import record_beginning, record_results
-from headclip_med.pipelines.experiments.report import describe
-from headclip_med.pipelines.experiments.results import ResultKey, Results, SetResult
+from headclip_med.pipelines.experiments.report import describe, record_beginning, record_results
+from headclip_med.pipelines.experiments.results import Question, ResultKey, Results, SetResult
 from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.tracking import Run
-from headclip_med.write.pages.tables import write_document
-from headclip_med.write.tables import Document
+from headclip_med.write.tables import Document, write_document
 
 PREDICTIONS = "predictions"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -26,8 +26,6 @@ from headclip_med.settings import (
     TrainSettings,
 )
 from headclip_med.training.handlers import StepReport
-
-T = TypeVar("T")
 
 _MEMORY = torch.device("cpu")
 
@@ -74,26 +72,28 @@ class Setup:
         METHODS[DEFAULT].settings.changed(**self.model)
         TrainSettings(**self.training)
 
+    @property
+    def changes(self) -> dict[str, Mapping[str, Any]]:
+        """Give what is changed, by what it belongs to."""
+        return {"training": self.training, "model": self.model, "scores": self.scores}
+
     def backbone_to_train(self) -> Backbone:
         """Give the backbone on the device; the one in main memory stays where it is."""
         if self.device.type == "cpu":
             return self.backbone
         return deepcopy(self.backbone).to(self.device)
 
-    def learned_settings(self, variant: Variant) -> MethodSettings:
-        """Settle what a method that is trained is made of."""
+    def model_settings(self, variant: Variant) -> MethodSettings:
+        """Settle what a model is made of; of what is changed, only its size is every method's."""
         usual = METHODS[variant.method].usual_settings(self.backbone.name)
         if variant.method != DEFAULT:
-            return changed(usual, self._size())
+            size = {name: value for name, value in self.model.items() if name == "image_size"}
+            return usual.changed(**size)
         changes = {**self.model, **variant.model}
         if "local_layers" in variant.model:
             depth = self.backbone.vision.depth
             changes["local_layers"] = scaled_layers(changes["local_layers"], depth)
         return usual.changed(**changes)
-
-    def free_settings(self, method: str) -> MethodSettings:
-        """Settle what a method that needs no training is made of."""
-        return changed(METHODS[method].settings, self._size())
 
     def train_settings(self, method: str) -> TrainSettings:
         """Settle how a method is trained."""
@@ -117,15 +117,5 @@ class Setup:
             varied |= {"joint_weight", "image_score"} & set(self.scores)
         for name in sorted(varied):
             raise InvalidSettings(
-                f"The experiment {experiment.name} varies {name} itself.",
-                "Leave it out.",
+                f"The experiment {experiment.name} varies {name} itself.", "Leave it out."
             )
-
-    def _size(self) -> Mapping[str, Any]:
-        return {"image_size": self.model["image_size"]} if "image_size" in self.model else {}
-
-
-def changed(settings: T, changes: Mapping[str, Any]) -> T:
-    """Change fields of settings; what they do not have is left out."""
-    own = {one.name for one in fields(settings)}  # type: ignore[arg-type]
-    return replace(settings, **{k: v for k, v in changes.items() if k in own})  # type: ignore[type-var]

@@ -13,8 +13,14 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from headclip_med.evaluation import measure as measuring
-from headclip_med.evaluation.baselines import centre_maps, median_maps
-from headclip_med.evaluation.measure import Measured, ModelMaps, measure, measure_baselines
+from headclip_med.evaluation.measure import (
+    Measured,
+    ModelMaps,
+    centre_maps,
+    measure,
+    measure_baselines,
+    median_maps,
+)
 from headclip_med.evaluation.models import draw_curves
 from headclip_med.evaluation.predictions import Predictions
 from headclip_med.evaluation.request import EvaluationSettings

@@ -245,15 +245,15 @@ def test_settings_are_those_of_the_variant_and_then_the_user_s(tmp_path: Path) -
         scores={"top_percent": 1.0},
     )  # fmt: skip
     layers = EXPERIMENTS["layers"].variants[0]
-    assert bench.learned_settings(layers) == HeadClipSettings(
+    assert bench.model_settings(layers) == HeadClipSettings(
         local_layers=(1, 2, 3, 4), head_weights="ones", context_tokens=5, image_size=32
     )
     adaclip = EXPERIMENTS["main"].variants[3]
-    assert bench.learned_settings(adaclip).image_size == 32
+    assert bench.model_settings(adaclip).image_size == 32
     assert bench.train_settings("adaclip").epochs == 2
     assert bench.train_settings("adaclip").batch_size == 1
     assert bench.train_settings("headclip") == TrainSettings(epochs=2)
-    assert bench.free_settings("winclip").image_size == 32
+    assert bench.model_settings(EXPERIMENTS["main"].variants[0]).image_size == 32
     assert bench.score_settings(layers, ScoreSettings()) == ScoreSettings(
         image_score="global", top_percent=1.0
     )

@@ -17,7 +17,6 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.paper import METRICS, Level, paper_values
 from headclip_med.pipelines.experiments.definitions import EXPERIMENTS
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
-from headclip_med.pipelines.experiments.printed import averaged_sets, form_of, printed
 from headclip_med.pipelines.experiments.results import (
     OTHER_IMAGES,
     ResultKey,
@@ -25,8 +24,14 @@ from headclip_med.pipelines.experiments.results import (
     SetResult,
     Value,
 )
-from headclip_med.pipelines.experiments.tables import OTHER_IMAGES_NOTE, OTHER_SETS, tables_of
-from headclip_med.write.pages.tables import render_tables
+from headclip_med.pipelines.experiments.tables import (
+    OTHER_IMAGES_NOTE,
+    OTHER_SETS,
+    averaged_sets,
+    form_of,
+    printed,
+    tables_of,
+)
 from headclip_med.write.pictures.curves import (
     head_weights_figure,
     joint_weight_figure,
@@ -38,6 +43,7 @@ from headclip_med.write.tables import (
     Line,
     Number,
     Table,
+    render_tables,
     to_csv,
     to_json,
     to_markdown,

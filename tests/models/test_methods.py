@@ -34,6 +34,7 @@ from headclip_med.models.registry import METHODS
 from headclip_med.models.request import ModelRequest
 from headclip_med.models.winclip.model import WinClip
 from headclip_med.models.winclip.settings import WinClipSettings
+from headclip_med.pipelines.evaluate import join_methods
 from headclip_med.pipelines.screen import screen
 from headclip_med.read.dicom.vocabulary import BODY_PARTS
 from headclip_med.settings import ScoreSettings
@@ -281,7 +282,7 @@ def test_the_switch_puts_jas_on_every_method(tmp_path: Path) -> None:
             for name, model in models.items()
         }
         found = evaluate_models(dataset, list(chosen.values()))
-        table = side_by_side(dict(zip(chosen, found, strict=True)), {})
+        table = side_by_side(dict(zip(chosen, found, strict=True)))
         scores = {row.method: row.score for row in table.rows if row.level == "images"}
         own = {METHODS[name].title: kind or models[name].scores.image_score for name in models}
         assert {judge: scores[judge] for judge in own} == own
@@ -307,7 +308,7 @@ def test_a_screening_scores_with_or_without_jas() -> None:
 
 def test_a_missing_method_stands_below_the_table(tmp_path: Path) -> None:
     found = evaluate_dataset(pictures(tmp_path), BrightModel())
-    table = to_markdown([side_by_side({"headclip": found}, {"adaclip": "It must be trained."})])
+    table = to_markdown([join_methods({"headclip": found}, {"adaclip": "It must be trained."})])
     assert "| HeadCLIP |" in table
     assert "AdaCLIP is not in the table: It must be trained." in table
 

@@ -37,7 +37,7 @@ from headclip_med.models.header import MODELS
 from headclip_med.pipelines.evaluate import SetRecord, runs_of_methods
 from headclip_med.tracking import TrackingOptions, registered_checkpoint, track
 from headclip_med.tracking.client import revision
-from headclip_med.tracking.options import database_of, flattened, to_name, to_text
+from headclip_med.tracking.options import flattened, to_name, to_text
 from headclip_med.tracking.run import BATCH
 from headclip_med.tracking.tracker import RunLocks
 from tests import tiny
@@ -148,7 +148,7 @@ def test_files_are_read_back(client: MlflowClient, trained: Any, tmp_path: Path)
 
 
 def test_files_lie_beside_the_database(tracker: TrackingOptions, trained: Any) -> None:
-    database = database_of(tracker.resolved_uri)
+    database = tracker.database
     assert database
     assert (database.parent / "mlruns/train" / trained.info.run_id).is_dir()
     assert list(Path.cwd().iterdir()) == [], "and not in whatever folder is the current one"
@@ -306,7 +306,7 @@ def test_nothing_betrays_a_machine_a_user_or_a_patient(
     assert trained.info.run_id
     with pytest.raises(FileNotFoundError), track("betrayal", options=tracker):
         Path(f"/nowhere/{PATIENT}.dcm").read_bytes()
-    database = database_of(tracker.resolved_uri)
+    database = tracker.database
     assert database
     locations = ("artifact_location", "artifact_uri", "source", "storage_location")
     user, host = f'"{getpass.getuser()}"', f'"{socket.gethostname()}"'
@@ -764,7 +764,7 @@ def test_screening_with_a_registered_model(
 
 
 def test_what_commands_recorded_betrays_nothing(command: Any, tracker: TrackingOptions) -> None:
-    database = database_of(tracker.resolved_uri)
+    database = tracker.database
     assert database
     for place, text in stored_text(database):
         assert PATIENT not in text, place

@@ -18,7 +18,7 @@ from headclip_med.geometry import Grid
 from headclip_med.reading import Reading, Spacing
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write import OUTPUTS, check_outputs, folder_of, lacks_outputs, write_screening
-from headclip_med.write.outputs import MOST_PICTURES
+from headclip_med.write.pictures.sheet import MOST_PICTURES
 from headclip_med.write.result import result_schema
 from headclip_med.write.screening import is_uid
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from headclip_med.errors import UnusableWeights
-from headclip_med.models.clip.hub import Activation, unusable_file
+from headclip_med.models.clip.hub import Activation
 
 OPENAI_ONLY_KEYS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's archives keep beside the weights; no other layout has them."""
@@ -43,7 +43,7 @@ def read_weights(path: Path) -> WeightsFile:
             the ``module.`` prefix that parallel training leaves), or an OpenAI archive.
 
     Raises:
-        UnusableWeights: The file is missing, damaged, or holds anything but tensors.
+        UnusableWeights: The file is damaged, or holds anything but tensors.
     """
     try:
         path.open("rb").close()
@@ -52,7 +52,11 @@ def read_weights(path: Path) -> WeightsFile:
         if _is_torchscript(path):
             return _clean(_read_torchscript(path), "quickgelu")
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise unusable_file(path) from error
+        raise UnusableWeights(
+            f"{path} is truncated or damaged.",
+            "Copy or download it anew.",
+            code="weights-unreadable",
+        ) from error
     return _clean(_read_pickle(path), None)
 
 

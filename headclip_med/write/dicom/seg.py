@@ -32,6 +32,7 @@ from headclip_med.write.dicom.source import (
     read_sources,
     stand_ins,
 )
+from headclip_med.write.outputs import Writer, WrittenOutput
 
 MOST_SEGMENTS = 50
 """Candidates beyond share the last one: viewers list every segment, and hundreds help nobody."""
@@ -59,8 +60,8 @@ class _Part:
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
-class SegmentationWriter:
-    """Writes the lesion candidates of a screening read from DICOM, taken by blocks of slices.
+class SegWriter(Writer):
+    """``seg.dcm``: the lesion candidates of a screening that was read from DICOM.
 
     Images that lie in the patient give one ``seg.dcm``. Those that do not (radiographs, ultrasound,
     photographs) share no space, so each slice with a candidate gives its own object of one series:
@@ -69,34 +70,7 @@ class SegmentationWriter:
     UIDs follow from the source images, the model, the settings and the version; that of an object
     from its pixels too, so two contents never share one. Stamps are those of the images. Two runs
     therefore write the same bytes, whatever the order of the files.
-
-    Args:
-        folder: Where to write.
-        screening: With at least one lesion.
-        version: Of this software.
-
-    Attributes:
-        segments: The file and the segment number of each lesion, by its id, once written.
     """
-
-    def __init__(self, folder: Path, screening: Screening, version: str) -> None:
-        self.folder, self.screening, self.version = folder, screening, version
-        self.key = run_key(screening, version)
-        self.segments: dict[int, tuple[str, int]] = {}
-        self._parts: list[_Part] = []
-        self._rank_of_id = np.zeros(max(one.id for one in screening.lesions) + 1, dtype=np.uint8)
-        for place, lesion in enumerate(screening.lesions, start=1):
-            self._rank_of_id[lesion.id] = min(place, MOST_SEGMENTS)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Names of the files; more than one where the images share no space."""
-        return tuple(part.name for part in self._parts)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences on what had to be derived; no patient values."""
-        return self.sources.notes
 
     def begin(self) -> None:
         """Read the sources' headers.
@@ -104,8 +78,14 @@ class SegmentationWriter:
         Raises:
             UnreadableInput: They cannot be referred to; see ``read_sources``.
         """
+        lesions = self.screening.lesions
+        self._key = run_key(self.screening, self.version)
+        self._rank_of_id = np.zeros(max(one.id for one in lesions) + 1, dtype=np.uint8)
+        for place, lesion in enumerate(lesions, start=1):
+            self._rank_of_id[lesion.id] = min(place, MOST_SEGMENTS)
         with quiet():
             self.sources = read_sources(self.screening.volume)
+        self._parts: list[_Part] = []
         if self.sources.frame_of_reference_uid is not None:
             self._parts.append(_Part("seg.dcm", range(len(self.screening.labels))))
 
@@ -123,10 +103,11 @@ class SegmentationWriter:
             if in_patient or len(present):
                 self._parts[-1].digest.update(ranks.tobytes())
 
-    def end(self) -> None:
+    def end(self) -> WrittenOutput:
         """Write the files."""
         if len(self._parts) == 1:
             self._parts[0] = replace(self._parts[0], name="seg.dcm")
+        segments: dict[int, tuple[str, int]] = {}
         for instance, part in enumerate(self._parts, start=1):
             number_of_rank = {rank: n for n, rank in enumerate(sorted(part.ranks), start=1)}
             with quiet():
@@ -135,18 +116,18 @@ class SegmentationWriter:
             for place, lesion in enumerate(self.screening.lesions, start=1):
                 rank = min(place, MOST_SEGMENTS)
                 if rank in number_of_rank:
-                    self.segments.setdefault(lesion.id, (part.name, number_of_rank[rank]))
+                    segments.setdefault(lesion.id, (part.name, number_of_rank[rank]))
+        files = {Path(part.name).stem: part.name for part in self._parts}
+        return WrittenOutput(files, segments=segments, notes=self.sources.notes)
 
     def _ranks(self, index: int) -> UInt8[np.ndarray, "rows columns"]:
         """Mark each pixel with its lesion's place in the list, from 1, at most the last segment."""
         return np.asarray(self._rank_of_id[self.screening.labels[index]])
 
-    def _build(
-        self, part: _Part, number_of_rank: Mapping[int, int], instance: int
-    ) -> pydicom.Dataset:
+    def _build(self, part: _Part, number_of_rank: Mapping[int, int], instance: int) -> Segmentation:
         numbers = np.zeros(MOST_SEGMENTS + 1, dtype=np.uint8)
         numbers[list(number_of_rank)] = list(number_of_rank.values())
-        unique = derived_uid(self.key, part.digest.hexdigest(), instance)
+        unique = derived_uid(self._key, part.digest.hexdigest(), instance)
         uids = {index: derived_uid(unique, "stand-in", index) for index in part.slices}
         headers = stand_ins(self.screening.volume, self.sources, uids)
         date, time = self.sources.stamp
@@ -157,7 +138,7 @@ class SegmentationWriter:
             segment_descriptions=[
                 self._describe(rank, number, unique) for rank, number in number_of_rank.items()
             ],
-            series_instance_uid=derived_uid(self.key, "series"),
+            series_instance_uid=derived_uid(self._key, "series"),
             series_number=SERIES_NUMBER,
             series_description=f"Lesion candidates - {RESEARCH_ONLY}",
             sop_instance_uid=unique,
@@ -201,7 +182,7 @@ class SegmentationWriter:
             algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=self._algorithm(),
             tracking_uid=derived_uid(unique, "segment", rank),
-            tracking_id=f"headclip_med {self.key[:12]} candidate {rank}",
+            tracking_id=f"headclip_med {self._key[:12]} candidate {rank}",
             display_color=highdicom.color.CIELabColor(70.0, 50.0, 65.0),
         )
         described.SegmentDescription = f"{RESEARCH_ONLY}. {_measures(lesions[0])}"

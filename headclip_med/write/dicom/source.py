@@ -19,61 +19,22 @@ from typing import NamedTuple
 
 import numpy as np
 import pydicom
+from highdicom.base import SOPClass
 from pydicom.config import disable_value_validation
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
+from pydicom.valuerep import format_number_as_ds
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.geometry import Grid
 from headclip_med.volume import Volume
 
-PATIENT_AND_STUDY = (
+SHARED = (
     "SpecificCharacterSet",
     "TimezoneOffsetFromUTC",
     "LongitudinalTemporalInformationModified",
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "TypeOfPatientID",
-    "IssuerOfPatientIDQualifiersSequence",
-    "PatientBirthDate",
-    "PatientBirthTime",
-    "PatientSex",
-    "OtherPatientIDs",
-    "OtherPatientIDsSequence",
-    "OtherPatientNames",
-    "EthnicGroup",
-    "PatientComments",
-    "PatientSpeciesDescription",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "QualityControlSubject",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "AdmissionID",
-    "IssuerOfAdmissionIDSequence",
-    "StudyInstanceUID",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "StudyDescription",
-    "AccessionNumber",
-    "IssuerOfAccessionNumberSequence",
-    "ReferringPhysicianName",
-    "ProcedureCodeSequence",
-    "ClinicalTrialSponsorName",
-    "ClinicalTrialProtocolID",
-    "ClinicalTrialProtocolName",
-    "ClinicalTrialSiteID",
-    "ClinicalTrialSiteName",
-    "ClinicalTrialSubjectID",
-    "ClinicalTrialSubjectReadingID",
-    "ClinicalTrialTimePointID",
-    "ClinicalTrialTimePointDescription",
     "BodyPartExamined",
 )
-"""What a result shares with its study (PS3.3 C.7.1.1, C.7.1.3, C.7.2.1 to C.7.2.3, C.12.1)."""
+"""What a result takes of its source beside the patient's and the study's modules."""
 
 TYPE_2 = (
     "PatientName",
@@ -228,19 +189,26 @@ def stand_ins(
     return headers
 
 
-def copy_patient_and_study(sources: SourceImages, result: pydicom.Dataset) -> None:
-    """Put a result into its study: copy what describes the patient and the study, as it stands."""
-    for keyword in PATIENT_AND_STUDY:
-        if keyword in sources.header:
-            result[keyword] = sources.header[keyword]
+def copy_patient_and_study(sources: SourceImages, result: SOPClass) -> None:
+    """Put a result into its study: copy what describes the patient and the study, as it stands.
+
+    These are the modules Patient, Clinical Trial Subject, General Study, Patient Study and Clinical
+    Trial Study (PS3.3 C.7.1.1, C.7.1.3, C.7.2.1 to C.7.2.3).
+    """
+    header = pydicom.Dataset(sources.header)
+    for keyword in SHARED:
+        if keyword in header:
+            result[keyword] = header[keyword]
     for keyword in TYPE_2:
-        if keyword not in result:
-            setattr(result, keyword, "")
-    if str(result.get("PatientIdentityRemoved", "")).strip().upper() == "YES" and not (
-        str(result.get("DeidentificationMethod") or "").strip()
-        or result.get("DeidentificationMethodCodeSequence")
+        header.setdefault(keyword, "")
+    if str(header.get("PatientIdentityRemoved", "")).strip().upper() == "YES" and not (
+        str(header.get("DeidentificationMethod") or "").strip()
+        or header.get("DeidentificationMethodCodeSequence")
     ):
-        result.DeidentificationMethod = UNKNOWN_METHOD
+        header.DeidentificationMethod = UNKNOWN_METHOD
+    # The modules are looked up by the class of the object, and its identifier is logged.
+    header.SOPClassUID, header.SOPInstanceUID = result.SOPClassUID, result.SOPInstanceUID
+    result.copy_patient_and_study_information(header)
     if sources.frame_of_reference_uid is None:
         # PS3.3 C.7.6.1: required where nothing else tells how the image lies.
         result.PatientOrientation = sources.header.get("PatientOrientation") or ["", ""]
@@ -299,13 +267,8 @@ def _cosines(step_lps_mm: np.ndarray) -> list[str]:
 
 
 def _decimal(number: float) -> str:
-    """Write a number as a decimal string, of 16 characters at most (PS3.5 6.2)."""
-    # Twelve digits are a picometre in a metre, and hide the last bits that vector lengths leave.
-    for digits in range(12, 0, -1):
-        text = f"{float(number) + 0.0:.{digits}g}"
-        if len(text) <= 16:
-            return text
-    raise ValueError("not a finite number")
+    """Write a number as a decimal string, without the last bits that vector lengths leave."""
+    return str(format_number_as_ds(round(float(number), 12) + 0.0))
 
 
 def _is_date(text: str) -> bool:

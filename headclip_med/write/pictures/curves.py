@@ -75,9 +75,7 @@ def joint_weight_figure(
         axes.set(xlim=(0, 1), xlabel="r: weight of the global score", ylabel="mAD, %", title=title)
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -1), min(high, 101))  # a level line would get a far wider axis
-        axes.grid(visible=True, color="0.9")
-        for text in axes.legend(loc="best", fontsize=8).get_texts():
-            text.set_parse_math(False)
+        _explain(axes)
     return figure
 
 
@@ -124,6 +122,10 @@ def _draw(axes: Axes, kind: str, lines: Mapping[str, Line]) -> None:
     if kind == "ROC":
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle="--")
     axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=across, ylabel=up, title=title)
+    _explain(axes)
+
+
+def _explain(axes: Axes) -> None:
     axes.grid(visible=True, color="0.9")
     for text in axes.legend(loc="best", fontsize=8).get_texts():
         text.set_parse_math(False)

@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import find_objects, generate_binary_structure, grey_dilation
 
 from headclip_med.findings import Screening
 from headclip_med.geometry import Grid
@@ -20,55 +21,17 @@ from headclip_med.geometry import Grid
 STRONGEST_BLEND = 0.7
 """Opacity of the heatmap where it is 1; it fades with the value, so anatomy stays visible."""
 
-LEGEND_GREY = 0.35
-"""The legend shows the colours as they look on soft tissue in its usual window."""
-
 BACKGROUND, TEXT, MUTED = (13, 17, 23), (230, 237, 243), (139, 148, 158)
 OUTLINE = (64, 224, 255)
 """Cyan: the one hue that the heatmap's colours (black, violet, orange, yellow) do not have."""
 
-WARNING = "Research use only - not for clinical use"
-
-MARGIN_PX, LINE_PX = 10, 20
+SAMPLE_GAP_PX = 4
 SMALLEST_SIDE_PX = 24
 """A picture of one row of pixels must still be visible."""
 
 Colours = UInt8[np.ndarray, "height width 3"]
 
 _EDGES = {0: ("R", "L"), 1: ("A", "P"), 2: ("F", "H")}
-
-
-def draw_slice(screening: Screening, index: int, *, side_px: int = 448) -> Image.Image:
-    """Draw a slice twice, plain and under its heatmap, both with the candidates' outlines.
-
-    Args:
-        screening: What was found.
-        index: Which slice, from 0.
-        side_px: Length of the longer side of each of the two panels.
-
-    Returns:
-        A colour picture with a title, a legend and the words "research use only".
-    """
-    plain = panel(screening, index, side_px=side_px, with_heat=False)
-    heated = panel(screening, index, side_px=side_px, with_heat=True)
-    left, top = MARGIN_PX, MARGIN_PX + LINE_PX + 4
-    bar_left = left + 2 * plain.width + 2 * MARGIN_PX
-    height = max(plain.height, 160)
-    width = max(bar_left + LEGEND_WIDTH_PX, 420)
-    page = Image.new("RGB", (width, top + height + LINE_PX + MARGIN_PX), BACKGROUND)
-    page.paste(plain, (left, top))
-    page.paste(heated, (left + plain.width + MARGIN_PX, top))
-    draw = ImageDraw.Draw(page)
-    draw.text((left, MARGIN_PX), caption(screening, index), fill=TEXT, font=font(15))
-    draw_legend(page, (bar_left, top), height, screening.threshold)
-    draw.text((left, top + height + 6), f"headclip_med  |  {WARNING}", fill=MUTED, font=font(12))
-    return page
-
-
-def caption(screening: Screening, index: int) -> str:
-    """Name a slice, as people count, and its score."""
-    total = len(screening.slice_scores)
-    return f"Slice {index + 1} of {total}   score {screening.slice_scores[index]:.2f}"
 
 
 def panel(screening: Screening, index: int, *, side_px: int, with_heat: bool) -> Image.Image:
@@ -126,29 +89,25 @@ def font(size_px: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(mpl.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size_px)
 
 
-LEGEND_WIDTH_PX = 116
+def draw_sample(
+    picture: Float[np.ndarray, "side side channels"],
+    heat: Float[np.ndarray, "side side"],
+    ground_truth: Bool[np.ndarray, "side side"] | None,
+) -> UInt8[np.ndarray, "side width 3"]:
+    """Put an image, the same under its map, and the same under the ground truth, side by side.
 
-
-def draw_legend(
-    page: Image.Image, corner: tuple[int, int], height_px: int, threshold: float
-) -> None:
-    """Draw the fixed colour scale from 0 to 1 with the threshold marked on it."""
-    left, top = corner
-    height_px = min(height_px, 320)
-    heat = np.repeat(np.linspace(1, 0, height_px, dtype=np.float32)[:, None], 16, axis=1)
-    tissue = np.full((*heat.shape, 3), round(LEGEND_GREY * 255), dtype=np.uint8)
-    page.paste(Image.fromarray(blend(tissue, heat)), (left, top))
-    draw = ImageDraw.Draw(page)
-    for value in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = top + round((1 - value) * (height_px - 1))
-        draw.line([(left + 16, y), (left + 20, y)], fill=MUTED)
-        if abs(value - threshold) > 0.06:  # the threshold's own number would cover it
-            nudge = {0.0: -12, 1.0: -1}.get(value, -7)
-            draw.text((left + 24, y + nudge), f"{value:g}", fill=MUTED, font=font(11))
-    y = top + round((1 - threshold) * (height_px - 1))
-    draw.line([(left - 3, y), (left + 20, y)], fill=OUTLINE, width=2)
-    nudge = min(max(y - 7, top - 1), top + height_px - 12)
-    draw.text((left + 24, nudge), f"{threshold:.2f} threshold", fill=OUTLINE, font=font(11))
+    Args:
+        picture: Values in [0, 1]; grey or red, green, blue.
+        heat: The map, in [0, 1]; colours have the fixed scale of all our pictures.
+        ground_truth: Which pixels are abnormal; left out where that is not known.
+    """
+    eight_bit = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    plain = np.broadcast_to(eight_bit, (*heat.shape, 3)).copy()
+    gap = np.full((heat.shape[0], SAMPLE_GAP_PX, 3), BACKGROUND, dtype=np.uint8)
+    row = [plain, gap, blend(plain, heat)]
+    if ground_truth is not None:
+        row += [gap, blend(plain, ground_truth.astype(np.float32))]
+    return np.concatenate(row, axis=1)
 
 
 def _panel_size(grid: Grid, side_px: int) -> tuple[int, int]:
@@ -166,23 +125,15 @@ def _resized(
 
 def _outline(labels: np.ndarray) -> Bool[np.ndarray, "height width"]:
     """Mark the pixels just outside each candidate, so that none of it is hidden."""
-    edge = np.zeros(labels.shape, dtype=bool)
-    for axis in (0, 1):
-        for step in (-1, 1):
-            beside = np.roll(labels, step, axis=axis)
-            border = [slice(None), slice(None)]
-            border[axis] = slice(0, 1) if step == 1 else slice(-1, None)
-            beside[tuple(border)] = 0  # what rolled round the picture is no neighbour
-            edge |= (beside > 0) & (labels != beside) & ((labels == 0) | (labels > beside))
-    return edge
+    cross = generate_binary_structure(2, 1)
+    return np.asarray(grey_dilation(labels, footprint=cross, mode="nearest") > labels)
 
 
 def _number_lesions(draw: ImageDraw.ImageDraw, labels: np.ndarray) -> None:
-    for number in np.unique(labels[labels > 0]).tolist():
-        rows, columns = np.nonzero(labels == number)
-        x = min(int(columns.max()) + 4, labels.shape[1] - 8 * len(str(number)) - 4)
-        y = max(int(rows.min()) - 12, 0)
-        _mark(draw, (x, y), str(number), OUTLINE)
+    for number, box in enumerate(find_objects(labels), start=1):
+        if box is not None:
+            x = min(box[1].stop + 3, labels.shape[1] - 8 * len(str(number)) - 4)
+            _mark(draw, (x, max(box[0].start - 12, 0)), str(number), OUTLINE)
 
 
 def _letter_edges(draw: ImageDraw.ImageDraw, grid: Grid, size: tuple[int, int]) -> None:
@@ -200,10 +151,8 @@ def _mark(
     anchor: str = "la",
 ) -> None:
     """Write on the picture itself, with a dark rim that shows on bright tissue."""
-    style = font(12)
-    draw.text(
-        place, text, fill=colour, font=style, anchor=anchor, stroke_width=2, stroke_fill=BACKGROUND
-    )
+    rim = {"stroke_width": 2, "stroke_fill": BACKGROUND}
+    draw.text(place, text, fill=colour, font=font(12), anchor=anchor, **rim)  # type: ignore[arg-type]
 
 
 def _side(direction_lps: Float[np.ndarray, "3"]) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.evaluation.threshold import threshold_at_specificity
+from headclip_med.evaluation.examples import threshold_at_specificity
 from headclip_med.settings import TrainSettings
 from headclip_med.training.batches import Example
 from headclip_med.training.handlers import LOG_FILE, StepReport

@@ -27,8 +27,9 @@ from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write import write_screening
-from headclip_med.write.dicom.seg import MOST_SEGMENTS, SegmentationWriter
+from headclip_med.write.dicom.seg import MOST_SEGMENTS, SegWriter
 from headclip_med.write.dicom.source import derived_uid
+from headclip_med.write.outputs import WrittenOutput
 from headclip_med.write.result import result_schema
 
 ROWS, COLUMNS = 12, 15
@@ -179,15 +180,14 @@ def screening_of(volume: Volume, labels: np.ndarray, **model: object) -> Screeni
     )
 
 
-def write_segmentation(folder: Path, screening: Screening, version: str) -> SegmentationWriter:
+def write_segmentation(folder: Path, screening: Screening, version: str) -> WrittenOutput:
     """Write the objects, the slices in two blocks."""
-    writer = SegmentationWriter(folder, screening, version)
+    writer = SegWriter(screening, folder, frozenset(), version)
     writer.begin()
     count = len(screening.labels)
     writer.add(range(count // 2))
     writer.add(range(count // 2, count))
-    writer.end()
-    return writer
+    return writer.end()
 
 
 def points_by_segment(seg: Dataset) -> dict[int, np.ndarray]:
@@ -218,7 +218,7 @@ def test_a_segmentation_lies_where_the_lesion_was_found(name: str, tmp_path: Pat
     written = write_segmentation(
         tmp_path, screening_of(ct_volume(tmp_path / "in", grid), labels), "1"
     )
-    assert written.files == ("seg.dcm",)
+    assert tuple(written.files.values()) == ("seg.dcm",)
     assert written.segments == {1: ("seg.dcm", 1), 2: ("seg.dcm", 2)}
     assert written.notes == ()
     found = points_by_segment(pydicom.dcmread(tmp_path / "seg.dcm"))
@@ -406,7 +406,7 @@ def test_a_radiograph_gets_a_segmentation_without_a_frame_of_reference(tmp_path:
     volume = radiograph(tmp_path / "cr.dcm")
     labels = two_lesions((8, ROWS, COLUMNS))[1:2]
     written = write_segmentation(tmp_path, screening_of(volume, labels), "1")
-    assert written.files == ("seg.dcm",)
+    assert tuple(written.files.values()) == ("seg.dcm",)
     seg = pydicom.dcmread(tmp_path / "seg.dcm")
     assert "FrameOfReferenceUID" not in seg
     np.testing.assert_array_equal(seg.pixel_array.reshape(ROWS, COLUMNS), labels[0] == 1)
@@ -423,13 +423,13 @@ def test_a_cine_gets_one_segmentation_for_each_frame_with_a_candidate(tmp_path: 
     labels = np.zeros(volume.grid.shape, dtype=np.int32)
     labels[1, 2:5, 3:9], labels[6, 1:3, 2:4], labels[6, 8, 9] = 3, 1, 2
     written = write_segmentation(tmp_path, screening_of(volume, labels), "1")
-    assert written.files == ("seg-002.dcm", "seg-007.dcm")
+    assert tuple(written.files.values()) == ("seg-002.dcm", "seg-007.dcm")
     assert written.segments == {
         1: ("seg-007.dcm", 1),
         2: ("seg-007.dcm", 2),
         3: ("seg-002.dcm", 1),
     }
-    objects = [pydicom.dcmread(tmp_path / name) for name in written.files]
+    objects = [pydicom.dcmread(tmp_path / name) for name in written.files.values()]
     assert len({seg.SeriesInstanceUID for seg in objects}) == 1
     assert len({seg.SOPInstanceUID for seg in objects}) == 2
     for seg, frame in zip(objects, (2, 7), strict=True):
@@ -604,7 +604,7 @@ def test_an_independent_validator_finds_no_error(name: str, tmp_path: Path, dcio
     labels = two_lesions((8, ROWS, COLUMNS))
     labels = labels[1 : 1 + volume.grid.shape[0]] if volume.grid.shape[0] == 1 else labels
     written = write_segmentation(tmp_path, screening_of(volume, labels), "1")
-    for file in written.files:
+    for file in written.files.values():
         command = [dciodvfy, "-new", file]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         lines = [line for line in done.stderr.splitlines() if "DICOMDIR" not in line]

@@ -12,16 +12,20 @@ from PIL import Image
 from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
-from headclip_med.write.pictures import montage
-from headclip_med.write.pictures.montage import MOST_TILES, draw_tile, most_suspicious
+from headclip_med.write.pictures import sheet
 from headclip_med.write.pictures.overlay import (
     OUTLINE,
     blend,
-    caption,
-    draw_slice,
     grey_slice,
     heat_colours,
     panel,
+)
+from headclip_med.write.pictures.sheet import (
+    MOST_TILES,
+    caption,
+    draw_slice,
+    draw_tile,
+    most_suspicious,
 )
 
 
@@ -59,7 +63,7 @@ def screening(
 def draw_montage(found: Screening) -> Image.Image:
     """Draw the sheet as the overlay's writer does."""
     chosen = most_suspicious(found, MOST_TILES)
-    return montage.draw_montage(
+    return sheet.draw_montage(
         found, {index: draw_tile(found, index, count=len(chosen)) for index in chosen}
     )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headclip_med.write.pictures.overlay import BACKGROUND, blend, heat_colours
-from headclip_med.write.pictures.sample import draw_sample
+from headclip_med.write.pictures.overlay import BACKGROUND, blend, draw_sample, heat_colours
 
 
 def test_three_pictures_stand_side_by_side() -> None:
