@@ -90,13 +90,7 @@ def best_affine_lps(grid: Grid) -> Float[np.ndarray, "4 4"]:
     Exact for even stacks; for others the first and the last slice are where they should be and
     those between are off by up to ``affine_error_mm``.
     """
-    origins = grid.origins_lps_mm
-    step = grid.normal_lps
-    if len(origins) > 1:
-        step = (origins[-1] - origins[0]) / (len(origins) - 1)
-    affine = np.eye(4)
-    affine[:3] = np.stack([step, grid.row_step_lps_mm, grid.column_step_lps_mm, origins[0]], axis=1)
-    return affine
+    return grid.mean_affine_lps
 
 
 def affine_error_mm(grid: Grid) -> float:
