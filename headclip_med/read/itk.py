@@ -6,10 +6,7 @@ DICOM's.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +60,7 @@ def find_itk(path: Path, limits: ReadLimits, *, beside: tuple[Path, ...] = ()) -
     files = (*beside, *data_files(path, limits))
     for file in files:
         check_file(file, limits)
-    with translate("broken-volume", *BROKEN), _muted():
+    with translate("broken-volume", *BROKEN):
         look = _look(path)
     shape, parts = _shape(look)
     if parts > limits.time_points:
@@ -100,12 +97,12 @@ def read_itk(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
         UnusableGeometry: Its axes are not independent, or not finite.
     """
     data_files(path, limits)
-    with translate("broken-volume", *BROKEN), _muted():
+    with translate("broken-volume", *BROKEN):
         look = _look(path)
     shape, _ = _shape(look)
     check_volume_size(shape, limits)
     grid = _grid(look, shape)
-    with translate("broken-volume", *BROKEN), _muted():
+    with translate("broken-volume", *BROKEN):
         voxels = _voxels(look, shape, part)
     replaced = fill_missing(voxels, lambda block: ~np.isfinite(block))
     if replaced == voxels.size:
@@ -125,21 +122,6 @@ def read_itk(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
             replaced_voxels=replaced,
         ),
     )
-
-
-@contextmanager
-def _muted() -> Iterator[None]:
-    """Keep what ITK's parsers print themselves, past every setting, from the terminal."""
-    kept = {stream: os.dup(stream) for stream in (1, 2)}
-    try:
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
-            for stream in kept:
-                os.dup2(nowhere.fileno(), stream)
-        yield
-    finally:
-        for stream, copy in kept.items():
-            os.dup2(copy, stream)
-            os.close(copy)
 
 
 def _look(path: Path) -> ImageFileReader:

@@ -251,7 +251,8 @@ def test_a_disk_without_room_is_said_so(tmp_path: Path, monkeypatch: pytest.Monk
         "headclip_med.read.archives.shutil.disk_usage",
         lambda path: type("Usage", (), {"free": (1 << 30) + 100}),
     )
-    assert code_of(tmp_path / "a.zip") == "no-room"
+    limits = ReadLimits(archive_bytes=1 << 20, isolated=False)
+    assert code_of(tmp_path / "a.zip", limits) == "no-room"
 
 
 def write_disc(folder: Path, names: list[str]) -> Path:
