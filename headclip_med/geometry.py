@@ -34,6 +34,8 @@ class Grid:
         columns: Voxels across.
         is_patient: False where the input had no patient geometry (a photograph); lengths are then
             in pixels.
+        lone_step_lps_mm: Where a next slice would follow, of a stack of one; None where that is
+            not known. Stacks of several do without it.
     """
 
     origins_lps_mm: Float[np.ndarray, "slices 3"]
@@ -42,6 +44,7 @@ class Grid:
     rows: int
     columns: int
     is_patient: bool = True
+    lone_step_lps_mm: Float[np.ndarray, "3"] | None = None
 
     @classmethod
     def of_pixels(cls, *, slices: int, rows: int, columns: int) -> Grid:
@@ -56,8 +59,9 @@ class Grid:
     ) -> Grid:
         """Build an even grid from an affine that maps ``(slice, row, column, 1)`` to LPS mm."""
         slices, rows, columns = shape
-        origins = affine_lps[:3, 3] + np.arange(slices)[:, None] * affine_lps[:3, 0]
-        return cls(origins, affine_lps[:3, 1].copy(), affine_lps[:3, 2].copy(), rows, columns)
+        step, row_step, column_step, first = affine_lps[:3].T.copy()
+        origins = first + np.arange(slices)[:, None] * step
+        return cls(origins, row_step, column_step, rows, columns, lone_step_lps_mm=step)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,10 +87,10 @@ class Grid:
 
     @property
     def slice_thicknesses_mm(self) -> Float[np.ndarray, "slices"]:
-        """Extent that each slice stands for: half way to each neighbour; 1 for a single slice."""
+        """Extent that each slice stands for: half way to each neighbour, or a lone one's step."""
         positions = self.slice_positions_mm
         if len(positions) < 2:
-            return np.ones(len(positions))
+            return np.full(len(positions), abs(self.mean_step_lps_mm @ self.normal_lps))
         steps = np.abs(np.diff(positions))
         doubled = np.concatenate([steps[:1], steps]) + np.concatenate([steps, steps[-1:]])
         return np.asarray(doubled / 2)
@@ -123,19 +127,19 @@ class Grid:
         return self.mean_affine_lps
 
     @property
-    def mean_affine_lps(self) -> Float[np.ndarray, "4 4"]:
-        """The affine with even steps from the first slice to the last.
-
-        Exact for even stacks; for others the first and the last slice are where they should be.
-        """
+    def mean_step_lps_mm(self) -> Float[np.ndarray, "3"]:
+        """From one slice to the next, on average; 1 mm along the normal where nothing tells."""
         origins = self.origins_lps_mm
-        step = self.normal_lps
         if len(origins) > 1:
-            step = (origins[-1] - origins[0]) / (len(origins) - 1)
+            return np.asarray((origins[-1] - origins[0]) / (len(origins) - 1))
+        return self.normal_lps if self.lone_step_lps_mm is None else self.lone_step_lps_mm
+
+    @property
+    def mean_affine_lps(self) -> Float[np.ndarray, "4 4"]:
+        """The affine with even steps from the first slice to the last; exact for an even stack."""
+        steps = self.mean_step_lps_mm, self.row_step_lps_mm, self.column_step_lps_mm
         affine = np.eye(4)
-        affine[:3] = np.stack(
-            [step, self.row_step_lps_mm, self.column_step_lps_mm, origins[0]], axis=1
-        )
+        affine[:3] = np.stack([*steps, self.origins_lps_mm[0]], axis=1)
         return affine
 
     def to_lps_mm(self, indices: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:

@@ -47,6 +47,17 @@ class Reading:
         tilt_degrees: Of a gantry: the slices are sheared.
         spacing: Where steps between slices are uneven.
         stacks_at_same_place: How many the series holds (phases, echoes), where several.
+        told_apart_by: Names of the elements by which images of the series were told apart.
+        disbelieves: Names of elements that differ in every file, which made them no sign of
+            another volume.
+        copied_slices: Of the same pixels at the same position as one that is read; left out.
+        unusable_frames: Of the series; they are missing here.
+        tiles: Of a page that holds them side by side, which the slices are.
+        mended_orientation: Direction cosines were too coarse for unit vectors.
+        jitter_degrees: By which the directions of the slices differ; their mean is used.
+        has_decimal_commas: Numbers of the geometry were written with commas.
+        lacks_thickness: Of a lone slice, for which 1 mm is assumed.
+        detector_spacing_mm: Between rows and columns at the detector, not in the patient.
         unusable_files: Of the series; they are missing here.
         repeated_files: That repeat an object of the series and were left out.
         differing_files: Of the repeated ones, those that differ from the one kept.
@@ -72,6 +83,16 @@ class Reading:
     tilt_degrees: float | None = None
     spacing: Spacing | None = None
     stacks_at_same_place: int = 0
+    told_apart_by: tuple[str, ...] = ()
+    disbelieves: tuple[str, ...] = ()
+    copied_slices: int = 0
+    unusable_frames: int = 0
+    tiles: int = 0
+    mended_orientation: bool = False
+    jitter_degrees: float | None = None
+    has_decimal_commas: bool = False
+    lacks_thickness: bool = False
+    detector_spacing_mm: tuple[float, float] | None = None
     unusable_files: int = 0
     repeated_files: int = 0
     differing_files: int = 0
@@ -100,11 +121,15 @@ class Reading:
             fact = getattr(self, one.name)
             if isinstance(fact, Spacing):
                 told += fact.sentences()
-            elif isinstance(fact, tuple) and fact:
-                told.append(_SENTENCES[one.name].format(", ".join(fact)))
             elif fact:
-                told.append(_SENTENCES[one.name].format(fact))
+                told.append(_SENTENCES[one.name].format(_in_words(fact)))
         return tuple(told)
+
+
+def _in_words(fact: object) -> object:
+    if not isinstance(fact, tuple):
+        return fact
+    return ", ".join(one if isinstance(one, str) else f"{one:.3g}" for one in fact)
 
 
 ORDINARY = Reading()
@@ -120,6 +145,21 @@ _SENTENCES = {
     "worked on where it lies.",
     "stacks_at_same_place": "The series holds {} stacks at the same positions (acquisitions, "
     "phases or echoes); this is one of them.",
+    "told_apart_by": "The series holds more than this volume; its images were told apart by {}.",
+    "disbelieves": "Every file of the series has its own {}, so that it tells nothing; it was "
+    "passed over.",
+    "copied_slices": "{} slice(s) hold the same pixels at the same position as another under "
+    "another UID and were left out.",
+    "unusable_frames": "{} image(s) of this series share positions and could not be told apart; "
+    "they are missing here.",
+    "tiles": "The file is a page of {} tiles (a mosaic), which are the slices.",
+    "mended_orientation": "The direction cosines are no unit vectors at right angles and were "
+    "normalised; places may be off by a degree.",
+    "jitter_degrees": "The slices' directions differ by up to {:.2f} degrees; their mean is used.",
+    "has_decimal_commas": "Positions or spacings are written with decimal commas.",
+    "lacks_thickness": "The header of this single slice states no thickness; 1 mm is assumed.",
+    "detector_spacing_mm": "Pixels measure {} mm at the detector and less in the patient by an "
+    "unknown factor, so sizes are in pixels.",
     "unusable_files": "{} file(s) of this series could not be used and are missing here.",
     "repeated_files": "{} file(s) repeat an object of this series and were left out.",
     "differing_files": "{} of them differ from the one that was kept (encoded otherwise, or with "

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.read.files import Found, find_files
@@ -51,6 +52,9 @@ BROKEN = (
 )
 
 
+_Open = Callable[[], BufferedIOBase | None]
+
+
 @dataclass(frozen=True)
 class Member:
     """One file of an archive.
@@ -63,7 +67,7 @@ class Member:
 
     name: str
     is_file: bool
-    open: Callable[[], IO[bytes] | None]
+    open: _Open
 
 
 class Budget:
@@ -178,7 +182,7 @@ def unpack(archive: Path, into: Path, limits: ReadLimits) -> list[Failure]:
     return refused
 
 
-def _write(content: IO[bytes], path: Path, budget: Budget) -> None:
+def _write(content: BufferedIOBase, path: Path, budget: Budget) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with closing(content) as source, path.open("xb") as target:
         while chunk := source.read(CHUNK_BYTES):
@@ -209,16 +213,16 @@ def _members(archive: Path, budget: Budget) -> Iterator[Member]:
         return
     packed = start.startswith((b"\x1f\x8b", b"BZ"))
     with _inflated(archive, start) if packed else archive.open("rb") as content:
-        is_tar = content.read(START_BYTES)[TAR_MARK] == b"ustar"
+        is_one_file = packed and content.read(START_BYTES)[TAR_MARK] != b"ustar"
         content.seek(0)
-        if is_tar:
+        if not is_one_file:
             yield from _tar_members(content, budget)
         else:
             yield Member(archive.stem, True, lambda: content)
 
 
-def _inflated(archive: Path, start: bytes) -> IO[bytes]:
-    return cast("IO[bytes]", bz2.open(archive) if start.startswith(b"BZ") else gzip.open(archive))
+def _inflated(archive: Path, start: bytes) -> BufferedIOBase:
+    return bz2.open(archive) if start.startswith(b"BZ") else gzip.open(archive)
 
 
 def _zip_members(archive: Path, budget: Budget) -> Iterator[Member]:
@@ -233,16 +237,17 @@ def _zip_members(archive: Path, budget: Budget) -> Iterator[Member]:
         for one in files:
             kind = stat.S_IFMT(one.external_attr >> 16)
             is_file = kind in (0, stat.S_IFREG)
-            yield Member(one.orig_filename, is_file, partial(packed.open, one))
+            yield Member(one.orig_filename, is_file, cast(_Open, partial(packed.open, one)))
 
 
-def _tar_members(file: IO[bytes], budget: Budget) -> Iterator[Member]:
+def _tar_members(file: BufferedIOBase, budget: Budget) -> Iterator[Member]:
     counted = Counted(file, budget)
     with tarfile.open(fileobj=counted, mode="r:") as packed:  # type: ignore[call-overload]
         for one in packed:
             budget.count()
             if not one.isdir():
-                yield Member(one.name, one.isfile(), partial(packed.extractfile, one))
+                open_ = cast(_Open, partial(packed.extractfile, one))
+                yield Member(one.name, one.isfile(), open_)
 
 
 class Counted:
@@ -253,7 +258,7 @@ class Counted:
         budget: What is skipped over is counted too: it has to be inflated.
     """
 
-    def __init__(self, file: IO[bytes], budget: Budget) -> None:
+    def __init__(self, file: BufferedIOBase, budget: Budget) -> None:
         self._file = file
         self._budget = budget
         self._furthest = 0

@@ -12,6 +12,7 @@ HEADER_BYTES = 1 << 20
 """Longest header; that of a list of a thousand slices has 20 kB."""
 
 META = re.compile(rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:][ \t]*([^\r\n]*)")
+META_AXES = re.compile(rb"(?mi)^[ \t]*NDims[ \t]*[=:][ \t]*([^\r\n]*)")
 NRRD = re.compile(rb"(?mi)^[ \t]*data[ \t]?file[ \t]*:[ \t]*([^\r\n]*)")
 META_WORD = re.compile(rb"(?i)ElementDataFile")
 NRRD_WORD = re.compile(rb"(?mi)^[^#\r\n]*?data[ \t]?file")
@@ -33,6 +34,8 @@ def data_files(path: Path, limits: ReadLimits) -> tuple[Path, ...]:
     if path.name.lower().endswith((".mha", ".mhd")):
         named, rest = _named(start, META, META_WORD)
         local = named is not None and named.lower() == b"local"
+        if not all(re.fullmatch(rb"[1-5]\s*", axes) for axes in META_AXES.findall(start)):
+            raise _unclear()  # ITK writes beyond its memory from eleven axes on
     elif start.startswith(b"NRRD"):
         header = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0]
         named, rest = _named(header, NRRD, NRRD_WORD)

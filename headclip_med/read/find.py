@@ -32,17 +32,20 @@ def find_inputs(paths: Sequence[Path], *, limits: ReadLimits = DEFAULT_LIMITS) -
         The volumes that can be read, and what could not be used. Both may be empty.
     """
     found = find_files(paths, limits)
-    unpacked = open_archives(found, limits)
+    places = replace(Places.of(paths), unpacked=open_archives(found, limits))
     _follow_indices(found, limits)
     readable: list[Input] = []
     refused: list[Failure] = []
     for kind, find in _READERS.items():
         if files := found.of_kind(kind):
             more, unusable = find(files, found.named, limits)
+            if kind != "dicom":  # whose order is that of the headers
+                more.sort(key=lambda one: (places.name_of(one.paths[0]), one.part))
             readable += (_in_own_process(one, limits) for one in more)
             refused += unusable
     failures = _accounted(found, readable, refused)
-    return Inputs(tuple(readable), failures, replace(Places.of(paths), unpacked=unpacked))
+    failures.sort(key=lambda one: places.name_of(one.path))
+    return Inputs(tuple(readable), tuple(failures), places)
 
 
 def _in_own_process(one: Input, limits: ReadLimits) -> Input:
@@ -73,7 +76,7 @@ def _follow_indices(found: Found, limits: ReadLimits) -> None:
 
 def _accounted(
     found: Found, readable: Sequence[Input], refused: Sequence[Failure]
-) -> tuple[Failure, ...]:
+) -> list[Failure]:
     """Give one failure for each file that is part of no input, whatever the readers said of it.
 
     A file of which one part is read and another refused has its failure all the same. What has no
@@ -83,7 +86,7 @@ def _accounted(
     by_path = {path: Failure.of(path, _unused()) for path in found.files if path not in used}
     by_path |= {one.path: one for one in found.failures if one.path not in used}
     by_path |= {one.path: one for one in refused if one.path not in used or one.is_error}
-    return tuple(by_path[path] for path in sorted(by_path, key=str))
+    return list(by_path.values())
 
 
 def _unused() -> UnreadableInput:

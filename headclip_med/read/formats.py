@@ -31,6 +31,7 @@ IMAGE_STARTS = (
     *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
 )
 ARCHIVE_STARTS = (b"PK\3\4", b"PK\5\6", b"\x1f\x8b", b"BZh")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".gz", ".bz2")
 TAR_MARK = slice(257, 262)
 # A data set without preamble begins with (0002,00xx) or (0008,00xx), in either byte order.
 BARE_DICOM_GROUPS = (b"\x02\0", b"\x08\0", b"\0\x02", b"\0\x08")
@@ -139,11 +140,11 @@ def kind_of(name: str, start: bytes) -> Kind | None:
         return "volume"
     if _unread(lower, start) or _other(lower, start):
         return None
+    if _is_archive(lower, start):
+        return "archive"
     is_webp = start.startswith(b"RIFF") and start[8:12] == b"WEBP"
     if start.startswith(IMAGE_STARTS) or is_webp or lower.endswith(IMAGE_SUFFIXES):
         return "image"
-    if start.startswith(ARCHIVE_STARTS) or start[TAR_MARK] == b"ustar":
-        return "archive"
     bare = start.startswith(BARE_DICOM_GROUPS) and 0 in start[2:4]
     return "dicom" if bare or lower.endswith(DICOM_SUFFIXES) else None
 
@@ -214,11 +215,16 @@ def _other(lower: str, start: bytes) -> str | None:
             return code
     if start.startswith(b"RIFF") and start[8:12] == b"WAVE":
         return "sound"
-    if lower.endswith(DICOM_SUFFIXES + IMAGE_SUFFIXES) or start.startswith(ARCHIVE_STARTS):
+    if lower.endswith(DICOM_SUFFIXES + IMAGE_SUFFIXES) or _is_archive(lower, start):
         return None
     if _is_text(start):
         return "text-file"
     return {"audio": "sound", "application": "document", "font": "document"}.get(_family(lower))
+
+
+def _is_archive(lower: str, start: bytes) -> bool:
+    by_start = start.startswith(ARCHIVE_STARTS) or start[TAR_MARK] == b"ustar"
+    return by_start or lower.endswith(ARCHIVE_SUFFIXES)
 
 
 def _family(lower: str) -> str:

@@ -19,7 +19,15 @@ SPACING = Spacing(9, 3.0, ((1, 6.0), (2, 1.0), (5, 6.0), (6, 1.0)))
 
 def other(name: str) -> object:
     """Give a fact a value that it does not have of itself."""
-    others = {"spacing": SPACING, "tilt_degrees": 12.5, "mended_elements": ("HighBit",)}
+    others = {
+        "spacing": SPACING,
+        "tilt_degrees": 12.5,
+        "mended_elements": ("HighBit",),
+        "jitter_degrees": 0.25,
+        "told_apart_by": ("EchoTime", "InstanceNumber"),
+        "disbelieves": ("SeriesNumber",),
+        "detector_spacing_mm": (0.2, 0.1),
+    }
     return others.get(name, True if isinstance(getattr(ORDINARY, name), bool) else 2)
 
 

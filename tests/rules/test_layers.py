@@ -30,7 +30,8 @@ DOORS = {  # library: the modules, or folders of modules, that may import it
     "matplotlib": ("write.pictures", "pipelines.experiments.report"),
     "mlflow": ("tracking",),
     "monai": ("training", "transforms", "models", "pipelines.bundle"),
-    "nibabel": ("read.nifti", "write.nifti"),
+    # Its reader of Siemens' private header places the tiles of a mosaic.
+    "nibabel": ("read.nifti", "read.dicom.planes.tiles", "write.nifti"),
     "onnx": ("models.engine", "pipelines.bundle"),
     "onnxruntime": ("models.engine", "pipelines.bundle"),
     "open_clip": ("models.clip",),

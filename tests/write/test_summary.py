@@ -19,6 +19,7 @@ from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write import (
     FailedInput,
+    FileRow,
     SummaryRow,
     read_rows,
     write_screening,
@@ -281,3 +282,48 @@ def test_unfinished_folders_are_no_results(tmp_path: Path) -> None:
     written.folder.rename(hidden)
     assert read_rows(tmp_path) == []
     assert replace(row(), score=0.1).score == 0.1
+
+
+def files_of(count: int) -> list[FileRow]:
+    return [
+        FileRow(f"f{n:06}", "left-out", code="text-file", reason="It is text.")
+        for n in range(count)
+    ]
+
+
+def test_a_large_folder_makes_no_large_page(tmp_path: Path) -> None:
+    paths = write_summary([row(files=("a.dcm",))], [FAILED], tmp_path, unused=files_of(100_000))
+    page = Page(paths["page"].read_text("utf-8"))
+    assert paths["page"].stat().st_size < 400_000
+    assert "100001" in page.text  # found, with the one that was screened
+    assert "99001 more stand in summary.json." in page.text
+    assert page.text.count("text-file") == 1001  # the table by code, and a thousand files
+    assert [tag for tag, _ in page.tags].count("details") == 1
+    summary = json.loads(paths["json"].read_text())
+    assert summary["file_counts"]["files"] == len(summary["files"]) == 100_001
+    assert len(table(paths["csv"])) == 100_002
+
+
+def test_files_are_called_by_what_became_of_them(tmp_path: Path) -> None:
+    rows = [row("x", files=("b", "a")), row("y", part=2, files=("b",))]
+    failed = FailedInput("s", "broken", "It is broken.", "Copy it.", files=("c", "b"))
+    repeat = FileRow("d", "repeat", repeats="a", code="repeat", reason="It repeats.")
+    paths = write_summary(rows, [failed], tmp_path, unused=[repeat])
+    files = json.loads(paths["json"].read_text())["files"]
+    assert [(one["file"], one["status"], one["series"], one["code"]) for one in files] == [
+        ("a", "screened", ["x"], None),
+        ("b", "screened", ["x", "y"], "broken"),
+        ("c", "failed", [], "broken"),
+        ("d", "repeat", [], "repeat"),
+    ]
+    assert files[3]["repeats"] == "a"
+    assert [(line["files"], line["repeats"]) for line in table(paths["csv"])] == [
+        ("2", ""), ("1", ""), ("2", ""), ("1", "a"),
+    ]  # fmt: skip
+
+
+def test_inputs_that_failed_alike_stand_together(tmp_path: Path) -> None:
+    failures = [replace(FAILED, input=f"f{number}") for number in range(40)]
+    text = page_of([], failures, tmp_path).text
+    assert text.count("The file is empty.") == 1
+    assert "f0, f1, f2 and 37 more" in text

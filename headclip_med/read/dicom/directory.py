@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom.config import disable_value_validation
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.read.dicom.elements import BROKEN, items, read_object, texts
+from headclip_med.read.dicom.elements import BROKEN, items, open_object, texts
 from headclip_med.read.guards import ReadLimits, silence, translate
 from headclip_med.read.inputs import Failure
 
@@ -24,10 +24,13 @@ def read_directory(path: Path, limits: ReadLimits) -> tuple[list[Path], list[Fai
     Raises:
         UnreadableInput: The index is damaged.
     """
-    with silence(), disable_value_validation(), translate("broken-dicom", *BROKEN):
-        dataset, _ = read_object(
-            path, limits, keywords=("DirectoryRecordSequence",), with_pixels=False
-        )
+    keywords = ("DirectoryRecordSequence",)
+    with (
+        silence(),
+        disable_value_validation(),
+        open_object(path, limits, keywords=keywords) as (dataset, _, _),
+        translate("broken-dicom", *BROKEN),
+    ):
         if "DirectoryRecordSequence" not in dataset:
             raise UnreadableInput(*BROKEN, code="broken-dicom")
         records = items(dataset, "DirectoryRecordSequence")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from headclip_med.read.dicom.elements import (
 )
 from headclip_med.read.dicom.pixels.codings import find_coding_problem
 from headclip_med.read.dicom.pixels.layout import SAMPLES, PixelLayout, read_layout
-from headclip_med.read.dicom.planes import SPLIT_KEYWORDS, Frame, find_group, read_frames
+from headclip_med.read.dicom.planes import FRAME_KEYWORDS, Frame, find_group, read_frames
 from headclip_med.read.guards import ReadLimits, translate
 
 HEADER_KEYWORDS = (
@@ -31,10 +32,9 @@ HEADER_KEYWORDS = (
     *("FrameOfReferenceUID", "Modality", "BodyPartExamined", "AnatomicRegionSequence"),
     *("Manufacturer", "ManufacturerModelName", "SeriesDescription", "InstanceNumber"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
-    *("BitsAllocated", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("WindowCenter", "WindowWidth", "SpecificCharacterSet", "PixelPresentation"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    *SPLIT_KEYWORDS,
+    *("BitsAllocated", "WindowCenter", "WindowWidth", "SpecificCharacterSet"),
+    *("SeriesNumber", "ImagerPixelSpacing", "PatientID", "PatientName", "PatientBirthDate"),
+    *("PixelPresentation", *FRAME_KEYWORDS),
 )
 
 
@@ -44,6 +44,12 @@ class ImageHeader:
 
     Attributes:
         series_key: What its series is known by, even where the UIDs are not valid.
+        patient_key: Equal for the images of one patient; a digest, empty where nothing is said.
+        sop_class_uid: As it stands.
+        series_number: As it stands.
+        detector_spacing_mm: Between rows and columns where the rays meet the detector, which is
+            more than in the patient; None where nothing is said.
+        pixel_bytes: The pixel data is what the file ends with, so many bytes.
         is_capture: A screenshot or scan of film: its values have no unit whatever its modality.
         is_map: Its values were computed (perfusion, material) or coloured: no modality's unit.
         problem: Why its pixels cannot be used although the header can be read, or None.
@@ -51,6 +57,9 @@ class ImageHeader:
 
     path: Path = field(repr=False)
     series_key: tuple[str, str] = field(repr=False)
+    patient_key: str = field(repr=False)
+    sop_class_uid: str
+    series_number: str
     sop_instance_uid: str | None
     study_instance_uid: str | None
     series_instance_uid: str | None
@@ -66,6 +75,8 @@ class ImageHeader:
     is_capture: bool
     is_map: bool
     frames: tuple[Frame, ...]
+    detector_spacing_mm: tuple[float, float] | None = None
+    pixel_bytes: int = 0
     problem: UnreadableInput | None = field(default=None, compare=False)
 
 
@@ -93,6 +104,9 @@ def _header(
     return ImageHeader(
         path=path,
         series_key=(study, series or f"in {path.parent}"),
+        patient_key=_patient_key(dataset),
+        sop_class_uid=text(dataset, "SOPClassUID"),
+        series_number=text(dataset, "SeriesNumber"),
         sop_instance_uid=uid(dataset, "SOPInstanceUID"),
         study_instance_uid=uid(dataset, "StudyInstanceUID"),
         series_instance_uid=uid(dataset, "SeriesInstanceUID"),
@@ -107,7 +121,9 @@ def _header(
         is_localizer="LOCALIZER" in map(str.upper, texts(dataset, "ImageType")),
         is_capture=is_capture,
         is_map=_is_map(dataset),
-        frames=read_frames(dataset, layout.frames),
+        frames=read_frames(dataset, layout.frames, (layout.rows, layout.columns)),
+        detector_spacing_mm=_detector_spacing(dataset),
+        pixel_bytes=element.available if element else 0,
         problem=find_coding_problem(str(dataset.file_meta.TransferSyntaxUID), layout, element),
     )
 
@@ -181,6 +197,17 @@ def _is_map(dataset: Dataset) -> bool:
         group = find_group(items(dataset, keyword)[:1], "CTImageFrameTypeSequence")
         words |= {word.upper() for word in texts(group, "FrameType")}
     return bool(words & vocabulary.MAPS) or shown in ("COLOR", "MIXED", "TRUE_COLOR")
+
+
+def _patient_key(dataset: Dataset) -> str:
+    """Tell patients apart without saying who they are."""
+    said = [text(dataset, f"Patient{what}").upper() for what in ("ID", "Name", "BirthDate")]
+    return hashlib.sha256("\x1f".join(said).encode()).hexdigest() if any(said) else ""
+
+
+def _detector_spacing(dataset: Dataset) -> tuple[float, float] | None:
+    spacing = numbers(dataset, "ImagerPixelSpacing")
+    return (spacing[0], spacing[1]) if len(spacing) == 2 and min(spacing) > 0 else None
 
 
 def _body_part(dataset: Dataset) -> str | None:

@@ -14,9 +14,9 @@ from pydicom.config import disable_value_validation
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.mapped import allocate, fill_missing
 from headclip_med.read.dicom.header import ImageHeader, read_header
-from headclip_med.read.dicom.pixels.values import decode_frames
+from headclip_med.read.dicom.pixels.values import Decoded, decode_frames
 from headclip_med.read.dicom.series import split_series
-from headclip_med.read.dicom.stack import Stack
+from headclip_med.read.dicom.stack import Slice, Stack
 from headclip_med.read.guards import ReadLimits, check_volume_size, silence
 from headclip_med.read.inputs import Failure, Input
 from headclip_med.read.isolation import isolated_each
@@ -139,12 +139,8 @@ def _voxels(
     with silence(), disable_value_validation():
         for indices in slices_of.values():
             slices = [stack.slices[index] for index in indices]
-            decoded = decode_frames(
-                slices[0].header,
-                [one.frame.number for one in slices],
-                limits,
-                out=[voxels[index] for index in indices],
-            )
+            out = [voxels[index] for index in indices]
+            decoded = _decode(slices, limits, out)
             has_padding |= decoded.has_padding
             reading = reading.joined(decoded.reading)
     if has_padding:
@@ -154,6 +150,26 @@ def _voxels(
         )
         fill_missing(voxels, np.isneginf, AIR_HU if is_hounsfield else None)
     return voxels, reading
+
+
+def _decode(
+    slices: Sequence[Slice],
+    limits: ReadLimits,
+    out: Sequence[Float32[np.ndarray, "rows columns *colour"]],
+) -> Decoded:
+    """Decode slices of one object; a page of tiles once, whatever it holds."""
+    header = slices[0].header
+    if all(one.frame.tile is None for one in slices):
+        return decode_frames(header, [one.frame.number for one in slices], limits, out=out)
+    page = np.empty((header.rows, header.columns, *out[0].shape[2:]), dtype=np.float32)
+    decoded = decode_frames(header, [slices[0].frame.number], limits, out=[page])
+    for one, values in zip(slices, out, strict=True):
+        if (tile := one.frame.tile) is not None:
+            values[...] = page[
+                tile.first_row : tile.first_row + tile.rows,
+                tile.first_column : tile.first_column + tile.columns,
+            ]
+    return decoded
 
 
 def _modality(header: ImageHeader) -> str | None:

@@ -35,7 +35,7 @@ def decode_by_itk(
             "Copy or export it again.",
             code="truncated-file",
         )
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # type: ignore[no-untyped-call]
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     with _file_of(_object_around(stream, syntax, layout)) as path:
         return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(path, imageIO="GDCMImageIO"))[0])
 

@@ -1,0 +1,95 @@
+"""The frames of an object: where each lies, and the signs that tell it from others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from headclip_med.read.dicom.elements import items, texts
+from headclip_med.read.dicom.planes.groups import find_group
+from headclip_med.read.dicom.planes.nuclear import NUCLEAR_KEYWORDS, nuclear_frames
+from headclip_med.read.dicom.planes.plane import Plane, read_plane
+from headclip_med.read.dicom.planes.signs import (
+    CREATOR_KEYWORDS,
+    DIMENSIONS,
+    SIGN_KEYWORDS,
+    read_signs,
+)
+from headclip_med.read.dicom.planes.tiles import TILE_KEYWORDS, Tile, find_tiles
+
+FRAME_KEYWORDS = (
+    *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"),
+    *("SpacingBetweenSlices", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *CREATOR_KEYWORDS,
+    *SIGN_KEYWORDS,
+    *TILE_KEYWORDS,
+    *NUCLEAR_KEYWORDS,
+)
+"""The elements that say where frames lie and what tells them apart."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of an object, or one tile of a page of them.
+
+    Attributes:
+        number: One-based; None for single-frame objects.
+        plane: None where the object does not say, or says something impossible.
+        signs: The values of ``SIGNS``, as text.
+        dimensions: Further signs, as many as the object has.
+        tile: The part of the stored frame that this is; None for all of it.
+    """
+
+    number: int | None
+    plane: Plane | None
+    signs: tuple[str, ...] = ()
+    dimensions: tuple[str, ...] = ()
+    tile: Tile | None = None
+
+
+def read_frames(dataset: Dataset, count: int, size: tuple[int, int]) -> tuple[Frame, ...]:
+    """Read what a header says about each of its frames.
+
+    Args:
+        dataset: The object's elements.
+        count: How many frames it has.
+        size: Rows and columns of each.
+
+    Raises:
+        UnreadableInput: It is a page of tiles whose geometry is not known.
+    """
+    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
+    if len(per_frame) == count:
+        shared = items(dataset, "SharedFunctionalGroupsSequence")[:1]
+        frames = tuple(
+            _enhanced_frame(number, [own, *shared, dataset])
+            for number, own in enumerate(per_frame, start=1)
+        )
+        find_tiles(dataset, size, {frame.plane for frame in frames})
+        return frames
+    numbers = [None] if "NumberOfFrames" not in dataset else list(range(1, count + 1))
+    signs = read_signs([dataset])
+    if nuclear := nuclear_frames(dataset, count):
+        return tuple(
+            Frame(number, plane, signs, dimensions)
+            for number, (plane, dimensions) in zip(numbers, nuclear, strict=True)
+        )
+    if count > 1:
+        return tuple(Frame(number, None) for number in numbers)
+    plane = read_plane(dataset, dataset, dataset)
+    if tiles := find_tiles(dataset, size, {plane}):
+        return tuple(Frame(numbers[0], tile.plane, signs, (), tile) for tile in tiles)
+    return (Frame(numbers[0], plane, signs),)
+
+
+def _enhanced_frame(number: int, levels: Sequence[Dataset]) -> Frame:
+    groups = levels[:-1]
+    plane = read_plane(
+        find_group(groups, "PlanePositionSequence"),
+        find_group(groups, "PlaneOrientationSequence"),
+        find_group(groups, "PixelMeasuresSequence"),
+    )
+    dimensions = texts(find_group(groups, "FrameContentSequence"), DIMENSIONS)
+    return Frame(number, plane, read_signs(levels), dimensions)

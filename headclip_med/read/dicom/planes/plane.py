@@ -1,0 +1,131 @@
+"""One plane in the patient: position, orientation and spacing, mended where that is safe."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from pydicom.dataset import Dataset
+
+from headclip_med.read.dicom.elements import numbers, texts
+
+UNIT_TOLERANCE = 2e-3
+"""Direction cosines written with three decimals still count as unit vectors."""
+
+ROUNDED_TOLERANCE = 0.05
+"""Cosines written with one or two decimals are off by this much, and are normalised."""
+
+FARTHEST_MM = 1e6
+"""A position a kilometre away is damage, and its arithmetic could overflow."""
+
+THINNEST_MM, THICKEST_MM = 1e-6, 1e3
+"""Slices thicker or thinner than this are damage."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where one frame lies: the elements of the Image Plane Module (PS3.3 C.7.6.2).
+
+    Attributes:
+        position_lps_mm: Centre of the first pixel.
+        orientation: Direction cosines along a row, then down a column; unit and at right angles.
+        spacing_mm: Between rows, between columns.
+        step_mm: To the next slice, else its thickness, as the header says; None where it does not.
+        is_mended: Cosines were too coarse for unit vectors and were normalised.
+        has_commas: Numbers were written with decimal commas.
+    """
+
+    position_lps_mm: tuple[float, float, float]
+    orientation: tuple[float, ...]
+    spacing_mm: tuple[float, float]
+    step_mm: float | None = None
+    is_mended: bool = False
+    has_commas: bool = False
+
+    @property
+    def axes(self) -> Float[np.ndarray, "2 3"]:
+        """Unit vectors along a row and down a column."""
+        return np.array(self.orientation).reshape(2, 3)
+
+
+def read_plane(position: Dataset, orientation: Dataset, measures: Dataset) -> Plane | None:
+    """Read a plane, or None where a part is missing, not finite, or no right-angled plane.
+
+    Args:
+        position: Holds the position; in a single-frame object all three are the object itself.
+        orientation: Holds the direction cosines.
+        measures: Holds spacing and thickness.
+    """
+    origin, has_commas = decimals(position, "ImagePositionPatient")
+    cosines, more = decimals(orientation, "ImageOrientationPatient")
+    spacing, most = decimals(measures, "PixelSpacing")
+    return make_plane(
+        origin, cosines, spacing, read_step(measures), has_commas=has_commas or more or most
+    )
+
+
+def make_plane(
+    origin: tuple[float, ...],
+    cosines: tuple[float, ...],
+    spacing: tuple[float, ...],
+    step_mm: float | None,
+    *,
+    has_commas: bool = False,
+) -> Plane | None:
+    """Check the numbers of a plane, and make its cosines unit vectors at right angles."""
+    if len(origin) != 3 or len(cosines) != 6 or len(spacing) != 2:
+        return None
+    if max(map(abs, (*origin, *spacing))) > FARTHEST_MM or min(spacing) < 1 / FARTHEST_MM:
+        return None
+    axes = np.array(cosines).reshape(2, 3)
+    off = np.abs(axes @ axes.T - np.eye(2)).max()
+    if not off <= 2 * ROUNDED_TOLERANCE:
+        return None
+    return Plane(
+        (origin[0], origin[1], origin[2]),
+        _at_right_angles(axes),
+        (spacing[0], spacing[1]),
+        step_mm,
+        bool(off > 2 * UNIT_TOLERANCE),
+        has_commas,
+    )
+
+
+def read_step(measures: Dataset) -> float | None:
+    """Read how far apart slices are, or else how thick one is; the sign plays no part."""
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        for step in decimals(measures, keyword)[0][:1]:
+            if THINNEST_MM < abs(step) < THICKEST_MM:
+                return abs(step)
+    return None
+
+
+def decimals(dataset: Dataset, keyword: str) -> tuple[tuple[float, ...], bool]:
+    """Read an element's numbers, decimal commas among them.
+
+    Returns:
+        The numbers, empty where there are none, and whether they were written with commas.
+    """
+    if found := numbers(dataset, keyword):
+        return found, False
+    try:
+        # One comma a number: more would be a list, or thousands.
+        found = tuple(float(piece.replace(",", ".", 1)) for piece in texts(dataset, keyword))
+    except ValueError:
+        return (), False
+    return (found, bool(found)) if all(map(math.isfinite, found)) else ((), False)
+
+
+def _at_right_angles(axes: Float[np.ndarray, "2 3"]) -> tuple[float, ...]:
+    """Share the error of the angle between both axes, and make them unit vectors."""
+    lengths = np.linalg.norm(axes, axis=1, keepdims=True)
+    if np.abs(lengths - 1).max() < 1e-12 and abs(axes[0] @ axes[1]) < 1e-12:
+        return tuple(axes.ravel().tolist())
+    unit = axes / lengths
+    total, difference = unit[0] + unit[1], unit[0] - unit[1]
+    total /= np.linalg.norm(total)
+    difference /= np.linalg.norm(difference)
+    mended = np.stack([total + difference, total - difference]) / math.sqrt(2)
+    return tuple(mended.ravel().tolist())

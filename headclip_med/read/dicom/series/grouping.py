@@ -1,0 +1,177 @@
+"""Images that never make one volume: other patients, kinds, series, frames of reference, planes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from headclip_med.read.dicom.planes import Plane
+from headclip_med.read.dicom.series.evenness import cost_of, lie_of
+from headclip_med.read.dicom.series.parts import Part, PartFinder
+from headclip_med.read.dicom.series.repeats import PixelDigests
+from headclip_med.read.dicom.stack import SAME_DIRECTION, Slice, positions_mm
+
+SAME_SPACING = 1e-3
+"""Pixel spacings of one stack may differ by this fraction."""
+
+JITTER_DEGREES = 1.5
+"""Directions that differ by less may be one that was written anew, and rounded, for each file."""
+
+FEWEST_FILES = 3
+"""Of fewer it cannot be said that every one has its own value."""
+
+FEW = 0.25
+"""Of the slices: so many faults a volume may have and still be one."""
+
+IDENTITIES: Mapping[str, Callable[[Slice], str]] = {
+    "PatientID": lambda one: one.header.patient_key,
+    "FrameOfReferenceUID": lambda one: one.header.frame_of_reference_uid or "",
+    "SeriesNumber": lambda one: one.header.series_number,
+}
+"""Always tell images apart, unless an exporter invented one for every file."""
+
+KINDS: Mapping[str, Callable[[Slice], object]] = {
+    "Modality": lambda one: one.header.modality,
+    "SOPClassUID": lambda one: one.header.sop_class_uid,
+}
+"""Always tell images apart."""
+
+
+def groups_of(
+    slices: Sequence[Slice], digests: PixelDigests
+) -> Iterator[tuple[list[Slice], tuple[str, ...]]]:
+    """Group slices by what always tells them apart, planes aside.
+
+    Yields:
+        Slices that may share a volume, and the names of what every file has its own of.
+    """
+    groups: dict[tuple[object, ...], list[Slice]] = defaultdict(list)
+    for one in slices:
+        kind = tuple(of(one) for of in KINDS.values())
+        groups[(one.header.is_localizer, one.size, one.header.is_colour, kind)].append(one)
+    for group in groups.values():
+        yield from _by_identity(group, list(IDENTITIES), digests, ())
+
+
+def differing(slices: Sequence[Slice]) -> tuple[str, ...]:
+    """Name what tells some slices apart beside their planes."""
+    signs: dict[str, Callable[[Slice], object]] = {**KINDS, **IDENTITIES}
+    return tuple(name for name, of in signs.items() if len({of(one) for one in slices}) > 1)
+
+
+def parallel_groups(slices: Sequence[Slice], digests: PixelDigests) -> list[list[Part]]:
+    """Split slices of one identity by their planes, and each group into volumes.
+
+    Planes whose directions differ by no more than rounding are one where that makes a volume of
+    what would else be pieces.
+    """
+    found: list[list[Part]] = []
+    fine = _clusters(slices, _is_parallel)
+    for near in _clusters([group[0] for group in fine], _is_nearly_parallel):
+        firsts = {id(one) for one in near}
+        pieces = [group for group in fine if id(group[0]) in firsts]
+        apart = [PartFinder(group, digests).parts() for group in pieces]
+        if len(pieces) > 1 and any(len(group) == 1 for group in pieces):
+            merged = [one for group in pieces for one in group]
+            together = PartFinder(merged, digests).parts()
+            if _is_better(together, [part for parts in apart for part in parts]):
+                apart = [together]
+        found += apart
+    return found
+
+
+def _by_identity(
+    slices: list[Slice], names: list[str], digests: PixelDigests, passed: tuple[str, ...]
+) -> Iterator[tuple[list[Slice], tuple[str, ...]]]:
+    if not names:
+        yield slices, passed
+        return
+    name, rest = names[0], names[1:]
+    groups: dict[str, list[Slice]] = defaultdict(list)
+    for one in slices:
+        groups[IDENTITIES[name](one)].append(one)
+    # Where only some say it, and all that do say the same, it is that of all.
+    if len([value for value in groups if value]) < 2:
+        yield from _by_identity(slices, rest, digests, passed)
+        return
+    files = {one.header.path for one in slices}
+    if len(groups) == len(files) >= FEWEST_FILES and _is_volume(slices, digests):
+        yield from _by_identity(slices, rest, digests, (*passed, name))
+        return
+    for group in groups.values():
+        yield from _by_identity(group, rest, digests, passed)
+
+
+def _is_volume(slices: Sequence[Slice], digests: PixelDigests) -> bool:
+    """Whether slices make whole volumes when what tells them apart is passed over."""
+    if not all(_is_nearly_parallel(slices[0].plane, one.plane) for one in slices):
+        return False
+    parts = PartFinder(slices, digests).parts()
+    return all(part.is_sound for part in parts) and _faults(parts) <= FEW * len(slices)
+
+
+def _is_better(together: Sequence[Part], apart: Sequence[Part]) -> bool:
+    if not all(part.is_sound for part in together):
+        return False
+    count = sum(len(part.slices) for part in together)
+    centred = all(_centres_apart(part.slices) for part in together)
+    return centred and _faults(together) <= FEW * count and _faults(together) < _faults(apart)
+
+
+def _faults(parts: Sequence[Part]) -> int:
+    return cost_of([positions_mm(part.slices) for part in parts], places=len(parts) + 1)
+
+
+def _centres_apart(slices: Sequence[Slice]) -> bool:
+    """Whether the slices follow each other, rather than turn around an axis."""
+    if len(slices) < 2:
+        return True
+    rows, columns = slices[0].size
+    half = (rows - 1) / 2, (columns - 1) / 2
+    centres = np.array([_from_corner(one.plane, half) for one in slices])
+    corners = lie_of(positions_mm(slices))
+    normal = np.cross(*slices[0].plane.axes)
+    return float(np.diff(np.sort(centres @ normal)).min()) > corners.usual_mm / 2
+
+
+def _from_corner(plane: Plane, place: tuple[float, float]) -> Float[np.ndarray, "3"]:
+    across, down = plane.axes
+    down_mm, across_mm = place[0] * plane.spacing_mm[0], place[1] * plane.spacing_mm[1]
+    return np.asarray(np.array(plane.position_lps_mm) + down * down_mm + across * across_mm)
+
+
+def _clusters(
+    slices: Sequence[Slice], is_same: Callable[[Plane, Plane], bool]
+) -> list[list[Slice]]:
+    """Group slices whose planes are the same as that of the first of their group."""
+    groups: list[list[Slice]] = []
+    of_kind: dict[tuple[object, ...], list[Slice]] = {}
+    for one in slices:
+        kind = (one.plane.orientation, one.plane.spacing_mm)
+        if kind not in of_kind:
+            near = (group for group in groups if is_same(group[0].plane, one.plane))
+            of_kind[kind] = next(near, [])
+            if not of_kind[kind]:
+                groups.append(of_kind[kind])
+        of_kind[kind].append(one)
+    return groups
+
+
+def _is_parallel(a: Plane, b: Plane) -> bool:
+    return _is_same_spacing(a, b) and all(
+        abs(x - y) <= SAME_DIRECTION for x, y in zip(a.orientation, b.orientation, strict=True)
+    )
+
+
+def _is_nearly_parallel(a: Plane, b: Plane) -> bool:
+    nearest = np.cos(np.radians(JITTER_DEGREES))
+    return _is_same_spacing(a, b) and bool((np.sum(a.axes * b.axes, axis=1) >= nearest).all())
+
+
+def _is_same_spacing(a: Plane, b: Plane) -> bool:
+    return all(
+        abs(x - y) <= SAME_SPACING * x for x, y in zip(a.spacing_mm, b.spacing_mm, strict=True)
+    )

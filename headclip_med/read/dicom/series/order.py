@@ -1,0 +1,66 @@
+"""Volumes told apart by the order of their images alone: cycles of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from headclip_med.read.dicom.series.evenness import starts_of_places
+
+Numbers = Int[np.ndarray, "slices"]
+
+
+def cycles(
+    positions_mm: Float[np.ndarray, "slices"], orders: list[tuple[int, int, int]]
+) -> Iterator[Numbers]:
+    """Number the volumes that images may belong to, in each way that their order allows.
+
+    Args:
+        positions_mm: Of each slice.
+        orders: Numbers of object, frame and tile of each slice.
+
+    Yields:
+        The volume of each slice; none where two images at one position bear the same number.
+    """
+    by_place = np.argsort(positions_mm, kind="stable")
+    starts = starts_of_places(positions_mm[by_place])
+    place = np.empty(len(orders), dtype=int)
+    place[by_place] = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(orders))))
+    if len({*zip(place.tolist(), orders, strict=True)}) < len(orders):
+        return
+    kinds = {order: rank for rank, order in enumerate(sorted(set(orders)))}
+    dense = np.array([kinds[order] for order in orders])
+    stated = np.array([number or instance for instance, number, _ in orders])
+    most = int(np.bincount(place).max())
+    for numbers in (stated - stated.min(), dense):
+        yield numbers // len(starts)  # one volume after the other
+        yield numbers % most  # one position after the other
+    yield _ranks(place, dense)
+    yield _walk(place, dense)
+
+
+def _ranks(place: Numbers, order: Numbers) -> Numbers:
+    """Number the images of each position from 0."""
+    ranks = np.empty(len(place), dtype=int)
+    counted = np.zeros(int(place.max()) + 1, dtype=int)
+    for index in np.argsort(order, kind="stable"):
+        ranks[index] = counted[place[index]]
+        counted[place[index]] += 1
+    return ranks
+
+
+def _walk(place: Numbers, order: Numbers) -> Numbers:
+    """Begin a volume whenever a position comes again."""
+    volumes = np.empty(len(place), dtype=int)
+    seen: set[int] = set()
+    volume = 0
+    for index in np.argsort(order, kind="stable"):
+        here = int(place[index])
+        if here in seen:
+            seen.clear()
+            volume += 1
+        seen.add(here)
+        volumes[index] = volume
+    return volumes
