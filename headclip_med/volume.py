@@ -54,6 +54,7 @@ class Volume:
         series_instance_uid: DICOM only.
         part: Which stack of its series this is, from 1; two phases of a series are two volumes.
         reading: How it was read: tilted, with a gap after slice 9, inverted, ...
+        read_s: Seconds that reading took.
     """
 
     voxels: Shaped[np.ndarray, "slices rows columns *colour"]
@@ -68,6 +69,7 @@ class Volume:
     series_instance_uid: str | None = None
     part: int = 1
     reading: Reading = ORDINARY
+    read_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Check that voxels, grid and sources agree."""

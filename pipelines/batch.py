@@ -25,9 +25,10 @@ from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import check_window
 from headclip_med.volume import Volume
 from headclip_med.write import (
-    ALL_OUTPUTS,
+    USUAL_OUTPUTS,
     FailedInput,
     FileRow,
+    HeatmapAhead,
     SummaryRow,
     check_outputs,
     check_writable,
@@ -83,7 +84,7 @@ class Screener:
     model: AnomalyModel
     out: Path
     settings: ScreenSettings = field(default_factory=ScreenSettings)
-    outputs: tuple[str, ...] = ALL_OUTPUTS
+    outputs: tuple[str, ...] = USUAL_OUTPUTS
     report: Callable[[int], None] = lambda slices: None
 
     def __post_init__(self) -> None:
@@ -93,8 +94,12 @@ class Screener:
 
     def screen(self, volume: Volume) -> SummaryRow:
         """Screen a volume, and give the row of its results."""
-        found = screen(volume, self.model, settings=self.settings, report=self.report)
-        return SummaryRow.of(write_screening(found, self.out, outputs=self.outputs), self.out)
+        with HeatmapAhead(volume.grid, self.outputs) as ahead:
+            found = screen(
+                volume, self.model, settings=self.settings, report=self.report, follow=ahead.add
+            )
+            written = write_screening(found, self.out, outputs=self.outputs, ahead=ahead)
+        return SummaryRow.of(written, self.out)
 
     def finished(self, volume: Volume) -> SummaryRow | None:
         """Give the row of an earlier result that screening again would only repeat.

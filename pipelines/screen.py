@@ -58,6 +58,7 @@ def screen(
     *,
     settings: ScreenSettings | None = None,
     report: Callable[[int], None] = lambda slices: None,
+    follow: Callable[[np.ndarray], None] = lambda values: None,
 ) -> Screening:
     """Look for what is abnormal in a volume.
 
@@ -69,6 +70,7 @@ def screen(
             sentences name what is looked at is told the organ and the modality, where known.
         settings: Window, tiling, threshold, pooling; the defaults serve an unknown volume.
         report: Called with the number of slices done since the last call.
+        follow: Called with the heatmap of the slices done since the last call.
 
     Returns:
         Heatmap on the volume's own slices, lesion candidates, slice scores and the study's score.
@@ -80,12 +82,13 @@ def screen(
     """
     model = name_content(model, content_of_volume(volume))
     settings = settings or ScreenSettings()
-    clock = Clock()
+    clock = Clock({"read": volume.read_s})
     prepared = preprocess(volume, settings)
-    clock.lap("prepare")
+    clock.lap("preprocess")
     found = SlicePredictions(prepared, model.scores)
     for slices, voxels in blocks_of(volume.voxels, settings.batch_size):
         found.add(slices, *predict_batch(model, prepared.images(voxels), settings=settings))
+        follow(found.heatmap.values[slices])
         report(len(voxels))
     clock.lap("predict")
     return postprocess(found, model, settings, clock.laps_s)

@@ -66,9 +66,9 @@ class Screen(ModelOptions, RegistryOptions):
     @classmethod
     def words(cls) -> dict[str, str]:
         """Name the methods and the outputs."""
-        from headclip_med.write import ALL_OUTPUTS
+        from headclip_med.write import USUAL_OUTPUTS
 
-        return {**super().words(), "outputs": ", ".join(ALL_OUTPUTS)}
+        return {**super().words(), "outputs": ", ".join(USUAL_OUTPUTS)}
 
     @classmethod
     def defaults(cls, named: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -91,10 +91,10 @@ class Screen(ModelOptions, RegistryOptions):
             )
         from headclip_med.read import find_inputs
         from headclip_med.transforms import check_window
-        from headclip_med.write import ALL_OUTPUTS, check_outputs, check_writable
+        from headclip_med.write import USUAL_OUTPUTS, check_outputs, check_writable
 
         check_window(settings.window)
-        outputs = ALL_OUTPUTS if self.outputs is None else check_outputs(self.outputs)
+        outputs = USUAL_OUTPUTS if self.outputs is None else check_outputs(self.outputs)
         inputs = find_inputs(self.input)
         if self.plan:
             return show_plan(inputs, hide_names=self.hide_names, as_json=self.json)

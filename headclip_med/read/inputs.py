@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Literal
 
 from headclip_med.errors import HeadClipError, UnreadableInput, UnusableGeometry
@@ -101,7 +102,11 @@ class Input:
         Raises:
             UnreadableInput: The pixel data is damaged, missing, or claims more than the limits.
         """
-        return self.reader()
+        started = perf_counter()
+        volume = self.reader()
+        # A volume is made once and never copied: only here it is still nobody's.
+        object.__setattr__(volume, "read_s", perf_counter() - started)
+        return volume
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Results on disk: heatmap, pictures, DICOM segmentation, result.json, and the summary of a run."""
 
 from headclip_med.atomic import check_writable
-from headclip_med.write.outputs import ALL_OUTPUTS, OUTPUTS, check_outputs
+from headclip_med.write.ahead import HeatmapAhead
+from headclip_med.write.outputs import OUTPUTS, USUAL_OUTPUTS, check_outputs
 from headclip_med.write.rows import FailedInput, FileRow, SummaryRow, read_rows
 from headclip_med.write.screening import (
     WrittenScreening,
@@ -12,10 +13,11 @@ from headclip_med.write.screening import (
 from headclip_med.write.summary import write_summary
 
 __all__ = [
-    "ALL_OUTPUTS",
     "OUTPUTS",
+    "USUAL_OUTPUTS",
     "FailedInput",
     "FileRow",
+    "HeatmapAhead",
     "SummaryRow",
     "WrittenScreening",
     "check_outputs",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import zlib
-from pathlib import Path
+from dataclasses import dataclass
+from typing import IO
 
 import nibabel
 import numpy as np
@@ -19,7 +21,7 @@ SCANNER_SPACE, UNKNOWN_SPACE = 1, 0
 """The codes of sform and qform in the NIfTI-1 header: patient millimetres, or nothing known."""
 
 FASTEST = 1
-"""Of gzip's levels: a heatmap's floats are nearly noise, and the slower ones gain 2 %."""
+"""Of gzip's levels: the slower ones take three times as long and gain a quarter of little."""
 
 GZIP_FORMAT = zlib.MAX_WBITS + 16
 """Of zlib's containers; its header holds no time."""
@@ -34,34 +36,108 @@ SHEAR_TOLERANCE = 1e-4
 """Cosine between two axes from which a grid counts as sheared; the quaternion cannot hold shear."""
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How a value is held.
+
+    Attributes:
+        name: Of the voxels' type.
+        steps: Of the whole numbers that stand for 0 to 1; 0 where values are held as they are.
+    """
+
+    name: str
+    steps: int = 0
+
+    @property
+    def largest_error(self) -> float:
+        """How far a value in the file may be off."""
+        return 0.5 / self.steps if self.steps else 0.0
+
+    def encode(self, values: Float[np.ndarray, "..."]) -> bytes:
+        """Give the bytes of values in [0, 1], in their order."""
+        numbers = values * np.float32(self.steps) + np.float32(0.5) if self.steps else values
+        return numbers.astype(np.dtype(self.name).newbyteorder("<")).tobytes()
+
+
+COMPACT, EXACT = Encoding("uint8", 255), Encoding("float32")
+
+
 class HeatmapWriter(Writer):
-    """``heatmap.nii.gz``: every voxel's value."""
+    """``heatmap.nii.gz``: every voxel's value, in 255 steps.
+
+    Where its grid is one that software built on ITK does not know (it leans, or its slices are
+    unevenly spaced), ``heatmap_resampled.nii.gz`` holds the same on one that it does.
+    """
+
+    name, encoding = "heatmap", COMPACT
 
     def begin(self) -> None:
-        """Write the header."""
-        self._file = HeatmapFile(self.folder / "heatmap.nii.gz", self.screening.heatmap.grid)
+        """Write the header, or what was made while the model worked."""
+        self._stream = (self.folder / self._path(self.name)).open("wb")
+        if self.made is None:
+            self._file = HeatmapFile(self._stream, self.screening.heatmap.grid, self.encoding)
+        else:
+            shutil.copyfileobj(self.made, self._stream)
 
     def add(self, slices: range) -> None:
         """Write their values."""
-        self._file.add(self.screening.heatmap.values[slices.start : slices.stop])
+        if self.made is None:
+            self._file.add(self.screening.heatmap.values[slices.start : slices.stop])
 
     def end(self) -> WrittenOutput:
         """Close the file, and say how far its affine is off."""
-        self._file.close()
-        error_mm = affine_error_mm(self.screening.volume.grid)
+        if self.made is None:
+            self._file.close()
+        self._stream.close()
+        grid = self.screening.volume.grid
+        error_mm = affine_error_mm(grid)
+        native: dict[str, object] = {
+            "encoding": self.encoding.name,
+            "largest_error": round(self.encoding.largest_error, 6),
+            "is_resampled": False,
+            "affine_error_mm": round(error_mm, 6) if grid.is_patient else None,
+        }
+        files, heatmaps = {self.name: self._path(self.name)}, {self.name: native}
+        if grid.is_patient and self._resample(grid):
+            name = f"{self.name}-resampled"
+            files[name] = self._path(name)
+            heatmaps[name] = {**native, "is_resampled": True, "affine_error_mm": 0.0}
         notes = (
-            "The slices are unevenly spaced, so no NIfTI affine is exact: heatmap.nii.gz has even "
-            f"steps from the first slice to the last and misplaces slices by up to {error_mm:.2f} "
-            "mm. The true positions stand under slices, origin_lps_mm; the DICOM segmentation is "
-            "exact.",
+            f"The slices are unevenly spaced, so no NIfTI affine is exact: {files[self.name]} has "
+            f"even steps from the first slice to the last and misplaces slices by up to "
+            f"{error_mm:.2f} mm. The true positions stand under slices, origin_lps_mm; the "
+            "DICOM segmentation is exact.",
         )
-        return WrittenOutput(
-            {"heatmap": "heatmap.nii.gz"}, notes=notes if error_mm > AFFINE_TOLERANCE_MM else ()
-        )
+        shown = notes if error_mm > AFFINE_TOLERANCE_MM else ()
+        return WrittenOutput(files, heatmaps=heatmaps, notes=shown)
+
+    def _resample(self, grid: Grid) -> bool:
+        """Write the heatmap on an orthogonal, even grid as well, where its own is none."""
+        from headclip_med.transforms.even import even_grid, is_too_large, resample_evenly
+
+        target = even_grid(grid)
+        if target is None or is_too_large(target, grid):
+            return False
+        with (self.folder / self._path(f"{self.name}-resampled")).open("wb") as stream:
+            file = HeatmapFile(stream, target, self.encoding)
+            for values in resample_evenly(self.screening.heatmap.values, grid, target):
+                file.add(values[None])
+            file.close()
+        return True
+
+    @staticmethod
+    def _path(name: str) -> str:
+        return f"{name.replace('-', '_')}.nii.gz"
+
+
+class FloatHeatmapWriter(HeatmapWriter):
+    """``heatmap_float.nii.gz``: every voxel's value as it was computed."""
+
+    name, encoding = "heatmap-float", EXACT
 
 
 class HeatmapFile:
-    """A gzipped float32 NIfTI-1 file, written by blocks of slices.
+    """A gzipped NIfTI-1 file, written by blocks of slices.
 
     Voxels are stored in the order (column, row, slice). World coordinates are exact for every even
     stack, tilted ones included: their shear stands in the sform, and the qform, which cannot hold
@@ -70,29 +146,29 @@ class HeatmapFile:
     the blocks.
 
     Args:
-        path: Of the file; its header is written at once.
+        stream: Takes the bytes; the header's at once.
         grid: Of the heatmap.
+        encoding: How values are held.
     """
 
-    def __init__(self, path: Path, grid: Grid) -> None:
-        self._file = path.open("wb")
+    def __init__(self, stream: IO[bytes], grid: Grid, encoding: Encoding = COMPACT) -> None:
+        self._stream, self._encoding = stream, encoding
         self._gzip = zlib.compressobj(FASTEST, wbits=GZIP_FORMAT)
-        self._file.write(self._gzip.compress(_header(grid)))
+        stream.write(self._gzip.compress(_header(grid, encoding)))
 
     def add(self, values: Float[np.ndarray, "slices rows columns"]) -> None:
         """Write the next slices."""
-        self._file.write(self._gzip.compress(np.asarray(values, dtype="<f4").tobytes()))
+        self._stream.write(self._gzip.compress(self._encoding.encode(values)))
 
     def close(self) -> None:
-        """Write what is left."""
-        self._file.write(self._gzip.flush())
-        self._file.close()
+        """Write what is left; the stream stays open."""
+        self._stream.write(self._gzip.flush())
 
 
-def _header(grid: Grid) -> bytes:
+def _header(grid: Grid, encoding: Encoding) -> bytes:
     """Build what stands before the voxels."""
     # The image is asked for its header only; its voxels are one zero, seen everywhere.
-    zeros = np.broadcast_to(np.float32(0), grid.shape[::-1])
+    zeros = np.broadcast_to(np.zeros((), encoding.name), grid.shape[::-1])
     affine = ras_affine(grid) if grid.is_patient else None
     header = nibabel.Nifti1Image(zeros, affine).header  # type: ignore[no-untyped-call]
     if affine is not None:
@@ -102,7 +178,7 @@ def _header(grid: Grid) -> bytes:
     header["cal_min"], header["cal_max"] = 0.0, 1.0
     header["descrip"] = b"headclip_med heatmap - research use only"
     header["magic"], header["vox_offset"] = b"n+1", VOXELS_AT
-    header.set_slope_inter(1, 0)  # type: ignore[no-untyped-call]
+    header.set_slope_inter(1 / (encoding.steps or 1), 0)  # type: ignore[no-untyped-call]
     return bytes(header.binaryblock).ljust(VOXELS_AT, b"\0")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
 from types import MappingProxyType
-from typing import Literal
+from typing import IO, Literal
 
 from headclip_med import __version__
 from headclip_med.errors import InvalidSettings
@@ -46,12 +46,14 @@ class WrittenOutput:
         files: Paths relative to the folder, by name.
         pictures: Path of each slice's own picture, by slice.
         segments: File and segment number in the DICOM segmentation, by lesion id.
+        heatmaps: How the values of each heatmap are held, by name; plain JSON values.
         notes: Sentences on how it was written.
     """
 
     files: Mapping[str, str]
     pictures: Mapping[int, str] = field(default_factory=dict)
     segments: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+    heatmaps: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -65,12 +67,14 @@ class Writer(ABC):
         folder: Where to write.
         marked: The slices that hold candidates.
         version: Of this software.
+        made: What was written of it while the model worked, if all was.
     """
 
     screening: Screening
     folder: Path
     marked: frozenset[int]
     version: str = __version__
+    made: IO[bytes] | None = None
 
     @abstractmethod
     def begin(self) -> None:
@@ -123,11 +127,13 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
         "overlay": Output("pictures.sheet", "OverlayWriter"),
         "slices": Output("pictures.sheet", "SlicesWriter"),
         "seg": Output("dicom.seg", "SegWriter", frozenset({"dicom", "lesions"}), may_fail=True),
+        "heatmap-float": Output("nifti", "FloatHeatmapWriter"),
     }
 )
 """What can be asked for, by name; result.json is always written."""
 
-ALL_OUTPUTS = tuple(OUTPUTS)
+USUAL_OUTPUTS = tuple(name for name in OUTPUTS if name != "heatmap-float")
+"""What is written where nothing is asked for: the exact heatmap is larger than most inputs."""
 
 
 def check_outputs(names: str | Iterable[str]) -> tuple[str, ...]:

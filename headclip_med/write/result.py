@@ -12,7 +12,7 @@ import numpy as np
 from headclip_med import __version__
 from headclip_med.findings import Lesion, Screening
 from headclip_med.reading import Reading
-from headclip_med.write.outputs import SkippedOutput
+from headclip_med.write.outputs import SkippedOutput, WrittenOutput
 from headclip_med.write.plain_text import visible
 
 SCHEMA_VERSION = "2.1"
@@ -31,25 +31,25 @@ def result_schema() -> Json:
 def build_result(
     screening: Screening,
     *,
-    outputs: Mapping[str, str],
+    files: Mapping[str, str],
     skipped: Sequence[SkippedOutput],
-    pictures: Mapping[int, str],
-    segments: Mapping[int, tuple[str, int]],
+    written: Sequence[WrittenOutput],
     notes: Sequence[str],
 ) -> Json:
     """Put a screening into plain values.
 
     Args:
         screening: What was found.
-        outputs: Paths of the files beside result.json, by name.
+        files: Paths of the files in its folder, by name.
         skipped: Outputs that were not written, and why.
-        pictures: Path of each slice's own picture, by slice.
-        segments: File and segment number in the DICOM segmentation, by lesion id.
+        written: What the writers of the others left.
         notes: Sentences on how the files were written.
 
     Returns:
         The content of result.json; equal for equal screenings, except for ``timings_s``.
     """
+    pictures = {index: path for one in written for index, path in one.pictures.items()}
+    segments = {lesion: place for one in written for lesion, place in one.segments.items()}
     volume = screening.volume
     return {
         "schema_version": SCHEMA_VERSION,
@@ -66,7 +66,8 @@ def build_result(
         "model": dict(screening.model),
         "settings": dict(screening.settings),
         "input": _input(screening),
-        "outputs": dict(outputs),
+        "outputs": dict(files),
+        "heatmaps": {name: dict(how) for one in written for name, how in one.heatmaps.items()},
         "skipped_outputs": [asdict(one) for one in skipped],
         "notes": [*volume.notes, *notes],
         "timings_s": {step: round(float(s), 4) for step, s in screening.timings_s.items()},

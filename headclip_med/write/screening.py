@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,10 @@ from headclip_med.errors import HeadClipError
 from headclip_med.findings import Screening
 from headclip_med.mapped import BLOCK_SLICES, blocks_of, release
 from headclip_med.volume import Volume
+from headclip_med.write.ahead import HeatmapAhead
 from headclip_med.write.outputs import (
-    ALL_OUTPUTS,
     OUTPUTS,
+    USUAL_OUTPUTS,
     SkippedOutput,
     Writer,
     WrittenOutput,
@@ -54,7 +55,11 @@ class WrittenScreening:
 
 @reported_errors()
 def write_screening(
-    screening: Screening, out: Path, *, outputs: Iterable[str] = ALL_OUTPUTS
+    screening: Screening,
+    out: Path,
+    *,
+    outputs: Iterable[str] = USUAL_OUTPUTS,
+    ahead: HeatmapAhead | None = None,
 ) -> WrittenScreening:
     """Write what was asked for, and result.json, of one volume.
 
@@ -65,6 +70,7 @@ def write_screening(
         screening: What was found.
         out: Folder of a run; made if missing.
         outputs: Names of ``OUTPUTS``.
+        ahead: What took the heatmap's slices while the model worked.
 
     Returns:
         Where everything is.
@@ -75,9 +81,13 @@ def write_screening(
     """
     wanted = check_outputs(outputs)
     folder = out / folder_of(screening.volume)
-    started = time.perf_counter()
     with write_folder(folder) as unfinished:
-        written, skipped = _write_outputs(screening, unfinished, wanted)
+        tasks, skipped = _tasks(screening, unfinished, wanted)
+        if ahead is not None:
+            for task in tasks:
+                task.writer.made = ahead.made() if task.name == "heatmap" else None
+        written = _write_outputs(screening, tasks)
+        skipped += [task.given_up() for task in tasks if task.failed is not None]
         files = {"result": "result.json"}
         for one in written:
             files |= one.files
@@ -89,23 +99,22 @@ def write_screening(
                 if one.advice
             ),
         )
-        spent_s = time.perf_counter() - started
+        spent_s = {f"write_{one.name.replace('-', '_')}": one.spent_s for one in tasks}
         result = build_result(
-            replace(screening, timings_s={**screening.timings_s, "write": spent_s}),
-            outputs=files,
+            replace(screening, timings_s={**screening.timings_s, **spent_s}),
+            files=files,
             skipped=skipped,
-            pictures={index: path for one in written for index, path in one.pictures.items()},
-            segments={lesion: place for one in written for lesion, place in one.segments.items()},
+            written=written,
             notes=notes,
         )
         (unfinished / "result.json").write_bytes(to_text(result))
     return WrittenScreening(folder, files, notes, result)
 
 
-def _write_outputs(
+def _tasks(
     screening: Screening, folder: Path, wanted: Collection[str]
-) -> tuple[list[WrittenOutput], list[SkippedOutput]]:
-    """Take all writers through the slices together, so that each is read once."""
+) -> tuple[list[_Task], list[SkippedOutput]]:
+    """Choose what is written."""
     marked = _marked(screening)
     skipped, tasks = [], []
     for name, output in OUTPUTS.items():
@@ -115,6 +124,11 @@ def _write_outputs(
             skipped.append(SkippedOutput(name, NOT_ASKED, "It was not asked for."))
         else:
             tasks.append(_Task(name, output.writer(screening, folder, marked)))
+    return tasks, skipped
+
+
+def _write_outputs(screening: Screening, tasks: Sequence[_Task]) -> list[WrittenOutput]:
+    """Take all writers through the slices together, so that each is read once."""
     for task in tasks:
         task.do(task.writer.begin)
     arrays = (screening.volume.voxels, screening.heatmap.values, screening.labels)
@@ -126,8 +140,7 @@ def _write_outputs(
         for array in arrays:
             release(array)
     written = [task.do(task.writer.end) for task in tasks]
-    skipped += [task.given_up() for task in tasks if task.failed is not None]
-    return [one for one in written if one is not None], skipped
+    return [one for one in written if one is not None]
 
 
 @dataclass(eq=False)
@@ -137,9 +150,11 @@ class _Task:
     name: str
     writer: Writer
     failed: Exception | None = None
+    spent_s: float = 0.0
 
     def do(self, step: Callable[[], _Result]) -> _Result | None:
         """Take its next step, unless an earlier one failed."""
+        started = time.perf_counter()
         try:
             return step() if self.failed is None else None
         except Exception as error:
@@ -147,6 +162,8 @@ class _Task:
                 raise
             self.failed = error
             return None
+        finally:
+            self.spent_s += time.perf_counter() - started
 
     def given_up(self) -> SkippedOutput:
         """Remove what it left half, and say why it is missing."""

@@ -24,7 +24,7 @@ from headclip_med.pipelines.plan import Plan
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings
 from headclip_med.volume import Volume
-from headclip_med.write import ALL_OUTPUTS, FailedInput, SummaryRow, check_outputs
+from headclip_med.write import USUAL_OUTPUTS, FailedInput, SummaryRow, check_outputs
 
 FAILED = "failed"
 """The key of a case that could not be read; the value is its ``FailedInput``."""
@@ -64,7 +64,7 @@ class Cases(Dataset):
         *,
         output_dir: str | Path,
         settings: Mapping[str, Any],
-        outputs: str | Sequence[str] = ALL_OUTPUTS,
+        outputs: str | Sequence[str] = USUAL_OUTPUTS,
         skip_finished: bool = False,
     ) -> None:
         self.output_dir, self.settings = Path(output_dir), ScreenSettings(**settings)

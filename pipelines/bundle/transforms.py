@@ -29,7 +29,7 @@ from headclip_med.read import read_volume
 from headclip_med.settings import ScreenSettings
 from headclip_med.transforms import split_blended
 from headclip_med.volume import Volume
-from headclip_med.write import ALL_OUTPUTS, SummaryRow, check_outputs, write_screening
+from headclip_med.write import USUAL_OUTPUTS, SummaryRow, check_outputs, write_screening
 from headclip_med.write.nifti import ras_affine
 
 VOLUME = "volume"
@@ -147,7 +147,7 @@ class WriteScreeningd(MapTransform):
         settings: Mapping[str, Any],
         output_dir: str | Path,
         *,
-        outputs: str | Sequence[str] = ALL_OUTPUTS,
+        outputs: str | Sequence[str] = USUAL_OUTPUTS,
     ) -> None:
         super().__init__(keys)
         self.network = network
@@ -161,7 +161,7 @@ class WriteScreeningd(MapTransform):
         volume: Volume = data[VOLUME]
         prepared = Prepared(volume, data["window"], data["crop_box"])
         model = name_content(self.network.model, content_of_volume(volume))
-        timings_s = {"prepare": data[PREPARED_S]} if PREPARED_S in data else {}
+        timings_s = {"preprocess": data[PREPARED_S]} if PREPARED_S in data else {}
         for key in self.key_iterator(data):
             found = SlicePredictions(prepared, model.scores)
             planes = torch.as_tensor(data[key]).detach().cpu().float().permute(3, 0, 1, 2)

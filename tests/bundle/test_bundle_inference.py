@@ -36,7 +36,7 @@ from headclip_med.transforms.array import CropToBodyd, WindowVolumed
 from headclip_med.volume import Volume
 from headclip_med.write import folder_of
 from headclip_med.write.dicom.series import write_ct_series
-from headclip_med.write.nifti import HeatmapFile
+from headclip_med.write.nifti import EXACT, HeatmapFile
 from tests.phantoms import PATIENT_NAME, make_grid
 
 pytestmark = pytest.mark.filterwarnings(
@@ -68,7 +68,10 @@ def run(dataset_dir: Any, output_dir: Path, **override: Any) -> Any:
 
 
 def heatmap_in(out: Path, volume: Volume) -> np.ndarray:
-    image = nibabel.load(out / folder_of(volume) / "heatmap.nii.gz")
+    """The exact heatmap where there is one, else the compact one."""
+    folder = out / folder_of(volume)
+    exact = folder / "heatmap_float.nii.gz"
+    image = nibabel.load(exact if exact.exists() else folder / "heatmap.nii.gz")
     return np.asarray(image.dataobj).T
 
 
@@ -84,7 +87,7 @@ def heatmap_in(out: Path, volume: Volume) -> np.ndarray:
 )
 def test_the_bundle_gives_what_screen_gives(override: dict[str, Any], tmp_path: Path) -> None:
     volume = write_head(tmp_path / "in")
-    run(tmp_path / "in", tmp_path / "out", **override)
+    run(tmp_path / "in", tmp_path / "out", outputs="heatmap-float", **override)
     model = load_model("headclip-mini", method=override.get("method"), device="cpu")
     names = {"r": "joint_weight", "k": "top_percent", "sigma": "sigma_px"}
     scores = {name: override[key] for key, name in names.items() if key in override}
@@ -113,12 +116,13 @@ def test_nifti_and_colour_pictures_go_in_as_well(tmp_path: Path) -> None:
     folder.mkdir()
     series = write_head(tmp_path / "series")
     heatmap = screen(series, load_model(device="cpu")).heatmap
-    file = HeatmapFile(folder / "scan.nii.gz", heatmap.grid)
-    file.add(heatmap.values)
-    file.close()
+    with (folder / "scan.nii.gz").open("wb") as stream:
+        file = HeatmapFile(stream, heatmap.grid, EXACT)
+        file.add(heatmap.values)
+        file.close()
     colours = np.random.default_rng(1).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(colours).save(folder / "skin.png")
-    report = run(folder, tmp_path / "out")
+    report = run(folder, tmp_path / "out", outputs="heatmap-float")
     assert sorted(row.name for row in report.rows) == ["scan.nii.gz", "skin.png"]
     for name in ("scan.nii.gz", "skin.png"):
         volume = read_volume(folder / name)
@@ -132,7 +136,8 @@ def test_everything_that_a_series_leads_to_is_written(tmp_path: Path) -> None:
     report = run(tmp_path / "in", tmp_path / "out", threshold=0.01, minimum_size=0.0)
     folder = tmp_path / "out" / folder_of(volume)
     assert {path.name for path in folder.iterdir()} == {
-        "result.json", "heatmap.nii.gz", "overlay.png", "slices", "seg.dcm",
+        "result.json", "heatmap.nii.gz", "heatmap_resampled.nii.gz", "overlay.png", "slices",
+        "seg.dcm",
     }  # fmt: skip
     assert report.outputs["csv"].read_text().count("screened") == 1
 
@@ -150,7 +155,7 @@ def test_a_volume_survives_collate_and_decollate(num_workers: int, tmp_path: Pat
     assert back.content_digest == volume.content_digest
     assert back.sources == volume.sources
     for one in fields(Volume):
-        if one.name not in ("voxels", "grid"):
+        if one.name not in ("voxels", "grid", "read_s"):
             assert getattr(back, one.name) == getattr(volume, one.name)
 
 
@@ -232,10 +237,10 @@ def test_an_application_may_walk_through_the_steps_itself(
     """MONAI Deploy's operator uses no loader, and hands every tensor of a case to the inferer."""
     monkeypatch.setenv("HOLOSCAN_OUTPUT_PATH", str(tmp_path / "deployed"))
     volume = write_head(tmp_path / "in")
-    run(tmp_path / "in", tmp_path / "out")
+    run(tmp_path / "in", tmp_path / "out", outputs="heatmap-float")
     workflow = create_workflow(
         config_file=[str(CONFIGS / name) for name in ("inference.json", "deploy.json")],
-        workflow_type="infer", logging_file=False,
+        workflow_type="infer", logging_file=False, outputs="heatmap-float",
     )  # fmt: skip
     reader = VolumeReader()
     array, meta = reader.get_data(reader.read(tmp_path / "in"))

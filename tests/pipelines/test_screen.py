@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,16 @@ def test_everything_needed_to_repeat_it_is_kept(tmp_path: Path) -> None:
     assert found.settings["scores"] == ScoreSettings().to_json()
     assert found.model["name"] == "bright"
     assert (found.window.low, found.window.high) == (0, 200)
-    assert set(found.timings_s) == {"prepare", "predict", "find"}
+    assert set(found.timings_s) == {"read", "preprocess", "predict", "find"}
+
+
+def test_the_heatmap_is_handed_on_as_it_comes(tmp_path: Path) -> None:
+    volume, blocks = volume_of(tmp_path), []
+    found = screen(
+        volume, BrightModel(), settings=replace(SETTINGS, batch_size=2), follow=blocks.append
+    )
+    assert len(blocks) == -(-len(volume.voxels) // 2)
+    np.testing.assert_array_equal(np.concatenate(blocks), found.heatmap.values)
 
 
 def test_a_wrong_window_is_said_before_any_work(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ NOUNS = LAYERS[4]  # these may use one another
 NEIGHBOURS = {  # (from, to): why these neighbours may meet
     ("models", "store"): "what the frozen tower gives is kept while a method learns",
     ("models", "training"): "a method brings its learner to the loop",
+    ("write", "transforms"): "SimpleITK resamples a heatmap for software that knows no shear",
 }
 DOORS = {  # library: the modules, or folders of modules, that may import it
     "dicomweb_client": ("pipelines.service",),

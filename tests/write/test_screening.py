@@ -17,7 +17,15 @@ from headclip_med.findings import Box, Frame, Lesion, Screening, Unit, WindowUse
 from headclip_med.geometry import Grid
 from headclip_med.reading import Reading, Spacing
 from headclip_med.volume import Heatmap, SliceSource, Volume
-from headclip_med.write import OUTPUTS, check_outputs, folder_of, lacks_outputs, write_screening
+from headclip_med.write import (
+    OUTPUTS,
+    USUAL_OUTPUTS,
+    HeatmapAhead,
+    check_outputs,
+    folder_of,
+    lacks_outputs,
+    write_screening,
+)
 from headclip_med.write.pictures.sheet import MOST_PICTURES
 from headclip_med.write.result import result_schema
 from headclip_med.write.screening import is_uid
@@ -122,9 +130,30 @@ def test_the_result_holds_what_was_found(tmp_path: Path) -> None:
     assert result["input"]["window"]["reason"] == "a CT of the head"
     assert result["input"]["crop_box"] == {"rows": [0, 1], "columns": [0, 1]}
     assert result["skipped_outputs"] == [
-        {"output": "seg", "code": "needs-dicom", "reason": "The input is not DICOM.", "advice": ""}
+        {
+            "output": "seg",
+            "code": "needs-dicom",
+            "reason": "The input is not DICOM.",
+            "advice": "",
+        },
+        {
+            "output": "heatmap-float",
+            "code": "not-asked",
+            "reason": "It was not asked for.",
+            "advice": "",
+        },
     ]
-    assert result["timings_s"].keys() == {"read", "model", "write"}
+    assert result["timings_s"].keys() == {
+        "read", "model", "write_heatmap", "write_overlay", "write_slices",
+    }  # fmt: skip
+    assert result["heatmaps"] == {
+        "heatmap": {
+            "encoding": "uint8",
+            "largest_error": 0.001961,
+            "is_resampled": False,
+            "affine_error_mm": 0.0,
+        }
+    }
     assert result["notes"] == []
 
 
@@ -272,6 +301,7 @@ def test_only_what_was_asked_for_is_written_and_the_rest_is_recorded(tmp_path: P
     skipped = written.result["skipped_outputs"]
     assert [(one["output"], one["code"]) for one in skipped] == [  # type: ignore[attr-defined]
         ("overlay", "not-asked"), ("slices", "not-asked"), ("seg", "needs-dicom"),
+        ("heatmap-float", "not-asked"),
     ]  # fmt: skip
     assert written.result["slices"][0]["picture"] is None  # type: ignore[index]
     jsonschema.validate(written.result, result_schema())
@@ -282,13 +312,16 @@ def test_a_result_lacks_what_nobody_asked_for_then(tmp_path: Path) -> None:
     some = write_screening(screening, tmp_path, outputs=["heatmap", "seg"]).result
     assert lacks_outputs(some, ["heatmap", "overlay"])
     assert not lacks_outputs(some, ["heatmap", "seg"])  # no DICOM: asking again gives none either
-    assert not lacks_outputs(write_screening(screening, tmp_path).result, OUTPUTS)
+    assert not lacks_outputs(write_screening(screening, tmp_path).result, USUAL_OUTPUTS)
 
 
 def test_names_of_outputs_are_checked_and_ordered() -> None:
     assert check_outputs("seg, heatmap") == check_outputs(["heatmap", "seg"]) == ("heatmap", "seg")
-    assert check_outputs(OUTPUTS) == ("heatmap", "overlay", "slices", "seg")
-    with pytest.raises(InvalidSettings, match="heatmap, overlay, slices, seg") as caught:
+    assert USUAL_OUTPUTS == ("heatmap", "overlay", "slices", "seg")
+    assert check_outputs(OUTPUTS) == (*USUAL_OUTPUTS, "heatmap-float")
+    with pytest.raises(
+        InvalidSettings, match="heatmap, overlay, slices, seg, heatmap-float"
+    ) as caught:
         check_outputs("heatmap,pdf")
     assert caught.value.code == "unknown-output"
 
@@ -303,3 +336,73 @@ def test_the_size_of_the_blocks_changes_no_byte(
     parts = write_screening(screening, tmp_path / "parts").folder
     for file in names_in(whole) - {"result.json"}:
         assert (whole / file).read_bytes() == (parts / file).read_bytes(), file
+
+
+# --- written while the model works -------------------------------------------------------------
+
+
+def noisy(slices: int = 20) -> Screening:
+    screening = screening_of(stack(slices))
+    values = np.random.default_rng(0).random(screening.heatmap.values.shape).astype(np.float32)
+    return replace(screening, heatmap=Heatmap(values, screening.heatmap.grid))
+
+
+@pytest.mark.parametrize("block", [1, 7, 20])
+def test_a_heatmap_written_ahead_has_the_same_bytes(block: int, tmp_path: Path) -> None:
+    screening = noisy()
+    later = write_screening(screening, tmp_path / "later").folder / "heatmap.nii.gz"
+    with HeatmapAhead(screening.heatmap.grid, USUAL_OUTPUTS) as ahead:
+        for start in range(0, 20, block):
+            values = screening.heatmap.values[start : start + block].copy()
+            ahead.add(values)
+            values[:] = 0.5  # what becomes of the array then changes nothing
+        written = write_screening(screening, tmp_path / "ahead", ahead=ahead)
+    assert (written.folder / "heatmap.nii.gz").read_bytes() == later.read_bytes()
+
+
+def test_what_came_only_in_part_or_was_not_asked_for_is_written_afterwards(tmp_path: Path) -> None:
+    screening = noisy()
+    with HeatmapAhead(screening.heatmap.grid, USUAL_OUTPUTS) as ahead:
+        ahead.add(screening.heatmap.values[:7])
+        assert ahead.made() is None
+        part = write_screening(screening, tmp_path / "part", ahead=ahead).folder
+    with HeatmapAhead(screening.heatmap.grid, ["overlay"]) as ahead:
+        ahead.add(screening.heatmap.values)
+        unasked = write_screening(screening, tmp_path / "none", outputs=["overlay"], ahead=ahead)
+    assert "heatmap" not in unasked.outputs
+    whole = write_screening(screening, tmp_path / "whole").folder
+    assert (part / "heatmap.nii.gz").read_bytes() == (whole / "heatmap.nii.gz").read_bytes()
+
+
+def test_an_error_of_the_thread_is_kept_and_said_when_the_results_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    screening = noisy()
+    with HeatmapAhead(screening.heatmap.grid, USUAL_OUTPUTS) as ahead:
+        monkeypatch.setattr("headclip_med.write.nifti.HeatmapFile.add", full)
+        for index in range(20):
+            ahead.add(screening.heatmap.values[index : index + 1])  # the model works on
+        with pytest.raises(UnwritableOutput, match="No space left on device"):
+            write_screening(screening, tmp_path, ahead=ahead)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_model_faster_than_the_disk_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, most = [], []
+
+    def slow(*_: object) -> None:
+        most.append(len(waiting))
+        waiting.pop()
+
+    screening = noisy()
+    monkeypatch.setattr("headclip_med.write.nifti.HeatmapFile.add", slow)
+    with HeatmapAhead(screening.heatmap.grid, USUAL_OUTPUTS) as ahead:
+        for _ in range(20):
+            waiting.append(1)
+            ahead.add(screening.heatmap.values[:1])
+        assert ahead.made() is not None
+    assert len(most) == 20
+    assert max(most) <= 4  # two that wait, the one at work, the one that comes

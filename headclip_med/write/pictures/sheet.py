@@ -23,10 +23,11 @@ from headclip_med.write.pictures.overlay import (
 TOP_SLICES = 3
 """The highest slices get a picture even where no candidate was found: to check the tool."""
 
-MOST_PICTURES = 64
+MOST_PICTURES = 16
 """Nobody looks through more single pictures; the heatmap holds every slice."""
 
-PICTURE_COMPRESSION = 6
+FASTEST = 1
+"""Of PNG's levels: the slower ones take twice as long and gain nothing on noise."""
 
 MOST_TILES = 12
 TILE_PX = {1: 448, 2: 384, 4: 320, MOST_TILES: 240}
@@ -64,12 +65,18 @@ class OverlayWriter(Writer):
 
 
 class SlicesWriter(Writer):
-    """``slices/*.png``: slices with candidates and the highest few; names count from 1."""
+    """``slices/*.png``: slices with candidates and the highest few; names count from 1.
+
+    Up to ``MOST_PICTURES``: the highest few, then where each candidate peaks, then other slices
+    with candidates, the highest first.
+    """
 
     def begin(self) -> None:
         """Choose the slices, and name their files."""
         ranked = np.argsort(-self.screening.slice_scores, kind="stable").tolist()
-        wanted = [*ranked[:TOP_SLICES], *(one for one in ranked[TOP_SLICES:] if one in self.marked)]
+        peaks = [lesion.peak_slice for lesion in self.screening.lesions]
+        marked = [one for one in ranked if one in self.marked]
+        wanted = list(dict.fromkeys([*ranked[:TOP_SLICES], *peaks, *marked]))
         digits = max(3, len(str(len(ranked))))
         (self.folder / "slices").mkdir()
         self._names = {
@@ -87,8 +94,8 @@ class SlicesWriter(Writer):
         notes: tuple[str, ...] = ()
         if len(self.marked) > len(self._names):
             notes = (
-                f"{len(self.marked)} slices hold candidates; single pictures were drawn of the "
-                f"{len(self._names)} most suspicious.",
+                f"{len(self.marked)} slices hold candidates; single pictures were drawn of "
+                f"{len(self._names)}: the highest, and first those where a candidate peaks.",
             )
         return WrittenOutput({"slices": "slices"}, pictures=self._names, notes=notes)
 
@@ -188,4 +195,4 @@ def _draw_legend(
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    picture.save(path, format="PNG", compress_level=PICTURE_COMPRESSION)
+    picture.save(path, format="PNG", compress_level=FASTEST)
