@@ -54,6 +54,8 @@ class Volume:
         series_instance_uid: DICOM only.
         part: Which stack of its series this is, from 1; two phases of a series are two volumes.
         reading: How it was read: tilted, with a gap after slice 9, inverted, ...
+        patient_key: Equal for the volumes of one patient; a digest, empty where nothing is said.
+        place: Where it was found; it tells equal volumes apart, and is never written.
     """
 
     voxels: Shaped[np.ndarray, "slices rows columns *colour"]
@@ -68,6 +70,8 @@ class Volume:
     series_instance_uid: str | None = None
     part: int = 1
     reading: Reading = ORDINARY
+    patient_key: str = field(default="", repr=False)
+    place: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         """Check that voxels, grid and sources agree."""
@@ -84,7 +88,7 @@ class Volume:
 
     @cached_property
     def content_digest(self) -> str:
-        """SHA-256 over geometry, voxels and SOP instances, wherever the files lay."""
+        """SHA-256 over geometry, voxels, patient and SOP instances, wherever the files lay."""
         digest = hashlib.sha256(repr((self.voxels.shape, self.voxels.dtype.str)).encode())
         grid = self.grid
         for array in (grid.origins_lps_mm, grid.row_step_lps_mm, grid.column_step_lps_mm):
@@ -92,7 +96,15 @@ class Volume:
         for _, block in self.blocks():
             digest.update(block.data)
         digest.update(repr([(s.sop_instance_uid, s.frame) for s in self.sources]).encode())
+        if len(self.sources) == 1:
+            digest.update(grid.mean_step_lps_mm.tobytes())
+        digest.update(self.patient_key.encode())
         return digest.hexdigest()
+
+    @property
+    def place_digest(self) -> str:
+        """SHA-256 over content and place: two files never share it, however equal they are."""
+        return hashlib.sha256(f"{self.content_digest}\x1f{self.place}".encode()).hexdigest()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -82,6 +82,7 @@ class Input:
         rows: Of each slice, as the header says.
         columns: Likewise.
         reader: Reads it; call ``read`` instead.
+        place: Where it was found, as ``Volume.place``.
     """
 
     kind: Origin
@@ -94,6 +95,7 @@ class Input:
     part: int = 1
     rows: int = 0
     columns: int = 0
+    place: str = field(default="", repr=False)
 
     def read(self) -> Volume:
         """Read the voxels.
@@ -101,7 +103,7 @@ class Input:
         Raises:
             UnreadableInput: The pixel data is damaged, missing, or claims more than the limits.
         """
-        return self.reader()
+        return replace(self.reader(), place=self.place)
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,11 @@ class Places:
             if folder in self.unpacked:
                 return self.unpacked[folder], path.relative_to(folder)
         return None
+
+    def place_of(self, path: Path) -> str:
+        """Tell a file from all others, for as long as it stays where it is."""
+        archive, member = self.archive_of(path) or (path, Path())
+        return f"{os.path.abspath(archive)}/{member.as_posix()}"  # noqa: PTH100 - links stay links
 
     def name_of(self, path: Path) -> str:
         """Call a file ``folder/file``, or ``folder/archive.zip/folder/file``."""
