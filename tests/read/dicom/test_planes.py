@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -350,3 +351,16 @@ def test_a_grid_of_one_slice_keeps_the_step_of_its_affine() -> None:
     np.testing.assert_array_equal(grid.affine_lps, affine)
     assert grid.slice_thicknesses_mm.tolist() == [4]
     assert grid.voxel_volumes_mm3.tolist() == [24]
+
+
+def test_equal_files_of_two_patients_have_a_folder_each(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 1), np.int16), np.diag([2.0, 3, -4, 1]))
+    folders = []
+    for patient in ("a", "b"):
+        (tmp_path / patient).mkdir()
+        nibabel.save(image, tmp_path / patient / "scan.nii")
+        folders.append(folder_of(read_volume(tmp_path / patient / "scan.nii")))
+    assert folders[0] != folders[1]
+    assert folders[0].parent == folders[1].parent  # the study is named by the content
+    assert [folder_of(one.read()) for one in find_inputs([tmp_path]).readable] == folders
+    assert read_volume(tmp_path / "a" / "scan.nii").grid.affine_lps[2, 0] == -4
