@@ -78,7 +78,7 @@ def test_everything_needed_to_repeat_it_is_kept(tmp_path: Path) -> None:
     assert found.settings["scores"] == ScoreSettings().to_json()
     assert found.model["name"] == "bright"
     assert (found.window.low, found.window.high) == (0, 200)
-    assert set(found.timings_s) == {"prepare", "predict", "find"}
+    assert set(found.timings_s) == {"preprocess", "predict", "find"}
 
 
 def test_a_wrong_window_is_said_before_any_work(tmp_path: Path) -> None:
