@@ -24,7 +24,8 @@ from tests.phantoms import make_grid
 from tests.stored_orders import ORDERS, Order, head, stored, write
 
 BRIGHT = BrightModel(image_size=48, threshold=0.8, scores=ScoreSettings(sigma_px=0.0))
-WINDOW = ScreenSettings(window="0,200", minimum_size=0.0)
+WINDOW = ScreenSettings(window="100,200", minimum_size=0.0)
+"""0 HU is black, 200 HU is white."""
 
 
 @cache
