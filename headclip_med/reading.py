@@ -73,6 +73,7 @@ class Reading:
         lacks_orientation: A file that does not say how its axes lie; they were assumed.
         replaced_voxels: That were no finite number, and were given the lowest value.
         skipped_pages: Of an image file, which differ from the first.
+        skipped_samples: Of each pixel of an image, beside its grey or its colours.
         files_beside: In the same folder, which could not be used.
     """
 
@@ -107,6 +108,7 @@ class Reading:
     lacks_orientation: bool = False
     replaced_voxels: int = 0
     skipped_pages: int = 0
+    skipped_samples: int = 0
     files_beside: int = 0
 
     def joined(self, other: Reading) -> Reading:
@@ -182,6 +184,8 @@ _SENTENCES = {
     "assumed.",
     "replaced_voxels": "{} voxels are not finite and were given the lowest value instead.",
     "skipped_pages": "Only the first page was read: others differ in size, or are previews.",
+    "skipped_samples": "{} sample(s) of each pixel were passed over: they are neither its grey nor "
+    "its colours.",
     "files_beside": "{} file(s) beside this volume could not be used.",
 }
 """Of each fact, in the order of its fields."""

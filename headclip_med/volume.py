@@ -19,6 +19,15 @@ from headclip_med.reading import ORDINARY, Reading
 Origin = Literal["dicom", "nifti", "volume", "image"]
 
 
+USUAL_BITS = (8, 10, 12, 14, 16)
+"""Of cameras and converters; what they give is often kept in sixteen."""
+
+
+def significant_bits(highest: float) -> int:
+    """Tell how many bits a picture uses: the fewest usual ones that hold its highest value."""
+    return next((bits for bits in USUAL_BITS if highest < 2**bits), USUAL_BITS[-1])
+
+
 @dataclass(frozen=True)
 class SliceSource:
     """The object and frame behind one slice.
