@@ -180,6 +180,8 @@ def test_what_differs_within_a_volume_does_not_shatter_it(
     inputs = find_inputs([tmp_path])
     assert volumes_of(inputs) == [([5.0 * index for index in kept], kept)]
     assert told(inputs) == {()}
+    mixes = ("EchoTime",) if "echo" in kind else ()
+    assert inputs.readable[0].read().reading.mixes == mixes
 
 
 def test_every_file_with_its_own_frame_of_reference_makes_one_volume_and_a_note(
