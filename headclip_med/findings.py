@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass, field
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from headclip_med.settings import Plane
 from headclip_med.volume import Heatmap, Volume
 
 Unit = Literal["mm3", "px"]
@@ -58,6 +59,12 @@ class Box:
         return slice(self.first_row, self.end_row), slice(self.first_column, self.end_column)
 
 
+def hull_of(boxes: Iterable[Box]) -> Box:
+    """Give the smallest box that holds all of some; at least one."""
+    first_rows, end_rows, first_columns, end_columns = zip(*map(astuple, boxes), strict=True)
+    return Box(min(first_rows), max(end_rows), min(first_columns), max(end_columns))
+
+
 @dataclass(frozen=True)
 class WindowUsed:
     """The grey-level mapping that was applied, and why it was chosen.
@@ -75,6 +82,51 @@ class WindowUsed:
     reason: str
 
 
+@dataclass(frozen=True)
+class PlaneUsed:
+    """A plane of the patient in which a volume was screened.
+
+    Attributes:
+        name: None where there is no patient geometry, and slices are those that are stored.
+        slices: How many of them the model saw.
+        is_stored: Whether these are the stored slices, turned or in another order at most.
+        is_resampled: Whether their pixels were made square and upright.
+        score: The study's in this plane, in [0, 1].
+    """
+
+    name: Plane | None
+    slices: int
+    is_stored: bool
+    is_resampled: bool
+    score: float
+
+
+@dataclass(frozen=True)
+class PlaneLeftOut:
+    """A plane that was asked for, and in which no slices were cut.
+
+    Attributes:
+        name: Of the plane.
+        why: ``uneven-pixels``: slices lie so far apart that its pixels would be long stripes;
+            ``too-few-pixels``: it would have only a few rows or columns; ``uneven-spacing``: slices
+            are missing, or lie at unequal steps.
+    """
+
+    name: Plane
+    why: Literal["uneven-pixels", "too-few-pixels", "uneven-spacing"]
+
+    def sentence(self) -> str:
+        """Say it in words."""
+        return f"No slices were cut in the {self.name} plane: {_NOT_CUT[self.why]}."
+
+
+_NOT_CUT = {
+    "uneven-pixels": "the stored ones are too thick",
+    "too-few-pixels": "it would have too few rows or columns",
+    "uneven-spacing": "the stored ones are unevenly spaced",
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Screening:
     """The outcome for one volume.
@@ -82,16 +134,20 @@ class Screening:
     Attributes:
         volume: What was screened.
         heatmap: How abnormal each voxel looks.
-        slice_scores: JAS of each slice, in [0, 1].
-        score: The study's score in [0, 1], pooled from the slices as ``settings`` say.
+        slice_scores: Of each stored slice, in [0, 1]: JAS where a model saw these slices, S_local
+            of the heatmap where it saw others only.
+        score: The study's score in [0, 1], pooled from the slices that a model saw as ``settings``
+            say; the mean over planes.
         threshold: Heatmap value from which a voxel belongs to a lesion candidate.
         labels: 0 for background, else the id of the lesion; mapped where it is large.
         lesions: Ordered by ``max_score``, highest first.
         window: The grey-level mapping used.
-        crop_box: The part of every slice that the model saw; the heatmap is 0 around it.
+        crop_box: The part of every stored slice that the model saw; the heatmap is 0 around it.
         model: Name, method, backbone, digests and settings, all plain JSON values.
         settings: The screening settings, plain JSON values.
         timings_s: Seconds per step.
+        planes: In which slices were cut and shown to the model.
+        planes_left_out: Those that were asked for besides.
     """
 
     volume: Volume
@@ -106,3 +162,10 @@ class Screening:
     model: Mapping[str, object]
     settings: Mapping[str, object]
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    planes: tuple[PlaneUsed, ...] = ()
+    planes_left_out: tuple[PlaneLeftOut, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How it was read and cut into slices, in sentences without any patient value."""
+        return (*self.volume.notes, *(one.sentence() for one in self.planes_left_out))

@@ -48,6 +48,7 @@ class Reading:
         spacing: Where steps between slices are uneven.
         stacks_at_same_place: How many the series holds (phases, echoes), where several.
         told_apart_by: Names of the elements by which images of the series were told apart.
+        mixes: Names of elements in which its own slices differ, kept together all the same.
         disbelieves: Names of elements that differ in every file, which made them no sign of
             another volume.
         copied_slices: Of the same pixels at the same position as one that is read; left out.
@@ -73,6 +74,7 @@ class Reading:
         lacks_orientation: A file that does not say how its axes lie; they were assumed.
         replaced_voxels: That were no finite number, and were given the lowest value.
         skipped_pages: Of an image file, which differ from the first.
+        skipped_samples: Of each pixel of an image, beside its grey or its colours.
         files_beside: In the same folder, which could not be used.
     """
 
@@ -84,6 +86,7 @@ class Reading:
     spacing: Spacing | None = None
     stacks_at_same_place: int = 0
     told_apart_by: tuple[str, ...] = ()
+    mixes: tuple[str, ...] = ()
     disbelieves: tuple[str, ...] = ()
     copied_slices: int = 0
     unusable_frames: int = 0
@@ -107,6 +110,7 @@ class Reading:
     lacks_orientation: bool = False
     replaced_voxels: int = 0
     skipped_pages: int = 0
+    skipped_samples: int = 0
     files_beside: int = 0
 
     def joined(self, other: Reading) -> Reading:
@@ -146,6 +150,8 @@ _SENTENCES = {
     "stacks_at_same_place": "The series holds {} stacks at the same positions (acquisitions, "
     "phases or echoes); this is one of them.",
     "told_apart_by": "The series holds more than this volume; its images were told apart by {}.",
+    "mixes": "Slices of this volume differ in {} and were kept together: apart they would be "
+    "incomplete.",
     "disbelieves": "Every file of the series has its own {}, so that it tells nothing; it was "
     "passed over.",
     "copied_slices": "{} slice(s) hold the same pixels at the same position as another under "
@@ -182,6 +188,8 @@ _SENTENCES = {
     "assumed.",
     "replaced_voxels": "{} voxels are not finite and were given the lowest value instead.",
     "skipped_pages": "Only the first page was read: others differ in size, or are previews.",
+    "skipped_samples": "{} sample(s) of each pixel were passed over: they are neither its grey nor "
+    "its colours.",
     "files_beside": "{} file(s) beside this volume could not be used.",
 }
 """Of each fact, in the order of its fields."""

@@ -40,6 +40,9 @@ Precision = Literal["fp32", "bf16", "auto"]
 PositionInterpolation = Literal["bilinear", "bicubic", "bicubic-antialias"]
 """How a table of positions is stretched to another grid."""
 
+Plane = Literal["axial", "coronal", "sagittal"]
+"""A plane of the patient's body."""
+
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
@@ -266,6 +269,9 @@ class ScreenSettings(Settings):
     crop: Literal["body", "none"] = "body"
     """``body`` shows the model the square that holds the body, the same of every slice, instead of
     the air around it; ``none`` shows whole slices. Pictures without patient geometry stay whole."""
+    planes: Literal["axial", "coronal", "sagittal", "all"] = "axial"
+    """Which of the patient's planes slices are cut in, however the file stores them; ``all`` takes
+    the mean of the three. Where slices lie far apart they stay those of the acquisition."""
     tiling: Literal["whole", "windows"] = "whole"
     """``whole`` resizes a slice to the model's input: one pass, and the class token sees the whole
     organ, which is what it was trained for. ``windows`` slides the model's input over the slice."""

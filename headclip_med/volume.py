@@ -19,6 +19,15 @@ from headclip_med.reading import ORDINARY, Reading
 Origin = Literal["dicom", "nifti", "volume", "image"]
 
 
+USUAL_BITS = (8, 10, 12, 14, 16)
+"""Of cameras and converters; what they give is often kept in sixteen."""
+
+
+def significant_bits(highest: float) -> int:
+    """Tell how many bits a picture uses: the fewest usual ones that hold its highest value."""
+    return next((bits for bits in USUAL_BITS if highest < 2**bits), USUAL_BITS[-1])
+
+
 @dataclass(frozen=True)
 class SliceSource:
     """The object and frame behind one slice.
@@ -54,6 +63,8 @@ class Volume:
         series_instance_uid: DICOM only.
         part: Which stack of its series this is, from 1; two phases of a series are two volumes.
         reading: How it was read: tilted, with a gap after slice 9, inverted, ...
+        patient_key: Equal for the volumes of one patient; a digest, empty where nothing is said.
+        place: Where it was found; it tells equal volumes apart, and is never written.
         read_s: Seconds that reading took.
     """
 
@@ -69,6 +80,8 @@ class Volume:
     series_instance_uid: str | None = None
     part: int = 1
     reading: Reading = ORDINARY
+    patient_key: str = field(default="", repr=False)
+    place: str = field(default="", repr=False)
     read_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -86,7 +99,7 @@ class Volume:
 
     @cached_property
     def content_digest(self) -> str:
-        """SHA-256 over geometry, voxels and SOP instances, wherever the files lay."""
+        """SHA-256 over geometry, voxels, patient and SOP instances, wherever the files lay."""
         digest = hashlib.sha256(repr((self.voxels.shape, self.voxels.dtype.str)).encode())
         grid = self.grid
         for array in (grid.origins_lps_mm, grid.row_step_lps_mm, grid.column_step_lps_mm):
@@ -94,7 +107,15 @@ class Volume:
         for _, block in self.blocks():
             digest.update(block.data)
         digest.update(repr([(s.sop_instance_uid, s.frame) for s in self.sources]).encode())
+        if len(self.sources) == 1:
+            digest.update(grid.mean_step_lps_mm.tobytes())
+        digest.update(self.patient_key.encode())
         return digest.hexdigest()
+
+    @property
+    def place_digest(self) -> str:
+        """SHA-256 over content and place: two files never share it, however equal they are."""
+        return hashlib.sha256(f"{self.content_digest}\x1f{self.place}".encode()).hexdigest()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -12,22 +12,32 @@ from torch import Tensor
 
 from headclip_med.content import content_of_volume
 from headclip_med.errors import InvalidSettings
-from headclip_med.findings import Box, Screening, WindowUsed
+from headclip_med.findings import (
+    Box,
+    PlaneLeftOut,
+    PlaneUsed,
+    Screening,
+    WindowUsed,
+    hull_of,
+)
 from headclip_med.mapped import allocate, blocks_of, release
 from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.settings import NO_PATCHES, ScoreSettings, ScreenSettings
 from headclip_med.transforms import (
     apply_window,
+    choose_views,
     choose_window,
     cut_slices,
     find_crop_box,
     find_lesions,
     joint_score,
     local_score,
+    numbered_as_stored,
     paste_maps,
     pool_slices,
     predict_batch,
 )
+from headclip_med.transforms.planes import AS_STORED, View
 from headclip_med.volume import Heatmap, Volume
 
 
@@ -36,14 +46,19 @@ class Prepared:
     """A volume as a model is about to see it.
 
     Attributes:
-        volume: What will be screened.
+        view: The volume that will be screened, cut into slices.
         window: The grey-level mapping that was chosen for it.
         crop_box: The part of every slice that the model sees.
     """
 
-    volume: Volume
+    view: View
     window: WindowUsed
     crop_box: Box
+
+    @property
+    def volume(self) -> Volume:
+        """What the model sees the slices of."""
+        return self.view.shown
 
     def images(
         self, voxels: Shaped[np.ndarray, "block rows columns *colour"]
@@ -68,9 +83,10 @@ def screen(
         volume: As ``read_volume`` gives it.
         model: As ``load_model`` gives it; its ``scores`` say how maps become scores. One whose
             sentences name what is looked at is told the organ and the modality, where known.
-        settings: Window, tiling, threshold, pooling; the defaults serve an unknown volume.
-        report: Called with the number of slices done since the last call.
-        follow: Called with the heatmap of the slices done since the last call.
+        settings: Window, planes, tiling, threshold, pooling; the defaults serve an unknown volume.
+        report: Called with the number of the volume's slices done since the last call.
+        follow: Called with the heatmap of the slices done since the last call, where the model sees
+            the volume's own slices and nothing else, so that this is final.
 
     Returns:
         Heatmap on the volume's own slices, lesion candidates, slice scores and the study's score.
@@ -82,26 +98,50 @@ def screen(
     """
     model = name_content(model, content_of_volume(volume))
     settings = settings or ScreenSettings()
-    clock = Clock({"read": volume.read_s})
-    prepared = preprocess(volume, settings)
-    clock.lap("preprocess")
-    found = SlicePredictions(prepared, model.scores)
-    for slices, voxels in blocks_of(volume.voxels, settings.batch_size):
-        found.add(slices, *predict_batch(model, prepared.images(voxels), settings=settings))
-        follow(found.heatmap.values[slices])
-        report(len(voxels))
-    clock.lap("predict")
-    return postprocess(found, model, settings, clock.laps_s)
+    clock, found = Clock({"read": volume.read_s}), []
+    views, left_out = choose_views(volume, settings.planes)
+    is_final = [view.shown is volume for view in views] == [True]
+    told = _told(report, len(volume.voxels), sum(view.slices for view in views))
+    window: WindowUsed | None = None
+    for view in views:
+        prepared = preprocess(view, settings, window)
+        window = prepared.window
+        clock.lap("preprocess")
+        found.append(SlicePredictions(prepared, model.scores))
+        for slices, voxels in blocks_of(prepared.volume.voxels, settings.batch_size):
+            found[-1].add(slices, *predict_batch(model, prepared.images(voxels), settings=settings))
+            if is_final:
+                follow(found[-1].heatmap.values[slices])
+            told(len(voxels))
+        clock.lap("predict")
+    return postprocess(found, model, settings, clock.laps_s, left_out=left_out)
 
 
-def preprocess(volume: Volume, settings: ScreenSettings) -> Prepared:
+def preprocess(view: View, settings: ScreenSettings, window: WindowUsed | None = None) -> Prepared:
     """Choose the grey levels and the part of the slices to show.
+
+    Args:
+        view: The slices.
+        settings: Of the screening.
+        window: The grey levels, where another view of the same volume has them already.
 
     Raises:
         InvalidSettings: The window is unknown.
     """
-    window = choose_window(volume, settings.window)
-    return Prepared(volume, window, find_crop_box(volume, window, settings.crop))
+    window = window or choose_window(view.shown, settings.window)
+    return Prepared(view, window, find_crop_box(view.shown, window, settings.crop))
+
+
+def _told(report: Callable[[int], None], count: int, shown: int) -> Callable[[int], None]:
+    """Tell of the volume's slices while a model sees others, of which there may be more."""
+    seen = 0
+
+    def tell(slices: int) -> None:
+        nonlocal seen
+        before, seen = seen, seen + slices
+        report(seen * count // shown - before * count // shown)
+
+    return tell
 
 
 class SlicePredictions:
@@ -157,37 +197,85 @@ class SlicePredictions:
 
 
 def postprocess(
-    found: SlicePredictions,
+    found: Sequence[SlicePredictions],
     model: AnomalyModel,
     settings: ScreenSettings,
     timings_s: Mapping[str, float],
+    *,
+    left_out: tuple[PlaneLeftOut, ...] = (),
 ) -> Screening:
     """Turn the maps of all slices into lesion candidates and the volume's score.
 
+    Candidates are looked for in the first view, so that they too are the same however it is stored.
+
     Args:
-        found: What the model said of every slice.
+        found: What the model said of every slice of each view.
         model: What said it.
         settings: Of the screening.
         timings_s: Seconds per step so far.
+        left_out: Planes in which no slices were cut.
     """
     clock = Clock(timings_s)
     threshold = model.threshold if settings.threshold is None else settings.threshold
-    labels, lesions = find_lesions(found.heatmap, threshold, settings.minimum_size)
+    views = [one.prepared.view for one in found]
+    volume, back = views[0].stored, views[0].arrangement.inverse
+    fused = Heatmap(_fused(found), views[0].grid)
+    labels, lesions = find_lesions(fused, threshold, settings.minimum_size)
+    heatmap, labels = Heatmap(back.arranged(fused.values), volume.grid), back.arranged(labels)
+    crop_box = hull_of(one.prepared.view.stored_box(one.prepared.crop_box) for one in found)
+    pooled = [pool_slices(one.slice_scores, settings) for one in found]
     clock.lap("find")
     return Screening(
-        volume=found.prepared.volume,
-        heatmap=found.heatmap,
-        slice_scores=found.slice_scores,
-        score=pool_slices(found.slice_scores, settings),
+        volume=volume,
+        heatmap=heatmap,
+        slice_scores=_stored_scores(found, heatmap, crop_box, model.scores),
+        score=float(np.mean(pooled)),
         threshold=threshold,
         labels=labels,
-        lesions=lesions,
-        window=found.prepared.window,
-        crop_box=found.prepared.crop_box,
+        lesions=lesions if back == AS_STORED else numbered_as_stored(lesions, labels, heatmap),
+        window=found[0].prepared.window,
+        crop_box=crop_box,
         model=model.describe(),
         settings={**settings.to_json(), "scores": model.scores.to_json()},
         timings_s=clock.laps_s,
+        planes=tuple(
+            PlaneUsed(
+                view.plane, view.slices, view.arrangement.keeps_slices, view.even is not None, score
+            )
+            for view, score in zip(views, pooled, strict=True)
+        ),
+        planes_left_out=left_out,
     )
+
+
+def _fused(found: Sequence[SlicePredictions]) -> Float[np.ndarray, "slices rows columns"]:
+    """Give the mean of all views' maps, in the order of the first view; of one the maps as is."""
+    first = found[0].prepared.view
+    if len(found) == 1:
+        return first.settled(found[0].heatmap.values)
+    total = allocate(first.grid.shape)
+    for one in found:
+        view = one.prepared.view
+        maps = view.arrangement.inverse.arranged(view.settled(one.heatmap.values))
+        for span, block in blocks_of(first.arrangement.arranged(maps)):
+            total[span] += block / np.float32(len(found))
+            release(total)
+    return total
+
+
+def _stored_scores(
+    found: Sequence[SlicePredictions], heatmap: Heatmap, crop_box: Box, scores: ScoreSettings
+) -> Float[np.ndarray, "slices"]:
+    """Score the stored slices: as the model saw them, else by the heatmap on them (S_local)."""
+    for one in found:
+        arrangement = one.prepared.view.arrangement
+        if arrangement.keeps_slices:
+            return one.slice_scores[:: -1 if arrangement.is_reversed[0] else 1]
+    local = [
+        local_score(block[(..., *crop_box.indices)], scores.top_percent)
+        for _, block in blocks_of(heatmap.values)
+    ]
+    return np.concatenate(local)
 
 
 class Clock:
@@ -198,7 +286,7 @@ class Clock:
         self._last = perf_counter()
 
     def lap(self, step: str) -> None:
-        """Note how long the step that ends here took."""
+        """Add how long the step that ends here took."""
         now = perf_counter()
-        self.laps_s[step] = now - self._last
+        self.laps_s[step] = self.laps_s.get(step, 0.0) + now - self._last
         self._last = now

@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from headclip_med.transforms.body import find_body, find_crop_box
-from headclip_med.transforms.lesions import find_lesions
+from headclip_med.transforms.lesions import find_lesions, numbered_as_stored
+from headclip_med.transforms.planes import choose_views
 from headclip_med.transforms.scores import joint_score, local_score, pool_slices
 from headclip_med.transforms.window import (
     CT_WINDOWS_HU,
@@ -35,6 +36,7 @@ __all__ = [
     "SliceModel",
     "apply_window",
     "check_window",
+    "choose_views",
     "choose_window",
     "cut_slices",
     "find_body",
@@ -44,6 +46,7 @@ __all__ = [
     "local_score",
     "map_and_score",
     "memory_advice",
+    "numbered_as_stored",
     "paste_maps",
     "pool_slices",
     "predict_batch",

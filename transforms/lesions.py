@@ -6,7 +6,7 @@ spaced stacks need no resampling.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -68,6 +68,37 @@ def find_lesions(
         labels[span] = id_of_piece[block]
         release(labels)
     return labels, lesions
+
+
+def numbered_as_stored(
+    lesions: tuple[Lesion, ...],
+    labels: Int[np.ndarray, "slices rows columns"],
+    heatmap: Heatmap,
+) -> tuple[Lesion, ...]:
+    """Say in which stored slices lesions lie that were found in slices of another view.
+
+    Args:
+        lesions: Found in slices of the same voxels in another order.
+        labels: The id of its lesion at every voxel, in stored slices.
+        heatmap: In stored slices.
+    """
+    highest = np.full((len(labels), len(lesions)), -1.0)
+    for span, block in blocks_of(labels):
+        both = zip(block, heatmap.values[span], strict=True)
+        for index, (own, values) in enumerate(both, start=span.start):
+            present = np.unique(own[own > 0])
+            if present.size:
+                highest[index, present - 1] = ndimage.maximum(values, own, present)
+        release(heatmap.values)
+    return tuple(
+        replace(
+            lesion,
+            slices=(int(touched[0]), int(touched[-1])),
+            peak_slice=int(np.argmax(highest[:, lesion.id - 1])),
+        )
+        for lesion in lesions
+        for touched in [np.flatnonzero(highest[:, lesion.id - 1] >= 0)]
+    )
 
 
 def adjacent_slices(grid: Grid) -> Bool[np.ndarray, "steps"]:

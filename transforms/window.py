@@ -14,7 +14,7 @@ from jaxtyping import Float, Num, Shaped
 from headclip_med.errors import InvalidSettings
 from headclip_med.findings import WindowUsed
 from headclip_med.mapped import release
-from headclip_med.volume import Volume
+from headclip_med.volume import Volume, significant_bits
 
 # Centre and width in HU. The usual reading-room values, as tabulated in "Windowing (CT)" on
 # Radiopaedia (rID-52108) and offered as presets by common viewers. For early stroke both 40/40 and
@@ -59,6 +59,9 @@ SAMPLED_VOXELS = 1_000_000
 
 VOXELS_AT_ONCE = 1 << 22
 """16 MiB of float32."""
+
+LARGEST_IN_A_PICTURE = 65535
+"""Of integers; beyond, and below 0, a picture's values have no end that is white."""
 
 LARGEST_VALUE = 1e30
 """Beyond it a value is damage, not a measurement, and float32 could not hold a range."""
@@ -212,9 +215,14 @@ def _for_ct(volume: Volume, why: str) -> WindowUsed:
 
 
 def _as_is(volume: Volume) -> WindowUsed:
+    why = "a photograph or colour image"
+    if volume.origin == "image" and volume.window is not None:
+        return _window("as-is", volume.window, f"{why}, white where its bits end")
     finite = _finite_sample(volume.voxels)
-    deep = bool(finite.size) and float(finite.max()) > 255
-    return WindowUsed("as-is", 0.0, 65535.0 if deep else 255.0, "a photograph or colour image")
+    lowest, highest = (finite.min(), finite.max()) if finite.size else (0, 0)
+    if lowest < 0 or highest > LARGEST_IN_A_PICTURE:
+        return _by_percentiles(volume, f"{why} of unknown range")
+    return WindowUsed("as-is", 0.0, 2.0 ** significant_bits(float(highest)) - 1, why)
 
 
 def _by_percentiles(volume: Volume, why: str) -> WindowUsed:

@@ -42,7 +42,7 @@ class Screen(ModelOptions, RegistryOptions):
         *ModelOptions.takes,
         Takes(
             ScreenSettings,
-            ("window", "crop", "tiling", "threshold", "pooling", "batch_size"),
+            ("window", "planes", "crop", "tiling", "threshold", "batch_size"),
         ),
     )
     common: ClassVar[tuple[str, ...]] = (

@@ -12,12 +12,15 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 from headclip_med.errors import InvalidSettings, UnreadableInput
+from headclip_med.volume import significant_bits
 
 Split = Literal["train", "test"]
 Level = Literal["pixel", "image"]
+
+ORIENTATION_TAG = 0x0112
 
 # What Pillow raises on a file that is broken, cut short or absurdly large.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -180,7 +183,8 @@ def join_datasets(datasets: Sequence[Dataset]) -> Dataset:
 def read_image(sample: Sample) -> UInt8[np.ndarray, "rows columns 3"]:
     """Read an image as red, green, blue in [0, 255].
 
-    Grey images are shown three times, transparency is dropped, 16-bit levels keep their upper half.
+    The picture is upright by its EXIF orientation. Grey images are shown three times, transparency
+    is dropped; of deeper levels the upper eight of the bits in use are kept.
 
     Raises:
         UnreadableInput: The file is missing, broken, or holds several pictures.
@@ -196,7 +200,8 @@ def read_image(sample: Sample) -> UInt8[np.ndarray, "rows columns 3"]:
                 code="unknown-range",
             )
         if picture.mode.startswith("I"):
-            deep = np.asarray(picture).clip(0, 65535) >> 8
+            deep = np.asarray(picture).clip(0, 65535)
+            deep >>= significant_bits(float(deep.max())) - 8
             return np.repeat(deep.astype(np.uint8)[..., None], 3, axis=2)
         return np.array(picture.convert("RGB"))
 
@@ -205,7 +210,7 @@ def read_mask(sample: Sample) -> Bool[np.ndarray, "rows columns"]:
     """Read which pixels of a sample's image are abnormal.
 
     Returns:
-        True where abnormal, at the image's own size; all False for a normal image without a mask.
+        True where abnormal, on the upright image; all False for a normal image without a mask.
 
     Raises:
         UnreadableInput: The mask is missing or broken, of another size than its image, or the
@@ -243,6 +248,10 @@ def read_mask_levels(
         UnreadableInput: The mask is missing, broken, or of another size.
     """
     with _opened(sample, path) as mask:
+        if mask.size != size:  # drawn on the pixels as they are stored, before they were turned
+            with Image.open(sample.image_path) as image:
+                mask.getexif()[ORIENTATION_TAG] = image.getexif().get(ORIENTATION_TAG, 1)
+            mask = ImageOps.exif_transpose(mask)
         if mask.size != size:
             raise UnreadableInput(
                 f"The mask {sample.shown(path)} has {mask.size[0]} x {mask.size[1]} px, but its "
@@ -264,7 +273,7 @@ def _opened(sample: Sample, path: Path) -> Iterator[Image.Image]:
                     "Save the one that is meant.",
                     code="several-pictures",
                 )
-            yield picture
+            yield ImageOps.exif_transpose(picture)
     except FileNotFoundError as error:
         raise UnreadableInput(
             f"The file {sample.shown(path)} is not there.",

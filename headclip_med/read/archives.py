@@ -15,6 +15,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from io import BufferedIOBase
@@ -23,7 +24,7 @@ from typing import cast
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.read.files import Found, find_files
-from headclip_med.read.formats import START_BYTES, TAR_MARK
+from headclip_med.read.formats import START_BYTES
 from headclip_med.read.guards import ReadLimits, check_file, translate
 from headclip_med.read.inputs import Failure
 from headclip_med.read.isolation import isolated_reading
@@ -213,7 +214,7 @@ def _members(archive: Path, budget: Budget) -> Iterator[Member]:
         return
     packed = start.startswith((b"\x1f\x8b", b"BZ"))
     with _inflated(archive, start) if packed else archive.open("rb") as content:
-        is_one_file = packed and content.read(START_BYTES)[TAR_MARK] != b"ustar"
+        is_one_file = packed and content.read(START_BYTES)[257:262] != b"ustar"
         content.seek(0)
         if not is_one_file:
             yield from _tar_members(content, budget)
@@ -241,8 +242,8 @@ def _zip_members(archive: Path, budget: Budget) -> Iterator[Member]:
 
 
 def _tar_members(file: BufferedIOBase, budget: Budget) -> Iterator[Member]:
-    counted = Counted(file, budget)
-    with tarfile.open(fileobj=counted, mode="r:") as packed:  # type: ignore[call-overload]
+    counted = Counted(file, copy(budget))
+    with tarfile.open(fileobj=counted, mode="r|") as packed:  # type: ignore[call-overload]
         for one in packed:
             budget.count()
             if not one.isdir():
@@ -251,35 +252,22 @@ def _tar_members(file: BufferedIOBase, budget: Budget) -> Iterator[Member]:
 
 
 class Counted:
-    """A file of a tar archive, as ``tarfile`` reads it: forwards, and little at once.
+    """What is inflated of a tar archive, counted: also what is only skipped costs time.
 
     Args:
         file: What is read.
-        budget: What is skipped over is counted too: it has to be inflated.
+        budget: Of its own: what is written is counted besides.
     """
 
     def __init__(self, file: BufferedIOBase, budget: Budget) -> None:
         self._file = file
         self._budget = budget
-        self._furthest = 0
 
     def read(self, size: int) -> bytes:
-        """Read some bytes; a header that claims more than a chunk is none."""
-        if not 0 <= size <= CHUNK_BYTES:
-            raise UnreadableInput(*BROKEN, code="broken-archive")
+        """Read some bytes, as ``tarfile`` asks for them."""
         content = self._file.read(size)
-        self._furthest = max(self._furthest, self._file.tell())
+        self._budget.take(len(content))
         return content
-
-    def seek(self, place: int) -> int:
-        """Go on to another place."""
-        self._budget.take(max(0, place - self._furthest))
-        self._furthest = max(place, self._furthest)
-        return self._file.seek(place)
-
-    def tell(self) -> int:
-        """Say where it is."""
-        return self._file.tell()
 
 
 def _refusal(code: str) -> UnreadableInput:

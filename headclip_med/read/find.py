@@ -45,7 +45,13 @@ def find_inputs(paths: Sequence[Path], *, limits: ReadLimits = DEFAULT_LIMITS) -
             refused += unusable
     failures = _accounted(found, readable, refused)
     failures.sort(key=lambda one: places.name_of(one.path))
-    return Inputs(tuple(readable), tuple(failures), places)
+    return Inputs(tuple(_placed(one, places) for one in readable), tuple(failures), places)
+
+
+def _placed(one: Input, places: Places) -> Input:
+    """Say where it was found: a file, or the folder of a series, whatever its files are called."""
+    first = min(one.paths)
+    return replace(one, place=places.place_of(first.parent if one.kind == "dicom" else first))
 
 
 def _in_own_process(one: Input, limits: ReadLimits) -> Input:

@@ -83,6 +83,7 @@ class Input:
         rows: Of each slice, as the header says.
         columns: Likewise.
         reader: Reads it; call ``read`` instead.
+        place: Where it was found, as ``Volume.place``.
     """
 
     kind: Origin
@@ -95,6 +96,7 @@ class Input:
     part: int = 1
     rows: int = 0
     columns: int = 0
+    place: str = field(default="", repr=False)
 
     def read(self) -> Volume:
         """Read the voxels.
@@ -104,7 +106,8 @@ class Input:
         """
         started = perf_counter()
         volume = self.reader()
-        # A volume is made once and never copied: only here it is still nobody's.
+        # Made once and never again: until it is handed out nobody has seen it.
+        object.__setattr__(volume, "place", self.place)
         object.__setattr__(volume, "read_s", perf_counter() - started)
         return volume
 
@@ -134,6 +137,11 @@ class Places:
             if folder in self.unpacked:
                 return self.unpacked[folder], path.relative_to(folder)
         return None
+
+    def place_of(self, path: Path) -> str:
+        """Tell a file from all others, for as long as it stays where it is."""
+        archive, member = self.archive_of(path) or (path, Path())
+        return f"{os.path.abspath(archive)}/{member.as_posix()}"  # noqa: PTH100 - links stay links
 
     def name_of(self, path: Path) -> str:
         """Call a file ``folder/file``, or ``folder/archive.zip/folder/file``."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
-from PIL import Image, ImageOps
+from jaxtyping import Float32, Shaped
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.geometry import Grid
@@ -15,19 +18,54 @@ from headclip_med.mapped import allocate, release
 from headclip_med.read.guards import ReadLimits, check_file, check_volume_size, silence, translate
 from headclip_med.read.inputs import Input
 from headclip_med.reading import Reading
-from headclip_med.volume import SliceSource, Volume
+from headclip_med.volume import SliceSource, Volume, significant_bits
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000")
 """Of Pillow; no other of its readers is ever tried. JPEG includes MPO, several in one file."""
 
 ORIENTATION_TAG = 0x0112
+QUARTER_TURNED = (5, 6, 7, 8)
+BITS_TAG, PHOTOMETRIC_TAG, SAMPLES_TAG, LARGEST_TAG, PLANAR_TAG = 258, 262, 277, 281, 284
+"""Tags of EXIF and TIFF (TIFF 6.0)."""
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+SEARCHED_BYTES = 4096
+"""A PNG's significant bits are told right after its header."""
+
+ROWS_AT_ONCE = 512
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """Modes with more than eight bits of grey, which are kept."""
+
+_Values = Shaped[np.ndarray, "rows columns *colour"]
 
 BROKEN = (
     "The file is no readable image; it is damaged or cut short.",
     "Copy or export it again.",
 )
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """An open picture file.
+
+    Attributes:
+        rows: Of the upright picture, as ``columns``.
+        pages: Numbers of those that become slices.
+        skipped: How many pages do not.
+        values: Gives those of one page, upright.
+        is_white_low: Grey values are to be mirrored.
+        full: What white is, where the file says it.
+        skipped_samples: Of each pixel, beside those that are taken.
+    """
+
+    rows: int
+    columns: int
+    pages: list[int]
+    skipped: int
+    values: Callable[[int], _Values]
+    is_white_low: bool = False
+    full: float | None = None
+    skipped_samples: int = 0
 
 
 def find_image(path: Path, limits: ReadLimits) -> Input:
@@ -36,32 +74,31 @@ def find_image(path: Path, limits: ReadLimits) -> Input:
     Raises:
         UnreadableInput: It is damaged, or larger than the limits.
     """
-    with silence(), _open(path, limits) as image, translate("broken-image", *BROKEN):
-        slices = len(_pages(image)) if image.format == "TIFF" else 1
-    return Input(
-        kind="image",
-        slices=slices,
-        rows=image.height,
-        columns=image.width,
-        paths=(path,),
-        reader=partial(read_image, path, limits),
-    )
+    with silence(), _opened(path, limits) as picture:
+        return Input(
+            kind="image",
+            slices=len(picture.pages),
+            rows=picture.rows,
+            columns=picture.columns,
+            paths=(path,),
+            reader=partial(read_image, path, limits),
+        )
 
 
 def read_image(path: Path, limits: ReadLimits) -> Volume:
     """Read an image; the pages of a TIFF become slices.
 
     EXIF orientation is applied, palettes become colours, transparency is laid over black. Grey
-    stays grey, with all its bits.
+    stays grey, with all its bits, and its window ends where its bits do; colours of more than
+    eight bits are brought to [0, 255].
 
     Raises:
         UnreadableInput: It is damaged, or larger than the limits.
     """
-    with silence(), _open(path, limits) as image, translate("broken-image", *BROKEN):
-        pages = _pages(image)
-        check_volume_size((len(pages), image.height, image.width, 3), limits)
-        skipped = getattr(image, "n_frames", 1) - len(pages)
-        voxels = _voxels(image, pages)
+    with silence(), _opened(path, limits) as picture, translate("broken-image", *BROKEN):
+        pages = picture.pages
+        check_volume_size((len(pages), picture.rows, picture.columns, 3), limits)
+        voxels, full = _voxels(picture)
     return Volume(
         voxels=voxels,
         grid=Grid.of_pixels(slices=len(voxels), rows=voxels.shape[1], columns=voxels.shape[2]),
@@ -69,42 +106,83 @@ def read_image(path: Path, limits: ReadLimits) -> Volume:
         if len(pages) > 1
         else (SliceSource(path),),
         origin="image",
+        window=None if full is None else (full / 2, full),
         name=path.name,
-        reading=Reading(skipped_pages=skipped),
+        reading=Reading(skipped_pages=picture.skipped, skipped_samples=picture.skipped_samples),
     )
 
 
 def _voxels(
-    image: Image.Image, pages: list[int]
-) -> Float32[np.ndarray, "slices rows columns *colour"]:
-    voxels: np.ndarray | None = None
-    for number, page in enumerate(pages):
-        image.seek(page)
-        values = _to_array(image)
-        if not np.isfinite(values).all():
-            raise UnreadableInput(
-                "The image holds values that are not numbers.",
-                "Export it again.",
-                code="not-finite",
-            )
-        if voxels is None:
-            voxels = allocate((len(pages), *values.shape))
-        voxels[number] = values
-        release(voxels)
-    return np.asarray(voxels)
+    picture: _Picture,
+) -> tuple[Float32[np.ndarray, "slices rows columns *colour"], float | None]:
+    """Read the pages, and find what white is where neither 255 is nor percentiles must tell."""
+    voxels, highest, lowest = np.empty(0, np.float32), 0.0, 0.0
+    kind = np.dtype(np.uint8)
+    for number, page in enumerate(picture.pages):
+        values = picture.values(page)
+        if not len(voxels):
+            voxels = allocate((len(picture.pages), *values.shape))
+        for rows in _blocks(values):
+            part = values[rows]
+            if not np.isfinite(part).all():
+                raise UnreadableInput(
+                    "The image holds values that are not numbers.",
+                    "Export it again.",
+                    code="not-finite",
+                )
+            voxels[number, rows] = part
+            highest, lowest = max(highest, float(part.max())), min(lowest, float(part.min()))
+            release(voxels)
+        kind = values.dtype
+    if kind == np.uint8:
+        return voxels, None
+    full = picture.full if (picture.full or 0) >= highest else _full_scale(kind, highest, lowest)
+    if full is not None and (picture.is_white_low or voxels.ndim == 4):
+        for number in range(len(voxels)):
+            for rows in _blocks(voxels[number]):
+                if picture.is_white_low:
+                    voxels[number, rows] = np.float32(full) - voxels[number, rows]
+                else:
+                    voxels[number, rows] *= np.float32(255 / full)
+                release(voxels)
+    return voxels, full if voxels.ndim == 3 else None
 
 
-def _open(path: Path, limits: ReadLimits) -> Image.Image:
+def _blocks(values: Shaped[np.ndarray, "rows ..."]) -> Iterator[slice]:
+    return (slice(start, start + ROWS_AT_ONCE) for start in range(0, len(values), ROWS_AT_ONCE))
+
+
+def _full_scale(kind: np.dtype[np.generic], highest: float, lowest: float) -> float | None:
+    """Tell what white is by the bits in use; None where values have no such end."""
+    if lowest < 0 or highest > 65535:
+        return None
+    is_fraction = kind.kind == "f" and highest <= 1
+    return 1.0 if is_fraction else float(2 ** significant_bits(highest) - 1)
+
+
+@contextmanager
+def _opened(path: Path, limits: ReadLimits) -> Iterator[_Picture]:
     check_file(path, limits)
     with translate("broken-image", *BROKEN):
         try:
             image = Image.open(path, formats=FORMATS)
         except Image.DecompressionBombError:
             raise _too_large(limits) from None
-    if image.width * image.height > limits.image_px:
-        image.close()
-        raise _too_large(limits)
-    return image
+        except UnidentifiedImageError:
+            with path.open("rb") as file:
+                if file.read(4) not in TIFF_STARTS:
+                    raise
+            image = None
+    if image is None or _lies_in_deep_planes(image):
+        with translate("broken-image", *BROKEN), _odd_tiff(path, limits) as picture:
+            yield picture
+        return
+    with image:
+        if image.width * image.height > limits.image_px:
+            raise _too_large(limits)
+        with translate("broken-image", *BROKEN):
+            picture = _by_pillow(path, image)
+        yield picture
 
 
 def _too_large(limits: ReadLimits) -> UnreadableInput:
@@ -113,6 +191,53 @@ def _too_large(limits: ReadLimits) -> UnreadableInput:
         "Crop it, or raise ReadLimits.image_px.",
         code="image-too-large",
     )
+
+
+def _lies_in_deep_planes(image: Image.Image) -> bool:
+    """Whether it is one of the TIFF files that Pillow opens and gets wrong."""
+    tags = getattr(image, "tag_v2", {})
+    return max(tags.get(BITS_TAG, (8,))) > 8 and tags.get(PLANAR_TAG) == 2
+
+
+def _by_pillow(path: Path, image: Image.Image) -> _Picture:
+    tags = getattr(image, "tag_v2", {})
+    is_deep = max(tags.get(BITS_TAG, (8,))) > 8
+    if tiles := image.format == "PNG" and getattr(image, "tile", None):  # what is still coded
+        is_deep = str(tiles[0][3]) in ("RGB;16B", "RGBA;16B")
+    is_deep_colour = is_deep and image.mode in ("RGB", "RGBA", "RGBX")
+    pages = _pages(image)
+    orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    turned = orientation in QUARTER_TURNED
+    size = image.size[::-1] if not turned else image.size
+
+    def values(page: int) -> _Values:
+        if is_deep_colour:
+            return _upright(_by_itk(path, page), orientation)
+        image.seek(page)
+        return _flat(ImageOps.exif_transpose(image))
+
+    return _Picture(
+        *size,
+        pages,
+        getattr(image, "n_frames", 1) - len(pages),
+        values,
+        is_white_low=tags.get(PHOTOMETRIC_TAG) == 0 and image.mode in DEEP_MODES,
+        full=_declared_white(path, image),
+        skipped_samples=max(0, tags.get(SAMPLES_TAG, 1) - len(image.getbands())),
+    )
+
+
+def _declared_white(path: Path, image: Image.Image) -> float | None:
+    """Read what a deep grey image says of its own range: TIFF's MaxSampleValue, PNG's sBIT."""
+    if image.mode not in DEEP_MODES:
+        return None
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            start = file.read(SEARCHED_BYTES)
+        at = start.find(b"sBIT")
+        return None if at < 0 else float(2 ** start[at + 4] - 1)
+    said = getattr(image, "tag_v2", {}).get(LARGEST_TAG)
+    return float(said[0] if isinstance(said, tuple) else said) if said else None
 
 
 def _pages(image: Image.Image) -> list[int]:
@@ -128,18 +253,69 @@ def _pages(image: Image.Image) -> list[int]:
     return list(range(count)) if len(looks) == 1 else [0]
 
 
-def _to_array(image: Image.Image) -> Float32[np.ndarray, "rows columns *colour"]:
-    upright = ImageOps.exif_transpose(image)
+def _flat(upright: Image.Image) -> _Values:
     if upright.mode in DEEP_MODES:
-        return np.asarray(upright, dtype=np.float32)
+        return np.asarray(upright)
     if upright.mode in ("1", "L"):
-        return np.asarray(upright.convert("L"), dtype=np.float32)
+        return np.asarray(upright.convert("L"))
     has_alpha = "transparency" in upright.info or upright.mode in ("LA", "La", "PA", "RGBA", "RGBa")
     if has_alpha:
         layered = upright.convert("RGBA")
         black = Image.new("RGBA", layered.size, (0, 0, 0, 255))
         black.alpha_composite(layered)
-        flat = black.convert("L" if upright.mode in ("LA", "La") else "RGB")
-    else:
-        flat = upright.convert("RGB")
-    return np.asarray(flat, dtype=np.float32)
+        return np.asarray(black.convert("L" if upright.mode in ("LA", "La") else "RGB"))
+    return np.asarray(upright.convert("RGB"))
+
+
+def _by_itk(path: Path, page: int) -> _Values:
+    """Read colours of more than eight bits, which Pillow cuts off."""
+    import SimpleITK as sitk  # noqa: N813 - its usual name; loaded only where it is needed
+
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    values = values[page] if values.ndim == 4 else values
+    if values.shape[-1] < 4:
+        return np.asarray(values)
+    alpha = values[..., 3:] / np.float32(np.iinfo(values.dtype).max)
+    return np.asarray(values[..., :3] * alpha)
+
+
+@contextmanager
+def _odd_tiff(path: Path, limits: ReadLimits) -> Iterator[_Picture]:
+    """Open a TIFF that Pillow does not know: double precision, samples without a meaning."""
+    import tifffile  # loaded only where it is needed
+
+    with tifffile.TiffFile(path) as file:
+        first = file.pages.first
+        if first.imagewidth * first.imagelength > limits.image_px:
+            raise _too_large(limits)
+        same = [page for page in file.pages if page.shape == first.shape]
+        pages = list(range(len(file.pages))) if len(same) == len(file.pages) else [0]
+        colours = 3 if first.photometric == 2 and first.samplesperpixel >= 3 else 1
+
+        def values(page: int) -> _Values:
+            found = file.pages[page].asarray()
+            if first.samplesperpixel == 1:
+                return np.asarray(found)
+            found = found if first.planarconfig == 1 else np.moveaxis(found, 0, -1)
+            return np.asarray(found[..., :colours] if colours == 3 else found[..., 0])
+
+        yield _Picture(
+            first.imagelength,
+            first.imagewidth,
+            pages,
+            len(file.pages) - len(pages),
+            values,
+            is_white_low=first.photometric == 0,
+            skipped_samples=first.samplesperpixel - colours,
+        )
+
+
+def _upright(values: _Values, orientation: int) -> _Values:
+    """Turn as EXIF says: what the first row and the first column show (1 is upright)."""
+    if orientation in QUARTER_TURNED:
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return values

@@ -66,10 +66,14 @@ def build_result(
         "model": dict(screening.model),
         "settings": dict(screening.settings),
         "input": _input(screening),
+        "planes": {
+            "used": [{**asdict(one), "score": _rounded(one.score)} for one in screening.planes],
+            "left_out": [asdict(one) for one in screening.planes_left_out],
+        },
         "outputs": dict(files),
         "heatmaps": {name: dict(how) for one in written for name, how in one.heatmaps.items()},
         "skipped_outputs": [asdict(one) for one in skipped],
-        "notes": [*volume.notes, *notes],
+        "notes": [*screening.notes, *notes],
         "timings_s": {step: round(float(s), 4) for step, s in screening.timings_s.items()},
     }
 

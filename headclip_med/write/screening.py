@@ -194,12 +194,16 @@ def _marked(screening: Screening) -> frozenset[int]:
 
 
 def folder_of(volume: Volume) -> Path:
-    """Name the folder of a volume's results: its UIDs, or a hash of its content instead."""
-    digest = volume.content_digest[:16]
-    study, series = (
-        uid if is_uid(uid) else digest
-        for uid in (volume.study_instance_uid, volume.series_instance_uid)
-    )
+    """Name the folder of a volume's results: its UIDs, or digests instead.
+
+    Where there is no UID, the study is named by the content, and the series by content and place:
+    equal files of two patients have a folder each, the same whenever they are read from there.
+    """
+    study, series = volume.study_instance_uid, volume.series_instance_uid
+    if not is_uid(study):
+        study = volume.content_digest[:16]
+    if not is_uid(series):
+        series = (volume.place_digest if volume.place else volume.content_digest)[:16]
     return Path(str(study), f"{series}-part{volume.part}" if volume.part > 1 else str(series))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -26,14 +26,21 @@ from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.plan import Job
 from headclip_med.pipelines.screen import Prepared, SlicePredictions, postprocess
 from headclip_med.read import read_volume
-from headclip_med.settings import ScreenSettings
-from headclip_med.transforms import split_blended
+from headclip_med.settings import Plane, ScreenSettings, require
+from headclip_med.transforms import choose_views, split_blended
+from headclip_med.transforms.planes import View
 from headclip_med.volume import Volume
 from headclip_med.write import USUAL_OUTPUTS, SummaryRow, check_outputs, write_screening
 from headclip_med.write.nifti import ras_affine
 
 VOLUME = "volume"
 """The key of a case under which its ``Volume`` lies; ``VolumeReader`` leaves it in ``meta``."""
+
+VIEW = "view"
+"""The key under which the ``View`` lies that its slices are of."""
+
+LEFT_OUT = "planes_left_out"
+"""The key under which the planes stand that were asked for and not cut."""
 
 PREPARED_S = "prepared_s"
 """The key under which the seconds stand that reading and preparing a case took, where known."""
@@ -104,25 +111,40 @@ class LoadVolumed(MapTransform):
     Args:
         keys: Each names a file or a folder with one series, or is a ``Job`` of a batch; or a tensor
             of ``VolumeReader``, where an application reads before MONAI's transforms.
-        volume_key: Gets the volume; what is found is written from it.
+        planes: The patient's plane that slices are cut in, as for ``ScreenSettings``.
+        volume_key: Gets the volume in that plane's slices, of which the tensor is.
+        view_key: Gets the ``View``; what is found is written from it.
         allow_missing_keys: Pass over keys that are not there.
 
     Raises:
         HeadClipError: What is there cannot be used; the message says why, and what to do.
+        InvalidSettings: Slices are asked for in another plane than one of the patient's three.
     """
 
     def __init__(
-        self, keys: KeysCollection, *, volume_key: str = VOLUME, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        planes: Plane = "axial",
+        *,
+        volume_key: str = VOLUME,
+        view_key: str = VIEW,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.volume_key = volume_key
+        require(
+            planes in get_args(Plane),
+            "A network is shown the slices of one plane.",
+            "Name axial, coronal or sagittal; 'headclip screen' takes all three together.",
+        )
+        self.planes, self.volume_key, self.view_key = planes, volume_key, view_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each name by its voxels."""
         result = dict(data)
         for key in self.key_iterator(data):
-            volume = _read(data[key])
-            result[key], result[self.volume_key] = tensor_of(volume), volume
+            (view, *_), result[LEFT_OUT] = choose_views(_read(data[key]), self.planes)
+            result[self.view_key], result[self.volume_key] = view, view.shown
+            result[key] = tensor_of(view.shown)
         return result
 
 
@@ -158,16 +180,17 @@ class WriteScreeningd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the files; add the ``screening``, and its ``row`` for the summary."""
         result = dict(data)
-        volume: Volume = data[VOLUME]
-        prepared = Prepared(volume, data["window"], data["crop_box"])
-        model = name_content(self.network.model, content_of_volume(volume))
+        view: View = data[VIEW]
+        prepared = Prepared(view, data["window"], data["crop_box"])
+        model = name_content(self.network.model, content_of_volume(view.stored))
         timings_s = {"preprocess": data[PREPARED_S]} if PREPARED_S in data else {}
         for key in self.key_iterator(data):
             found = SlicePredictions(prepared, model.scores)
             planes = torch.as_tensor(data[key]).detach().cpu().float().permute(3, 0, 1, 2)
             shown = planes[(..., *prepared.crop_box.indices)]
             found.add(slice(0, len(planes)), *split_blended(shown))
-            screening = postprocess(found, model, self.settings, timings_s)
+            left_out = data.get(LEFT_OUT, ())
+            screening = postprocess([found], model, self.settings, timings_s, left_out=left_out)
             written = write_screening(screening, self.output_dir, outputs=self.outputs)
             result["screening"] = screening
             result["row"] = SummaryRow.of(written, self.output_dir)

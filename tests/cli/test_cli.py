@@ -168,7 +168,7 @@ def test_help_takes_less_than_a_second() -> None:
 def test_a_shell_can_complete_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
     script = shown(capsys, "--tyro-print-completion", "bash")
     assert "headclip" in script
-    for word in (*COMMANDS, "--window", "--help-all", "top-slices"):
+    for word in (*COMMANDS, "--window", "--help-all", "coronal"):
         assert word in script
 
 
@@ -198,12 +198,13 @@ def test_options_and_settings_become_values_of_their_type() -> None:
     assert given.settings(TrainSettings) == TrainSettings(epochs=2, betas=(0.4, 0.9))
     given = parse(
         Screen,
-        ["a", "b", "--out", "x", "--window", "40,80", "--threshold", "0.25", "--pooling", "max"],
+        ["a", "b", "--out", "x", "--window", "40,80", "--threshold", "0.25", "--planes", "all",
+         "--set", "pooling=max"],
         prog="headclip screen",
     )  # fmt: skip
     assert given.input == (Path("a"), Path("b"))
     assert given.settings(ScreenSettings) == ScreenSettings(
-        window="40,80", threshold=0.25, pooling="max"
+        window="40,80", threshold=0.25, planes="all", pooling="max"
     )
     assert given.changes(ScoreSettings) == {}
     assert value_of("4,6", tuple[int, ...]) == (4, 6)

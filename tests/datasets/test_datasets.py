@@ -209,6 +209,30 @@ def test_every_kind_of_picture_becomes_three_colours(
     assert (image == shown).all()
 
 
+def test_levels_of_twelve_bits_are_not_shown_black(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", 4080, mode="I;16")
+    assert (read_image(Sample(path, None, 0, "any")) == 255).all()
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_an_image_s_orientation_turns_its_mask_alike(tmp_path: Path, stored: bool) -> None:
+    """A quarter turn clockwise brings the stored top left to the upright top right."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    levels = np.zeros(SIZE[::-1], np.uint8)
+    levels[0, 0] = 200
+    Image.fromarray(levels).save(tmp_path / "a.png", exif=exif)
+    drawn = levels if stored else np.rot90(levels, -1)
+    Image.fromarray(np.ascontiguousarray(drawn)).save(tmp_path / "m.png")
+    Image.fromarray(levels).save(tmp_path / "turned.png", exif=exif)
+    for name in ("m.png", "turned.png"):
+        sample = Sample(tmp_path / "a.png", tmp_path / name, 1, "any")
+        found = read_mask(sample)
+        assert found.shape == SIZE
+        assert np.argwhere(found).tolist() == [[0, 3]]
+        np.testing.assert_array_equal(read_image(sample)[..., 0] > 0, found)
+
+
 def test_a_mask_s_codes_count_from_one_and_compressed_ones_from_the_middle(tmp_path: Path) -> None:
     image = picture(tmp_path / "a.png")
     coded = Sample(image, mask(tmp_path / "m.png", 1), 1, "any")

@@ -11,7 +11,10 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image
 
 from headclip_med.cli import main
@@ -203,3 +206,28 @@ def test_what_failed_alike_is_said_once(
     assert main(["screen", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("headclip: b00.heic, b01.heic, b02.heic and 47 more: The file is an ")
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd", "a.mgz"])
+def test_a_volume_is_screened_on_its_own_grid(tmp_path: Path, name: str) -> None:
+    affine_ras = np.array([[0, 0.75, 0, -10], [-0.5, 0, 0, -20], [0, 0, 3, 30], [0, 0, 0, 1]])
+    stored = np.full((24, 20, 3), 30, np.uint8)
+    stored[15:20, 3:8, 1] = 255
+    nibabel.MGHImage(stored, affine_ras).to_filename(tmp_path / "a.mgz")
+    image = SimpleITK.GetImageFromArray(stored.T)
+    image.SetDirection((0, -1, 0, 1, 0, 0, 0, 0, 1))
+    image.SetSpacing((0.5, 0.75, 3))
+    image.SetOrigin((10, 20, 30))
+    if name != "a.mgz":
+        SimpleITK.WriteImage(image, tmp_path / name)
+    settings = ScreenSettings(minimum_size=0.0)
+    screener = Screener(model=BrightModel(), out=tmp_path / "out", settings=settings)
+    (row,) = screen_inputs(find_inputs([tmp_path / name]), screener).rows
+    assert row.name == name
+    heatmap = nibabel.load(tmp_path / "out" / row.folder / row.outputs["heatmap"])
+    np.testing.assert_allclose(heatmap.affine, affine_ras, atol=1e-5)
+    assert heatmap.shape == stored.shape
+    (lesion,) = row.lesions
+    assert (lesion.unit, lesion.peak_slice) == ("mm3", 1)
+    expected = affine_ras @ [17, 5, 1, 1]
+    np.testing.assert_allclose(lesion.centre, expected[:3] * [-1, -1, 1], atol=0.6)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from headclip_med.read import find_inputs, read_volume
+from headclip_med.read.inputs import LEFT_OUT_CODES
 from tests.phantoms import write_phantom
 
 NOISE = b"\0" + np.random.default_rng(0).bytes(1999)
@@ -186,3 +187,8 @@ def test_nothing_that_is_found_is_missing(tmp_path: Path) -> None:
     kept = {one.path: one.repeats for one in found.failures if one.status == "repeat"}
     assert len(kept) == 5
     assert {*kept.values()} <= used
+
+
+def test_the_documentation_names_every_code_of_what_is_left_out() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "inputs.md").read_text()
+    assert [code for code in sorted(LEFT_OUT_CODES) if f"`{code}`" not in page] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from headclip_med.errors import HeadClipError
 from headclip_med.read import Inputs, ReadLimits, find_inputs, read_volume
@@ -327,3 +328,21 @@ def test_a_header_cannot_claim_more_than_the_limits(tmp_path: Path) -> None:
 def test_axes_that_span_no_volume_are_refused(tmp_path: Path, directions: str) -> None:
     path = write_nrrd(tmp_path / "a.nrrd", directions=directions)
     assert code_of(path) in {"bad-affine", "broken-volume"}
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd", "a.nrrd", "a.nhdr", "packed.mha"])
+@pytest.mark.parametrize("seed", range(4))
+def test_any_place_is_the_one_that_simpleitk_gives(tmp_path: Path, name: str, seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    axes, _ = np.linalg.qr(chance.normal(size=(3, 3)))
+    stored = chance.integers(-1000, 1000, (4, 3, 5)).astype(np.int16)
+    image = SimpleITK.GetImageFromArray(stored)
+    image.SetDirection(axes.ravel())
+    image.SetSpacing(chance.uniform(0.3, 5, 3))
+    image.SetOrigin(chance.uniform(-200, 200, 3))
+    SimpleITK.WriteImage(image, tmp_path / name, useCompression=name.startswith("packed"))
+    volume = read_volume(tmp_path / name)
+    np.testing.assert_array_equal(volume.voxels, stored)
+    for index in ((0, 0, 0), (3, 2, 4), (1, 2, 0)):
+        there = image.TransformIndexToPhysicalPoint(index[::-1])
+        np.testing.assert_allclose(place(volume, *index), there, atol=1e-5)

@@ -25,6 +25,7 @@ def other(name: str) -> object:
         "mended_elements": ("HighBit",),
         "jitter_degrees": 0.25,
         "told_apart_by": ("EchoTime", "InstanceNumber"),
+        "mixes": ("EchoTime",),
         "disbelieves": ("SeriesNumber",),
         "detector_spacing_mm": (0.2, 0.1),
     }

@@ -121,6 +121,7 @@ def read_stack(stack: Stack, limits: ReadLimits) -> Volume:
         series_instance_uid=header.series_instance_uid,
         part=stack.part,
         reading=stack.reading.joined(reading),
+        patient_key=header.patient_key,
     )
 
 

@@ -23,6 +23,7 @@ from pydicom.sr.codedict import codes
 from pydicom.valuerep import format_number_as_ds
 
 from headclip_med.findings import Lesion, Screening
+from headclip_med.geometry import Grid
 from headclip_med.mapped import release
 from headclip_med.volume import SliceSource
 from headclip_med.write.dicom.source import (
@@ -155,7 +156,7 @@ class SegWriter(Writer):
         )
         images = self.screening.volume.sources
         self._refer(built, {uid: images[index] for index, uid in uids.items()})
-        _keep_spacing(built, headers)
+        _keep_spacing(built, headers, self.screening.volume.grid)
         _pin(built, unique)
         copy_patient_and_study(self.sources, built)
         return built
@@ -239,7 +240,7 @@ def _measures(lesion: Lesion) -> str:
     return f"Highest heatmap value {lesion.max_score:.3f}, {size}."
 
 
-def _keep_spacing(built: pydicom.Dataset, headers: list[pydicom.Dataset]) -> None:
+def _keep_spacing(built: pydicom.Dataset, headers: list[pydicom.Dataset], grid: Grid) -> None:
     """Say how the whole stack is spaced, which the slices with candidates alone may not show."""
     if "ImagePositionPatient" not in headers[0]:
         return
@@ -247,6 +248,8 @@ def _keep_spacing(built: pydicom.Dataset, headers: list[pydicom.Dataset]) -> Non
     spacing_mm, _ = get_volume_positions(
         [header.ImagePositionPatient for header in headers], headers[0].ImageOrientationPatient
     )
+    if len(headers) == 1:
+        spacing_mm = float(grid.slice_thicknesses_mm[0])
     measures.pop("SpacingBetweenSlices", None)
     if spacing_mm is not None:
         measures.SpacingBetweenSlices = format_number_as_ds(spacing_mm)

@@ -256,9 +256,12 @@ def _slice_thickness_mm(header: pydicom.Dataset, grid: Grid) -> float:
     shared = header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
     measures = shared[0].get("PixelMeasuresSequence") or [pydicom.Dataset()]
     for holder in (header, measures[0]):
-        thickness_mm = holder.get("SliceThickness")
-        if thickness_mm is not None and 0 < float(thickness_mm) < 1000:
-            return float(thickness_mm)
+        try:
+            thickness_mm = float(str(holder.get("SliceThickness")))
+        except ValueError:  # none, or no number
+            continue
+        if 0 < thickness_mm < 1000:
+            return thickness_mm
     return float(np.median(grid.slice_thicknesses_mm))
 
 

@@ -97,6 +97,129 @@ def test_the_phases_of_an_enhanced_object_are_parts_with_their_own_rescale(tmp_p
     assert (first.part, second.part) == (1, 2)
 
 
+def group(frame: Dataset, sequence: str, **elements: object) -> None:
+    """Give a frame a functional group, or one that it has more elements."""
+    if sequence not in frame:
+        setattr(frame, sequence, item())
+    for keyword, value in elements.items():
+        setattr(frame[sequence].value[0], keyword, value)
+
+
+KINDS: dict[str, Callable[[Dataset, int], object]] = {
+    "EchoTime": lambda f, n: group(f, "MREchoSequence", EffectiveEchoTime=10.0 + n),
+    "DiffusionBValue": lambda f, n: group(f, "MRDiffusionSequence", DiffusionBValue=500.0 * n),
+    "DiffusionGradientOrientation": lambda f, n: group(
+        f, "MRDiffusionSequence", DiffusionGradientDirectionSequence=item(
+            DiffusionGradientOrientation=[[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]][n]
+        ),
+    ),
+    "InversionTime": lambda f, n: group(f, "MRModifierSequence", InversionTimes=[100.0 + n]),
+    "ComplexImageComponent": lambda f, n: group(
+        f, "MRImageFrameTypeSequence", ComplexImageComponent=["MAGNITUDE", "PHASE", "REAL"][n]
+    ),
+    "ImageType": lambda f, n: group(
+        f, "MRImageFrameTypeSequence", FrameType=["DERIVED", "PRIMARY", "DIXON", "WFI"[n]]
+    ),
+    "VelocityEncoding": lambda f, n: group(
+        f, "MRVelocityEncodingSequence", VelocityEncodingDirection=[1.0 - n, n, 0.0]
+    ),
+    "ASLContext": lambda f, n: group(
+        f, "MRArterialSpinLabelingSequence", ASLContext=["LABEL", "CONTROL", "M_ZERO_SCAN"][n]
+    ),
+    "FlipAngle": lambda f, n: group(
+        f, "MRTimingAndRelatedParametersSequence", FlipAngle=5.0 + n
+    ),
+    "TemporalPositionTimeOffset": lambda f, n: group(
+        f, "TemporalPositionSequence", TemporalPositionTimeOffset=2.5 * n
+    ),
+    "StackID": lambda f, n: group(f, "FrameContentSequence", StackID=str(n)),
+    "AcquisitionNumber": lambda f, n: group(
+        f, "FrameContentSequence", FrameAcquisitionNumber=n
+    ),
+    "NominalPercentageOfCardiacPhase": lambda f, n: group(
+        f, "CardiacSynchronizationSequence", NominalPercentageOfCardiacPhase=10.0 * n
+    ),
+    "TriggerTime": lambda f, n: group(
+        f, "CardiacSynchronizationSequence", NominalCardiacTriggerDelayTime=30.0 * n
+    ),
+    "AcquisitionDateTime": lambda f, n: group(
+        f, "FrameContentSequence", FrameAcquisitionDateTime=f"2024010112000{n}"
+    ),
+}  # fmt: skip
+
+
+def tell_apart(path: Path, phases: int, change: Callable[[Dataset, int, int], object]) -> Path:
+    """Let frames differ in one group alone; ``change`` gets the frame, its phase and its slice."""
+
+    def edit_frames(dataset: Dataset, _: int) -> None:
+        frames = dataset.PerFrameFunctionalGroupsSequence
+        count = len(frames) // phases
+        for number, frame in enumerate(frames):
+            del frame.FrameContentSequence
+            change(frame, number // count, number % count)
+
+    edit([path], edit_frames)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_group_tells_frames_apart_makes_volumes(tmp_path: Path, kind: str) -> None:
+    path = write_enhanced(tmp_path / "enhanced", make_grid(), phases=3)
+    tell_apart(path, 3, lambda frame, phase, _: KINDS[kind](frame, phase))
+    inputs = find_inputs([path])
+    assert not inputs.failures
+    volumes = [one.read() for one in inputs.readable]
+    first = {volume.sources[0].frame for volume in volumes}
+    assert ([len(volume.voxels) for volume in volumes], first) == ([5, 5, 5], {1, 6, 11})
+    assert {volume.reading.told_apart_by for volume in volumes} == {(kind,)}
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_indices_alone_tell_frames_apart_whatever_they_point_to(tmp_path: Path, place: int) -> None:
+    path = write_enhanced(tmp_path / "enhanced", make_grid(), phases=2)
+
+    def index(frame: Dataset, phase: int, number: int) -> None:
+        values = [number + 1, 1]
+        values.insert(place, phase + 1)
+        group(frame, "FrameContentSequence", DimensionIndexValues=values)
+
+    volumes = [one.read() for one in find_inputs([tell_apart(path, 2, index)]).readable]
+    assert [[source.frame for source in volume.sources] for volume in volumes] == [
+        [1, 2, 3, 4, 5], [6, 7, 8, 9, 10],
+    ]  # fmt: skip
+
+
+def test_two_groups_together_tell_frames_apart(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path / "enhanced", make_grid(), phases=4)
+
+    def change(frame: Dataset, phase: int, _: int) -> None:
+        KINDS["EchoTime"](frame, phase % 2)
+        KINDS["TemporalPositionTimeOffset"](frame, phase // 2)
+
+    inputs = find_inputs([tell_apart(path, 4, change)])
+    assert [one.slices for one in inputs.readable] == [5, 5, 5, 5]
+
+
+def test_frames_that_only_their_number_tells_apart_make_cycles(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path / "enhanced", make_grid(), phases=3)
+    volumes = [one.read() for one in find_inputs([tell_apart(path, 3, lambda *_: None)]).readable]
+    assert [[source.frame for source in volume.sources] for volume in volumes] == [
+        [1, 2, 3, 4, 5], [6, 7, 8, 9, 10], [11, 12, 13, 14, 15],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("packages", [2, 3])
+def test_stacks_that_interleave_into_one_even_volume_are_one(tmp_path: Path, packages: int) -> None:
+    path = write_enhanced(tmp_path / "enhanced", make_grid(shape=(12, 2, 2)))
+
+    def change(frame: Dataset, _: int, number: int) -> None:
+        KINDS["StackID"](frame, number % packages)
+
+    (one,) = find_inputs([tell_apart(path, 1, change)]).readable
+    assert one.read().reading.told_apart_by == ()
+    assert one.slices == 12
+
+
 def test_frames_of_two_orientations_become_two_volumes(tmp_path: Path) -> None:
     path = write_enhanced(tmp_path / "enhanced", make_grid())
 

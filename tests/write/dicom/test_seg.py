@@ -265,6 +265,19 @@ def test_the_spacing_is_that_of_the_stack_whichever_slices_hold_candidates(
     assert shared.PixelMeasuresSequence[0].get("SpacingBetweenSlices") == spacing_mm
 
 
+def test_a_lone_slice_keeps_its_step(tmp_path: Path) -> None:
+    grid = Grid(
+        np.array([[-10.0, -20, 30]]), np.array([0, 0.8, 0]), np.array([0.6, 0, 0]), 8, 10,
+        lone_step_lps_mm=np.array([0, 0, 5.0]),
+    )  # fmt: skip
+    volume = ct_volume(tmp_path / "ct", grid)
+    labels = np.zeros(grid.shape, np.int32)
+    labels[0, 2:5, 3:6] = 1
+    write_segmentation(tmp_path, screening_of(volume, labels), "1")
+    measures = pydicom.dcmread(tmp_path / "seg.dcm").SharedFunctionalGroupsSequence[0]
+    assert float(measures.PixelMeasuresSequence[0].SpacingBetweenSlices) == 5
+
+
 def test_a_segmentation_says_what_it_is_and_belongs_to_the_study(tmp_path: Path) -> None:
     grid = stack()
     volume = ct_volume(tmp_path / "in", grid)

@@ -107,7 +107,11 @@ _Path = tuple[str, ...]
 _Places = tuple[tuple[_Path, ...], ...]
 
 _PLACES: tuple[_Places, ...] = tuple(
-    tuple(tuple(tuple(path.split(".")) for path in place.split("+")) for place in places)
+    # What a frame says of itself comes before what its object says of all.
+    tuple(
+        tuple(tuple(path.split(".")) for path in place.split("+"))
+        for place in sorted(places, key=lambda place: "." not in place)
+    )
     for places in SIGNS.values()
 )
 
@@ -117,6 +121,9 @@ SIGN_KEYWORDS = tuple(
     )
 )
 """The elements of a single-frame object among the places."""
+
+LONGEST_NUMBER = 16
+"""A decimal string has no more characters; what is longer is a date with a time."""
 
 _PRIVATE = ("0019", "0021", "0029", "0043", "0065", "2001", "2005")
 CREATOR_KEYWORDS = tuple(f"{group}0010" for group in _PRIVATE)
@@ -161,8 +168,10 @@ def _values(dataset: Dataset, path: _Path) -> Iterable[str]:
 
 @lru_cache(maxsize=1 << 14)
 def _number(piece: str) -> str:
+    if len(piece) > LONGEST_NUMBER:
+        return piece.upper()
     try:
-        return f"{float(piece) + 0.0:.9g}"
+        return f"{float(piece) + 0.0:.15g}"
     except ValueError:
         return piece.upper()
 

@@ -89,6 +89,7 @@ def _stacks(
         more = Reading(
             stacks_at_same_place=len(parts) if overlap else 0,
             told_apart_by=(*shared, *sorted(part.signs)),
+            mixes=part.mixes,
             disbelieves=disbelieved,
             copied_slices=len(part.copies),
             unusable_frames=lost,

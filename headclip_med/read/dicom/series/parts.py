@@ -8,7 +8,7 @@ number of its own stays one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -49,12 +49,14 @@ class Part:
         slices: In no order.
         signs: What told them from others.
         copies: Slices left out, with those they repeat.
+        mixes: Signs of other physics that differ among them all the same.
         is_sound: False where several lie at one position, and nothing tells them apart.
     """
 
     slices: list[Slice]
     signs: frozenset[str] = frozenset()
     copies: list[tuple[Slice, Slice]] = field(default_factory=list)
+    mixes: tuple[str, ...] = ()
     is_sound: bool = True
 
 
@@ -122,7 +124,9 @@ class PartFinder:
                 return
             split = self._by_anything(chosen, lie)
         if split is None:
-            yield from self._settled(chosen, lie, Part([], signs, list(copies)))
+            mixes = tuple(self._telling(chosen, CONTRASTS))
+            slices = [self._slices[index] for index in chosen]
+            yield from self._settled(lie, Part(slices, signs, list(copies), mixes), chosen)
             return
         for number, part in enumerate(split.parts):
             yield from self._split(part, signs | {split.sign}, copies if number == 0 else ())
@@ -199,19 +203,18 @@ class PartFinder:
             for place in np.split(by_place, starts[1:])
         ]
 
-    def _settled(self, chosen: _Indices, lie: Lie, part: Part) -> Iterator[Part]:
+    def _settled(self, lie: Lie, part: Part, chosen: _Indices) -> Iterator[Part]:
         """Give what cannot be split further; few repeats stand beside their volume."""
-        slices = [self._slices[index] for index in chosen]
         if not lie.repeats:
-            yield Part(slices, part.signs, part.copies)
+            yield part
             return
         places = self._places(chosen)
         doubled = sum(len(place) > 1 for place in places)
         if lie.most > 2 or 2 * doubled >= len(places):
-            yield Part(slices, part.signs, part.copies, is_sound=False)
+            yield replace(part, is_sound=False)
             return
         signs = part.signs | {PLACE}
-        yield Part([place[0] for place in places], signs, part.copies)
+        yield replace(part, slices=[place[0] for place in places], signs=signs)
         for place in places:
             for other in place[1:]:
                 yield Part([other], signs)
