@@ -58,6 +58,7 @@ class Reading:
         jitter_degrees: By which the directions of the slices differ; their mean is used.
         has_decimal_commas: Numbers of the geometry were written with commas.
         lacks_thickness: Of a lone slice, for which 1 mm is assumed.
+        volume_spacing_mm: Between slices, rows and columns of an ultrasound volume.
         detector_spacing_mm: Between rows and columns at the detector, not in the patient.
         unusable_files: Of the series; they are missing here.
         repeated_files: That repeat an object of the series and were left out.
@@ -95,6 +96,7 @@ class Reading:
     jitter_degrees: float | None = None
     has_decimal_commas: bool = False
     lacks_thickness: bool = False
+    volume_spacing_mm: tuple[float, float, float] | None = None
     detector_spacing_mm: tuple[float, float] | None = None
     unusable_files: int = 0
     repeated_files: int = 0
@@ -164,6 +166,8 @@ _SENTENCES = {
     "jitter_degrees": "The slices' directions differ by up to {:.2f} degrees; their mean is used.",
     "has_decimal_commas": "Positions or spacings are written with decimal commas.",
     "lacks_thickness": "The header of this single slice states no thickness; 1 mm is assumed.",
+    "volume_spacing_mm": "Slices, rows and columns are {} mm apart in a frame of the volume's own, "
+    "whose place in the patient is not known.",
     "detector_spacing_mm": "Pixels measure {} mm at the detector and less in the patient by an "
     "unknown factor, so sizes are in pixels.",
     "unusable_files": "{} file(s) of this series could not be used and are missing here.",

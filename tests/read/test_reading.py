@@ -27,6 +27,7 @@ def other(name: str) -> object:
         "told_apart_by": ("EchoTime", "InstanceNumber"),
         "mixes": ("EchoTime",),
         "disbelieves": ("SeriesNumber",),
+        "volume_spacing_mm": (0.3, 0.2, 0.1),
         "detector_spacing_mm": (0.2, 0.1),
     }
     return others.get(name, True if isinstance(getattr(ORDINARY, name), bool) else 2)

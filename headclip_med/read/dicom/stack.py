@@ -97,6 +97,11 @@ def stack_by_position(slices: Sequence[Slice]) -> Stack:
     is_mended = any(plane.is_mended for plane in planes)
     if tilt_degrees is not None and tilt_degrees < ROUNDING_DEGREES:
         tilt_degrees = None if is_mended or jitter_degrees else tilt_degrees
+    if not planes[0].in_patient:
+        sizes = float(np.median(grid.slice_thicknesses_mm)), *grid.pixel_spacing_mm
+        grid = Grid.of_pixels(slices=len(ordered), rows=grid.rows, columns=grid.columns)
+        reading = Reading(lacks_geometry=True, volume_spacing_mm=sizes)
+        return Stack(tuple(ordered), grid, reading=reading)
     reading = Reading(
         is_localizer=header.is_localizer,
         lacks_frame_of_reference=header.frame_of_reference_uid is None,

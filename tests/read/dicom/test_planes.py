@@ -208,6 +208,27 @@ def test_a_tomosynthesis_lies_where_its_frames_say(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.sort(volume.grid.origins_lps_mm[:, 0]), [-20, -19, -18, -17, -16])
 
 
+def test_an_ultrasound_volume_is_in_order_in_its_own_frame(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path / "us", make_grid(), order=[3, 0, 4, 1, 2])
+
+    def become_ultrasound(dataset: Dataset, _: int) -> None:
+        dataset.SOPClassUID, dataset.Modality = "1.2.840.10008.5.1.4.1.1.6.2", "US"
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        shared.PlaneOrientationVolumeSequence = item(ImageOrientationVolume=[1, 0, 0, 0, 1, 0])
+        del shared.PlaneOrientationSequence
+        for frame in dataset.PerFrameFunctionalGroupsSequence:
+            place = frame.PlanePositionSequence[0].ImagePositionPatient
+            frame.PlanePositionVolumeSequence = item(ImagePositionVolume=list(place))
+            del frame.PlanePositionSequence
+
+    edit([path], become_ultrasound)
+    volume = read_volume(path)
+    assert [source.frame for source in volume.sources] == [2, 4, 5, 1, 3]
+    assert not volume.grid.is_patient
+    assert volume.grid.pixel_spacing_mm == (1, 1)
+    assert volume.reading.volume_spacing_mm == pytest.approx((3, 0.8, 0.5))
+
+
 def csa(**tags: list[str]) -> bytes:
     """Write Siemens' header of an image (SV10), as its scanners do."""
     content = struct.pack("<4s4sII", b"SV10", b"\4\3\2\1", len(tags), 77)

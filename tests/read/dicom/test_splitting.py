@@ -19,6 +19,7 @@ from pydicom.uid import PositronEmissionTomographyImageStorage, RLELossless, gen
 
 from headclip_med.read import Inputs, find_inputs
 from headclip_med.read.dicom.header import ImageHeader, read_header
+from headclip_med.read.dicom.planes import SIGNS
 from headclip_med.read.dicom.series import split_series
 from headclip_med.read.guards import DEFAULT_LIMITS
 from headclip_med.volume import Volume
@@ -136,6 +137,7 @@ def test_other_images_under_one_series_uid_are_read_apart(
         ("ImageType", (["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"])),
         ("FlipAngle", ("5", "15")),
         ("ConvolutionKernel", ("H30s", "H60s")),
+        ("AcquisitionTime", ("120000", "120030.5")),
     ],
 )
 @pytest.mark.parametrize("shift_mm", [0, 0.3])
@@ -253,6 +255,39 @@ def test_volumes_that_only_their_order_tells_apart(
     assert not inputs.failures
     assert volumes_of(inputs) == expected
     assert told(inputs) == {("InstanceNumber",)}
+
+
+@pytest.mark.parametrize("shift_mm", [0.05, 0.3, 2])
+def test_a_second_run_that_only_its_numbers_tell_apart(tmp_path: Path, shift_mm: float) -> None:
+    for run in range(2):
+
+        def change(dataset: Dataset, index: int, run: int = run) -> None:
+            dataset.InstanceNumber = 6 * run + index + 1
+
+        write_stack(tmp_path / f"r{run}", change, first_mm=run * shift_mm, add=run)
+    inputs = find_inputs([tmp_path])
+    assert [positions for positions, _ in volumes_of(inputs)] == [
+        even(0, 5, 6), pytest.approx(even(shift_mm, 5, 6)),
+    ]  # fmt: skip
+
+
+def test_thick_and_thin_slices_of_one_scan_are_two_volumes(tmp_path: Path) -> None:
+    write_stack(tmp_path / "thick", setting(SliceThickness="5"))
+    write_stack(tmp_path / "thin", setting(SliceThickness="1"), slices=26, step_mm=1, add=1)
+    inputs = find_inputs([tmp_path])
+    assert [positions for positions, _ in volumes_of(inputs)] == [even(0, 5, 6), even(0, 1, 26)]
+
+
+def test_the_phases_of_a_heart_whose_times_differ_from_slice_to_slice(tmp_path: Path) -> None:
+    for phase in range(4):
+
+        def change(dataset: Dataset, index: int, phase: int = phase) -> None:
+            dataset.TriggerTime = f"{phase * (33.1 + 0.7 * index):.1f}"
+            dataset.InstanceNumber = 4 * index + phase + 1
+
+        write_stack(tmp_path / f"p{phase}", change, add=phase)
+    inputs = find_inputs([tmp_path])
+    assert [values[0] for _, values in volumes_of(inputs)] == [0, 100, 200, 300]
 
 
 def test_directions_beside_b_values_are_told_apart_by_their_order(tmp_path: Path) -> None:
@@ -469,3 +504,8 @@ def many(header: ImageHeader, *, volumes: int, slices: int) -> Iterator[ImageHea
             instance_number=number,
             frames=(replace(frame, plane=plane),),
         )
+
+
+def test_every_sign_is_on_the_page_about_series() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "series.md").read_text("utf-8")
+    assert [sign for sign in SIGNS if sign not in page] == []

@@ -86,10 +86,16 @@ def read_frames(dataset: Dataset, count: int, size: tuple[int, int]) -> tuple[Fr
 
 def _enhanced_frame(number: int, levels: Sequence[Dataset]) -> Frame:
     groups = levels[:-1]
+    measures = find_group(groups, "PixelMeasuresSequence")
     plane = read_plane(
         find_group(groups, "PlanePositionSequence"),
         find_group(groups, "PlaneOrientationSequence"),
-        find_group(groups, "PixelMeasuresSequence"),
+        measures,
+    ) or read_plane(
+        find_group(groups, "PlanePositionVolumeSequence"),
+        find_group(groups, "PlaneOrientationVolumeSequence"),
+        measures,
+        of="Volume",
     )
     dimensions = texts(find_group(groups, "FrameContentSequence"), DIMENSIONS)
     return Frame(number, plane, read_signs(levels), dimensions)

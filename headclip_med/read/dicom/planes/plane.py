@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -35,6 +35,8 @@ class Plane:
         step_mm: To the next slice, else its thickness, as the header says; None where it does not.
         is_mended: Cosines were too coarse for unit vectors and were normalised.
         has_commas: Numbers were written with decimal commas.
+        in_patient: False in the frame of an ultrasound volume, whose place in the patient is not
+            known.
     """
 
     position_lps_mm: tuple[float, float, float]
@@ -43,6 +45,7 @@ class Plane:
     step_mm: float | None = None
     is_mended: bool = False
     has_commas: bool = False
+    in_patient: bool = True
 
     @property
     def axes(self) -> Float[np.ndarray, "2 3"]:
@@ -50,20 +53,24 @@ class Plane:
         return np.array(self.orientation).reshape(2, 3)
 
 
-def read_plane(position: Dataset, orientation: Dataset, measures: Dataset) -> Plane | None:
+def read_plane(
+    position: Dataset, orientation: Dataset, measures: Dataset, *, of: str = "Patient"
+) -> Plane | None:
     """Read a plane, or None where a part is missing, not finite, or no right-angled plane.
 
     Args:
         position: Holds the position; in a single-frame object all three are the object itself.
         orientation: Holds the direction cosines.
         measures: Holds spacing and thickness.
+        of: Whose frame it lies in: ``Patient``, or ``Volume`` (ultrasound, PS3.3 C.8.24.3).
     """
-    origin, has_commas = decimals(position, "ImagePositionPatient")
-    cosines, more = decimals(orientation, "ImageOrientationPatient")
+    origin, has_commas = decimals(position, f"ImagePosition{of}")
+    cosines, more = decimals(orientation, f"ImageOrientation{of}")
     spacing, most = decimals(measures, "PixelSpacing")
-    return make_plane(
-        origin, cosines, spacing, read_step(measures), has_commas=has_commas or more or most
-    )
+    plane = make_plane(origin, cosines, spacing, read_step(measures))
+    if plane is None:
+        return None
+    return replace(plane, has_commas=has_commas or more or most, in_patient=of == "Patient")
 
 
 def make_plane(
@@ -71,8 +78,6 @@ def make_plane(
     cosines: tuple[float, ...],
     spacing: tuple[float, ...],
     step_mm: float | None,
-    *,
-    has_commas: bool = False,
 ) -> Plane | None:
     """Check the numbers of a plane, and make its cosines unit vectors at right angles."""
     if len(origin) != 3 or len(cosines) != 6 or len(spacing) != 2:
@@ -89,7 +94,6 @@ def make_plane(
         (spacing[0], spacing[1]),
         step_mm,
         bool(off > 2 * UNIT_TOLERANCE),
-        has_commas,
     )
 
 

@@ -45,6 +45,7 @@ CONTRASTS: Mapping[str, tuple[str, ...]] = {
         "+MRVelocityEncodingSequence.VelocityEncodingMaximumValue",
         "VelocityEncodingMinimumValue+VelocityEncodingMaximumValue",
     ),
+    "DataType": ("ImageDataTypeSequence.DataType",),
     "ASLContext": ("MRArterialSpinLabelingSequence.ASLContext", "ASLContext"),
     "SequenceName": ("SequenceName",),
 }
@@ -76,6 +77,7 @@ ORDERS: Mapping[str, tuple[str, ...]] = {
         "RespiratorySynchronizationSequence.NominalPercentageOfRespiratoryPhase",
     ),
     "FrameReferenceTime": ("FrameReferenceTime",),
+    "SliceThickness": ("SliceThickness", "PixelMeasuresSequence.SliceThickness"),
     "RepetitionTime": (
         "RepetitionTime",
         "MRTimingAndRelatedParametersSequence.RepetitionTime",

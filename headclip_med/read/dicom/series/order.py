@@ -64,3 +64,13 @@ def _walk(place: Numbers, order: Numbers) -> Numbers:
         seen.add(here)
         volumes[index] = volume
     return volumes
+
+
+def runs(positions_mm: Float[np.ndarray, "slices"], orders: list[tuple[int, int, int]]) -> Numbers:
+    """Number the runs of images through their range; one ends where the next image turns back."""
+    by_order = sorted(range(len(orders)), key=lambda index: orders[index])
+    steps_mm = np.diff(positions_mm[by_order])
+    backwards = steps_mm * np.sign(np.median(steps_mm)) < 0
+    volumes = np.empty(len(orders), dtype=int)
+    volumes[by_order] = np.concatenate([[0], np.cumsum(backwards)])
+    return volumes

@@ -22,7 +22,7 @@ from headclip_med.read.dicom.series.evenness import (
     starts_of_places,
     widest_overlap_mm,
 )
-from headclip_med.read.dicom.series.order import cycles
+from headclip_med.read.dicom.series.order import cycles, runs
 from headclip_med.read.dicom.series.repeats import PixelDigests
 from headclip_med.read.dicom.stack import Slice, positions_mm
 
@@ -140,18 +140,28 @@ class PartFinder:
         return None
 
     def _by_order(self, chosen: _Indices, lie: Lie) -> _Split | None:
-        """Split by a part or time of the scan, where nothing is wrong with what comes of it."""
-        best = self._best(chosen, lie, [*ORDERS, *self._dimensions(), STATION])
+        """Split by a part or time of the scan, where what comes of it is much better."""
+        names = [*ORDERS, *self._dimensions(), STATION]
+        if lie.repeats:
+            best = self._best(chosen, lie, names)
+            return best if best is not None and best.cost == 0 else None
+        best = self._best(chosen, lie, [*names, *CLOCKS]) or self._by_runs(chosen, lie)
         if best is None:
             return None
-        if lie.repeats:
-            return best if best.cost == 0 else None
         overlap_mm = widest_overlap_mm([self._positions[part] for part in best.parts])
         if overlap_mm > 0:
             is_mixed = lie.odd_steps >= max(2, ODD_FRACTION * lie.places)
             return best if is_mixed and 2 * best.cost < lie.cost else None
         is_block = best.sign.startswith(BLOCK_SIGNS) and best.cost == 0
         return best if is_block and -overlap_mm >= WIDE_BORDER * lie.usual_mm else None
+
+    def _by_runs(self, chosen: _Indices, lie: Lie) -> _Split | None:
+        """Split what runs through its range more than once."""
+        orders = [self._slices[index].order for index in chosen]
+        if len(set(orders)) < len(orders):
+            return None
+        volumes = runs(self._positions[chosen], orders)
+        return next(iter(self._allowed(self._by(ORDER, volumes, chosen, lie), lie)), None)
 
     def _by_anything(self, chosen: _Indices, lie: Lie) -> _Split | None:
         """Split repeated positions by whatever is best."""
