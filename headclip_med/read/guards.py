@@ -21,8 +21,16 @@ class ReadLimits:
 
     file_bytes: int = 4 << 30
     """Largest file that is opened."""
-    inflated_bytes: int = 512 << 20
+    inflated_bytes: int = 1 << 30
     """Largest deflated DICOM object, once inflated: a megabyte can inflate to a gigabyte."""
+    inflations: tuple[tuple[int, int], ...] = ((128 << 20, 20_000), (1 << 30, 200))
+    """From so many bytes of voxels on, they may be at most so many times what their file holds."""
+    elements: int = 2_000_000
+    """Most elements in one DICOM object; an item of a sequence costs as much as four."""
+    element_bytes: int = 1 << 20
+    """Longest element that is wanted of a header, sequences aside."""
+    volumes: int = 256
+    """Most volumes that one DICOM object may give."""
     side_px: int = 20_000
     """Most rows, and most columns; film scanners and mammography stay below 8,000."""
     frames: int = 20_000
@@ -32,7 +40,7 @@ class ReadLimits:
     volume_bytes: int = 8 << 30
     """Largest volume in float32: 8,192 slices of 512 x 512."""
     image_px: int = 89_478_485
-    """Most pixels in one photograph; Pillow's own threshold for a decompression bomb."""
+    """Most pixels in one picture or frame; Pillow's own threshold for a decompression bomb."""
     time_points: int = 64
     """Most volumes that a four-dimensional NIfTI may hold; more is a functional series."""
     archive_members: int = 50_000
@@ -99,6 +107,13 @@ def translate(code: str, reason: str, advice: str) -> Iterator[None]:
         raise
     except MemoryError:
         raise out_of_memory() from None
+    except RecursionError:
+        raise UnreadableInput(
+            "The file's parts lie within each other deeper than the hundred levels or so that are "
+            "read.",
+            advice,
+            code="nested-too-deep",
+        ) from None
     except BaseException as error:
         # A codec written in Rust panics outside of Exception; interrupts and exits pass.
         name = type(error).__name__
@@ -165,16 +180,33 @@ def no_permission(what: str) -> UnreadableInput:
     )
 
 
-def check_volume_size(shape: tuple[int, ...], limits: ReadLimits) -> None:
+def check_volume_size(
+    shape: tuple[int, ...], limits: ReadLimits, *, stored_bytes: int | None = None
+) -> None:
     """Check that an array of this shape, in float32, stays within the limits.
 
+    Args:
+        shape: Of the array.
+        limits: What it may take.
+        stored_bytes: Of the one file that holds it, where it is one.
+
     Raises:
-        UnreadableInput: It would not.
+        UnreadableInput: It is too large, or too large for its file.
     """
-    if 4 * math.prod(shape) > limits.volume_bytes:
+    claimed = 4 * math.prod(shape)
+    if claimed > limits.volume_bytes:
         raise UnreadableInput(
-            f"The image claims more than {limits.volume_bytes >> 20} MiB of voxels, more than is "
-            "read.",
+            f"The image claims {claimed >> 20} MiB of voxels, more than the "
+            f"{limits.volume_bytes >> 20} MiB that are read.",
             "Crop or split it, or raise ReadLimits.volume_bytes.",
             code="volume-too-large",
         )
+    for free_bytes, times in limits.inflations if stored_bytes is not None else ():
+        if claimed > free_bytes and claimed > times * (stored_bytes or 1):
+            raise UnreadableInput(
+                f"The image claims {claimed >> 20} MiB of voxels, "
+                f"{claimed // (stored_bytes or 1)} times what its file holds; above "
+                f"{free_bytes >> 20} MiB, {times} times is the most that is read.",
+                "Export it uncompressed, or raise ReadLimits.inflations.",
+                code="inflated-too-large",
+            )

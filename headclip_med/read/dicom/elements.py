@@ -5,23 +5,25 @@ pydicom converts values on access, so damage shows there and not only while open
 
 from __future__ import annotations
 
-import io
 import math
+import os
 import struct
+import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
-from io import BufferedIOBase, BufferedReader
+from functools import cache, partial
+from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
-import pydicom
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomFileLike
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_file_meta_info, read_partial
 from pydicom.filewriter import write_file_meta_info
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -35,6 +37,20 @@ from headclip_med.read.guards import VALID_UID, ReadLimits, check_file, translat
 SEARCHED_BYTES = 4096
 """The file meta information, which names the transfer syntax, lies well within."""
 
+SMALL_BYTES = 1 << 20
+"""What is no larger cannot hold more elements than are parsed in a second."""
+
+FREE_BYTES = 256 << 20
+"""Up to here a deflated object may be as much smaller as it likes: black frames are."""
+
+LARGEST_RATIO = 100
+CHUNK_BYTES = 1 << 16
+HEADER_BYTES = 8
+ITEM_COST = 4
+ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""The tag of an item, in either byte order."""
+
+FIRST_TAG = 0x00010000
 DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -47,6 +63,8 @@ BROKEN = (
 
 PIXEL_KEYWORDS = {0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData", 0x0010: "PixelData"}
 """By element of group 7FE0."""
+
+PIXEL_TAGS = frozenset(0x7FE00000 + number for number in PIXEL_KEYWORDS)
 
 
 @dataclass(frozen=True)
@@ -71,7 +89,7 @@ class PixelElement:
 @contextmanager
 def open_object(
     path: Path, limits: ReadLimits, *, keywords: Sequence[str]
-) -> Iterator[tuple[Dataset, PixelElement | None, BufferedIOBase]]:
+) -> Iterator[tuple[Dataset, PixelElement | None, BinaryIO]]:
     """Open one DICOM object up to its pixel data.
 
     Args:
@@ -87,23 +105,98 @@ def open_object(
         UnreadableInput: The file is damaged, or claims more than the limits.
     """
     size = check_file(path, limits)
-    with translate("broken-dicom", *BROKEN):
-        file = path.open("rb")
-    with file:
+    with ExitStack() as opened:
         with translate("broken-dicom", *BROKEN):
-            stream, size = _inflated(file, size, limits)
-            dataset = pydicom.dcmread(
-                stream,
-                stop_before_pixels=True,
+            file = opened.enter_context(path.open("rb"))
+            stream = opened.enter_context(_inflated(file, size, limits))
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
+            tags = [_tag(keyword) for keyword in keywords]
+            parsed = Counted(stream, limits) if size > SMALL_BYTES else stream
+            dataset = read_partial(
+                parsed,  # type: ignore[arg-type]
+                partial(_is_past_header, stream, limits, set(tags)),
                 force=True,
-                specific_tags=[_tag(keyword) for keyword in keywords],
+                specific_tags=tags,
             )
             _set_transfer_syntax(dataset)
             element = _pixel_element(dataset, stream, size)
         yield dataset, element, stream
 
 
-def _pixel_element(dataset: Dataset, stream: BufferedIOBase, size: int) -> PixelElement | None:
+def _is_past_header(
+    stream: BinaryIO,
+    limits: ReadLimits,
+    wanted: set[BaseTag],
+    tag: BaseTag,
+    _kind: str | None,
+    length: int,
+) -> bool:
+    """Tell pydicom where to stop, which asks before each element.
+
+    Raises:
+        UnreadableInput: The element is wanted, and larger than any of its kind.
+    """
+    if tag in PIXEL_TAGS or tag < FIRST_TAG:  # zeros are no elements but filling
+        return True
+    if limits.element_bytes < length < UNDEFINED_LENGTH and tag in wanted:
+        if dictionary_VR(tag) != "SQ":
+            raise _refusal("oversized-element", length >> 10, limits.element_bytes >> 10)
+        _count_items(stream, length, limits)
+    return False
+
+
+def _count_items(stream: BinaryIO, length: int, limits: ReadLimits) -> None:
+    """Count the items of a sequence that is parsed only when it is asked for."""
+    place = stream.tell()
+    found = ITEM_COST * sum(stream.read(length).count(item) for item in ITEMS)
+    stream.seek(place)
+    if found > limits.elements:
+        raise _refusal("too-many-elements", found, limits.elements)
+
+
+class Counted:
+    """A file whose elements are counted while they are parsed.
+
+    Args:
+        file: What is parsed.
+        limits: How many it may have.
+    """
+
+    def __init__(self, file: BinaryIO, limits: ReadLimits) -> None:
+        self._file = file
+        self._left = limits.elements
+        self._limits = limits
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on; the header of an element takes eight bytes."""
+        content = self._file.read(size)
+        if size == HEADER_BYTES:
+            self._left -= ITEM_COST if content[:4] in ITEMS else 1
+            if self._left < 0:
+                raise _refusal("too-many-elements", self._limits.elements, self._limits.elements)
+        return content
+
+
+def _refusal(code: str, claimed: int, allowed: int) -> UnreadableInput:
+    reason, advice = _REFUSALS[code]
+    return UnreadableInput(reason.format(claimed=claimed, allowed=allowed), advice, code=code)
+
+
+_REFUSALS = {
+    "oversized-element": (
+        "An element of the header holds {claimed} KiB, more than the {allowed} KiB that are read.",
+        "Export the image again, or raise ReadLimits.element_bytes.",
+    ),
+    "too-many-elements": (
+        "The header holds more than {allowed} elements, items of sequences counted fourfold.",
+        "Export the image again, or raise ReadLimits.elements.",
+    ),
+}
+
+
+def _pixel_element(dataset: Dataset, stream: BinaryIO, size: int) -> PixelElement | None:
     """Read the header of the element that pydicom stopped at (PS3.5 7.1.2, 7.1.3)."""
     implicit, little = dataset.original_encoding
     order = "<" if little else ">"
@@ -126,38 +219,47 @@ def _pixel_element(dataset: Dataset, stream: BufferedIOBase, size: int) -> Pixel
     )
 
 
-def _inflated(file: BufferedReader, size: int, limits: ReadLimits) -> tuple[BufferedIOBase, int]:
+def _inflated(file: BufferedReader, size: int, limits: ReadLimits) -> BinaryIO:
     """Return a stream that pydicom can read without inflating anything itself."""
     start = file.read(SEARCHED_BYTES)
     file.seek(0)
     end = _end_of_meta(start)
     if end is not None and DEFLATED not in start[:end]:
-        return file, size
+        return file
     if start[128:132] != b"DICM":
         # Without preamble nothing can be deflated by the standard; what claims to be is refused.
         if DEFLATED in start:
             raise UnreadableInput(*BROKEN, code="broken-dicom")
-        return file, size
+        return file
     meta = read_file_meta_info(file.name)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return file, size
+        return file
     if end is None:
         raise UnreadableInput(*BROKEN, code="broken-dicom")
     file.seek(end)
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = inflater.decompress(file.read(), limits.inflated_bytes)
-    if inflater.unconsumed_tail:
-        raise UnreadableInput(
-            f"The deflated object grows beyond {limits.inflated_bytes >> 20} MiB, more than is "
-            "read.",
-            "Export it uncompressed, or raise ReadLimits.inflated_bytes.",
-            code="inflated-too-large",
-        )
-    head = io.BytesIO()
+    plain = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    head.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(DicomFileLike(head), meta, enforce_standard=False)
-    return io.BytesIO(head.getvalue() + body), len(head.getvalue()) + len(body)
+    plain.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(DicomFileLike(plain), meta, enforce_standard=False)
+    allowed = min(limits.inflated_bytes, max(FREE_BYTES, LARGEST_RATIO * size))
+    _inflate(file, plain, allowed)
+    return plain
+
+
+def _inflate(packed: BinaryIO, plain: BinaryIO, allowed: int) -> None:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    for chunk in iter(partial(packed.read, CHUNK_BYTES), b""):
+        waiting = chunk
+        while waiting and not inflater.eof:
+            plain.write(inflater.decompress(waiting, 16 * CHUNK_BYTES))
+            waiting = inflater.unconsumed_tail
+            if plain.tell() > allowed:
+                raise UnreadableInput(
+                    f"The deflated object grows beyond the {allowed >> 20} MiB that are read of a "
+                    "file of its size.",
+                    "Export it uncompressed, or raise ReadLimits.inflated_bytes.",
+                    code="inflated-too-large",
+                )
 
 
 def _end_of_meta(start: bytes) -> int | None:

@@ -25,7 +25,7 @@ from headclip_med.read.dicom.elements import (
 from headclip_med.read.dicom.pixels.codings import find_coding_problem
 from headclip_med.read.dicom.pixels.layout import SAMPLES, PixelLayout, read_layout
 from headclip_med.read.dicom.planes import FRAME_KEYWORDS, Frame, find_group, read_frames
-from headclip_med.read.guards import ReadLimits, translate
+from headclip_med.read.guards import ReadLimits, check_volume_size, translate
 
 HEADER_KEYWORDS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
@@ -98,6 +98,8 @@ def _header(
     _check_kind(dataset)
     layout = read_layout(dataset, element)
     _check_size(dataset, layout, limits)
+    shape = (layout.frames, layout.rows, layout.columns, 3 if layout.is_colour else 1)
+    check_volume_size(shape, limits, stored_bytes=path.stat().st_size)
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
     modality = text(dataset, "Modality").upper()
     is_capture = text(dataset, "SOPClassUID") in vocabulary.CAPTURE_CLASSES
@@ -172,6 +174,8 @@ def _check_size(dataset: Dataset, layout: PixelLayout, limits: ReadLimits) -> No
         )
     if not (1 <= layout.rows <= limits.side_px and 1 <= layout.columns <= limits.side_px):
         raise _impossible(f"rows or columns outside 1 to {limits.side_px}")
+    if layout.rows * layout.columns > limits.image_px:
+        raise _impossible(f"more than {limits.image_px} pixels in a frame")
     if not 1 <= layout.frames <= limits.frames:
         raise _impossible(f"a number of frames outside 1 to {limits.frames}")
     if layout.samples != SAMPLES.get(layout.photometric):

@@ -21,7 +21,7 @@ import numpy as np
 import pydicom
 from highdicom.base import SOPClass
 from pydicom.config import disable_value_validation
-from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
+from pydicom.uid import UID, CTImageStorage, SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
 
 from headclip_med.errors import UnreadableInput
@@ -134,6 +134,7 @@ def read_sources(volume: Volume) -> SourceImages:
             "Use the NIfTI heatmap instead.",
             code="no-study",
         )
+    _check_uids(header)
     if (header.get("Rows"), header.get("Columns")) != (volume.grid.rows, volume.grid.columns):
         raise UnreadableInput(
             "The slices were not screened on the pixels of their source, so a segmentation would "
@@ -144,10 +145,23 @@ def read_sources(volume: Volume) -> SourceImages:
     objects = _objects(volume)
     if not volume.grid.is_patient:
         return SourceImages(header, objects, None)
-    if named := str(header.get("FrameOfReferenceUID", "") or ""):
+    named = str(header.get("FrameOfReferenceUID", "") or "")
+    if UID(named).is_valid:
         return SourceImages(header, objects, named)
     derived = derived_uid("frame of reference", header.SeriesInstanceUID)
     return SourceImages(header, objects, derived, derives_frame_of_reference=True)
+
+
+def _check_uids(header: pydicom.Dataset) -> None:
+    """Refuse identifiers that a result must repeat but may not (PS3.5 9.1)."""
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        if not UID(str(header.get(keyword))).is_valid:
+            raise UnreadableInput(
+                "The source names its study or series by what is no valid UID (digits and points, "
+                "64 at most, no part empty or with a leading zero), which is never copied.",
+                "Use the NIfTI heatmap instead, or export the series again under valid UIDs.",
+                code="invalid-uid",
+            )
 
 
 def stand_ins(
@@ -220,7 +234,7 @@ def _objects(volume: Volume) -> dict[str, SourceObject]:
         uid = source.sop_instance_uid
         if uid in objects:
             continue
-        if uid is None:
+        if uid is None or not UID(uid).is_valid:
             raise UnreadableInput(
                 "A source image has no valid SOP instance UID, so no DICOM result can refer to it.",
                 "Use the NIfTI heatmap instead.",

@@ -12,9 +12,11 @@ import jsonschema
 import numpy as np
 import pydicom
 import pytest
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     ComputedRadiographyImageStorage,
     CTImageStorage,
     EnhancedCTImageStorage,
@@ -622,3 +624,32 @@ def test_an_independent_validator_finds_no_error(name: str, tmp_path: Path, dcio
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         lines = [line for line in done.stderr.splitlines() if "DICOMDIR" not in line]
         assert [line for line in lines if line.startswith(("Error", "Warning"))] == []
+
+
+INVALID_UIDS = ("1.2..3", "1.2.03", ".1.2", "1.2.", "1" * 65, "1.2.x", "2.25.-1", "../../x", "1 2")
+
+
+@pytest.mark.parametrize("uid", INVALID_UIDS)
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+def test_an_invalid_identifier_is_never_copied(tmp_path: Path, keyword: str, uid: str) -> None:
+    grid = stack()
+    with disable_value_validation():
+        volume = ct_volume(tmp_path / "in", grid, **{keyword: uid})
+    found = screening_of(volume, two_lesions(grid.shape))
+    written = write_screening(found, tmp_path / "out", outputs=("seg",))
+    skipped = {one["output"]: one for one in written.result["skipped_outputs"]}["seg"]  # type: ignore[attr-defined]
+    assert skipped["code"] == "invalid-uid"
+    assert uid not in skipped["reason"] + skipped["advice"]
+    assert list((tmp_path / "out").rglob("seg.dcm")) == []
+
+
+@pytest.mark.parametrize("uid", INVALID_UIDS)
+def test_an_invalid_frame_of_reference_is_replaced(tmp_path: Path, uid: str) -> None:
+    grid = stack()
+    with disable_value_validation():
+        volume = ct_volume(tmp_path / "in", grid, FrameOfReferenceUID=uid)
+    written = write_screening(
+        screening_of(volume, two_lesions(grid.shape)), tmp_path / "out", outputs=("seg",)
+    )
+    seg = pydicom.dcmread(written.folder / "seg.dcm")
+    assert UID(seg.FrameOfReferenceUID).is_valid

@@ -8,8 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from io import BufferedIOBase
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Shaped
@@ -49,7 +48,7 @@ class Pixels:
     layout: PixelLayout
     syntax: str
     element: PixelElement
-    stream: BufferedIOBase
+    stream: BinaryIO
     offsets: tuple[bytes, bytes] | None = None
 
     @cached_property
