@@ -181,7 +181,11 @@ def no_permission(what: str) -> UnreadableInput:
 
 
 def check_volume_size(
-    shape: tuple[int, ...], limits: ReadLimits, *, stored_bytes: int | None = None
+    shape: tuple[int, ...],
+    limits: ReadLimits,
+    *,
+    stored_bytes: int | None = None,
+    volumes: int = 1,
 ) -> None:
     """Check that an array of this shape, in float32, stays within the limits.
 
@@ -189,6 +193,7 @@ def check_volume_size(
         shape: Of the array.
         limits: What it may take.
         stored_bytes: Of the one file that holds it, where it is one.
+        volumes: How many of this shape the file claims.
 
     Raises:
         UnreadableInput: It is too large, or too large for its file.
@@ -201,6 +206,7 @@ def check_volume_size(
             "Crop or split it, or raise ReadLimits.volume_bytes.",
             code="volume-too-large",
         )
+    claimed *= volumes
     for free_bytes, times in limits.inflations if stored_bytes is not None else ():
         if claimed > free_bytes and claimed > times * (stored_bytes or 1):
             raise UnreadableInput(

@@ -69,7 +69,7 @@ def find_itk(path: Path, limits: ReadLimits, *, beside: tuple[Path, ...] = ()) -
             "Extract the ones of interest.",
             code="too-many-time-points",
         )
-    check_volume_size(shape, limits)
+    check_volume_size(shape, limits, stored_bytes=_stored_bytes(path, files), volumes=parts)
     return [
         Input(
             kind="volume",
@@ -101,7 +101,7 @@ def read_itk(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
         look = _look(path)
         streams = _streams(path, files, look, limits)
     shape, _ = _shape(look)
-    check_volume_size(shape, limits)
+    check_volume_size(shape, limits, stored_bytes=_stored_bytes(path, files))
     grid = _grid(look, shape)
     with translate("broken-volume", *BROKEN):
         voxels = _voxels(look, shape, part, streams=streams)
@@ -123,6 +123,10 @@ def read_itk(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
             replaced_voxels=replaced,
         ),
     )
+
+
+def _stored_bytes(path: Path, files: tuple[Path, ...]) -> int:
+    return sum(file.stat().st_size for file in (path, *files))
 
 
 def _look(path: Path) -> ImageFileReader:

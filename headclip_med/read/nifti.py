@@ -62,7 +62,7 @@ def find_nifti(path: Path, limits: ReadLimits) -> list[Input]:
             "Extract the ones of interest.",
             code="too-many-time-points",
         )
-    check_volume_size(shape[:3], limits)
+    check_volume_size(shape[:3], limits, stored_bytes=_stored_bytes(image), volumes=count)
     return [
         Input(
             kind=_origin(image),
@@ -95,7 +95,7 @@ def read_nifti(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
     with silence():
         image = _open(path, limits)
         shape = _shape(image)
-        check_volume_size(shape[:3], limits)
+        check_volume_size(shape[:3], limits, stored_bytes=_stored_bytes(image))
         voxels = _voxels(image, shape, part)
     replaced = fill_missing(voxels, lambda block: ~np.isfinite(block))
     if replaced == voxels.size:
@@ -163,6 +163,10 @@ def _is_odd(image: Neuroimage) -> bool:
         return False
     is_vector = len(image.shape) == 5 and image.shape[3] == 1 and image.shape[4] > 1
     return is_vector or not isinstance(image, Nifti1Pair)
+
+
+def _stored_bytes(image: Neuroimage) -> int:
+    return Path(str(image.file_map["image"].filename)).stat().st_size
 
 
 def _shape(image: Neuroimage) -> tuple[int, int, int, int]:

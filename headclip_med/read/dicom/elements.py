@@ -47,6 +47,10 @@ LARGEST_RATIO = 100
 CHUNK_BYTES = 1 << 16
 HEADER_BYTES = 8
 ITEM_COST = 4
+COMMAND_COST = 1000
+"""Elements of group 0 are not for files."""
+
+MOST_OUTSIDE_SEQUENCES = 50_000
 ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 """The tag of an item, in either byte order."""
 
@@ -111,11 +115,11 @@ def open_object(
             stream = opened.enter_context(_inflated(file, size, limits))
             size = stream.seek(0, os.SEEK_END)
             stream.seek(0)
-            tags = [_tag(keyword) for keyword in keywords]
+            tags: list[BaseTag | int] = [_tag(keyword) for keyword in keywords]
             parsed = Counted(stream, limits) if size > SMALL_BYTES else stream
             dataset = read_partial(
                 parsed,  # type: ignore[arg-type]
-                partial(_is_past_header, stream, limits, set(tags)),
+                _End(stream, limits, set(tags)),
                 force=True,
                 specific_tags=tags,
             )
@@ -124,26 +128,37 @@ def open_object(
         yield dataset, element, stream
 
 
-def _is_past_header(
-    stream: BinaryIO,
-    limits: ReadLimits,
-    wanted: set[BaseTag],
-    tag: BaseTag,
-    _kind: str | None,
-    length: int,
-) -> bool:
-    """Tell pydicom where to stop, which asks before each element.
+class _End:
+    """Tells pydicom where to stop, which asks before each element that lies in no sequence.
 
-    Raises:
-        UnreadableInput: The element is wanted, and larger than any of its kind.
+    Args:
+        stream: What is parsed.
+        limits: What it may hold.
+        wanted: Tags of the elements that will be looked at.
     """
-    if tag in PIXEL_TAGS or tag < FIRST_TAG:  # zeros are no elements but filling
-        return True
-    if limits.element_bytes < length < UNDEFINED_LENGTH and tag in wanted:
-        if dictionary_VR(tag) != "SQ":
-            raise _refusal("oversized-element", length >> 10, limits.element_bytes >> 10)
-        _count_items(stream, length, limits)
-    return False
+
+    def __init__(self, stream: BinaryIO, limits: ReadLimits, wanted: set[BaseTag | int]) -> None:
+        self._stream, self._limits, self._wanted = stream, limits, wanted
+        self._seen = 0
+
+    def __call__(self, tag: BaseTag, _kind: str | None, length: int) -> bool:
+        """Whether the header ends before this element.
+
+        Raises:
+            UnreadableInput: The element is wanted, and larger than any of its kind; or there were
+                too many.
+        """
+        if tag in PIXEL_TAGS or tag < FIRST_TAG:  # zeros are no elements but filling
+            return True
+        self._seen += 1
+        if self._seen > MOST_OUTSIDE_SEQUENCES:
+            raise _refusal("too-many-elements", MOST_OUTSIDE_SEQUENCES)
+        limit = self._limits.element_bytes
+        if limit < length < UNDEFINED_LENGTH and tag in self._wanted:
+            if dictionary_VR(tag) != "SQ":
+                raise _refusal("oversized-element", limit >> 10, length >> 10)
+            _count_items(self._stream, length, self._limits)
+        return False
 
 
 def _count_items(stream: BinaryIO, length: int, limits: ReadLimits) -> None:
@@ -152,7 +167,7 @@ def _count_items(stream: BinaryIO, length: int, limits: ReadLimits) -> None:
     found = ITEM_COST * sum(stream.read(length).count(item) for item in ITEMS)
     stream.seek(place)
     if found > limits.elements:
-        raise _refusal("too-many-elements", found, limits.elements)
+        raise _refusal("too-many-elements", limits.elements)
 
 
 class Counted:
@@ -165,21 +180,21 @@ class Counted:
 
     def __init__(self, file: BinaryIO, limits: ReadLimits) -> None:
         self._file = file
-        self._left = limits.elements
-        self._limits = limits
+        self._left = self._most = limits.elements
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
         """Read on; the header of an element takes eight bytes."""
         content = self._file.read(size)
         if size == HEADER_BYTES:
-            self._left -= ITEM_COST if content[:4] in ITEMS else 1
+            is_command = content[:2] == b"\0\0"
+            self._left -= ITEM_COST if content[:4] in ITEMS else COMMAND_COST if is_command else 1
             if self._left < 0:
-                raise _refusal("too-many-elements", self._limits.elements, self._limits.elements)
+                raise _refusal("too-many-elements", self._most)
         return content
 
 
-def _refusal(code: str, claimed: int, allowed: int) -> UnreadableInput:
+def _refusal(code: str, allowed: int, claimed: int = 0) -> UnreadableInput:
     reason, advice = _REFUSALS[code]
     return UnreadableInput(reason.format(claimed=claimed, allowed=allowed), advice, code=code)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,8 +99,12 @@ def _header(
     _check_kind(dataset)
     layout = read_layout(dataset, element)
     _check_size(dataset, layout, limits)
-    shape = (layout.frames, layout.rows, layout.columns, 3 if layout.is_colour else 1)
-    check_volume_size(shape, limits, stored_bytes=path.stat().st_size)
+    problem = find_coding_problem(str(dataset.file_meta.TransferSyntaxUID), layout, element)
+    if problem is None:
+        shape = (layout.frames, layout.rows, layout.columns, 3 if layout.is_colour else 1)
+        check_volume_size(shape, limits, stored_bytes=path.stat().st_size)
+    frames = read_frames(dataset, layout.frames, (layout.rows, layout.columns))
+    _check_planes(frames, limits)
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
     modality = text(dataset, "Modality").upper()
     is_capture = text(dataset, "SOPClassUID") in vocabulary.CAPTURE_CLASSES
@@ -123,10 +128,10 @@ def _header(
         is_localizer="LOCALIZER" in map(str.upper, texts(dataset, "ImageType")),
         is_capture=is_capture,
         is_map=_is_map(dataset),
-        frames=read_frames(dataset, layout.frames, (layout.rows, layout.columns)),
+        frames=frames,
         detector_spacing_mm=_detector_spacing(dataset),
         pixel_bytes=element.available if element else 0,
-        problem=find_coding_problem(str(dataset.file_meta.TransferSyntaxUID), layout, element),
+        problem=problem,
     )
 
 
@@ -184,6 +189,22 @@ def _check_size(dataset: Dataset, layout: PixelLayout, limits: ReadLimits) -> No
         raise _impossible("a number of bits per pixel that no image has")
     if layout.frame_bits * layout.frames > 8 * limits.decoded_bytes:
         raise _impossible(f"more than {limits.decoded_bytes >> 20} MiB of pixels")
+
+
+def _check_planes(frames: Sequence[Frame], limits: ReadLimits) -> None:
+    """Refuse an object whose frames would all become volumes of their own."""
+    planes = {
+        tuple(round(number, 2) for number in (*frame.plane.orientation, *frame.plane.spacing_mm))
+        for frame in frames
+        if frame.plane is not None
+    }
+    if len(planes) > limits.volumes:
+        raise UnreadableInput(
+            f"The frames of the object lie in {len(planes)} orientations or spacings, so it would "
+            f"give more than the {limits.volumes} volumes that are read of one object.",
+            "Export them as separate series, or raise ReadLimits.volumes.",
+            code="too-many-volumes",
+        )
 
 
 def _impossible(what: str) -> UnreadableInput:

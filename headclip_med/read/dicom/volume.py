@@ -51,10 +51,25 @@ def find_dicom(
     stacks: list[Stack] = []
     for key in sorted(series):
         found, unusable = split_series(series[key])
-        stacks += found
-        failures += unusable
+        few, refused = _refuse_many(found, limits)
+        stacks += few
+        failures += [*unusable, *refused]
     kept, left_out = _leave_out_localizers(stacks, named)
     return [_input(stack, limits) for stack in kept], failures + left_out
+
+
+def _refuse_many(stacks: Sequence[Stack], limits: ReadLimits) -> tuple[list[Stack], list[Failure]]:
+    """Drop the volumes of objects that give too many."""
+    of_object: dict[Path, int] = defaultdict(int)
+    paths = [{one.header.path for one in stack.slices} for stack in stacks]
+    for within in paths:
+        for path in within:
+            of_object[path] += 1
+    many = {path: count for path, count in of_object.items() if count > limits.volumes}
+    kept = [stack for stack, within in zip(stacks, paths, strict=True) if not within & set(many)]
+    return kept, [
+        Failure.of(path, _many_refusal(count, limits)) for path, count in sorted(many.items())
+    ]
 
 
 def _header(path: Path, limits: ReadLimits) -> ImageHeader:
@@ -183,4 +198,12 @@ def _localizer_refusal() -> UnreadableInput:
         "A localizer (scout) only planned the scan and is left out beside other images.",
         "Give the file itself to screen it.",
         code="localizer",
+    )
+
+
+def _many_refusal(count: int, limits: ReadLimits) -> UnreadableInput:
+    return UnreadableInput(
+        f"The object would give {count} volumes, more than the {limits.volumes} that are read.",
+        "Export them as separate series, or raise ReadLimits.volumes.",
+        code="too-many-volumes",
     )

@@ -30,30 +30,20 @@ Result = TypeVar("Result")
 
 
 def isolated_each(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    limits: ReadLimits,
-    *,
-    seconds: float | None = None,
+    function: Callable[[Item], Result], items: Sequence[Item], limits: ReadLimits
 ) -> list[Result | HeadClipError]:
     """Call a function for each of some items, so that a call that ends its process costs itself.
 
     Args:
         function: Of a module, or a ``partial`` of one; nothing of a user's script.
-        items: What it is called with, one by one.
+        items: What it is called with, one by one; of a path, time goes by the file's size.
         limits: Memory and time that each call may take.
-        seconds: Of each call, where not those of the limits.
 
     Returns:
         What each call gave, or raised: errors that are not ours are named only.
     """
-    if not (limits.isolated and is_possible()):
-        return [call(function, item) for item in items]
-    found: list[Result | HeadClipError] = []
-    while len(found) < len(items):
-        with _readers.borrowed() as reader:
-            found += reader.outcomes(function, items[len(found) :], limits, seconds)
-    return found
+    seconds = [_seconds([one] if isinstance(one, Path) else [], limits) for one in items]
+    return _each(function, items, limits, seconds)
 
 
 def isolated_reading(
@@ -73,19 +63,34 @@ def isolated_reading(
         HeadClipError: It raised this, or an error of another kind, which is named only.
         UnreadableInput: It took too much memory or time, or ended the process.
     """
-    seconds = limits.seconds + _stored_bytes(paths) / limits.bytes_per_second
-    (found,) = isolated_each(call_itself, [reader], limits, seconds=seconds)
+    (found,) = _each(call_itself, [reader], limits, [_seconds(paths, limits)])
     if isinstance(found, HeadClipError):
         raise found
     return found
 
 
-def _stored_bytes(paths: Sequence[Path]) -> int:
-    found = 0
+def _each(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    limits: ReadLimits,
+    seconds: Sequence[float],
+) -> list[Result | HeadClipError]:
+    if not (limits.isolated and is_possible()):
+        return [call(function, item) for item in items]
+    found: list[Result | HeadClipError] = []
+    while len(found) < len(items):
+        done = len(found)
+        with _readers.borrowed() as reader:
+            found += reader.outcomes(function, items[done:], limits, seconds[done:])
+    return found
+
+
+def _seconds(paths: Sequence[Path], limits: ReadLimits) -> float:
+    stored_bytes = 0
     for path in paths:
         with suppress(OSError):  # gone by now, which the reader will say
-            found += path.stat().st_size
-    return found
+            stored_bytes += path.stat().st_size
+    return limits.seconds + stored_bytes / limits.bytes_per_second
 
 
 def is_possible() -> bool:
@@ -128,22 +133,23 @@ class ReaderProcess:
         function: Callable[[Item], Result],
         items: Sequence[Item],
         limits: ReadLimits,
-        seconds: float | None,
+        seconds: Sequence[float],
     ) -> Iterator[Result | HeadClipError]:
         """Have a function called; see ``isolated_each``. The last is what ended the process."""
-        seconds = limits.seconds if seconds is None else seconds
+        done = 0
         calls = pickle.dumps((function, tuple(items)))
         try:
-            self._channel.send(Task(calls, len(items), limits.memory_bytes, seconds))
+            self._channel.send(Task(calls, len(items), limits.memory_bytes, tuple(seconds)))
             for _ in items:
                 outcome = self._channel.receive()
                 yield outcome
+                done += 1
                 if isinstance(outcome, HeadClipError) and outcome.code == "reader-memory":
                     self.end()  # what it holds on to would be missing to the next
                     return
         except (EOFError, pickle.UnpicklingError):
             self.end()
-            yield _what_ended_it(self._process.returncode, seconds)
+            yield _what_ended_it(self._process.returncode, seconds[done])
 
     @property
     def is_alive(self) -> bool:

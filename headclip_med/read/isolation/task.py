@@ -21,13 +21,13 @@ class Task:
         call: The function and its arguments, one for each call, pickled.
         count: How many calls.
         memory_bytes: What each may take beside the arrays that lie in files.
-        seconds: What each may last.
+        seconds: What each may last, one by one.
     """
 
     call: bytes
     count: int
     memory_bytes: int
-    seconds: float
+    seconds: tuple[float, ...]
 
 
 def call(function: Callable[[Item], Result], item: Item) -> Result | HeadClipError:

@@ -59,13 +59,15 @@ def _outcomes(task: Task) -> Iterator[object]:
     except Exception as error:
         yield from [own_error(error)] * task.count
         return
-    for item in items:
-        yield _bounded(task, function, item)
+    for item, seconds in zip(items, task.seconds, strict=True):
+        yield _bounded(task.memory_bytes, seconds, function, item)
 
 
-def _bounded(task: Task, function: Callable[[Any], object], item: object) -> object:
-    _let_grow(task.memory_bytes, of=_used_bytes())
-    signal.setitimer(signal.ITIMER_REAL, task.seconds)
+def _bounded(
+    memory_bytes: int, seconds: float, function: Callable[[Any], object], item: object
+) -> object:
+    _let_grow(memory_bytes, of=_used_bytes())
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         return call(function, item)
     finally:

@@ -272,9 +272,12 @@ def palette(dataset: Dataset) -> None:
     once = struct.pack("<3H", 1, 65535, 9)
     again = struct.pack("<4H", 2, 60000, 0, 0)
     for colour in ("Red", "Green", "Blue"):
-        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [0, 0, 16])
-        name = f"Segmented{colour}PaletteColorLookupTableData"
-        setattr(dataset, name, struct.pack("<3H", 0, 1, 7) + once * 4000 + again * 100)
+        descriptor, name = (
+            f"{colour}PaletteColorLookupTableDescriptor",
+            f"Segmented{colour}PaletteColorLookupTableData",
+        )
+        dataset.add_new(descriptor, "US", [0, 0, 16])
+        dataset.add_new(name, "OW", struct.pack("<3H", 0, 1, 7) + once * 4000 + again * 100)
 
 
 # --- other formats -------------------------------------------------------------------------------
@@ -316,10 +319,11 @@ def gzipped(head: bytes, zeros: int) -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     start = packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH)
     check, chunk = zlib.crc32(head), bytes(MIB)
-    for _ in range(zeros // MIB):
+    count = -(-zeros // MIB)
+    for _ in range(count):
         check = zlib.crc32(chunk, check)
-    tail = struct.pack("<2I", check, (len(head) + zeros // MIB * MIB) & 0xFFFFFFFF)
-    body = start + deflated(chunk, zeros // MIB)
+    tail = struct.pack("<2I", check, (len(head) + count * MIB) & 0xFFFFFFFF)
+    body = start + deflated(chunk, count)
     return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + body + tail
 
 
@@ -551,8 +555,8 @@ BOMBS: dict[str, Write] = {
         64, 64, mode=0, extra=chunk(b"zTXt", b"a\0\0" + b"\x78\xda" + deflated(bytes(MIB), 1024))
     ),
     "TIFF 9000 x 9000": picture("a.tif", 9000, compression="tiff_deflate"),
-    "TIFF of 300 pages": picture("a.tif", 2000, 300, compression="tiff_deflate"),
-    "TIFF of 5000 pages": picture("a.tif", 2, 5000),
+    "TIFF of 100 pages": picture("a.tif", 3000, 100, compression="tiff_deflate"),
+    "TIFF of 1000 pages": picture("a.tif", 2, 1000),
     "TIFF whose page is its own next": pages_in_a_ring,
     "JPEG of 300 scans": many_scans,
     "JPEG 2000 of 9000 x 9000": picture("a.jp2", 9000),

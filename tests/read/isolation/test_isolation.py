@@ -92,7 +92,7 @@ def test_what_is_not_ours_is_not_taken_from_a_process_that_reads(
     there.close()
 
 
-def test_a_clock_of_a_volume_goes_by_the_size_of_its_files(tmp_path: Path) -> None:
+def test_the_clock_goes_by_the_size_of_its_files(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(1_000_000))
     slow = dataclasses.replace(HASTY, seconds=0.2, bytes_per_second=100)
     assert isolated_reading(partial(time.sleep, 1), [tmp_path / "large"], slow) is None

@@ -27,6 +27,10 @@ WITH_LOSS = (0xC0, 0xC1, 0xC2)
 
 SEARCHED_BYTES = 1 << 20
 """Headers lie at the start; application segments before them are small."""
+MOST_COMPONENTS = 4
+MOST_TILES = 65_535
+"""Of a JPEG 2000 stream (ISO 15444-1 A.4.2)."""
+
 RLE_HIGHEST_RATIO = 64
 """Two bytes of PackBits grow to at most 128 (PS3.5 annex G)."""
 
@@ -77,11 +81,15 @@ def _mismatch() -> UnreadableInput:
 
 
 def _jpeg_2000_size(stream: bytes) -> tuple[int, int] | None:
-    """Read rows and columns from the SIZ marker (ISO 15444-1 A.5.1)."""
+    """Read rows and columns from the SIZ marker (ISO 15444-1 A.5.1); None where it is absurd."""
     start = stream.find(b"\xff\x4f\xff\x51")
-    if start < 0 or len(stream) < start + 24:
+    if start < 0 or len(stream) < start + 42:
         return None
-    width, height, left, top = struct.unpack_from(">4I", stream, start + 8)
+    width, height, left, top, tile_width, tile_height = struct.unpack_from(">6I", stream, start + 8)
+    (components,) = struct.unpack_from(">H", stream, start + 40)
+    tiles = -(-width // max(tile_width, 1)) * -(-height // max(tile_height, 1))
+    if components > MOST_COMPONENTS or tiles > MOST_TILES:
+        return None
     return height - top, width - left
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,9 @@ from headclip_med.reading import ORDINARY, Reading
 
 PADDING = np.float32(-np.inf)
 """Marks pixels outside the scanned field until the whole volume is known."""
+
+BLOCK_VALUES = 4 << 20
+"""Of a frame, which are converted at once: a slice of a body, but not a whole mammogram."""
 
 LOWEST_TISSUE_HU, HIGHEST_TISSUE_HU = -900.0, 3000.0
 """A padding value between these would blank real tissue, so it is not believed."""
@@ -109,19 +112,26 @@ def _decode(
     palette = read_palette(dataset) if layout.photometric == "PALETTE COLOR" else None
     rescales, padding = Rescales.of(dataset, layout), _padding_range(dataset, layout)
     for index, values, frame in zip(indices, out, stored_frames(pixels, indices), strict=True):
-        if layout.is_colour:
-            values[...] = in_eight_bits(frame, layout, palette)
-        else:
-            rescale = rescales.of_frame(index)
-            facts = _facts(header, layout, rescale, padding)
-            decoded.reading = decoded.reading.joined(facts)
-            rescale.apply(pixels.without_unused_bits(frame), values)
-            if facts.is_inverted:
-                np.subtract(np.float32(sum(rescale.ends)), values, out=values)
-            if not facts.disbelieves_padding:
-                decoded.has_padding |= _mark_padding(values, frame, padding)
-        release(values)
+        rescale = None if layout.is_colour else rescales.of_frame(index)
+        facts = ORDINARY if rescale is None else _facts(header, layout, rescale, padding)
+        decoded.reading = decoded.reading.joined(facts)
+        for rows in _blocks(frame):
+            if rescale is None:
+                values[rows] = in_eight_bits(frame[rows], layout, palette)
+            else:
+                rescale.apply(pixels.without_unused_bits(frame[rows]), values[rows])
+                if facts.is_inverted:
+                    np.subtract(np.float32(sum(rescale.ends)), values[rows], out=values[rows])
+                if not facts.disbelieves_padding:
+                    decoded.has_padding |= _mark_padding(values[rows], frame[rows], padding)
+            release(values)
     return decoded
+
+
+def _blocks(frame: Shaped[np.ndarray, "rows columns *samples"]) -> Iterator[slice]:
+    """Cut a large frame into blocks of rows, so that what is made of it is not there twice."""
+    step = max(1, BLOCK_VALUES * len(frame) // frame.size)
+    return (slice(start, start + step) for start in range(0, len(frame), step))
 
 
 def _facts(
