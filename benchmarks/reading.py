@@ -107,7 +107,7 @@ def main() -> None:
         plain, coded = Path(scratch, "plain"), Path(scratch, "coded")
         repeat(arguments.series, plain, 240)
         compress(plain, coded, 238)
-        print("| series | reader | first, CPU s | further, CPU s |\n| --- | --- | --- | --- |")
+        sys.stdout.write("| series | reader | first, CPU s | further, CPU s |\n| --- | --- | --- | --- |")
         for name, folder in (("uncompressed", plain), ("lossless JPEG", coded)):
             for reader in READERS:
                 found = measure(reader, folder)
