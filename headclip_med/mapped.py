@@ -69,6 +69,23 @@ def release(array: Shaped[np.ndarray, "..."] | None) -> None:
         pages.madvise(mmap.MADV_DONTNEED)
 
 
+def put(target: Shaped[np.ndarray, "..."], values: Shaped[np.ndarray, "..."]) -> None:
+    """Set what is in an array of ``allocate``, or in a part of it in one piece.
+
+    Written to its file, in half the time that touching its pages takes.
+    """
+    pages = _pages_of(target)
+    if not isinstance(pages, _Pages) or not target.flags.c_contiguous:
+        target[...] = values
+        return
+    whole: np.ndarray = np.frombuffer(pages, np.uint8)
+    place = target.ctypes.data - whole.ctypes.data
+    left = memoryview(np.ascontiguousarray(values, target.dtype).reshape(-1)).cast("B")
+    while left:
+        done = os.pwrite(pages.file, left, place)
+        left, place = left[done:], place + done
+
+
 def blocks_of(
     array: Shaped[np.ndarray, "..."], size: int = BLOCK_SLICES
 ) -> Iterator[tuple[slice, Shaped[np.ndarray, "..."]]]:

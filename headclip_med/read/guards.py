@@ -71,6 +71,9 @@ VALID_UID = re.compile(r"[0-9.]{1,64}")
 @contextmanager
 def silence() -> Iterator[None]:
     """Keep values of a file out of warnings and logs while a foreign library reads it."""
+    if logging.getLogger(TALKATIVE[0]).level > logging.CRITICAL:  # all are silent already
+        yield
+        return
     loggers = [logging.getLogger(name) for name in TALKATIVE]
     levels = [logger.level for logger in loggers]
     try:

@@ -14,7 +14,7 @@ from pydicom.config import disable_value_validation
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.mapped import allocate, fill_missing
 from headclip_med.read.dicom.header import ImageHeader, read_header
-from headclip_med.read.dicom.pixels.values import Decoded, decode_frames
+from headclip_med.read.dicom.pixels.values import PADDING, Decoded, decode_frames
 from headclip_med.read.dicom.series import split_series
 from headclip_med.read.dicom.stack import Slice, Stack
 from headclip_med.read.guards import ReadLimits, check_volume_size, silence
@@ -22,9 +22,6 @@ from headclip_med.read.inputs import Failure, Input
 from headclip_med.read.isolation import isolated_each
 from headclip_med.reading import ORDINARY, Reading
 from headclip_med.volume import SliceSource, Volume
-
-AIR_HU = -1000.0
-"""What a CT shows where it did not scan."""
 
 
 def find_dicom(
@@ -160,11 +157,7 @@ def _voxels(
             has_padding |= decoded.has_padding
             reading = reading.joined(decoded.reading)
     if has_padding:
-        # Else unscanned pixels get the lowest value that was measured.
-        is_hounsfield = _modality(header) == "CT" and not (
-            reading.lacks_rescale or reading.has_other_unit
-        )
-        fill_missing(voxels, np.isneginf, AIR_HU if is_hounsfield else None)
+        fill_missing(voxels, lambda block: block == PADDING)
     return voxels, reading
 
 

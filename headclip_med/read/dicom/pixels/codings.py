@@ -43,6 +43,9 @@ SimpleITK and dcmtk; another's may lie one grey level off.
 """
 
 
+FASTER_BY_ITK = (uids.JPEGLossless, uids.JPEGLosslessSV1)
+"""SimpleITK takes half the time of pydicom's plug-in."""
+
 ELSEWHERE = ("JPIP", "SMPTE")
 VIDEOS = ("MPEG", "HEVC")
 """Words in the names of transfer syntaxes."""

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO
@@ -24,6 +25,7 @@ from headclip_med.read.dicom.pixels.codings import (
     DECODERS,
     DEFLATED_FRAMES,
     ENCAPSULATED_PLAIN,
+    FASTER_BY_ITK,
 )
 from headclip_med.read.dicom.pixels.colours import to_red_green_blue
 from headclip_med.read.dicom.pixels.layout import SHARED_COLOURS, PixelLayout
@@ -207,6 +209,9 @@ def _decoded(
     check_codestream(stream, syntax, layout)
     if layout.samples == 1 and is_deep_jpeg(stream):
         return decode_by_itk(stream, syntax, layout)
+    if layout.samples == 1 and syntax in FASTER_BY_ITK and layout.bits in (8, 16):
+        with suppress(Exception):  # another decoder then says what it finds
+            return decode_by_itk(stream, syntax, layout)
     decoder, plugins = DECODERS[syntax]
     data = encapsulate([stream])
     for plugin in plugins:

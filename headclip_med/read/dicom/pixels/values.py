@@ -10,7 +10,7 @@ from jaxtyping import Float32, Shaped
 from pydicom.dataset import Dataset
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.mapped import release
+from headclip_med.mapped import put
 from headclip_med.read.dicom.elements import numbers, open_object
 from headclip_med.read.dicom.header import ImageHeader
 from headclip_med.read.dicom.pixels.codings import coding_name, find_coding_problem
@@ -23,6 +23,9 @@ from headclip_med.reading import ORDINARY, Reading
 
 PADDING = np.float32(-np.inf)
 """Marks pixels outside the scanned field until the whole volume is known."""
+
+AIR_HU = np.float32(-1000)
+"""What a CT shows where it did not scan."""
 
 BLOCK_VALUES = 4 << 20
 """Of a frame, which are converted at once: a slice of a body, but not a whole mammogram."""
@@ -50,7 +53,7 @@ class Decoded:
     """How some frames of one object were decoded.
 
     Attributes:
-        has_padding: Whether ``PADDING`` marks pixels that were not scanned.
+        has_padding: Whether ``PADDING`` still marks pixels that were not scanned.
     """
 
     has_padding: bool = False
@@ -114,17 +117,20 @@ def _decode(
     for index, values, frame in zip(indices, out, stored_frames(pixels, indices), strict=True):
         rescale = None if layout.is_colour else rescales.of_frame(index)
         facts = ORDINARY if rescale is None else _facts(header, layout, rescale, padding)
+        unscanned = _unscanned(header, facts)
         decoded.reading = decoded.reading.joined(facts)
         for rows in _blocks(frame):
             if rescale is None:
-                values[rows] = in_eight_bits(frame[rows], layout, palette)
-            else:
-                rescale.apply(pixels.without_unused_bits(frame[rows]), values[rows])
-                if facts.is_inverted:
-                    np.subtract(np.float32(sum(rescale.ends)), values[rows], out=values[rows])
-                if not facts.disbelieves_padding:
-                    decoded.has_padding |= _mark_padding(values[rows], frame[rows], padding)
-            release(values)
+                put(values[rows], in_eight_bits(frame[rows], layout, palette))
+                continue
+            physical = np.empty(frame[rows].shape, np.float32)
+            rescale.apply(pixels.without_unused_bits(frame[rows]), physical)
+            if facts.is_inverted:
+                np.subtract(np.float32(sum(rescale.ends)), physical, out=physical)
+            if not facts.disbelieves_padding:
+                found = _mark_padding(physical, frame[rows], padding, unscanned)
+                decoded.has_padding |= found and unscanned == PADDING
+            put(values[rows], physical)
     return decoded
 
 
@@ -151,10 +157,17 @@ def _facts(
     )
 
 
+def _unscanned(header: ImageHeader, facts: Reading) -> np.float32:
+    """Tell what a frame shows where nothing was scanned: air, where its values have that unit."""
+    is_ct = header.modality == "CT" and not header.is_capture
+    return PADDING if not is_ct or facts.lacks_rescale or facts.has_other_unit else AIR_HU
+
+
 def _mark_padding(
     values: Float32[np.ndarray, "rows columns"],
     frame: Shaped[np.ndarray, "rows columns"],
     padding: tuple[int, int] | None,
+    mark: np.float32,
 ) -> bool:
     """Mark pixels outside the scanned field (Pixel Padding Value, PS3.3 C.7.5.1.1.2), if any.
 
@@ -167,7 +180,7 @@ def _mark_padding(
         return False
     else:
         padded = (frame >= padding[0]) & (frame <= padding[1])
-    values[padded] = PADDING
+    np.copyto(values, mark, where=padded)
     return bool(padded.any())
 
 
