@@ -532,7 +532,7 @@ def test_a_file_that_changed_since_it_was_read_is_not_referred_to(tmp_path: Path
     written = write_screening(screening, tmp_path / "out")
     assert "seg" not in written.outputs
     assert any("not the one that was read" in note for note in written.notes)
-    (skipped,) = written.result["skipped_outputs"]  # type: ignore[misc]
+    (_, skipped) = written.result["skipped_outputs"]  # type: ignore[misc]
     assert (skipped["output"], skipped["code"]) == ("seg", "source-changed")
     assert (written.folder / "heatmap.nii.gz").exists()
 
@@ -558,7 +558,7 @@ def test_a_library_that_fails_costs_the_segmentation_and_nothing_else(
     (note,) = written.notes
     assert "AttributeError" in note
     assert "Doe" not in note
-    (skipped,) = written.result["skipped_outputs"]  # type: ignore[misc]
+    (_, skipped) = written.result["skipped_outputs"]  # type: ignore[misc]
     assert (skipped["output"], skipped["code"]) == ("seg", "bad-headers")
     assert skipped["advice"]
     assert {path.name for path in written.folder.iterdir()} == {
