@@ -92,20 +92,26 @@ def _mend(dataset: Dataset, path: tuple[str, ...]) -> bool:
 
 def _mend_trial(copied: Dataset) -> None:
     """A trial without sponsor or protocol is none; one with both says all that it must."""
-    types = _types()[()]
-    of_trial = [name for name in types if name.startswith("ClinicalTrial")]
-    if all(name in copied for name in of_trial if types[name] == "1"):
-        subject = {"ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID"}
-        if subject.isdisjoint(copied.dir()):
-            copied.ClinicalTrialSubjectID = copied.get("PatientID") or "UNKNOWN"
-        point = any(name.startswith("ClinicalTrialTimePoint") for name in copied.dir())
-        for name in of_trial:
-            if types[name] == "2" and name not in copied and (point or "TimePoint" not in name):
-                setattr(copied, name, "")
+    subject, study = (
+        {
+            one["keyword"]: one["type"]
+            for one in get_module_attribute_map()[module]
+            if not one["path"]
+        }
+        for module in ("clinical-trial-subject", "clinical-trial-study")
+    )
+    present = set(copied.dir())
+    if not present.isdisjoint(study):
+        copied.setdefault("ClinicalTrialTimePointID", "")
+    if not present.issuperset(name for name, kind in subject.items() if kind == "1"):
+        for name in present.intersection(subject):
+            del copied[name]
         return
-    for name in of_trial:
-        if "TimePoint" not in name:
-            copied.pop(name, None)
+    if present.isdisjoint({"ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID"}):
+        copied.ClinicalTrialSubjectID = copied.get("PatientID") or "UNKNOWN"
+    for name, kind in subject.items():
+        if kind == "2":
+            copied.setdefault(name, "")
 
 
 def _mended(element: DataElement) -> object:

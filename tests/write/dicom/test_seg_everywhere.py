@@ -9,12 +9,15 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - as everybody calls it
+from pydicom.dataset import Dataset
 
 from headclip_med.errors import HeadClipError
 from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.read import find_inputs
+from headclip_med.transforms.even import even_grid
 from headclip_med.volume import Heatmap, Volume
 from headclip_med.write import write_screening
 
@@ -55,11 +58,51 @@ def read_by_dcmqi(path: Path, folder: Path) -> list[sitk.Image]:
     return [sitk.ReadImage(one) for one in sorted(folder.glob("*.nrrd"), key=lambda p: int(p.stem))]
 
 
+def read_back(path: Path, volume: Volume, folder: Path) -> str:
+    """Both segments lie in a reader that is not ours where the stored voxels lie.
+
+    dcmqi gives an image of each segment, which can neither lean nor be unevenly spaced: of such
+    stacks the frames are read one by one.
+    """
+    labels = np.asarray(screened(volume).labels)
+    numbers = [number for number in (1, 2) if (labels == number).any()]
+    if even_grid(volume.grid) is None:
+        who, found = "by dcmqi", [points(image) for image in read_by_dcmqi(path, folder)]
+        shutil.rmtree(folder)
+    else:
+        who, by_segment = "by frames", points_by_segment(pydicom.dcmread(path))
+        found = [sorted_points(by_segment[place]) for place in sorted(by_segment)]
+    assert len(found) == len(numbers), path
+    for segment, number in zip(found, numbers, strict=True):
+        true = volume.grid.to_lps_mm(np.argwhere(labels == number).astype(float))
+        assert segment.shape == true.shape, path
+        assert np.abs(segment - sorted_points(true)).max() < 0.01, path
+    return who
+
+
 def points(image: sitk.Image) -> np.ndarray:
     """Where the marked voxels are in the patient, sorted."""
     index = np.argwhere(sitk.GetArrayFromImage(image) > 0)
     lps = [image.TransformIndexToPhysicalPoint(tuple(map(int, one[::-1]))) for one in index]
     return sorted_points(np.array(lps))
+
+
+def points_by_segment(seg: Dataset) -> dict[int, np.ndarray]:
+    """Where each segment's voxels are in the patient, from the object's own frames."""
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    row_mm, column_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    pixels = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
+    found: dict[int, list[np.ndarray]] = {}
+    for frame, mask in zip(seg.PerFrameFunctionalGroupsSequence, pixels, strict=True):
+        identified = frame if "SegmentIdentificationSequence" in frame else shared
+        number = identified.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        place = frame if "PlanePositionSequence" in frame else shared
+        origin = np.array(place.PlanePositionSequence[0].ImagePositionPatient, float)
+        rows, columns = np.nonzero(mask)
+        places = origin + np.outer(columns * column_mm, cosines[:3])
+        found.setdefault(number, []).append(places + np.outer(rows * row_mm, cosines[3:]))
+    return {number: np.concatenate(places) for number, places in found.items()}
 
 
 def sorted_points(points: np.ndarray) -> np.ndarray:
@@ -91,6 +134,8 @@ def test_every_segmentation_of_real_series_is_valid_and_read_back(
                 counts["written"] += 1
                 found = complaints(dciodvfy, written.folder / name)
                 wrong += [f"{number} {volume.sources[0].path.name}: {line}" for line in found]
+                if volume.grid.is_patient:
+                    counts[read_back(written.folder / name, volume, tmp_path / "dcmqi")] += 1
         shutil.rmtree(tmp_path / str(number))
 
     assert wrong == [], counts
