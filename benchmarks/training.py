@@ -34,8 +34,7 @@ from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.models.maps import upsample
 from headclip_med.settings import TrainSettings
-from headclip_med.training.batches import Batch, Batches, Example
-from headclip_med.training.features import Remembered
+from headclip_med.training.batches import Batch, Batches, Example, Remembered
 from headclip_med.training.loop import learn, optimiser_of
 
 EXACT = "every epoch; fp32"

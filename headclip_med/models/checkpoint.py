@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from headclip_med.atomic import write_file
 from headclip_med.errors import UnusableWeights
 from headclip_med.models.header import FORMAT, Header, read_header
 from headclip_med.models.registry import method_named
@@ -121,9 +122,7 @@ def write_checkpoint(
     state = {key: value.float().cpu().contiguous() for key, value in model.learned_state().items()}
     # One key only: the order of several is random, and the same training shall give the same file.
     metadata = {FORMAT: json.dumps(header, sort_keys=True)}
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(save(state, metadata))  # save_file would hide it from other users
-    partial.replace(path)
+    write_file(path, save(state, metadata))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

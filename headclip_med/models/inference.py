@@ -26,6 +26,7 @@ from headclip_med.models.maps import in_double, patches_of, smooth
 from headclip_med.models.model import EVEN, AnomalyModel
 from headclip_med.prediction import Prediction
 from headclip_med.settings import MethodSettings, Precision, ScoreSettings, top_count
+from headclip_med.training.network import Trainable
 
 HeadWeights = tuple[tuple[int, ...], Float[np.ndarray, "layers heads"]]
 """One-based layers, and the weights that were learned of the heads of each."""
@@ -180,17 +181,15 @@ class InferenceModel(nn.Module):
         return patches.topk(counted).values.mean(dim=1).float()
 
 
-class TrainedModel(nn.Module):
+class TrainedModel(Trainable):
     """The form of a method that learns, or has learned, on a frozen backbone.
 
     Attributes:
-        method: What it is called by.
         usual_scores: How its maps become scores, as published.
         settings: What it is made of.
         backbone: The towers it stands on.
     """
 
-    method: str
     usual_scores: ScoreSettings
     settings: MethodSettings
     backbone: Backbone
@@ -199,14 +198,6 @@ class TrainedModel(nn.Module):
     def image_size(self) -> int:
         """Rows and columns of the images it is trained and used on, in pixels."""
         return default_image_size(self.settings, self.backbone.vision)
-
-    def learned_state(self) -> dict[str, Tensor]:
-        """Collect what was learned, by name; everything else belongs to the backbone."""
-        return {
-            name.removeprefix("prompts."): value.detach()
-            for name, value in self.named_parameters()
-            if not name.startswith("backbone.")
-        }
 
     @torch.no_grad()
     def fold(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -28,36 +28,26 @@ TermsOf = Callable[[Outputs, Batch, bool], LossTerms]
 """The loss of a method; the last says whether dice terms go over the rows of a single image."""
 
 
-@runtime_checkable
-class HasDigest(Protocol):
-    """What a method stands on, as far as a training needs to know."""
+class Trainable(nn.Module):
+    """The form of a method that learns, on a frozen backbone.
 
-    @property
-    def digest(self) -> str:
-        """Of its weights."""
+    Attributes:
+        method: What it is called by.
+        settings: What it is made of.
+        backbone: What it stands on; its weights have a ``digest``.
+    """
 
-
-@runtime_checkable
-class Trainable(Protocol):
-    """The form of a method that learns."""
-
-    @property
-    def method(self) -> str:
-        """What it is called by."""
-
-    @property
-    def settings(self) -> Settings:
-        """What it is made of."""
-
-    @property
-    def backbone(self) -> HasDigest:
-        """The towers it stands on."""
+    method: str
+    settings: Settings
+    backbone: Any
 
     def learned_state(self) -> dict[str, Tensor]:
         """Collect what was learned, by name; everything else belongs to the backbone."""
-
-    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """All parameters; those that learn require a gradient."""
+        return {
+            name.removeprefix("prompts."): value.detach()
+            for name, value in self.named_parameters()
+            if not name.startswith("backbone.")
+        }
 
 
 class LearningNetwork(nn.Module):

@@ -23,8 +23,7 @@ from headclip_med.models.headclip.model import FrozenFeatures, HeadClip, local_l
 from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.settings import Precision
 from headclip_med.store import Entry, StoreFull
-from headclip_med.training.batches import Batch
-from headclip_med.training.features import Place
+from headclip_med.training.batches import Batch, Place
 
 _BYTES = 4
 """Of a float32."""
