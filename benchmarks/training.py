@@ -113,7 +113,7 @@ def spelt_out(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def published(given: argparse.Namespace, backbone: Backbone) -> Iterator[HeadClip]:
     """Give a model as published code runs it; the backbone is as before afterwards."""
     text, attend = backbone.text, vision.attend
-    text.tokenize = lambda sentences: text._tokenizer(list(sentences))  # type: ignore[method-assign, assignment]
+    text.tokenize = lambda sentences: text.tokenizer(list(sentences))  # type: ignore[method-assign, assignment]
     vision.attend = spelt_out
     try:
         model = HeadClip(backbone, HeadClipSettings(image_size=given.size), seed=0)

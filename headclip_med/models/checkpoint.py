@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -62,7 +61,18 @@ class Checkpoint(Header):
         method = method_named(self.method)
         settings = method.settings.from_json(self.settings)
         model = method.trainable(backbone, settings, 0)
-        self._fit(model)
+        shapes, own = (
+            {name: value.shape for name, value in one.items()}
+            for one in (self.learned, model.learned_state())
+        )
+        if shapes != own:
+            raise UnusableWeights(
+                "The checkpoint's tensors do not have the shapes that its own settings ask for; it "
+                "is damaged.",
+                "Copy it anew.",
+                code="weights-mismatch",
+            )
+        model.load_learned(self.learned)
         return model
 
     def build(self, backbone: Backbone) -> InferenceModel:
@@ -79,19 +89,6 @@ class Checkpoint(Header):
         }
         model = self.restore(backbone)
         return model.fold(scores=self.scores, threshold=self.threshold, about=about)
-
-    def _fit(self, model: TrainedModel) -> None:
-        own, given = model.learned_state(), self.learned
-        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in given.items()}:
-            raise UnusableWeights(
-                "The checkpoint's tensors do not have the shapes that its own settings ask for; it "
-                "is damaged.",
-                "Copy it anew.",
-                code="weights-mismatch",
-            )
-        with torch.no_grad():
-            for key, value in given.items():
-                own[key].copy_(value)
 
 
 def write_checkpoint(

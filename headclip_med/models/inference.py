@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,21 +31,6 @@ HeadWeights = tuple[tuple[int, ...], Float[np.ndarray, "layers heads"]]
 """One-based layers, and the weights that were learned of the heads of each."""
 
 
-@dataclass(frozen=True)
-class Use:
-    """How a model is to be used, and where it comes from.
-
-    Attributes:
-        scores: How maps become scores.
-        threshold: Map value from which a pixel counts as abnormal; None where none was measured.
-        about: Plain JSON values that ``describe`` adds.
-    """
-
-    scores: ScoreSettings = field(default_factory=ScoreSettings)
-    threshold: float | None = None
-    about: Mapping[str, object] = field(default_factory=dict)
-
-
 class InferenceModel(nn.Module):
     """An ``AnomalyModel`` whose subclass says how it reads a pass of the image tower.
 
@@ -54,24 +38,28 @@ class InferenceModel(nn.Module):
         backbone: Only its image tower is kept here.
         method: What it is called by.
         settings: What the model is made of.
-        use: How it is to be used.
+        scores: How its maps become scores, as published.
 
     Attributes:
+        scores: How its maps become scores.
+        threshold: Map value from which a pixel counts as abnormal.
+        about: Plain JSON values that ``describe`` adds: where it comes from.
         precision: That was asked for; ``ran`` is what runs.
         head_weights: Learned weights of attention heads, of a method that has such.
     """
 
     head_weights: HeadWeights | None = None
-    usual_threshold = EVEN
 
     def __init__(
-        self, backbone: Backbone, *, method: str, settings: MethodSettings, use: Use
+        self, backbone: Backbone, *, method: str, settings: MethodSettings, scores: ScoreSettings
     ) -> None:
         super().__init__()
         self.vision: VisionTower = backbone.vision
         self.method = method
         self.settings = settings
-        self.use = use
+        self.scores = scores
+        self.threshold = EVEN
+        self.about: Mapping[str, object] = {}
         self.precision: Precision = "fp32"
         self._backbone = backbone.describe()
         self.register_buffer("_mean", backbone.get_buffer("_mean"))
@@ -81,16 +69,6 @@ class InferenceModel(nn.Module):
     def image_size(self) -> int:
         """Rows and columns of the images it was trained on, in pixels."""
         return default_image_size(self.settings, self.vision)
-
-    @property
-    def scores(self) -> ScoreSettings:
-        """How its maps become scores."""
-        return self.use.scores
-
-    @property
-    def threshold(self) -> float:
-        """Map value from which a pixel counts as abnormal."""
-        return self.usual_threshold if self.use.threshold is None else self.use.threshold
 
     @property
     def device(self) -> torch.device:
@@ -105,7 +83,7 @@ class InferenceModel(nn.Module):
     def with_scores(self, scores: ScoreSettings) -> InferenceModel:
         """Give the same model, its maps smoothed and scored otherwise; weights are shared."""
         other = copy(self)
-        other.use = replace(self.use, scores=scores)
+        other.scores = scores
         return other
 
     def describe(self) -> dict[str, object]:
@@ -121,7 +99,7 @@ class InferenceModel(nn.Module):
             "patch_px": self.vision.patch_px,
             "settings": self.settings.to_json(),
             "scores": self.scores.to_json(),
-            **self.use.about,
+            **self.about,
         }
 
     @torch.no_grad()
@@ -185,12 +163,10 @@ class TrainedModel(Trainable):
     """The form of a method that learns, or has learned, on a frozen backbone.
 
     Attributes:
-        usual_scores: How its maps become scores, as published.
         settings: What it is made of.
         backbone: The towers it stands on.
     """
 
-    usual_scores: ScoreSettings
     settings: MethodSettings
     backbone: Backbone
 
@@ -214,9 +190,13 @@ class TrainedModel(Trainable):
             threshold: Map value from which a pixel counts as abnormal, where it was measured.
             about: What ``describe`` shall say of where the model comes from.
         """
-        return self.folded(Use(scores or self.usual_scores, threshold, dict(about or {})))
+        model = self.folded()
+        model.scores = scores or model.scores
+        model.threshold = model.threshold if threshold is None else threshold
+        model.about = dict(about or {})
+        return model
 
-    def folded(self, use: Use) -> InferenceModel:
+    def folded(self) -> InferenceModel:
         """Build the form that is used."""
         raise NotImplementedError
 

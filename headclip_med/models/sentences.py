@@ -20,7 +20,7 @@ from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.text import TextTower
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.inference import InferenceModel, Use
+from headclip_med.models.inference import InferenceModel
 from headclip_med.models.maps import unit
 from headclip_med.settings import AUTO, ScoreSettings
 
@@ -137,7 +137,7 @@ class SentenceModel(InferenceModel):
     def __init__(
         self, towers: Backbone, *, method: str, settings: Any, scores: ScoreSettings
     ) -> None:
-        super().__init__(towers, method=method, settings=settings, use=Use(scores))
+        super().__init__(towers, method=method, settings=settings, scores=scores)
         self.text = towers.text
         self._class_name: str = settings.class_name
         self._named = ImageContent(None if self._class_name == AUTO else self._class_name)

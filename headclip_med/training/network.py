@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from headclip_med.settings import Precision, Settings, TrainSettings
@@ -48,6 +49,12 @@ class Trainable(nn.Module):
             for name, value in self.named_parameters()
             if not name.startswith("backbone.")
         }
+
+    @torch.no_grad()
+    def load_learned(self, learned: Mapping[str, Tensor]) -> None:
+        """Take up what was learned, named and shaped as in ``learned_state``."""
+        for name, value in self.learned_state().items():
+            value.copy_(learned[name])
 
 
 class LearningNetwork(nn.Module):

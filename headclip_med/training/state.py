@@ -128,9 +128,7 @@ class TrainingState:
                 "Name that one.",
                 code="wrong-backbone",
             )
-        with torch.no_grad():
-            for key, value in self._model.learned_state().items():
-                value.copy_(state["learned"][key])
+        self._model.load_learned(state["learned"])
         self._optimizer.load_state_dict(state["optimiser"])
         self.losses[:] = state["losses"]
 

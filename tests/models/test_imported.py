@@ -164,7 +164,7 @@ def test_a_file_that_could_run_code_is_refused_unread(
     with pytest.raises(UnusableWeights, match="could run code"):
         read_published(path)
     assert capsys.readouterr().out == ""
-    with pytest.raises(UnusableWeights, match="There is no file"):
+    with pytest.raises(UnusableWeights, match="There is no weights file"):
         read_published(tmp_path / "none.pth")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UnusableWeights, match="damaged"):

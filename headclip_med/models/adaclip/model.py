@@ -44,7 +44,7 @@ from headclip_med.models.clip.layers import layers_within, quarter_layers
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import LastToken, PassPlan, run
-from headclip_med.models.inference import InferenceModel, TrainedModel, Use
+from headclip_med.models.inference import InferenceModel, TrainedModel
 from headclip_med.prediction import Prediction
 
 
@@ -60,7 +60,7 @@ class AdaClip(TrainedModel):
         InvalidSettings: A layer lies beyond the tower.
     """
 
-    method, usual_scores = NAME, SCORES
+    method = NAME
     settings: AdaClipSettings
 
     def __init__(
@@ -217,16 +217,16 @@ class AdaClip(TrainedModel):
         )
         return pixels.view(levels, batch, 2, height, width)
 
-    def folded(self, use: Use) -> FoldedAdaClip:
+    def folded(self) -> FoldedAdaClip:
         """Build the form that is used."""
-        return FoldedAdaClip(self, use)
+        return FoldedAdaClip(self)
 
 
 class FoldedAdaClip(InferenceModel):
     """The inference form of AdaCLIP; both towers stay, since its sentences follow the image."""
 
-    def __init__(self, model: AdaClip, use: Use) -> None:
-        super().__init__(model.backbone, method=model.method, settings=model.settings, use=use)
+    def __init__(self, model: AdaClip) -> None:
+        super().__init__(model.backbone, method=NAME, settings=model.settings, scores=SCORES)
         self.model = model
         self.class_name = model.settings.class_name
         self.eval()

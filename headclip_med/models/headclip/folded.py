@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from headclip_med.models.clip.vision import BlockOutput, weighted_projection
 from headclip_med.models.engine.run import LastToken
-from headclip_med.models.headclip.settings import HeadClipSettings
-from headclip_med.models.inference import InferenceModel, Use
+from headclip_med.models.headclip.settings import NAME, SCORES, HeadClipSettings
+from headclip_med.models.inference import InferenceModel
 from headclip_med.models.maps import averaged_logits, patch_logits, similarity_logits, unit
 from headclip_med.prediction import Prediction
 
@@ -26,13 +26,12 @@ class FoldedHeadClip(InferenceModel):
 
     Args:
         model: What has learned; only its image tower is kept.
-        use: How it is to be used.
     """
 
     settings: HeadClipSettings
 
-    def __init__(self, model: HeadClip, use: Use) -> None:
-        super().__init__(model.backbone, method=model.method, settings=model.settings, use=use)
+    def __init__(self, model: HeadClip) -> None:
+        super().__init__(model.backbone, method=NAME, settings=model.settings, scores=SCORES)
         self.local_layers = model.local_layers
         weights = model.head_weights.detach()
         if self.settings.head_weights == "learned":

@@ -20,8 +20,8 @@ from headclip_med.models.clip.vision import BlockOutput
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import LastToken, PassPlan, run
 from headclip_med.models.headclip.folded import FoldedHeadClip
-from headclip_med.models.headclip.settings import NAME, SCORES, HeadClipSettings
-from headclip_med.models.inference import TrainedModel, Use
+from headclip_med.models.headclip.settings import NAME, HeadClipSettings
+from headclip_med.models.inference import TrainedModel
 from headclip_med.models.maps import similarity_logits, unit
 
 PAPER_FIRST, PAPER_LAST, PAPER_DEPTH = 5, 19, 24
@@ -72,7 +72,7 @@ class HeadClip(TrainedModel):
         InvalidSettings: A local layer lies beyond the tower, or the prompts do not fit.
     """
 
-    method, usual_scores = NAME, SCORES
+    method = NAME
     settings: HeadClipSettings
 
     def __init__(
@@ -129,9 +129,9 @@ class HeadClip(TrainedModel):
         rows, columns = frozen.grid
         return Logits(image, patches.transpose(1, 2).reshape(-1, 2, rows, columns))
 
-    def folded(self, use: Use) -> FoldedHeadClip:
+    def folded(self) -> FoldedHeadClip:
         """Build the form that is used."""
-        return FoldedHeadClip(self, use)
+        return FoldedHeadClip(self)
 
 
 class _HeadReader(LastToken):

@@ -64,7 +64,7 @@ class WinClip(SentenceModel):
             backbone, activation=backbone.activation, position_interpolation=interpolation
         )
         super().__init__(towers, method=NAME, settings=settings, scores=SCORES)
-        self.usual_threshold = EVEN / 2 if _is_halved(settings) else EVEN
+        self.threshold = EVEN / 2 if _is_halved(settings) else EVEN
         self.temperature = settings.temperature or TEMPERATURES[settings.implementation]
 
     @property
