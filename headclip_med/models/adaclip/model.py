@@ -172,9 +172,7 @@ class AdaClip(TrainedModel):
         return vision.project(last.token)
 
     def text_features(
-        self,
-        class_names: Sequence[str],
-        prompts: Float[Tensor, "rows depth tokens width"] | None,
+        self, class_names: Sequence[str], prompts: Float[Tensor, "rows depth tokens width"] | None
     ) -> Float[Tensor, "batch 2 joint"]:
         """Encode the sentences about each image's class, with its own prompts.
 

@@ -125,10 +125,7 @@ def assemble(
 
 
 def variant(
-    backbone: Backbone,
-    *,
-    activation: Activation,
-    position_interpolation: PositionInterpolation,
+    backbone: Backbone, *, activation: Activation, position_interpolation: PositionInterpolation
 ) -> Backbone:
     """Give the same towers, run otherwise; they share every parameter, and the digest stays.
 

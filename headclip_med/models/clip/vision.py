@@ -182,9 +182,7 @@ class VisionTower(nn.Module):
     def _split(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         attention: nn.MultiheadAttention = block.attn
         joined = functional.linear(
-            block.ln_1(tokens),
-            attention.in_proj_weight,
-            attention.in_proj_bias,
+            block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias
         )
         batch, count, _ = tokens.shape
         parts = joined.view(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
