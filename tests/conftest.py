@@ -94,7 +94,7 @@ def _headclip_mini_is_built_once() -> Iterator[None]:
         if not built:
             built["mini"] = assemble(found, state, seed=seed)
             assert built["mini"].digest  # copies have it as well
-        words = built["mini"].text._tokenizer  # of tens of thousands of entries that never change
+        words = built["mini"].text.tokenizer  # of tens of thousands of entries that never change
         return deepcopy(built["mini"], {id(words): words})
 
     with pytest.MonkeyPatch.context() as patch:

@@ -108,7 +108,7 @@ class Train(WeightsOptions, TrackingGroup):
 
         dataset = open_datasets(specs)
         from headclip_med.evaluation.examples import Examples
-        from headclip_med.models.clip.layers import default_image_size
+        from headclip_med.models.clip.vision import default_image_size
         from headclip_med.models.loading import choose_device
         from headclip_med.pipelines.train import TrainRequest, train
         from headclip_med.training.processes import own_device

@@ -16,9 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headclip_med.models.clip.layers import default_image_size
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.clip.vision import VisionTower
+from headclip_med.models.clip.vision import VisionTower, default_image_size
 from headclip_med.models.engine.precision import Ran, settled
 from headclip_med.models.engine.run import BlockReader, PassPlan, run
 from headclip_med.models.maps import in_double, patches_of, smooth

@@ -15,8 +15,8 @@ from headclip_med.datasets import Dataset, join_datasets
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.evaluation.examples import Examples
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
-from headclip_med.models.clip.layers import default_image_size
 from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.clip.vision import default_image_size
 from headclip_med.models.inference import InferenceModel
 from headclip_med.models.loading import move_together, on_backbone
 from headclip_med.models.registry import DEFAULT, METHODS, learning_of

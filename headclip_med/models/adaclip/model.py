@@ -40,8 +40,8 @@ from headclip_med.models.adaclip.prompts import (
     prompted_pass,
 )
 from headclip_med.models.adaclip.settings import NAME, SCORES, AdaClipSettings
-from headclip_med.models.clip.layers import layers_within, quarter_layers
 from headclip_med.models.clip.towers import Backbone, variant
+from headclip_med.models.clip.vision import layers_within, quarter_layers
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import LastToken, PassPlan, run
 from headclip_med.models.inference import InferenceModel, TrainedModel

@@ -7,8 +7,8 @@ from typing import Any
 
 from headclip_med.models.adaclip.model import AdaClip
 from headclip_med.models.adaclip.settings import AdaClipSettings
-from headclip_med.models.clip.layers import quarter_layers
 from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.clip.vision import quarter_layers
 from headclip_med.models.imported import compare, count_of, length_of
 
 _PARTS = {

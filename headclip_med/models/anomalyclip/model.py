@@ -23,10 +23,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headclip_med.models.anomalyclip.settings import NAME, SCORES, AnomalyClipSettings
-from headclip_med.models.clip.layers import layers_within, quarter_layers
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.clip.vision import VisionTower
+from headclip_med.models.clip.vision import VisionTower, layers_within, quarter_layers
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import PassPlan, StreamReader, run
 from headclip_med.models.inference import InferenceModel, TrainedModel

@@ -16,8 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.clip.layers import default_image_size
-from headclip_med.models.clip.vision import VisionTower
+from headclip_med.models.clip.vision import VisionTower, default_image_size
 from headclip_med.models.engine.precision import Ran, settled
 from headclip_med.models.headclip.model import FrozenFeatures, HeadClip, local_layers
 from headclip_med.models.headclip.settings import HeadClipSettings
