@@ -34,29 +34,15 @@ SENTENCES_PER_PASS = 128
 """Of the text tower: what bounds its memory."""
 
 FRAMES = (
-    ("a cropped {}", "the {}"),
-    ("a cropped {}", "a {}"),
-    ("a close-up {}", "a {}"),
-    ("a close-up {}", "the {}"),
-    ("a bright {}", "a {}"),
-    ("a bright {}", "the {}"),
-    ("a dark {}", "the {}"),
-    ("a dark {}", "a {}"),
-    ("a jpeg corrupted {}", "a {}"),
-    ("a jpeg corrupted {}", "the {}"),
-    ("a blurry {}", "the {}"),
-    ("a blurry {}", "a {}"),
-    ("a {}", "a {}"),
-    ("a {}", "the {}"),
-    ("a {}", "a small {}"),
-    ("a {}", "the small {}"),
-    ("a {}", "a large {}"),
-    ("a {}", "the large {}"),
-    ("a {}", "the {} for visual inspection"),
-    ("a {}", "a {} for visual inspection"),
-    ("a {}", "the {} for anomaly detection"),
+    ("a cropped {}", "the {}"), ("a cropped {}", "a {}"), ("a close-up {}", "a {}"),
+    ("a close-up {}", "the {}"), ("a bright {}", "a {}"), ("a bright {}", "the {}"),
+    ("a dark {}", "the {}"), ("a dark {}", "a {}"), ("a jpeg corrupted {}", "a {}"),
+    ("a jpeg corrupted {}", "the {}"), ("a blurry {}", "the {}"), ("a blurry {}", "a {}"),
+    ("a {}", "a {}"), ("a {}", "the {}"), ("a {}", "a small {}"), ("a {}", "the small {}"),
+    ("a {}", "a large {}"), ("a {}", "the large {}"), ("a {}", "the {} for visual inspection"),
+    ("a {}", "a {} for visual inspection"), ("a {}", "the {} for anomaly detection"),
     ("a {}", "a {} for anomaly detection"),
-)
+)  # fmt: skip
 """How a picture, and the thing on it, are introduced."""
 
 _FAULTS = {
@@ -69,18 +55,13 @@ _IN_MEDICINE = {"jpeg corrupted": "noisy", "visual inspection": "diagnosis", "an
 """What frames say instead in the medical wordings."""
 
 _KINDS = {
-    "CT": ("CT scan", "CT image"),
-    "MR": ("MRI scan", "MR image"),
-    "US": ("ultrasound image", "sonogram"),
-    "CR": ("x-ray image", "radiograph"),
-    "DX": ("x-ray image", "radiograph"),
-    "MG": ("mammogram", "mammography image"),
-    "PT": ("PET scan", "PET image"),
-    "ES": ("endoscopy image", "endoscopic photo"),
-    "XC": ("clinical photo", "medical photo"),
-    "OP": ("fundus photo", "retinal image"),
+    "CT": ("CT scan", "CT image"), "MR": ("MRI scan", "MR image"),
+    "US": ("ultrasound image", "sonogram"), "CR": ("x-ray image", "radiograph"),
+    "DX": ("x-ray image", "radiograph"), "MG": ("mammogram", "mammography image"),
+    "PT": ("PET scan", "PET image"), "ES": ("endoscopy image", "endoscopic photo"),
+    "XC": ("clinical photo", "medical photo"), "OP": ("fundus photo", "retinal image"),
     "SM": ("microscopy image", "histology slide"),
-}
+}  # fmt: skip
 """What a picture of a DICOM modality is called."""
 _ANY_KIND = ("medical scan", "medical image")
 

@@ -45,6 +45,7 @@ from headclip_med.models.clip.vision import layers_within, quarter_layers
 from headclip_med.models.engine.precision import Ran
 from headclip_med.models.engine.run import LastToken, PassPlan, run
 from headclip_med.models.inference import InferenceModel, TrainedModel
+from headclip_med.models.maps import unit
 from headclip_med.prediction import Prediction
 
 
@@ -90,7 +91,6 @@ class AdaClip(TrainedModel):
             )
             self.token_head = nn.Linear(joint, joint)
         self._sentences = SentenceEnsemble()
-        self._half = self.settings.prompt_cast == "fp16"
 
     def forward(
         self,
@@ -117,10 +117,10 @@ class AdaClip(TrainedModel):
             vision, images, image_prompts, self.feature_layers, precision=precision
         )
         heads = zip(self.patch_heads, levels, strict=True)
-        patches = [functional.normalize(head(level.float()), dim=-1) for head, level in heads]
+        patches = [unit(head(level.float())) for head, level in heads]
         patch = vision.patch_px
         return HybridFeatures(
-            functional.normalize(self.token_head(vision.project(token.float())), dim=-1),
+            unit(self.token_head(vision.project(token.float()))),
             torch.stack(patches),
             self.text_features(names, text_prompts),
             (images.shape[-2] // patch, images.shape[-1] // patch),
@@ -158,7 +158,7 @@ class AdaClip(TrainedModel):
                 prompts = prompts.expand(rows, self.settings.prompt_depth, -1, -1)
             found.append(prompts)
         for_images, for_text = found
-        if for_images is not None and self._half:
+        if for_images is not None and self.settings.prompt_cast == "fp16":
             for_images = as_half(for_images)
         return for_images, for_text
 
@@ -178,7 +178,9 @@ class AdaClip(TrainedModel):
 
         What two images share is encoded once.
         """
-        return self._sentences.batch(self.backbone.text, class_names, prompts, half=self._half)
+        return self._sentences.features(
+            self.backbone.text, class_names, prompts, half=self.settings.prompt_cast == "fp16"
+        )
 
     def level_logits(self, features: HybridFeatures) -> Float[Tensor, "levels batch patches 2"]:
         """Compare every layer's patches with the text, scaled."""

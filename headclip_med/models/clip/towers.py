@@ -69,12 +69,7 @@ class Backbone(nn.Module):
 
     def describe(self) -> dict[str, str]:
         """Say which it is, in plain JSON values."""
-        return {
-            "name": self.name,
-            "weights": self.weights,
-            "digest": self.digest,
-            "activation": self.activation,
-        }
+        return {key: getattr(self, key) for key in ("name", "weights", "digest", "activation")}
 
     @cached_property
     def digest(self) -> str:
