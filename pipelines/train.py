@@ -16,7 +16,7 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import Examples, Mosaics, healthy_threshold
 from headclip_med.models.checkpoint import read_checkpoint, write_checkpoint
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.engine.precision import settled
+from headclip_med.models.engine.run import settled
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import METHODS, learning_of
 from headclip_med.ranks import torchrun_ranks

@@ -118,7 +118,7 @@ def shared_data() -> Path:
 @pytest.fixture
 def quick_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run bfloat16 where it was asked for, whatever this machine's hardware is made for."""
-    monkeypatch.setattr("headclip_med.models.engine.precision.has_bf16", lambda kind: True)
+    monkeypatch.setattr("headclip_med.models.engine.run.has_bf16", lambda kind: True)
 
 
 @pytest.fixture

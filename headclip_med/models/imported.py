@@ -15,7 +15,7 @@ from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.checkpoint import sha256_of, write_checkpoint
 from headclip_med.models.clip.hub import unusable_file
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.clip.weights import misfits, read_pickle
+from headclip_med.models.clip.weights import read_pickle, refuse_misfits
 from headclip_med.models.inference import TrainedModel
 from headclip_med.models.model import EVEN
 from headclip_med.models.registry import METHODS, method_named
@@ -118,13 +118,11 @@ def compare(
     Raises:
         UnusableWeights: Any does; the message says which.
     """
-    problems = misfits(state, expected, optional)
-    if problems:
-        raise UnusableWeights(
-            f"The file is not laid out as published for this method and backbone: {problems}.",
-            "Give the authors' file, and the backbone it was trained on.",
-            code="weights-mismatch",
-        )
+    refuse_misfits(
+        state, expected, optional,
+        reason="The file is not laid out as published for this method and backbone",
+        advice="Give the authors' file, and the backbone it was trained on.",
+    )  # fmt: skip
 
 
 def count_of(state: Mapping[str, Any], stem: str) -> int:

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import VisionTower, default_image_size
-from headclip_med.models.engine.precision import Ran, settled
-from headclip_med.models.engine.run import BlockReader, PassPlan, run
+from headclip_med.models.engine.run import BlockReader, PassPlan, Ran, run, settled
 from headclip_med.models.maps import in_double, patches_of, smooth
 from headclip_med.models.model import EVEN, AnomalyModel
 from headclip_med.prediction import Prediction

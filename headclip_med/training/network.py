@@ -64,7 +64,12 @@ class LearningNetwork(nn.Module):
         model: Learns; it is changed in place.
         precision: What the towers' products are computed in; the comparison stays float32.
         features: Keeps what the image tower makes of each image, of a method that can do with it.
+
+    Attributes:
+        loss: Computes the terms of outputs, given labels and masks.
     """
+
+    loss: Callable[..., LossTerms]
 
     def __init__(
         self, model: Trainable, precision: Precision = "fp32", features: Any = None
@@ -92,7 +97,7 @@ class LearningNetwork(nn.Module):
 
     def terms_of(self, outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
         """Compute the loss of a batch; see ``TermsOf``."""
-        raise NotImplementedError
+        return self.loss(*outputs, batch.labels, batch.masks, squeezed=squeezed)
 
     def train(self, mode: bool = True) -> LearningNetwork:
         """Leave every part as it is: none behaves otherwise in training."""

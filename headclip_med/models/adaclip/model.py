@@ -42,8 +42,7 @@ from headclip_med.models.adaclip.prompts import (
 from headclip_med.models.adaclip.settings import NAME, SCORES, AdaClipSettings
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import layers_within, quarter_layers
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import LastToken, PassPlan, run
+from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
 from headclip_med.models.inference import InferenceModel, TrainedModel
 from headclip_med.models.maps import unit
 from headclip_med.prediction import Prediction

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from headclip_med.models.clip.prompts import INITIAL_STD
 from headclip_med.models.clip.text import TextTower, end_indices
 from headclip_med.models.clip.vision import VisionTower
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import PassPlan, StreamReader, run
+from headclip_med.models.engine.run import PassPlan, Ran, StreamReader, run
 from headclip_med.models.maps import unit
 
 NORMAL_STATES = (

@@ -26,8 +26,7 @@ from headclip_med.models.anomalyclip.settings import NAME, SCORES, AnomalyClipSe
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import VisionTower, layers_within, quarter_layers
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import PassPlan, StreamReader, run
+from headclip_med.models.engine.run import PassPlan, Ran, StreamReader, run
 from headclip_med.models.inference import InferenceModel, TrainedModel
 from headclip_med.models.maps import in_double, similarity_logits, stretched_logits, unit
 from headclip_med.prediction import Prediction

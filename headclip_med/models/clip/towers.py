@@ -12,13 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headclip_med.errors import UnusableWeights
 from headclip_med.models.clip.hub import Activation, FoundModel
 from headclip_med.models.clip.library import part
 from headclip_med.models.clip.native import PlainClip, is_plain
 from headclip_med.models.clip.text import TextTower, Tokenizer
 from headclip_med.models.clip.vision import VisionTower
-from headclip_med.models.clip.weights import misfits
+from headclip_med.models.clip.weights import refuse_misfits
 from headclip_med.settings import PositionInterpolation
 
 
@@ -153,16 +152,12 @@ def fit_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -
     """
     expected = model.state_dict()
     # logit_scale is a number in some layouts and a vector of one in others.
-    problems = misfits(
+    refuse_misfits(
         {key: value.squeeze() for key, value in state.items()},
         {key: tuple(value.squeeze().shape) for key, value in expected.items()},
+        reason=f"The weights in {source} do not fit the model",
+        advice="Name the model that they were trained for.",
     )
-    if problems:
-        raise UnusableWeights(
-            f"The weights in {source} do not fit the model: {problems}.",
-            "Name the model that they were trained for.",
-            code="weights-mismatch",
-        )
     shaped = {key: state[key].reshape(value.shape).float() for key, value in expected.items()}
     model.load_state_dict(shaped)
 

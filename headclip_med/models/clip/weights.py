@@ -124,17 +124,25 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def misfits(
+def refuse_misfits(
     state: Mapping[str, Any],
     expected: Mapping[str, tuple[int, ...]],
     optional: tuple[str, ...] = (),
-) -> str:
-    """Say which tensors are missing, unknown or of another shape, a few of each; "" for none.
+    *,
+    reason: str,
+    advice: str,
+) -> None:
+    """Say which tensors are missing, unknown or of another shape, a few of each.
 
     Args:
         state: Of a file.
         expected: Shapes by name.
         optional: What names may begin with that are not needed.
+        reason: What is then said before them.
+        advice: What is said behind them.
+
+    Raises:
+        UnusableWeights: Any is.
     """
     missing = [name for name in expected if not isinstance(state.get(name), Tensor)]
     unknown = [
@@ -146,7 +154,9 @@ def misfits(
         if name not in missing and tuple(state[name].shape) != shape
     ]
     named = {"missing": missing, "not part of it": unknown, "of another shape": wrong}
-    return "; ".join(f"{what} {few(names)}" for what, names in named.items() if names)
+    problems = "; ".join(f"{what} {few(names)}" for what, names in named.items() if names)
+    if problems:
+        raise UnusableWeights(f"{reason}: {problems}.", advice, code="weights-mismatch")
 
 
 def few(names: Sequence[str], count: int = 4) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.vision import VisionTower, default_image_size
-from headclip_med.models.engine.precision import Ran, settled
+from headclip_med.models.engine.run import Ran, settled
 from headclip_med.models.headclip.model import FrozenFeatures, HeadClip, local_layers
 from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.settings import Precision

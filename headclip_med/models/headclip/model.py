@@ -19,8 +19,7 @@ from torch.nn import functional
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import BlockOutput, layers_within, weighted_projection
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import LastToken, PassPlan, run
+from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
 from headclip_med.models.headclip.settings import NAME, SCORES, HeadClipSettings
 from headclip_med.models.inference import InferenceModel, TrainedModel
 from headclip_med.models.maps import averaged_logits, patch_logits, similarity_logits, unit

@@ -28,8 +28,7 @@ from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import LastToken, PassPlan, run
+from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit, upsample
 from headclip_med.models.model import EVEN
 from headclip_med.models.sentences import (
