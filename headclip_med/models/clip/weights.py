@@ -145,9 +145,7 @@ def refuse_misfits(
         UnusableWeights: Any is.
     """
     missing = [name for name in expected if not isinstance(state.get(name), Tensor)]
-    unknown = [
-        str(k) for k in state if k not in expected and not str(k).startswith(optional or " ")
-    ]
+    unknown = [str(k) for k in state if k not in expected and not str(k).startswith(optional)]
     wrong = [
         f"{name} {tuple(state[name].shape)} instead of {shape}"
         for name, shape in expected.items()
