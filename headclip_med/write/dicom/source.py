@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -21,12 +21,14 @@ import numpy as np
 import pydicom
 from highdicom.base import SOPClass
 from pydicom.config import disable_value_validation
+from pydicom.tag import BaseTag
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.geometry import Grid
 from headclip_med.volume import Volume
+from headclip_med.write.dicom.texts import keep_bytes, stored_texts
 
 SHARED = (
     "SpecificCharacterSet",
@@ -75,12 +77,14 @@ class SourceImages:
         frame_of_reference_uid: None where the images have no place in the patient.
         derives_frame_of_reference: The images have a place and name no frame of reference, so it
             is derived from their series.
+        texts: Bytes of the header's texts, by ``stored_texts``.
     """
 
     header: pydicom.Dataset
     objects: dict[str, SourceObject]
     frame_of_reference_uid: str | None
     derives_frame_of_reference: bool = False
+    texts: dict[BaseTag, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -128,6 +132,7 @@ def read_sources(volume: Volume) -> SourceImages:
             refer to.
     """
     header = pydicom.dcmread(volume.sources[0].path, stop_before_pixels=True, force=True)
+    texts = stored_texts(header)
     if not all(header.get(f"{level}InstanceUID") for level in ("Study", "Series")):
         raise UnreadableInput(
             "The source names no study or no series, so no DICOM result can refer to it.",
@@ -143,11 +148,11 @@ def read_sources(volume: Volume) -> SourceImages:
         )
     objects = _objects(volume)
     if not volume.grid.is_patient:
-        return SourceImages(header, objects, None)
+        return SourceImages(header, objects, None, texts=texts)
     if named := str(header.get("FrameOfReferenceUID", "") or ""):
-        return SourceImages(header, objects, named)
+        return SourceImages(header, objects, named, texts=texts)
     derived = derived_uid("frame of reference", header.SeriesInstanceUID)
-    return SourceImages(header, objects, derived, derives_frame_of_reference=True)
+    return SourceImages(header, objects, derived, True, texts)
 
 
 def stand_ins(
@@ -212,6 +217,7 @@ def copy_patient_and_study(sources: SourceImages, result: SOPClass) -> None:
     if sources.frame_of_reference_uid is None:
         # PS3.3 C.7.6.1: required where nothing else tells how the image lies.
         result.PatientOrientation = sources.header.get("PatientOrientation") or ["", ""]
+    keep_bytes(sources.texts, result)
 
 
 def _objects(volume: Volume) -> dict[str, SourceObject]:
