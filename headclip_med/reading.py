@@ -49,7 +49,7 @@ class Reading:
         stacks_at_same_place: How many the series holds (phases, echoes), where several.
         told_apart_by: Names of the elements by which images of the series were told apart.
         mixes: Names of elements in which its own slices differ, kept together all the same.
-        disbelieves: Names of elements that differ in every file, which made them no sign of
+        disbelieves: Names of elements that differ at every position, which made them no sign of
             another volume.
         copied_slices: Of the same pixels at the same position as one that is read; left out.
         unusable_frames: Of the series; they are missing here.
@@ -154,7 +154,7 @@ _SENTENCES = {
     "told_apart_by": "The series holds more than this volume; its images were told apart by {}.",
     "mixes": "Slices of this volume differ in {} and were kept together: apart they would be "
     "incomplete.",
-    "disbelieves": "Every file of the series has its own {}, so that it tells nothing; it was "
+    "disbelieves": "Every position of the series has its own {}, so that it tells nothing; it was "
     "passed over.",
     "copied_slices": "{} slice(s) hold the same pixels at the same position as another under "
     "another UID and were left out.",

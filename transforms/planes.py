@@ -91,7 +91,7 @@ class Arrangement:
         """Give the place of voxels in the new order; slices are even where they are no more."""
         if self == AS_STORED:
             return grid
-        steps, shape = steps_lps_mm(grid), grid.shape
+        steps, shape = _steps_lps_mm(grid), grid.shape
         origins = grid.origins_lps_mm
         if not self.keeps_slices:
             origins = origins[0] + np.arange(shape[self.axes[0]])[:, None] * steps[self.axes[0]]
@@ -108,6 +108,7 @@ class Arrangement:
             shape[row_axis],
             shape[column_axis],
             grid.is_patient,
+            signs[0] * steps[self.axes[0]],
         )
 
     def stored_box(self, box: Box, grid: Grid) -> Box:
@@ -212,17 +213,14 @@ def choose_views(
     return tuple(views), tuple(left_out)
 
 
-def steps_lps_mm(grid: Grid) -> Float[np.ndarray, "3 3"]:
-    """Give the steps from a slice, a row and a column to the next; of uneven slices the mean."""
-    origins, step = grid.origins_lps_mm, grid.normal_lps
-    if len(origins) > 1:
-        step = (origins[-1] - origins[0]) / (len(origins) - 1)
-    return np.stack([step, grid.row_step_lps_mm, grid.column_step_lps_mm])
+def _steps_lps_mm(grid: Grid) -> Float[np.ndarray, "3 3"]:
+    """Give the steps from a slice, a row and a column to the next, one a row."""
+    return np.asarray(grid.mean_affine_lps[:3, :3].T)
 
 
 def _arrangements(grid: Grid) -> dict[Plane, Arrangement]:
     """Pair each axis of a stack with the patient's nearest, and say what each plane takes."""
-    steps = steps_lps_mm(grid)
+    steps = _steps_lps_mm(grid)
     directions = steps / np.linalg.norm(steps, axis=1, keepdims=True)
 
     def nearness(order: tuple[int, ...]) -> tuple[float, ...]:
@@ -243,7 +241,7 @@ def _arrangements(grid: Grid) -> dict[Plane, Arrangement]:
 def _coarseness(grid: Grid, arrangement: Arrangement) -> tuple[bool, bool, float, int]:
     """How much speaks for slices having been acquired in a plane."""
     normal = arrangement.axes[0]
-    step_mm = float(np.linalg.norm(steps_lps_mm(grid)[normal]))
+    step_mm = float(np.linalg.norm(_steps_lps_mm(grid)[normal]))
     count = grid.shape[normal]
     is_only = not grid.is_even and normal == 0  # slices that no affine describes stay slices
     return is_only, count == 1, round(step_mm, 3), -count
@@ -258,7 +256,7 @@ def _hindrance(
         return "uneven-spacing"
     if min(grid.shape[axis] for axis in in_plane) < LEAST_SIDE_PX:
         return "too-few-pixels"
-    sides_mm = np.linalg.norm(steps_lps_mm(grid)[in_plane], axis=1)
+    sides_mm = np.linalg.norm(_steps_lps_mm(grid)[in_plane], axis=1)
     if sides_mm.max() > (MOST_UNEVEN + 1e-3) * sides_mm.min():
         return "uneven-pixels"
     return None

@@ -13,7 +13,7 @@ from jaxtyping import Float, Num, Shaped
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.findings import WindowUsed
-from headclip_med.mapped import release
+from headclip_med.mapped import blocks_of
 from headclip_med.volume import Volume, significant_bits
 
 # Centre and width in HU. The usual reading-room values, as tabulated in "Windowing (CT)" on
@@ -56,9 +56,6 @@ BACKGROUND_SHARE = 0.1
 
 SAMPLED_VOXELS = 1_000_000
 """Of larger volumes only this many voxels are looked at, drawn with a fixed seed."""
-
-VOXELS_AT_ONCE = 1 << 22
-"""16 MiB of float32."""
 
 LARGEST_IN_A_PICTURE = 65535
 """Of integers; beyond, and below 0, a picture's values have no end that is white."""
@@ -251,20 +248,17 @@ def _looks_like_hounsfield(volume: Volume) -> bool:
 
 
 def _finite_sample(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "found"]:
-    sample = values.reshape(-1)
-    if values.size > SAMPLED_VOXELS:
-        sample = _drawn(sample)
+    sample = _drawn(values) if values.size > SAMPLED_VOXELS else values.reshape(-1)
     return np.asarray(sample[np.abs(sample) < LARGEST_VALUE])  # false for what is not a number
 
 
-def _drawn(flat: Shaped[np.ndarray, "values"]) -> Shaped[np.ndarray, "drawn"]:
+def _drawn(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "drawn"]:
     """Draw values with a fixed seed, in order: those of a volume in a file come part by part."""
-    places = np.sort(np.random.default_rng(0).integers(0, flat.size, SAMPLED_VOXELS))
-    sample = np.empty(len(places), flat.dtype)
-    for start in range(0, flat.size, VOXELS_AT_ONCE):
-        first, end = np.searchsorted(places, [start, start + VOXELS_AT_ONCE])
-        sample[first:end] = flat[places[first:end]]
-        release(flat)
+    places = np.sort(np.random.default_rng(0).integers(0, values.size, SAMPLED_VOXELS))
+    sample, each = np.empty(len(places), values.dtype), values.size // len(values)
+    for span, block in blocks_of(values):
+        first, end = np.searchsorted(places, [span.start * each, span.stop * each])
+        sample[first:end] = block.reshape(-1)[places[first:end] - span.start * each]
     return sample
 
 

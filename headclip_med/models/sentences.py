@@ -20,7 +20,7 @@ from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.text import TextTower
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.inference import InferenceModel, Use
+from headclip_med.models.inference import InferenceModel
 from headclip_med.models.maps import unit
 from headclip_med.settings import AUTO, ScoreSettings
 
@@ -34,29 +34,15 @@ SENTENCES_PER_PASS = 128
 """Of the text tower: what bounds its memory."""
 
 FRAMES = (
-    ("a cropped {}", "the {}"),
-    ("a cropped {}", "a {}"),
-    ("a close-up {}", "a {}"),
-    ("a close-up {}", "the {}"),
-    ("a bright {}", "a {}"),
-    ("a bright {}", "the {}"),
-    ("a dark {}", "the {}"),
-    ("a dark {}", "a {}"),
-    ("a jpeg corrupted {}", "a {}"),
-    ("a jpeg corrupted {}", "the {}"),
-    ("a blurry {}", "the {}"),
-    ("a blurry {}", "a {}"),
-    ("a {}", "a {}"),
-    ("a {}", "the {}"),
-    ("a {}", "a small {}"),
-    ("a {}", "the small {}"),
-    ("a {}", "a large {}"),
-    ("a {}", "the large {}"),
-    ("a {}", "the {} for visual inspection"),
-    ("a {}", "a {} for visual inspection"),
-    ("a {}", "the {} for anomaly detection"),
+    ("a cropped {}", "the {}"), ("a cropped {}", "a {}"), ("a close-up {}", "a {}"),
+    ("a close-up {}", "the {}"), ("a bright {}", "a {}"), ("a bright {}", "the {}"),
+    ("a dark {}", "the {}"), ("a dark {}", "a {}"), ("a jpeg corrupted {}", "a {}"),
+    ("a jpeg corrupted {}", "the {}"), ("a blurry {}", "the {}"), ("a blurry {}", "a {}"),
+    ("a {}", "a {}"), ("a {}", "the {}"), ("a {}", "a small {}"), ("a {}", "the small {}"),
+    ("a {}", "a large {}"), ("a {}", "the large {}"), ("a {}", "the {} for visual inspection"),
+    ("a {}", "a {} for visual inspection"), ("a {}", "the {} for anomaly detection"),
     ("a {}", "a {} for anomaly detection"),
-)
+)  # fmt: skip
 """How a picture, and the thing on it, are introduced."""
 
 _FAULTS = {
@@ -69,18 +55,13 @@ _IN_MEDICINE = {"jpeg corrupted": "noisy", "visual inspection": "diagnosis", "an
 """What frames say instead in the medical wordings."""
 
 _KINDS = {
-    "CT": ("CT scan", "CT image"),
-    "MR": ("MRI scan", "MR image"),
-    "US": ("ultrasound image", "sonogram"),
-    "CR": ("x-ray image", "radiograph"),
-    "DX": ("x-ray image", "radiograph"),
-    "MG": ("mammogram", "mammography image"),
-    "PT": ("PET scan", "PET image"),
-    "ES": ("endoscopy image", "endoscopic photo"),
-    "XC": ("clinical photo", "medical photo"),
-    "OP": ("fundus photo", "retinal image"),
+    "CT": ("CT scan", "CT image"), "MR": ("MRI scan", "MR image"),
+    "US": ("ultrasound image", "sonogram"), "CR": ("x-ray image", "radiograph"),
+    "DX": ("x-ray image", "radiograph"), "MG": ("mammogram", "mammography image"),
+    "PT": ("PET scan", "PET image"), "ES": ("endoscopy image", "endoscopic photo"),
+    "XC": ("clinical photo", "medical photo"), "OP": ("fundus photo", "retinal image"),
     "SM": ("microscopy image", "histology slide"),
-}
+}  # fmt: skip
 """What a picture of a DICOM modality is called."""
 _ANY_KIND = ("medical scan", "medical image")
 
@@ -137,7 +118,7 @@ class SentenceModel(InferenceModel):
     def __init__(
         self, towers: Backbone, *, method: str, settings: Any, scores: ScoreSettings
     ) -> None:
-        super().__init__(towers, method=method, settings=settings, use=Use(scores))
+        super().__init__(towers, method=method, settings=settings, scores=scores)
         self.text = towers.text
         self._class_name: str = settings.class_name
         self._named = ImageContent(None if self._class_name == AUTO else self._class_name)

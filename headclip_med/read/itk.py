@@ -6,6 +6,7 @@ DICOM's.
 
 from __future__ import annotations
 
+import math
 import re
 from functools import partial
 from pathlib import Path
@@ -58,10 +59,9 @@ def find_itk(path: Path, limits: ReadLimits, *, beside: tuple[Path, ...] = ()) -
             files outside its folder.
     """
     files = (*beside, *data_files(path, limits))
-    for file in files:
-        check_file(file, limits)
     with translate("broken-volume", *BROKEN):
         look = _look(path)
+        _streams(path, files, look, limits)
     shape, parts = _shape(look)
     if parts > limits.time_points:
         raise UnreadableInput(
@@ -96,14 +96,15 @@ def read_itk(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
         UnreadableInput: As ``find_itk``.
         UnusableGeometry: Its axes are not independent, or not finite.
     """
-    data_files(path, limits)
+    files = data_files(path, limits)
     with translate("broken-volume", *BROKEN):
         look = _look(path)
+        streams = _streams(path, files, look, limits)
     shape, _ = _shape(look)
     check_volume_size(shape, limits)
     grid = _grid(look, shape)
     with translate("broken-volume", *BROKEN):
-        voxels = _voxels(look, shape, part)
+        voxels = _voxels(look, shape, part, streams=streams)
     replaced = fill_missing(voxels, lambda block: ~np.isfinite(block))
     if replaced == voxels.size:
         raise UnreadableInput(
@@ -183,32 +184,53 @@ def _grid(look: ImageFileReader, shape: tuple[int, ...]) -> Grid:
 
 
 def _voxels(
-    look: ImageFileReader, shape: tuple[int, ...], part: int
+    look: ImageFileReader, shape: tuple[int, ...], part: int, *, streams: bool
 ) -> Float32[np.ndarray, "slices rows columns *colour"]:
-    """Read one time point or component, and make numbers of it a block of slices at a time."""
+    """Read one time point or component; where ITK can, a block of slices after the other."""
     import SimpleITK
 
-    components = 1 if len(shape) == 4 else look.GetNumberOfComponents()
+    is_colour, axes = len(shape) == 4, look.GetDimension()
+    components = 1 if is_colour else look.GetNumberOfComponents()
     time, component = divmod(part - 1, components)
-    if look.GetDimension() == 4:
-        size = look.GetSize()
-        look.SetExtractIndex([0, 0, 0, time])
-        look.SetExtractSize([*size[:3], 0])
-    image = look.Execute()
-    stored = SimpleITK.GetArrayViewFromImage(image)
-    if look.GetDimension() == 2:
-        stored = stored[None]
-    if len(shape) == 4:
-        stored = stored[..., :3]
-    elif components > 1:
-        stored = stored[..., component]
+    columns, rows = look.GetSize()[:2]
     voxels = allocate(shape)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, shape[0], BLOCK_SLICES):
-            block = slice(start, start + BLOCK_SLICES)
-            voxels[block] = stored[block]
-            release(voxels)
+    at_once = BLOCK_SLICES if streams else len(voxels)
+    for start in range(0, len(voxels), at_once):
+        block = voxels[start : start + at_once]
+        if axes > 2:
+            look.SetExtractIndex([0, 0, start, time][:axes])
+            look.SetExtractSize([columns, rows, len(block), 0][:axes])
+        image = look.Execute()
+        stored = SimpleITK.GetArrayViewFromImage(image).reshape(*block.shape[:3], -1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            block[:] = stored[..., :3] if is_colour else stored[..., component]
+        release(voxels)
     return voxels
+
+
+def _streams(
+    path: Path, files: tuple[Path, ...], look: ImageFileReader, limits: ReadLimits
+) -> bool:
+    """Whether slices can be read one after the other: those of a MetaImage that is not packed.
+
+    Raises:
+        UnreadableInput: They cannot, and all of them at once take more memory than is allowed.
+    """
+    import SimpleITK
+
+    pixel = SimpleITK.Image([1, 1], look.GetPixelID(), look.GetNumberOfComponents())
+    needed = pixel.GetSizeOfPixelComponent() * look.GetNumberOfComponents()
+    needed *= math.prod(look.GetSize())
+    stored = sum(check_file(file, limits) for file in (path, *files))
+    if path.name.lower().endswith((".mha", ".mhd")) and stored >= needed:
+        return True
+    if needed > limits.memory_bytes * 3 // 4:
+        raise UnreadableInput(
+            "The volume has to be read as a whole, which takes more memory than a file may.",
+            "Write it as an uncompressed MHA, or raise ReadLimits.memory_bytes.",
+            code="volume-too-large",
+        )
+    return False
 
 
 def _is_oriented(path: Path) -> bool:

@@ -322,6 +322,19 @@ def test_a_header_cannot_claim_more_than_the_limits(tmp_path: Path) -> None:
     assert code_of(tmp_path / "a.mha", ReadLimits(file_bytes=100)) == "file-too-large"
 
 
+def test_a_long_volume_is_read_by_blocks_or_refused(tmp_path: Path) -> None:
+    stored = np.repeat(np.arange(40, dtype=np.int16), 64).reshape(40, 8, 8)
+    image = SimpleITK.GetImageFromArray(stored)
+    little = ReadLimits(memory_bytes=5000, isolated=False)
+    for name in ("a.mha", "b.mhd"):
+        SimpleITK.WriteImage(image, tmp_path / name)
+        np.testing.assert_array_equal(read_volume(tmp_path / name, limits=little).voxels, stored)
+    for name in ("c.mha", "d.nrrd"):  # which ITK can only read as a whole
+        SimpleITK.WriteImage(image, tmp_path / name, useCompression=True)
+        assert code_of(tmp_path / name, little) == "volume-too-large"
+        np.testing.assert_array_equal(read_volume(tmp_path / name).voxels, stored)
+
+
 @pytest.mark.parametrize(
     "directions", ["(0,0.5,0) (0,0.75,0) (0,0,3)", "(nan,0.5,0) (-0.75,0,0) (0,0,3)"]
 )

@@ -40,11 +40,11 @@ from headclip_med.models.adaclip.prompts import (
     prompted_pass,
 )
 from headclip_med.models.adaclip.settings import NAME, SCORES, AdaClipSettings
-from headclip_med.models.clip.layers import layers_within, quarter_layers
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import LastToken, PassPlan, run
-from headclip_med.models.inference import InferenceModel, TrainedModel, Use
+from headclip_med.models.clip.vision import layers_within, quarter_layers
+from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
+from headclip_med.models.inference import InferenceModel, TrainedModel
+from headclip_med.models.maps import unit
 from headclip_med.prediction import Prediction
 
 
@@ -60,7 +60,7 @@ class AdaClip(TrainedModel):
         InvalidSettings: A layer lies beyond the tower.
     """
 
-    method, usual_scores = NAME, SCORES
+    method = NAME
     settings: AdaClipSettings
 
     def __init__(
@@ -90,7 +90,6 @@ class AdaClip(TrainedModel):
             )
             self.token_head = nn.Linear(joint, joint)
         self._sentences = SentenceEnsemble()
-        self._half = self.settings.prompt_cast == "fp16"
 
     def forward(
         self,
@@ -117,10 +116,10 @@ class AdaClip(TrainedModel):
             vision, images, image_prompts, self.feature_layers, precision=precision
         )
         heads = zip(self.patch_heads, levels, strict=True)
-        patches = [functional.normalize(head(level.float()), dim=-1) for head, level in heads]
+        patches = [unit(head(level.float())) for head, level in heads]
         patch = vision.patch_px
         return HybridFeatures(
-            functional.normalize(self.token_head(vision.project(token.float())), dim=-1),
+            unit(self.token_head(vision.project(token.float()))),
             torch.stack(patches),
             self.text_features(names, text_prompts),
             (images.shape[-2] // patch, images.shape[-1] // patch),
@@ -158,7 +157,7 @@ class AdaClip(TrainedModel):
                 prompts = prompts.expand(rows, self.settings.prompt_depth, -1, -1)
             found.append(prompts)
         for_images, for_text = found
-        if for_images is not None and self._half:
+        if for_images is not None and self.settings.prompt_cast == "fp16":
             for_images = as_half(for_images)
         return for_images, for_text
 
@@ -172,15 +171,15 @@ class AdaClip(TrainedModel):
         return vision.project(last.token)
 
     def text_features(
-        self,
-        class_names: Sequence[str],
-        prompts: Float[Tensor, "rows depth tokens width"] | None,
+        self, class_names: Sequence[str], prompts: Float[Tensor, "rows depth tokens width"] | None
     ) -> Float[Tensor, "batch 2 joint"]:
         """Encode the sentences about each image's class, with its own prompts.
 
         What two images share is encoded once.
         """
-        return self._sentences.batch(self.backbone.text, class_names, prompts, half=self._half)
+        return self._sentences.features(
+            self.backbone.text, class_names, prompts, half=self.settings.prompt_cast == "fp16"
+        )
 
     def level_logits(self, features: HybridFeatures) -> Float[Tensor, "levels batch patches 2"]:
         """Compare every layer's patches with the text, scaled."""
@@ -217,16 +216,16 @@ class AdaClip(TrainedModel):
         )
         return pixels.view(levels, batch, 2, height, width)
 
-    def folded(self, use: Use) -> FoldedAdaClip:
+    def folded(self) -> FoldedAdaClip:
         """Build the form that is used."""
-        return FoldedAdaClip(self, use)
+        return FoldedAdaClip(self)
 
 
 class FoldedAdaClip(InferenceModel):
     """The inference form of AdaCLIP; both towers stay, since its sentences follow the image."""
 
-    def __init__(self, model: AdaClip, use: Use) -> None:
-        super().__init__(model.backbone, method=model.method, settings=model.settings, use=use)
+    def __init__(self, model: AdaClip) -> None:
+        super().__init__(model.backbone, method=NAME, settings=model.settings, scores=SCORES)
         self.model = model
         self.class_name = model.settings.class_name
         self.eval()

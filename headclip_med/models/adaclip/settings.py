@@ -7,7 +7,6 @@ from typing import Literal
 from headclip_med.settings import (
     Count,
     Fraction,
-    ImageSize,
     Layer,
     Layers,
     MethodSettings,
@@ -63,8 +62,5 @@ class AdaClipSettings(MethodSettings):
     the weights were trained with."""
     logit_scale: Positive = 100.0
     """Factor on cosines before a softmax."""
-    image_size: ImageSize | None = None
-    """Rows and columns of the images, in pixels; None takes 518 for ViT-L/14 at 336 px, and the
-    backbone's own size otherwise."""
     position_interpolation: PositionInterpolation = "bicubic"
     """How positions are stretched to that size."""

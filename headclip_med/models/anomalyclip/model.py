@@ -23,13 +23,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headclip_med.models.anomalyclip.settings import NAME, SCORES, AnomalyClipSettings
-from headclip_med.models.clip.layers import layers_within, quarter_layers
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.clip.vision import VisionTower
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import PassPlan, StreamReader, run
-from headclip_med.models.inference import InferenceModel, TrainedModel, Use
+from headclip_med.models.clip.vision import VisionTower, layers_within, quarter_layers
+from headclip_med.models.engine.run import PassPlan, Ran, StreamReader, run
+from headclip_med.models.inference import InferenceModel, TrainedModel
 from headclip_med.models.maps import in_double, similarity_logits, stretched_logits, unit
 from headclip_med.prediction import Prediction
 
@@ -78,7 +76,7 @@ class AnomalyClip(TrainedModel):
         InvalidSettings: A layer lies beyond the tower, or the prompts do not fit.
     """
 
-    method, usual_scores = NAME, SCORES
+    method = NAME
     settings: AnomalyClipSettings
 
     def __init__(
@@ -116,9 +114,9 @@ class AnomalyClip(TrainedModel):
         text = self.prompts(self.backbone.text)
         return compare(frozen, text, self.settings.temperature)
 
-    def folded(self, use: Use) -> FoldedAnomalyClip:
+    def folded(self) -> FoldedAnomalyClip:
         """Build the form that is used."""
-        return FoldedAnomalyClip(self, use)
+        return FoldedAnomalyClip(self)
 
 
 class FoldedAnomalyClip(InferenceModel):
@@ -126,8 +124,8 @@ class FoldedAnomalyClip(InferenceModel):
 
     settings: AnomalyClipSettings
 
-    def __init__(self, model: AnomalyClip, use: Use) -> None:
-        super().__init__(model.backbone, method=model.method, settings=model.settings, use=use)
+    def __init__(self, model: AnomalyClip) -> None:
+        super().__init__(model.backbone, method=NAME, settings=model.settings, scores=SCORES)
         self._layers = (model.local_layers, model.feature_layers)
         self.register_buffer("_text", model.prompts(model.backbone.text).detach())
         self.eval().requires_grad_(False)

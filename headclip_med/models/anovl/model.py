@@ -21,6 +21,8 @@ image, and images can be batched. Its script for VisA (two crops, a square adapt
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -29,15 +31,58 @@ from torch.nn import functional
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.anovl.adaptation import PatchAdapter
-from headclip_med.models.anovl.sentences import anovl_ensemble
 from headclip_med.models.anovl.settings import NAME, SCORES, AnoVlSettings
 from headclip_med.models.anovl.views import other_views
-from headclip_med.models.clip.layers import layers_within
 from headclip_med.models.clip.towers import Backbone, variant
+from headclip_med.models.clip.vision import layers_within
 from headclip_med.models.engine.run import LastToken, PassPlan, StreamReader, run
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit
-from headclip_med.models.sentences import Ensemble, SentenceModel
+from headclip_med.models.sentences import (
+    FRAMES,
+    NAMELESS,
+    Ensemble,
+    SentenceModel,
+    States,
+    Wording,
+    articled,
+    compose,
+    kinds_of,
+    medical_descriptions,
+)
 from headclip_med.prediction import Prediction
+
+_STATES: Mapping[Wording, States] = {
+    "published": (
+        ("normal {}", "flawless {}", "perfect {}", "unblemished {}"),
+        ("damaged {}", "abnormal {}", "imperfect {}", "blemished {}"),
+    ),
+    "medical": (
+        ("normal {}", "healthy {}", "intact {}", "unremarkable {}"),
+        ("damaged {}", "abnormal {}", "diseased {}", "pathological {}"),
+    ),
+}
+_MACARONI = ("macaroni1", "macaroni2")
+_TEXTURES = ("carpet", "leather", "grid", "tile", "wood")
+"""Categories that are described as surfaces."""
+
+
+def anovl_ensemble(wording: Wording, subject: ImageContent) -> Ensemble:
+    """Build the ensemble.
+
+    As published, macaroni1 and macaroni2 are both macaroni, other names stand as they are, and
+    surfaces are described by words of their own.
+    """
+    states, thing = _STATES[wording], subject.name or NAMELESS
+    if wording == "medical":
+        kinds = tuple(dict.fromkeys((*kinds_of(subject), "medical image")))
+        return compose("anovl-medical", thing, states, medical_descriptions(kinds), wording)
+    kinds = ("industrial photo", "industrial image", "manufacturing image")
+    if thing in _TEXTURES:
+        kinds = ("industrial photo", "textural photo", "surface picture")
+    descriptions = [f"{articled(a.format(kind))} of {b}" for kind in kinds for a, b in FRAMES]
+    called = "macaroni" if thing in _MACARONI else thing
+    return compose("anovl-industrial", called, states, descriptions, wording)
+
 
 PUBLISHED_LAYERS = 12
 """The last so many blocks have value-value attention in the published code."""

@@ -7,7 +7,6 @@ from typing import Literal
 from headclip_med.settings import (
     AUTO,
     Count,
-    ImageSize,
     Layer,
     Layers,
     MethodSettings,
@@ -63,8 +62,5 @@ class AnoVlSettings(MethodSettings):
     seed: Seed = 0
     """Of each image's fresh adapter and its noise; the published code draws from the global
     state."""
-    image_size: ImageSize | None = None
-    """Rows and columns of the images, in pixels; None takes 518 for ViT-L/14 at 336 px, and the
-    backbone's own size otherwise."""
     position_interpolation: PositionInterpolation = "bicubic-antialias"
     """How positions are stretched to that size."""

@@ -24,7 +24,7 @@ class TextTower(nn.Module):
     def __init__(self, text: nn.Module, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.text: Any = text  # open_clip's modules are untyped
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
 
     @property
     def width(self) -> int:
@@ -42,7 +42,7 @@ class TextTower(nn.Module):
         The tower is causal, so nothing behind the end token can reach the output: the crop is
         exact, and with short prompts several times cheaper.
         """
-        tokens = self._tokenizer(list(sentences))
+        tokens = self.tokenizer(list(sentences))
         return tokens[:, : int(end_indices(tokens).max()) + 1]
 
     def embed(self, tokens: Int[Tensor, "prompts tokens"]) -> Float[Tensor, "prompts tokens width"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.attention import attend
-from headclip_med.settings import PositionInterpolation
+from headclip_med.settings import MethodSettings, PositionInterpolation
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +183,7 @@ class VisionTower(nn.Module):
     def _split(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         attention: nn.MultiheadAttention = block.attn
         joined = functional.linear(
-            block.ln_1(tokens),
-            attention.in_proj_weight,
-            attention.in_proj_bias,
+            block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias
         )
         batch, count, _ = tokens.shape
         parts = joined.view(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -205,3 +204,31 @@ def weighted_projection(
     """Multiply head weights into an output projection (eq. 4); each head has its own columns."""
     width = projection.in_features // len(weights)
     return projection.weight * weights.repeat_interleave(width)
+
+
+def layers_within(layers: Collection[int], depth: int) -> tuple[int, ...]:
+    """Order layers, each once.
+
+    Raises:
+        InvalidSettings: One lies beyond the tower.
+    """
+    highest = max(layers, default=0)
+    if highest > depth:
+        raise InvalidSettings(
+            f"Layer {highest} lies beyond the image tower's {depth} layers.",
+            f"Choose layers from 1 to {depth}.",
+            code="layer-beyond-tower",
+        )
+    return tuple(sorted(set(layers)))
+
+
+def quarter_layers(depth: int, count: int = 4) -> tuple[int, ...]:
+    """Choose layers evenly, the last one included: 6, 12, 18 and 24 of 24."""
+    return tuple(dict.fromkeys(max(1, round(depth * one / count)) for one in range(1, count + 1)))
+
+
+def default_image_size(settings: MethodSettings, vision: VisionTower) -> int:
+    """Choose the image size that ``MethodSettings.image_size`` describes, in pixels."""
+    if settings.image_size is not None:
+        return settings.image_size
+    return 518 if (vision.image_size, vision.patch_px) == (336, 14) else vision.image_size

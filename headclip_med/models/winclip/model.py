@@ -17,23 +17,69 @@ Few-shot WinCLIP+, which needs normal images of the same kind, is not offered.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import LastToken, PassPlan, run
+from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit, upsample
 from headclip_med.models.model import EVEN
-from headclip_med.models.sentences import Ensemble, SentenceModel
-from headclip_med.models.winclip.sentences import winclip_ensemble
+from headclip_med.models.sentences import (
+    FRAMES,
+    NAMELESS,
+    Ensemble,
+    SentenceModel,
+    States,
+    Wording,
+    compose,
+    kinds_of,
+    medical_descriptions,
+)
 from headclip_med.models.winclip.settings import NAME, SCORES, WinClipSettings
 from headclip_med.prediction import Prediction
 from headclip_med.settings import PositionInterpolation
+
+_ANOMALIB_LACKS, _ANOMALIB_REPEATS = 1, 8
+"""Of the frames anomalib lacks one; in place of another it has the one behind it twice."""
+
+_STATES: Mapping[Wording, States] = {
+    "published": (("{}", "flawless {}", "perfect {}", "unblemished {}"), ("damaged {}",)),
+    "medical": (("{}", "normal {}", "healthy {}", "intact {}"), ("abnormal {}",)),
+}
+
+
+def winclip_ensemble(
+    implementation: str, wording: Wording, subject: ImageContent, *, corrected: bool = False
+) -> Ensemble:
+    """Build the ensemble.
+
+    Args:
+        implementation: ``anomalib`` (21 descriptions, with a full stop) or ``caoyunkang`` (22).
+        wording: Published, or medical, which is the same for both.
+        subject: What is looked at.
+        corrected: Whether anomalib's descriptions are put right.
+    """
+    states, thing = _STATES[wording], subject.name or NAMELESS
+    if wording == "medical":
+        descriptions = medical_descriptions(kinds_of(subject)[:1])
+        return compose("winclip-medical", thing, states, descriptions, wording)
+    frames, stop = list(FRAMES), ""
+    if implementation == "anomalib":
+        stop = "."
+        if not corrected:
+            frames[_ANOMALIB_REPEATS] = frames[_ANOMALIB_REPEATS + 1]
+            del frames[_ANOMALIB_LACKS]
+    name = f"winclip-{implementation}{'-corrected' if corrected else ''}"
+    descriptions = [f"{a.format('photo')} of {b}{stop}" for a, b in frames]
+    return compose(name, thing, states, descriptions, wording)
+
 
 TEMPERATURES = {"anomalib": 0.07, "caoyunkang": 0.01}
 INTERPOLATIONS: dict[str, PositionInterpolation] = {
@@ -64,7 +110,7 @@ class WinClip(SentenceModel):
             backbone, activation=backbone.activation, position_interpolation=interpolation
         )
         super().__init__(towers, method=NAME, settings=settings, scores=SCORES)
-        self.usual_threshold = EVEN / 2 if _is_halved(settings) else EVEN
+        self.threshold = EVEN / 2 if _is_halved(settings) else EVEN
         self.temperature = settings.temperature or TEMPERATURES[settings.implementation]
 
     @property

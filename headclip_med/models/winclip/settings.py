@@ -6,9 +6,9 @@ from typing import Literal
 
 from headclip_med.settings import (
     AUTO,
-    ImageSize,
     Layers,
     MethodSettings,
+    PositionInterpolation,
     Positive,
     ScoreSettings,
     Words,
@@ -44,10 +44,5 @@ class WinClipSettings(MethodSettings):
     temperature: Positive | None = None
     """Of the softmax over normal and abnormal; None takes the implementation's (0.07 in anomalib,
     0.01 in caoyunkang)."""
-    image_size: ImageSize | None = None
-    """Rows and columns of the images, in pixels; None takes 518 for ViT-L/14 at 336 px, and the
-    backbone's own size otherwise."""
-    position_interpolation: Literal["published", "bilinear", "bicubic", "bicubic-antialias"] = (
-        "published"
-    )
+    position_interpolation: Literal[PositionInterpolation, "published"] = "published"  # type: ignore[assignment]
     """How positions are stretched to that size; as published: bicubic, anomalib's antialiased."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from highdicom._standard_utils import get_module_attribute_map
+from pydicom.charset import python_encoding
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VM
 from pydicom.dataelem import DataElement
@@ -61,7 +62,11 @@ def mend(copied: Dataset) -> tuple[str, ...]:
         The keywords of what was changed or taken out; no values.
     """
     before = {element.keyword: str(element.value or "") for element in copied}
+    charset = _charset(copied)
+    copied.pop("SpecificCharacterSet", None)  # its empty values mean something
     _mend(copied, ())
+    if charset:
+        copied.SpecificCharacterSet = charset
     for name, needed in NEEDED.items():
         if needed not in copied:
             copied.pop(name, None)
@@ -88,6 +93,15 @@ def _mend(dataset: Dataset, path: tuple[str, ...]) -> bool:
         if kind == "2" and keyword not in dataset and path:
             setattr(dataset, keyword, [] if keyword.endswith("Sequence") else None)
     return all(keyword in dataset for keyword, kind in types.items() if kind == "1" and path)
+
+
+def _charset(copied: Dataset) -> list[str]:
+    """Name the character sets as the standard does; none where one is unknown or all are empty."""
+    named = copied.get("SpecificCharacterSet") or []
+    plain = [named] if isinstance(named, str) else [str(one or "") for one in named]
+    known = [re.sub(r"^ISO[ _-]?IR[ _-]?", "ISO_IR ", one.strip().upper()) for one in plain]
+    known = [re.sub(r"^ISO[ _-]?2022[ _-]?IR[ _-]?", "ISO 2022 IR ", one) for one in known]
+    return known if any(known) and all(one in python_encoding for one in known) else []
 
 
 def _mend_trial(copied: Dataset) -> None:

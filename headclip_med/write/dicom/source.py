@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ import numpy as np
 import pydicom
 from highdicom.base import SOPClass
 from pydicom.config import disable_value_validation
+from pydicom.tag import BaseTag
 from pydicom.uid import UID, CTImageStorage, SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
 
@@ -28,6 +29,7 @@ from headclip_med.errors import UnreadableInput
 from headclip_med.geometry import Grid
 from headclip_med.volume import Volume
 from headclip_med.write.dicom.mending import mend
+from headclip_med.write.dicom.texts import keep_bytes, stored_texts
 
 SHARED = (
     "SpecificCharacterSet",
@@ -74,14 +76,15 @@ class SourceImages:
         objects: Each object, by SOP instance UID.
         frame_of_reference_uid: None where the images have no place in the patient.
         derives_frame_of_reference: The images have a place and name no frame of reference, or name
-            it as something else too, so it
-            is derived from their series.
+            it as something else too, so it is derived from their series.
+        texts: Bytes of the header's texts, by ``stored_texts``.
     """
 
     header: pydicom.Dataset
     objects: dict[str, SourceObject]
     frame_of_reference_uid: str | None
     derives_frame_of_reference: bool = False
+    texts: dict[BaseTag, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -130,11 +133,21 @@ def read_sources(volume: Volume) -> SourceImages:
             refer to.
     """
     header = pydicom.dcmread(volume.sources[0].path, stop_before_pixels=True, force=True)
+    texts = stored_texts(header)
     if not all(header.get(f"{level}InstanceUID") for level in ("Study", "Series")):
         raise UnreadableInput(
             "The source names no study or no series, so no DICOM result can refer to it.",
             "Use the NIfTI heatmap instead.",
             code="no-study",
+        )
+    if not all(
+        UID(str(header[f"{level}InstanceUID"].value)).is_valid for level in ("Study", "Series")
+    ):
+        raise UnreadableInput(
+            "The source's study or series has an identifier that is no valid UID, which no DICOM "
+            "result may repeat.",
+            "Use the NIfTI heatmap, or give the series valid identifiers.",
+            code="invalid-uid",
         )
     if (header.get("Rows"), header.get("Columns")) != (volume.grid.rows, volume.grid.columns):
         raise UnreadableInput(
@@ -145,13 +158,13 @@ def read_sources(volume: Volume) -> SourceImages:
         )
     objects = _objects(volume)
     if not volume.grid.is_patient:
-        return SourceImages(header, objects, None)
+        return SourceImages(header, objects, None, texts=texts)
     named = str(header.get("FrameOfReferenceUID", "") or "")
     others = {header.StudyInstanceUID, header.SeriesInstanceUID, *objects}
     if UID(named).is_valid and named not in others:
-        return SourceImages(header, objects, named)
+        return SourceImages(header, objects, named, texts=texts)
     derived = derived_uid("frame of reference", header.SeriesInstanceUID)
-    return SourceImages(header, objects, derived, derives_frame_of_reference=True)
+    return SourceImages(header, objects, derived, True, texts)
 
 
 def stand_ins(
@@ -218,6 +231,7 @@ def copy_patient_and_study(sources: SourceImages, result: SOPClass) -> tuple[str
     if sources.frame_of_reference_uid is None:
         # PS3.3 C.7.6.1: required where nothing else tells how the image lies.
         result.PatientOrientation = sources.header.get("PatientOrientation") or ["", ""]
+    keep_bytes(sources.texts, result, mended)
     return mended
 
 

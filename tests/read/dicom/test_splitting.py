@@ -197,6 +197,25 @@ def test_every_file_with_its_own_frame_of_reference_makes_one_volume_and_a_note(
     assert volume.reading.told_apart_by == ()
 
 
+def test_every_position_with_its_own_frame_of_reference_makes_whole_volumes(tmp_path: Path) -> None:
+    for number in range(3):
+
+        def change(dataset: Dataset, index: int, number: int = number) -> None:
+            dataset.FrameOfReferenceUID = f"2.25.7{index}"
+            dataset.TemporalPositionIdentifier = number + 1
+
+        write_stack(tmp_path / f"n{number}", change, add=number)
+    inputs = find_inputs([tmp_path])
+    assert [one.slices for one in inputs.readable] == [6, 6, 6]
+
+
+@pytest.mark.parametrize("name", ["doe^jane", "Doe^Jane^^", "DOE^JANE "])
+def test_a_patient_written_in_another_way_is_the_same(tmp_path: Path, name: str) -> None:
+    paths = write_stack(tmp_path / "a", setting(PatientID="1", PatientName="Doe^Jane"))
+    edit(paths[3:], setting(PatientName=name, SeriesNumber="01"))
+    assert [one.slices for one in find_inputs([tmp_path]).readable] == [6]
+
+
 def test_every_file_with_its_own_series_number_and_two_echoes_make_two_volumes(
     tmp_path: Path,
 ) -> None:
@@ -419,16 +438,22 @@ def jittering(size: float) -> Change:
     return change
 
 
-@pytest.mark.parametrize("size", [0.0005, 0.002, 0.008])
-def test_directions_that_jitter_make_one_volume(tmp_path: Path, size: float) -> None:
-    write_stack(tmp_path / "a", jittering(size), slices=10)
+@pytest.mark.parametrize("lost", [None, 4])
+@pytest.mark.parametrize("size", [0.0005, 0.0007, 0.001, 0.002, 0.004, 0.008])
+def test_directions_that_jitter_make_one_volume(
+    tmp_path: Path, size: float, lost: int | None
+) -> None:
+    paths = write_stack(tmp_path / "a", jittering(size), slices=10)
+    if lost is not None:
+        paths[lost].unlink()
     (one,) = find_inputs([tmp_path]).readable
     volume = one.read()
-    np.testing.assert_allclose(np.diff(volume.grid.slice_positions_mm), 5, atol=0.05)
+    steps_mm = np.diff(volume.grid.slice_positions_mm)
+    np.testing.assert_allclose(np.delete(steps_mm, [] if lost is None else 3), 5, atol=0.05)
     assert abs(np.linalg.norm(volume.grid.row_step_lps_mm) - 0.8) < 1e-9
     assert abs(volume.grid.row_step_lps_mm @ volume.grid.column_step_lps_mm) < 1e-9
     assert volume.reading.tilt_degrees is None
-    if size > 0.001:
+    if size > 0.001 and lost is None:
         jitter = volume.reading.jitter_degrees
         assert jitter is not None
         assert jitter < 1

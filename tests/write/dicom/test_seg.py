@@ -554,6 +554,20 @@ def test_a_source_without_a_valid_identifier_is_not_referred_to(tmp_path: Path) 
         write_segmentation(tmp_path, screening, "1")
 
 
+@pytest.mark.parametrize("uid", ["1.2.a", "1..2", "1.02.3", "1." * 40 + "1", "1.2\\3"])
+@pytest.mark.parametrize("level", ["StudyInstanceUID", "SeriesInstanceUID"])
+def test_no_segmentation_is_written_under_an_identifier_that_is_none(
+    level: str, uid: str, tmp_path: Path
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        volume = ct_volume(tmp_path / "in", stack(), **{level: uid.encode()})
+    screening = screening_of(volume, two_lesions((8, ROWS, COLUMNS)))
+    with pytest.raises(UnreadableInput) as caught:
+        write_segmentation(tmp_path, screening, "1")
+    assert caught.value.code == "invalid-uid"
+
+
 def test_a_library_that_fails_costs_the_segmentation_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -635,6 +649,9 @@ FAULTS: dict[str, dict[str, object]] = {
     "times that never were": {"StudyTime": "256199", "PatientBirthTime": "noon"},
     "half a time": {"StudyTime": "070"},
     "an empty character set": {"SpecificCharacterSet": ""},
+    "a character set written otherwise": {"SpecificCharacterSet": b"iso-ir 100"},
+    "a character set that is none": {"SpecificCharacterSet": b"Latin1"},
+    "two character sets": {"SpecificCharacterSet": ["", "ISO 2022 IR 87"]},
     "one identifier for study and space": {"FrameOfReferenceUID": derived_uid("study")},
     "one identifier for series and space": {"FrameOfReferenceUID": derived_uid("series")},
     "a space that is no identifier": {"FrameOfReferenceUID": "1.2.abc"},

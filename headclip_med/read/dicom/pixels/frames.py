@@ -164,11 +164,19 @@ def _coded_frames(pixels: Pixels) -> Sequence[bytes]:
         return [b"".join(data[one] for one in fragments)]
     if count == len(fragments):
         return [data[one] for one in fragments]
-    try:
-        return list(generate_frames(data, number_of_frames=count, extended_offsets=pixels.offsets))
-    except ValueError:  # a table that does not hold; without one the codestreams' ends are sought
-        bare = ITEM + bytes(4) + data[table.stop :]
-        return list(generate_frames(bare, number_of_frames=count))
+    first = table.stop
+    places = [one.start - 8 - first for one in fragments]
+    offsets = np.frombuffer(data[table][: 4 * count], "<u4").tolist()
+    if len(offsets) == count and offsets == sorted(set(offsets) & set(places)):
+        starts = [places.index(offset) for offset in offsets]
+        ends = [*starts[1:], len(fragments)]
+        return [
+            b"".join(data[one] for one in fragments[start:end])
+            for start, end in zip(starts, ends, strict=True)
+        ]
+    # No table, or one that does not hold: without it the codestreams' own ends are sought.
+    bare = ITEM + bytes(4) + data[first:]
+    return list(generate_frames(bare, number_of_frames=count, extended_offsets=pixels.offsets))
 
 
 def _fragments(data: bytes) -> tuple[list[slice], bool]:
