@@ -290,6 +290,34 @@ def test_a_second_run_that_only_its_numbers_tell_apart(tmp_path: Path, shift_mm:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("drift_mm", [0.02, 0.3])
+@pytest.mark.parametrize("order", ["one volume after the other", "odd slices first"])
+def test_dynamics_whose_positions_drift_stay_whole(
+    tmp_path: Path, order: str, drift_mm: float
+) -> None:
+    for volume in range(3):
+
+        def change(dataset: Dataset, index: int, volume: int = volume) -> None:
+            dataset.InstanceNumber = ORDERS[order](volume, index)
+
+        first_mm = volume * drift_mm
+        write_stack(tmp_path / f"v{volume}", change, first_mm=first_mm, add=volume)
+    inputs = find_inputs([tmp_path])
+    assert [values for _, values in volumes_of(inputs)] == [
+        [100 * volume + index for index in range(6)] for volume in range(3)
+    ]
+
+
+@pytest.mark.parametrize("place_mm", [10, 12])
+def test_a_derived_slice_among_the_others_is_a_part(tmp_path: Path, place_mm: float) -> None:
+    write_stack(tmp_path / "a", setting(ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]))
+    derived = setting(ImageType=["DERIVED", "SECONDARY", "MPR"], InstanceNumber=50)
+    write_stack(tmp_path / "b", derived, slices=1, first_mm=place_mm, add=1)
+    assert volumes_of(find_inputs([tmp_path])) == [
+        (even(0, 5, 6), [0, 1, 2, 3, 4, 5]), ([place_mm], [100]),
+    ]  # fmt: skip
+
+
 def test_thick_and_thin_slices_of_one_scan_are_two_volumes(tmp_path: Path) -> None:
     write_stack(tmp_path / "thick", setting(SliceThickness="5"))
     write_stack(tmp_path / "thin", setting(SliceThickness="1"), slices=26, step_mm=1, add=1)
