@@ -49,7 +49,7 @@ from headclip_med.models.sentences import (
     kinds_of,
     medical_descriptions,
 )
-from headclip_med.prediction import Prediction
+from headclip_med.prediction import AnyEmbeddings, GridMaps, GridTokens, Images, Maps, Prediction
 
 _STATES: Mapping[Wording, States] = {
     "published": (
@@ -126,9 +126,7 @@ class AnoVl(SentenceModel):
         """Give what reads the plain pass; other views of the images follow it."""
         return StreamReader(self.vision, self.local_layers, (self.feature_layer,))
 
-    def finish(
-        self, reader: StreamReader, images: Float[Tensor, "batch 3 height width"]
-    ) -> Prediction:
+    def finish(self, reader: StreamReader, images: Images) -> Prediction:
         """Turn what was read into maps and scores; other views are run from here."""
         (patches,), token = reader.projected()
         height, width = images.shape[-2:]
@@ -147,25 +145,21 @@ class AnoVl(SentenceModel):
             score = torch.stack([score, *others]).mean(dim=0)
         return self.smoothed(log_odds(abnormal, normal), score)
 
-    def abnormality(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
+    def abnormality(self, features: AnyEmbeddings) -> Float[Tensor, "*batch"]:
         """Compare features with the sentences: P(abnormal)."""
         return self.logits(features).softmax(dim=-1)[..., 1]
 
-    def logits(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch 2"]:
+    def logits(self, features: AnyEmbeddings) -> Float[Tensor, "*batch 2"]:
         """Compare features with the sentences: cosine over temperature, normal and abnormal."""
         return similarity_logits(unit(features), self.sentences().text, self.settings.temperature)
 
-    def class_token(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch joint"]:
+    def class_token(self, images: Images) -> Float[Tensor, "batch joint"]:
         """Run prepared images, for CLIP's own image feature."""
         last = LastToken()
         run(PassPlan(self.vision, (last,), self.ran), images)
         return self.vision.project(last.token.float())
 
-    def adapt(
-        self, patches: Float[Tensor, "rows columns joint"]
-    ) -> Float[Tensor, "rows columns joint"]:
+    def adapt(self, patches: GridTokens) -> GridTokens:
         """Adapt the patches of one image to themselves."""
         chosen = self.settings
         adapter = self._adapters.get(self._named)
@@ -190,17 +184,13 @@ class AnoVl(SentenceModel):
             return adapter(patches)
 
 
-def average_neighbours(
-    grid: Float[Tensor, "batch rows columns"],
-) -> Float[Tensor, "batch rows columns"]:
+def average_neighbours(grid: GridMaps) -> GridMaps:
     """Average 3 x 3 patches; at the border the outermost patches count again."""
     padded = functional.pad(grid[:, None], (1, 1, 1, 1), mode="replicate")
     return functional.avg_pool2d(padded, 3, stride=1)[:, 0]
 
 
-def stretch(
-    grid: Float[Tensor, "batch rows columns"], height: int, width: int
-) -> Float[Tensor, "batch height width"]:
+def stretch(grid: GridMaps, height: int, width: int) -> Maps:
     """Stretch maps to pixels bilinearly, the centres of corner patches to the corners."""
     return functional.interpolate(
         grid[:, None], size=(height, width), mode="bilinear", align_corners=True

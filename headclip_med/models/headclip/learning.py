@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -10,16 +10,17 @@ from headclip_med.models.engine.run import autocast, settled
 from headclip_med.models.headclip.features import Features
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.maps import upsample
+from headclip_med.prediction import Maps, PairMaps, ScorePairs
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms, level_terms
 from headclip_med.training.network import LearningNetwork, Outputs
 
 
 def headclip_loss(
-    image_logits: Float[Tensor, "batch 2"],
-    maps: Float[Tensor, "batch 2 height width"],
+    image_logits: ScorePairs,
+    maps: PairMaps,
     labels: Int[Tensor, "batch"],
-    masks: Float[Tensor, "batch height width"],
+    masks: Maps,
     *,
     squeezed: bool = False,
 ) -> LossTerms:
