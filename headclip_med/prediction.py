@@ -19,6 +19,8 @@ GridMaps = Float[Tensor, "batch rows columns"]
 GridPairs = Float[Tensor, "batch 2 rows columns"]
 """How normal each patch looks, and how abnormal."""
 ImageScores = Float[Tensor, "batch"]
+Labels = Int[Tensor, "batch"]
+"""1 for abnormal images."""
 ScorePairs = Float[Tensor, "batch 2"]
 """How normal each image looks, and how abnormal."""
 Embeddings = Float[Tensor, "batch joint"]

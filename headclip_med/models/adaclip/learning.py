@@ -6,12 +6,9 @@ tested on. Its sentences name each example's category.
 
 from __future__ import annotations
 
-from jaxtyping import Int
-from torch import Tensor
-
 from headclip_med.models.adaclip.model import AdaClip
 from headclip_med.models.engine.run import settled
-from headclip_med.prediction import LevelMaps, Maps, ScorePairs
+from headclip_med.prediction import Labels, LevelMaps, Maps, ScorePairs
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms, focal_loss, summed_terms
 from headclip_med.training.network import LearningNetwork, Outputs
@@ -20,7 +17,7 @@ from headclip_med.training.network import LearningNetwork, Outputs
 def adaclip_loss(
     probabilities: ScorePairs,
     maps: LevelMaps,
-    labels: Int[Tensor, "batch"],
+    labels: Labels,
     masks: Maps,
     *,
     squeezed: bool = True,

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 from torch.nn import functional
 
 from headclip_med.models.engine.run import settled
 from headclip_med.models.maps import upsample
-from headclip_med.prediction import Maps, PairMaps, ScorePairs
+from headclip_med.prediction import Labels, Maps, PairMaps, ScorePairs
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms, summed_terms
 from headclip_med.training.network import LearningNetwork, Outputs
@@ -20,7 +18,7 @@ from headclip_med.training.network import LearningNetwork, Outputs
 def anomalyclip_loss(
     image_logits: ScorePairs,
     maps: Iterable[PairMaps],
-    labels: Int[Tensor, "batch"],
+    labels: Labels,
     masks: Maps,
     *,
     squeezed: bool = True,
