@@ -23,13 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headclip_med.content import ImageContent
-from headclip_med.models.adaclip.fusion import (
-    Clustering,
-    fuse,
-    k_means,
-    most_abnormal,
-    semantic_centre,
-)
+from headclip_med.models.adaclip import fusion
 from headclip_med.models.adaclip.prompts import (
     DynamicPrompts,
     HybridFeatures,
@@ -184,7 +178,7 @@ class AdaClip(TrainedModel):
         return self.settings.logit_scale * (features.patches @ features.text.transpose(-1, -2))
 
     def image_probabilities(
-        self, features: HybridFeatures, clustering: Clustering | None = None
+        self, features: HybridFeatures, clustering: fusion.Clustering | None = None
     ) -> ScorePairs:
         """Give the published score of an image: P(normal), P(abnormal) after semantic fusion.
 
@@ -195,10 +189,10 @@ class AdaClip(TrainedModel):
         token = features.token
         if self.settings.fusion:
             clusters = self.settings.clusters
-            chosen = most_abnormal(self.level_logits(features), clusters)
-            clustering = clustering or k_means(self.settings.cluster_seed)
-            centre = semantic_centre(features.patches, chosen, clusters, clustering)
-            token = fuse(token, centre, self.settings.fusion_weight)
+            chosen = fusion.most_abnormal(self.level_logits(features), clusters)
+            clustering = clustering or fusion.k_means(self.settings.cluster_seed)
+            centre = fusion.semantic_centre(features.patches, chosen, clusters, clustering)
+            token = fusion.fuse(token, centre, self.settings.fusion_weight)
         cosines = (token[:, None] @ features.text.transpose(-1, -2))[:, 0]
         return (self.settings.logit_scale * cosines).softmax(dim=-1)
 

@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
+from headclip_med.models import sentences
 from headclip_med.models.anovl.adaptation import PatchAdapter
 from headclip_med.models.anovl.settings import NAME, SCORES, AnoVlSettings
 from headclip_med.models.anovl.views import other_views
@@ -37,21 +38,9 @@ from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import layers_within
 from headclip_med.models.engine.run import LastToken, PassPlan, StreamReader, run
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit
-from headclip_med.models.sentences import (
-    FRAMES,
-    NAMELESS,
-    Ensemble,
-    SentenceModel,
-    States,
-    Wording,
-    articled,
-    compose,
-    kinds_of,
-    medical_descriptions,
-)
 from headclip_med.prediction import AnyEmbeddings, GridMaps, GridTokens, Images, Maps, Prediction
 
-_STATES: Mapping[Wording, States] = {
+_STATES: Mapping[sentences.Wording, sentences.States] = {
     "published": (
         ("normal {}", "flawless {}", "perfect {}", "unblemished {}"),
         ("damaged {}", "abnormal {}", "imperfect {}", "blemished {}"),
@@ -66,29 +55,35 @@ _TEXTURES = ("carpet", "leather", "grid", "tile", "wood")
 """Categories that are described as surfaces."""
 
 
-def anovl_ensemble(wording: Wording, subject: ImageContent) -> Ensemble:
+def anovl_ensemble(wording: sentences.Wording, subject: ImageContent) -> sentences.Ensemble:
     """Build the ensemble.
 
     As published, macaroni1 and macaroni2 are both macaroni, other names stand as they are, and
     surfaces are described by words of their own.
     """
-    states, thing = _STATES[wording], subject.name or NAMELESS
+    states, thing = _STATES[wording], subject.name or sentences.NAMELESS
     if wording == "medical":
-        kinds = tuple(dict.fromkeys((*kinds_of(subject), "medical image")))
-        return compose("anovl-medical", thing, states, medical_descriptions(kinds), wording)
+        kinds = tuple(dict.fromkeys((*sentences.kinds_of(subject), "medical image")))
+        return sentences.compose(
+            "anovl-medical", thing, states, sentences.medical_descriptions(kinds), wording
+        )
     kinds = ("industrial photo", "industrial image", "manufacturing image")
     if thing in _TEXTURES:
         kinds = ("industrial photo", "textural photo", "surface picture")
-    descriptions = [f"{articled(a.format(kind))} of {b}" for kind in kinds for a, b in FRAMES]
+    descriptions = [
+        f"{sentences.articled(a.format(kind))} of {b}"
+        for kind in kinds
+        for a, b in sentences.FRAMES
+    ]
     called = "macaroni" if thing in _MACARONI else thing
-    return compose("anovl-industrial", called, states, descriptions, wording)
+    return sentences.compose("anovl-industrial", called, states, descriptions, wording)
 
 
 PUBLISHED_LAYERS = 12
 """The last so many blocks have value-value attention in the published code."""
 
 
-class AnoVl(SentenceModel):
+class AnoVl(sentences.SentenceModel):
     """An ``AnomalyModel`` on any backbone.
 
     Args:
@@ -113,7 +108,7 @@ class AnoVl(SentenceModel):
         self._adapters: dict[ImageContent, PatchAdapter] = {}
 
     @property
-    def ensemble(self) -> Ensemble:
+    def ensemble(self) -> sentences.Ensemble:
         """The sentences about the present subject."""
         return anovl_ensemble(self.settings.wording, self._named)
 

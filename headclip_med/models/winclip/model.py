@@ -26,22 +26,12 @@ from torch.nn import functional
 
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
+from headclip_med.models import sentences
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
 from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit, upsample
 from headclip_med.models.model import EVEN
-from headclip_med.models.sentences import (
-    FRAMES,
-    NAMELESS,
-    Ensemble,
-    SentenceModel,
-    States,
-    Wording,
-    compose,
-    kinds_of,
-    medical_descriptions,
-)
 from headclip_med.models.winclip.settings import NAME, SCORES, WinClipSettings
 from headclip_med.prediction import AnyEmbeddings, GridMaps, Images, ImageScores, Prediction, Tokens
 from headclip_med.settings import PositionInterpolation
@@ -49,15 +39,19 @@ from headclip_med.settings import PositionInterpolation
 _ANOMALIB_LACKS, _ANOMALIB_REPEATS = 1, 8
 """Of the frames anomalib lacks one; in place of another it has the one behind it twice."""
 
-_STATES: Mapping[Wording, States] = {
+_STATES: Mapping[sentences.Wording, sentences.States] = {
     "published": (("{}", "flawless {}", "perfect {}", "unblemished {}"), ("damaged {}",)),
     "medical": (("{}", "normal {}", "healthy {}", "intact {}"), ("abnormal {}",)),
 }
 
 
 def winclip_ensemble(
-    implementation: str, wording: Wording, subject: ImageContent, *, corrected: bool = False
-) -> Ensemble:
+    implementation: str,
+    wording: sentences.Wording,
+    subject: ImageContent,
+    *,
+    corrected: bool = False,
+) -> sentences.Ensemble:
     """Build the ensemble.
 
     Args:
@@ -66,11 +60,11 @@ def winclip_ensemble(
         subject: What is looked at.
         corrected: Whether anomalib's descriptions are put right.
     """
-    states, thing = _STATES[wording], subject.name or NAMELESS
+    states, thing = _STATES[wording], subject.name or sentences.NAMELESS
     if wording == "medical":
-        descriptions = medical_descriptions(kinds_of(subject)[:1])
-        return compose("winclip-medical", thing, states, descriptions, wording)
-    frames, stop = list(FRAMES), ""
+        descriptions = sentences.medical_descriptions(sentences.kinds_of(subject)[:1])
+        return sentences.compose("winclip-medical", thing, states, descriptions, wording)
+    frames, stop = list(sentences.FRAMES), ""
     if implementation == "anomalib":
         stop = "."
         if not corrected:
@@ -78,7 +72,7 @@ def winclip_ensemble(
             del frames[_ANOMALIB_LACKS]
     name = f"winclip-{implementation}{'-corrected' if corrected else ''}"
     descriptions = [f"{a.format('photo')} of {b}{stop}" for a, b in frames]
-    return compose(name, thing, states, descriptions, wording)
+    return sentences.compose(name, thing, states, descriptions, wording)
 
 
 TEMPERATURES = {"anomalib": 0.07, "caoyunkang": 0.01}
@@ -91,7 +85,7 @@ TOKENS_PER_PASS = 16_384
 """Windows are run so many tokens at a time, which bounds memory; as fast as all at once."""
 
 
-class WinClip(SentenceModel):
+class WinClip(sentences.SentenceModel):
     """An ``AnomalyModel`` on any backbone.
 
     Args:
@@ -114,7 +108,7 @@ class WinClip(SentenceModel):
         self.temperature = settings.temperature or TEMPERATURES[settings.implementation]
 
     @property
-    def ensemble(self) -> Ensemble:
+    def ensemble(self) -> sentences.Ensemble:
         """The sentences about the present subject."""
         chosen = self.settings
         return winclip_ensemble(
