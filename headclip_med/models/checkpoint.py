@@ -7,7 +7,6 @@ one it was trained on and that one's digest, so that it can never be run on anot
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from headclip_med.atomic import write_file
+from headclip_med.atomic import sha256_of, write_file
 from headclip_med.errors import UnusableWeights
 from headclip_med.models.header import FORMAT, Header, read_header
 from headclip_med.models.registry import method_named
@@ -137,9 +136,3 @@ def read_tensors(path: Path, header: Header) -> Checkpoint:
         learned = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     name = path.name.removesuffix(".safetensors").removesuffix(".checkpoint")
     return Checkpoint(**vars(header), learned=learned, name=name, digest=sha256_of(path))
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
+from headclip_med.atomic import sha256_of
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.checkpoint import sha256_of, write_checkpoint
+from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip.hub import unusable_file
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.weights import read_pickle, refuse_misfits

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.clip.vision import VisionTower, default_image_size
 from headclip_med.models.engine.run import BlockReader, PassPlan, Ran, run, settled
 from headclip_med.models.maps import in_double, patches_of, smooth
 from headclip_med.models.model import EVEN, AnomalyModel
-from headclip_med.prediction import Prediction
+from headclip_med.prediction import Images, ImageScores, Maps, Prediction
 from headclip_med.settings import MethodSettings, Precision, ScoreSettings, top_count
 from headclip_med.training.network import Trainable
 
@@ -101,7 +101,7 @@ class InferenceModel(nn.Module):
         }
 
     @torch.no_grad()
-    def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+    def predict(self, images: Images) -> Prediction:
         """Predict a batch of images.
 
         Args:
@@ -117,7 +117,7 @@ class InferenceModel(nn.Module):
         """Give what reads a pass over prepared images."""
         raise NotImplementedError
 
-    def finish(self, reader: Any, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+    def finish(self, reader: Any, images: Images) -> Prediction:
         """Turn what was read of a pass over prepared images into map and score.
 
         Args:
@@ -131,16 +131,12 @@ class InferenceModel(nn.Module):
         run_key = self.vision.run_key(height, width)
         return self._backbone["digest"], self.ran, str(self.device), *run_key
 
-    def prepare(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch 3 height width"]:
+    def prepare(self, images: Images) -> Images:
         """Move images in [0, 1] to the model's device, and normalise them."""
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
         return (images.to(mean.device) - mean) / std
 
-    def smoothed(
-        self, logits: Float[Tensor, "batch height width"], score: Float[Tensor, "batch"]
-    ) -> Prediction:
+    def smoothed(self, logits: Maps, score: ImageScores) -> Prediction:
         """Turn log-odds into a map, smoothed as the model's scores want it."""
         # Sides are tensors while a graph is traced.
         side = max(int(one) for one in logits.shape[-2:])
@@ -150,7 +146,7 @@ class InferenceModel(nn.Module):
             local = self._local_score(logits)
         return Prediction(smooth(logits.sigmoid(), sigma_px), score.float(), logits, local)
 
-    def _local_score(self, logits: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch"]:
+    def _local_score(self, logits: Maps) -> ImageScores:
         """Average the most abnormal patches (eq. 7)."""
         patches = patches_of(in_double(logits).sigmoid(), self.vision.patch_px).flatten(1)
         counted = top_count(patches.shape[1], self.scores.top_percent)
@@ -200,9 +196,7 @@ class TrainedModel(Trainable):
 
 
 @torch.no_grad()
-def predict_together(
-    models: Sequence[AnomalyModel], images: Float[Tensor, "batch 3 height width"]
-) -> list[Prediction]:
+def predict_together(models: Sequence[AnomalyModel], images: Images) -> list[Prediction]:
     """Predict a batch with several models; those that can share a pass of the tower do.
 
     Args:
@@ -226,9 +220,7 @@ def predict_together(
     return [found[number] for number in range(len(models))]
 
 
-def _predict_sharing(
-    models: Sequence[InferenceModel], images: Float[Tensor, "batch 3 height width"]
-) -> list[Prediction]:
+def _predict_sharing(models: Sequence[InferenceModel], images: Images) -> list[Prediction]:
     """Run the first model's pass, and let all models read it; they have the same key."""
     first = models[0]
     prepared = first.prepare(images)

@@ -22,6 +22,7 @@ from headclip_med.models.clip.text import TextTower
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.inference import InferenceModel
 from headclip_med.models.maps import unit
+from headclip_med.prediction import SentenceVectors, TextPair
 from headclip_med.settings import AUTO, ScoreSettings
 
 Wording = Literal["published", "medical"]
@@ -101,8 +102,8 @@ class Sentences:
         prompts: Unit features of every sentence, the normal ones first.
     """
 
-    text: Float[Tensor, "2 joint"]
-    prompts: Float[Tensor, "prompts joint"]
+    text: TextPair
+    prompts: SentenceVectors
 
 
 class SentenceModel(InferenceModel):
@@ -153,7 +154,7 @@ class SentenceModel(InferenceModel):
 
 
 @torch.no_grad()
-def encode(text: TextTower, sentences: Sequence[str]) -> Float[Tensor, "prompts joint"]:
+def encode(text: TextTower, sentences: Sequence[str]) -> SentenceVectors:
     """Encode many sentences, some at a time; not normalised.
 
     Raises:
@@ -171,9 +172,7 @@ def encode(text: TextTower, sentences: Sequence[str]) -> Float[Tensor, "prompts 
     return torch.cat([text.encode(sentences[at : at + SENTENCES_PER_PASS]) for at in starts])
 
 
-def mean_direction(
-    normal: Float[Tensor, "prompts joint"], abnormal: Float[Tensor, "others joint"]
-) -> Float[Tensor, "2 joint"]:
+def mean_direction(normal: SentenceVectors, abnormal: Float[Tensor, "others joint"]) -> TextPair:
     """Average each side, then scale to length one; as published, long features count more."""
     return unit(torch.stack([normal.mean(dim=0), abnormal.mean(dim=0)]))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from headclip_med.errors import InvalidSettings
+from headclip_med.prediction import Images
 from headclip_med.ranks import Ranks
 from headclip_med.training.processes import joined_ranks
 
@@ -65,7 +66,7 @@ class Batch:
             gradients, so that every image of the whole batch weighs the same; 1 for one process.
     """
 
-    images: Float[Tensor, "batch 3 height width"]
+    images: Images
     masks: Float[Tensor, "batch rows columns"]
     labels: Tensor
     categories: tuple[str, ...]

@@ -6,21 +6,19 @@ tested on. Its sentences name each example's category.
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
-from torch import Tensor
-
 from headclip_med.models.adaclip.model import AdaClip
 from headclip_med.models.engine.run import settled
+from headclip_med.prediction import Labels, LevelMaps, Maps, ScorePairs
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms, focal_loss, summed_terms
 from headclip_med.training.network import LearningNetwork, Outputs
 
 
 def adaclip_loss(
-    probabilities: Float[Tensor, "batch 2"],
-    maps: Float[Tensor, "levels batch 2 height width"],
-    labels: Int[Tensor, "batch"],
-    masks: Float[Tensor, "batch height width"],
+    probabilities: ScorePairs,
+    maps: LevelMaps,
+    labels: Labels,
+    masks: Maps,
     *,
     squeezed: bool = True,
 ) -> LossTerms:

@@ -23,13 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headclip_med.content import ImageContent
-from headclip_med.models.adaclip.fusion import (
-    Clustering,
-    fuse,
-    k_means,
-    most_abnormal,
-    semantic_centre,
-)
+from headclip_med.models.adaclip import fusion
 from headclip_med.models.adaclip.prompts import (
     DynamicPrompts,
     HybridFeatures,
@@ -45,7 +39,7 @@ from headclip_med.models.clip.vision import layers_within, quarter_layers
 from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
 from headclip_med.models.inference import InferenceModel, TrainedModel
 from headclip_med.models.maps import unit
-from headclip_med.prediction import Prediction
+from headclip_med.prediction import Embeddings, Images, LevelMaps, Maps, Prediction, ScorePairs
 
 
 class AdaClip(TrainedModel):
@@ -93,10 +87,10 @@ class AdaClip(TrainedModel):
 
     def forward(
         self,
-        images: Float[Tensor, "batch 3 height width"],
+        images: Images,
         class_names: Sequence[str] | None = None,
         *,
-        plain: Float[Tensor, "batch joint"] | None = None,
+        plain: Embeddings | None = None,
         precision: Ran = "fp32",
     ) -> HybridFeatures:
         """Run both towers, prompted.
@@ -131,7 +125,7 @@ class AdaClip(TrainedModel):
         return "dynamic" in self.settings.prompts and self.settings.prompted_towers != "none"
 
     def prompts_for(
-        self, count: int, plain: Float[Tensor, "batch joint"] | None
+        self, count: int, plain: Embeddings | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """Make the prompts of the image tower and of the text tower (rows, depth, tokens, width).
 
@@ -162,9 +156,7 @@ class AdaClip(TrainedModel):
         return for_images, for_text
 
     @torch.no_grad()
-    def plain_feature(
-        self, images: Float[Tensor, "batch 3 height width"], precision: Ran = "fp32"
-    ) -> Float[Tensor, "batch joint"]:
+    def plain_feature(self, images: Images, precision: Ran = "fp32") -> Embeddings:
         """Give CLIP's own image feature, not normalised; nothing is learned through it."""
         vision, last = self.backbone.vision, LastToken()
         run(PassPlan(vision, (last,), precision), images)
@@ -186,8 +178,8 @@ class AdaClip(TrainedModel):
         return self.settings.logit_scale * (features.patches @ features.text.transpose(-1, -2))
 
     def image_probabilities(
-        self, features: HybridFeatures, clustering: Clustering | None = None
-    ) -> Float[Tensor, "batch 2"]:
+        self, features: HybridFeatures, clustering: fusion.Clustering | None = None
+    ) -> ScorePairs:
         """Give the published score of an image: P(normal), P(abnormal) after semantic fusion.
 
         Args:
@@ -197,16 +189,14 @@ class AdaClip(TrainedModel):
         token = features.token
         if self.settings.fusion:
             clusters = self.settings.clusters
-            chosen = most_abnormal(self.level_logits(features), clusters)
-            clustering = clustering or k_means(self.settings.cluster_seed)
-            centre = semantic_centre(features.patches, chosen, clusters, clustering)
-            token = fuse(token, centre, self.settings.fusion_weight)
+            chosen = fusion.most_abnormal(self.level_logits(features), clusters)
+            clustering = clustering or fusion.k_means(self.settings.cluster_seed)
+            centre = fusion.semantic_centre(features.patches, chosen, clusters, clustering)
+            token = fusion.fuse(token, centre, self.settings.fusion_weight)
         cosines = (token[:, None] @ features.text.transpose(-1, -2))[:, 0]
         return (self.settings.logit_scale * cosines).softmax(dim=-1)
 
-    def level_maps(
-        self, features: HybridFeatures, height: int, width: int
-    ) -> Float[Tensor, "levels batch 2 height width"]:
+    def level_maps(self, features: HybridFeatures, height: int, width: int) -> LevelMaps:
         """Stretch every layer's logits to pixels; aligned corners, as published."""
         logits = self.level_logits(features)
         levels, batch = logits.shape[:2]
@@ -243,7 +233,7 @@ class FoldedAdaClip(InferenceModel):
         return {**super().describe(), **layers, "class_name": self.class_name}
 
     @torch.no_grad()
-    def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+    def predict(self, images: Images) -> Prediction:
         """Predict a batch of images; without dynamic prompts the plain pass is left out."""
         if self.model.needs_plain:
             return super().predict(images)
@@ -253,17 +243,11 @@ class FoldedAdaClip(InferenceModel):
         """Give what reads the plain pass; the prompted one follows it."""
         return LastToken()
 
-    def finish(
-        self, reader: LastToken, images: Float[Tensor, "batch 3 height width"]
-    ) -> Prediction:
+    def finish(self, reader: LastToken, images: Images) -> Prediction:
         """Run the prompted pass after the plain one."""
         return self.predict_from(images, self.vision.project(reader.token.float()))
 
-    def predict_from(
-        self,
-        images: Float[Tensor, "batch 3 height width"],
-        plain: Float[Tensor, "batch joint"] | None,
-    ) -> Prediction:
+    def predict_from(self, images: Images, plain: Embeddings | None) -> Prediction:
         """Run the prompted pass over prepared images.
 
         Args:
@@ -277,9 +261,7 @@ class FoldedAdaClip(InferenceModel):
         return self.smoothed(logits, probability[:, 1])
 
 
-def mean_logits(
-    levels: Float[Tensor, "levels batch 2 height width"],
-) -> Float[Tensor, "batch height width"]:
+def mean_logits(levels: LevelMaps) -> Maps:
     """Average the layers' logits; (1 - N + A) / 2 of their softmax is this one's sigmoid."""
     normal, abnormal = levels.mean(dim=0).unbind(1)
     return abnormal - normal

@@ -14,6 +14,7 @@ from headclip_med.models.clip.text import TextTower, end_indices
 from headclip_med.models.clip.vision import VisionTower
 from headclip_med.models.engine.run import PassPlan, Ran, StreamReader, run
 from headclip_med.models.maps import unit
+from headclip_med.prediction import Embeddings, Images
 
 NORMAL_STATES = (
     "{}", "flawless {}", "perfect {}", "unblemished {}",
@@ -40,7 +41,7 @@ class HybridFeatures:
         grid: Rows and columns of patches.
     """
 
-    token: Float[Tensor, "batch joint"]
+    token: Embeddings
     patches: Float[Tensor, "levels batch patches joint"]
     text: Float[Tensor, "batch 2 joint"]
     grid: tuple[int, int]
@@ -88,7 +89,7 @@ class DynamicPrompts(nn.Module):
         super().__init__()
         self.heads = nn.ModuleList(nn.Linear(joint, width) for _ in range(tokens))
 
-    def forward(self, feature: Float[Tensor, "batch joint"]) -> Float[Tensor, "batch tokens width"]:
+    def forward(self, feature: Embeddings) -> Float[Tensor, "batch tokens width"]:
         """Make the tokens.
 
         Args:
@@ -172,7 +173,7 @@ class SentenceEnsemble:
 
 def prompted_pass(
     vision: VisionTower,
-    images: Float[Tensor, "batch 3 height width"],
+    images: Images,
     prompts: Float[Tensor, "rows depth tokens channels"] | None,
     feature_layers: tuple[int, ...],
     *,

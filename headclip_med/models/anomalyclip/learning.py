@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 from torch.nn import functional
 
 from headclip_med.models.engine.run import settled
 from headclip_med.models.maps import upsample
+from headclip_med.prediction import Labels, Maps, PairMaps, ScorePairs
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms, summed_terms
 from headclip_med.training.network import LearningNetwork, Outputs
 
 
 def anomalyclip_loss(
-    image_logits: Float[Tensor, "batch 2"],
-    maps: Iterable[Float[Tensor, "batch 2 height width"]],
-    labels: Int[Tensor, "batch"],
-    masks: Float[Tensor, "batch height width"],
+    image_logits: ScorePairs,
+    maps: Iterable[PairMaps],
+    labels: Labels,
+    masks: Maps,
     *,
     squeezed: bool = True,
 ) -> LossTerms:

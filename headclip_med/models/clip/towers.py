@@ -9,7 +9,6 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from headclip_med.models.clip.hub import Activation, FoundModel
@@ -18,6 +17,7 @@ from headclip_med.models.clip.native import PlainClip, is_plain
 from headclip_med.models.clip.text import TextTower, Tokenizer
 from headclip_med.models.clip.vision import VisionTower
 from headclip_med.models.clip.weights import refuse_misfits
+from headclip_med.prediction import Images
 from headclip_med.settings import PositionInterpolation
 
 
@@ -54,9 +54,7 @@ class Backbone(nn.Module):
             values = torch.tensor(preprocess[key]).view(1, 3, 1, 1)
             self.register_buffer(f"_{key}", values, persistent=False)
 
-    def normalise(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch 3 height width"]:
+    def normalise(self, images: Images) -> Images:
         """Shift and scale images in [0, 1] to what the image tower was trained on."""
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
         return (images - mean) / std

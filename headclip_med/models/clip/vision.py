@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.attention import attend
+from headclip_med.prediction import AnyEmbeddings, Images, Tokens
 from headclip_med.settings import MethodSettings, PositionInterpolation
 
 
@@ -28,8 +29,8 @@ class BlockOutput:
     """
 
     layer: int
-    tokens_in: Float[Tensor, "batch tokens channels"]
-    tokens: Float[Tensor, "batch tokens channels"]
+    tokens_in: Tokens
+    tokens: Tokens
     heads: Float[Tensor, "batch heads tokens head_width"] | None
 
 
@@ -74,9 +75,7 @@ class VisionTower(nn.Module):
         """Rows and columns of the images it was pretrained on."""
         return int(self.visual.image_size[0])
 
-    def run_block(
-        self, layer: int, tokens: Float[Tensor, "batch tokens channels"], *, local: bool = False
-    ) -> BlockOutput:
+    def run_block(self, layer: int, tokens: Tokens, *, local: bool = False) -> BlockOutput:
         """Run one block: unchanged CLIP, and its value-value heads where they are wanted.
 
         The heads read V of the global path and never feed back into it.
@@ -93,9 +92,7 @@ class VisionTower(nn.Module):
         left = left + block.ls_2(block.mlp(block.ln_2(left)))
         return BlockOutput(layer, tokens, left, heads)
 
-    def embed(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch tokens channels"]:
+    def embed(self, images: Images) -> Tokens:
         """Cut images into patches; add class token and positions (X^0 of eq. 2)."""
         # Sides are tensors while a graph is traced.
         height, width = (int(side) for side in images.shape[-2:])
@@ -146,11 +143,11 @@ class VisionTower(nn.Module):
 
     def add_heads(
         self,
-        stream: Float[Tensor, "batch tokens channels"],
+        stream: Tokens,
         layer: int,
         heads: Float[Tensor, "batch heads tokens head_width"],
         weights: Float[Tensor, "heads"] | None = None,
-    ) -> Float[Tensor, "batch tokens channels"]:
+    ) -> Tokens:
         """Add one layer's weighted heads to the local stream (eq. 4 and 5).
 
         The output projection and its bias are the block's own; the bias is not weighted. Weights
@@ -167,7 +164,7 @@ class VisionTower(nn.Module):
 
     def project(
         self, tokens: Float[Tensor, "*batch channels"], *, norm: bool = True
-    ) -> Float[Tensor, "*batch joint"]:
+    ) -> AnyEmbeddings:
         """Take tokens into the space shared with text; the result is not normalised.
 
         Args:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
+from headclip_med.prediction import Embeddings, Images, Patches, PatchTokens, Tokens
 from headclip_med.settings import Precision
 
 BF16 = ("avx512_bf16", "amx_tile")
@@ -96,7 +97,7 @@ class StreamReader(LastToken):
         super().__init__()
         last = max(feature_layers)
         self.local_layers = tuple(layer for layer in local_layers if layer <= last)
-        self.levels: list[Float[Tensor, "batch patches channels"]] = []
+        self.levels: list[PatchTokens] = []
         self._vision, self._feature_layers = vision, feature_layers
         self._stream: Tensor | None = None
 
@@ -110,9 +111,7 @@ class StreamReader(LastToken):
             own = block.tokens[:, 1:]
             self.levels.append(own if self._stream is None else self._stream)
 
-    def projected(
-        self, *, norm: bool = True
-    ) -> tuple[list[Float[Tensor, "batch patches joint"]], Float[Tensor, "batch joint"]]:
+    def projected(self, *, norm: bool = True) -> tuple[list[Patches], Embeddings]:
         """Give levels and class token in the joint space, float32, not normalised.
 
         Args:
@@ -123,10 +122,7 @@ class StreamReader(LastToken):
         return levels, project(self.token.float(), norm=norm)
 
 
-def run(
-    plan: PassPlan,
-    images: Float[Tensor, "batch 3 height width"] | Float[Tensor, "batch tokens channels"],
-) -> None:
+def run(plan: PassPlan, images: Images | Tokens) -> None:
     """Run the blocks of a tower in turn, and show each one's output to the plan's readers.
 
     Readers compute in the plan's precision too. Gradients are kept where the caller wants them.

@@ -23,7 +23,7 @@ from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
 from headclip_med.models.headclip.settings import NAME, SCORES, HeadClipSettings
 from headclip_med.models.inference import InferenceModel, TrainedModel
 from headclip_med.models.maps import averaged_logits, patch_logits, similarity_logits, unit
-from headclip_med.prediction import Prediction
+from headclip_med.prediction import Embeddings, Images, Patches, PatchTokens, Prediction, ScorePairs
 
 PAPER_FIRST, PAPER_LAST, PAPER_DEPTH = 5, 19, 24
 """The paper's local layers, of ViT-L/14."""
@@ -40,8 +40,8 @@ class FrozenFeatures:
         grid: Rows and columns of patches.
     """
 
-    global_token: Float[Tensor, "batch joint"]
-    residual: Float[Tensor, "batch patches channels"]
+    global_token: Embeddings
+    residual: PatchTokens
     heads: tuple[Float[Tensor, "batch heads patches head_width"], ...]
     grid: tuple[int, int]
 
@@ -55,7 +55,7 @@ class Logits:
         patches: Of the local tokens.
     """
 
-    image: Float[Tensor, "batch 2"]
+    image: ScorePairs
     patches: Float[Tensor, "batch 2 rows columns"]
 
 
@@ -91,9 +91,7 @@ class HeadClip(TrainedModel):
         self.head_weights = nn.Parameter(start, requires_grad=learned)
 
     @torch.no_grad()
-    def freeze_features(
-        self, images: Float[Tensor, "batch 3 height width"], precision: Ran = "fp32"
-    ) -> FrozenFeatures:
+    def freeze_features(self, images: Images, precision: Ran = "fp32") -> FrozenFeatures:
         """Run the frozen image tower once; no graph is kept.
 
         Args:
@@ -107,7 +105,7 @@ class HeadClip(TrainedModel):
         token = vision.project(reader.token, norm=self.settings.class_token_norm)
         return FrozenFeatures(unit(token), reader.residual, tuple(reader.heads), grid)
 
-    def local_tokens(self, frozen: FrozenFeatures) -> Float[Tensor, "batch patches joint"]:
+    def local_tokens(self, frozen: FrozenFeatures) -> Patches:
         """Sum the weighted heads over the local layers, and project (eq. 4 to 6).
 
         There is no MLP on this path; gradients reach the head weights only.
@@ -172,9 +170,7 @@ class FoldedHeadClip(InferenceModel):
         key = super().pass_key(height, width)
         return (key, "mirrored") if self.settings.mirrored else key
 
-    def prepare(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "seen 3 height width"]:
+    def prepare(self, images: Images) -> Float[Tensor, "seen 3 height width"]:
         """Move and normalise images; their mirror images follow where the settings want them."""
         prepared = super().prepare(images)
         return torch.cat([prepared, prepared.flip(-1)]) if self.settings.mirrored else prepared
@@ -184,16 +180,12 @@ class FoldedHeadClip(InferenceModel):
         folded: Tensor = self.get_buffer("_weights")[self.local_layers.index(layer)]
         return folded
 
-    def start(
-        self, entering: Float[Tensor, "batch patches channels"]
-    ) -> Float[Tensor, "batch patches channels"]:
+    def start(self, entering: PatchTokens) -> PatchTokens:
         """Give what the local stream starts from: all biases, and the residual where it is on."""
         bias = self.get_buffer("_bias")
         return entering + bias if self.settings.local_residual else bias.expand_as(entering)
 
-    def finish(
-        self, reader: _FoldedReader, images: Float[Tensor, "batch 3 height width"]
-    ) -> Prediction:
+    def finish(self, reader: _FoldedReader, images: Images) -> Prediction:
         """Turn the summed local stream and the class token into maps and scores (eq. 9 and 12)."""
         height, width = (int(side) for side in images.shape[-2:])
         text, temperature = self.get_buffer("_text"), self.settings.temperature

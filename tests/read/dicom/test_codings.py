@@ -179,6 +179,16 @@ def test_what_is_not_decoded_is_named(tmp_path: Path, syntax: str, named: str) -
         read_volume(path)
 
 
+@pytest.mark.parametrize("bits", [20, 24, 128])
+def test_impossible_bits_of_compressed_pixels_are_refused(tmp_path: Path, bits: int) -> None:
+    path = write_one(tmp_path)
+    put_frames(path, coded_frames(path, uids.RLELossless), uids.RLELossless)
+    edit([path], lambda dataset, _: setattr(dataset, "BitsAllocated", bits))
+    with pytest.raises(UnreadableInput, match="The header claims") as refused:
+        read_volume(path)
+    assert refused.value.code == "impossible-size"
+
+
 def test_damaged_pixels_are_told_with_their_coding(tmp_path: Path) -> None:
     path = write_one(tmp_path)
     (stream,) = coded_frames(path, uids.JPEG2000Lossless)
