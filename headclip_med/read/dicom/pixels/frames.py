@@ -109,9 +109,10 @@ def stored_frames(
     if pixels.element.length is not None:
         yield from _plain_frames(pixels, indices)
         return
-    coded = _coded_frames(pixels)
+    data, groups = _coded_frames(pixels)
     for index in indices:
-        yield _decoded(pixels.layout, pixels.syntax, coded[index])
+        stream = b"".join(data[one] for one in groups[index])
+        yield _decoded(pixels.layout, pixels.syntax, stream)
 
 
 def _plain_frames(
@@ -156,27 +157,27 @@ def _plain(
     return to_red_green_blue(values, layout)
 
 
-def _coded_frames(pixels: Pixels) -> Sequence[bytes]:
-    """Put the fragments of each frame together, with or without a table of offsets."""
+def _coded_frames(pixels: Pixels) -> tuple[bytes, list[list[slice]]]:
+    """Find the fragments of each frame, with or without a table of offsets."""
     data, (table, *fragments), _ = pixels.coded
-    count = pixels.layout.frames
+    count, first = pixels.layout.frames, table.stop
     if count == 1:
-        return [b"".join(data[one] for one in fragments)]
+        return data, [fragments]
     if count == len(fragments):
-        return [data[one] for one in fragments]
-    first = table.stop
+        return data, [[one] for one in fragments]
     places = [one.start - 8 - first for one in fragments]
     offsets = np.frombuffer(data[table][: 4 * count], "<u4").tolist()
     if len(offsets) == count and offsets == sorted(set(offsets) & set(places)):
         starts = [places.index(offset) for offset in offsets]
         ends = [*starts[1:], len(fragments)]
-        return [
-            b"".join(data[one] for one in fragments[start:end])
-            for start, end in zip(starts, ends, strict=True)
-        ]
+        return data, [fragments[start:end] for start, end in zip(starts, ends, strict=True)]
     # No table, or one that does not hold: without it the codestreams' own ends are sought.
     bare = ITEM + bytes(4) + data[first:]
-    return list(generate_frames(bare, number_of_frames=count, extended_offsets=pixels.offsets))
+    frames = list(generate_frames(bare, number_of_frames=count, extended_offsets=pixels.offsets))
+    ends = np.cumsum([len(frame) for frame in frames]).tolist()
+    return b"".join(frames), [
+        [slice(start, end)] for start, end in zip([0, *ends], ends, strict=False)
+    ]
 
 
 def _fragments(data: bytes) -> tuple[list[slice], bool]:
