@@ -56,7 +56,7 @@ class Reading:
         tiles: Of a page that holds them side by side, which the slices are.
         mended_orientation: Direction cosines were too coarse for unit vectors.
         jitter_degrees: By which the directions of the slices differ; their mean is used.
-        has_decimal_commas: Numbers of the geometry were written with commas.
+        has_decimal_commas: Numbers of the geometry, or of the rescale, were written with commas.
         lacks_thickness: Of a lone slice, for which 1 mm is assumed.
         volume_spacing_mm: Between slices, rows and columns of an ultrasound volume.
         detector_spacing_mm: Between rows and columns at the detector, not in the patient.
@@ -164,7 +164,7 @@ _SENTENCES = {
     "mended_orientation": "The direction cosines are no unit vectors at right angles and were "
     "normalised; places may be off by a degree.",
     "jitter_degrees": "The slices' directions differ by up to {:.2f} degrees; their mean is used.",
-    "has_decimal_commas": "Positions or spacings are written with decimal commas.",
+    "has_decimal_commas": "Numbers of the header are written with decimal commas.",
     "lacks_thickness": "The header of this single slice states no thickness; 1 mm is assumed.",
     "volume_spacing_mm": "Slices, rows and columns are {} mm apart in a frame of the volume's own, "
     "whose place in the patient is not known.",

@@ -86,17 +86,25 @@ class Answer:
         )
 
 
+def half_turned(affine_ras: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+    """Put two axes exactly half way between two of the patient's."""
+    turn = np.eye(4)
+    turn[:2, :2] = np.array([[1, -1], [1, 1]]) / np.sqrt(2)
+    return np.asarray(turn @ affine_ras)
+
+
 @pytest.mark.parametrize(
     ("placed", "planes"),
     [
         (lambda affine: affine, "axial"),
         (lambda affine: sheared(affine, 20), "axial"),
         (lambda affine: turned(affine, 25), "axial"),
+        (half_turned, "axial"),
         (lambda affine: affine, "coronal"),
         (lambda affine: affine, "all"),
         (lambda affine: sheared(affine, 20), "all"),
     ],
-    ids=["upright", "tilted", "oblique", "coronal", "all planes", "all planes, tilted"],
+    ids=["upright", "tilted", "oblique", "half way", "coronal", "all planes", "all planes, tilted"],
 )
 @pytest.mark.parametrize("model", [lambda: BRIGHT, tiny_model], ids=["bright", "headclip"])
 def test_every_storage_order_gives_the_same_answer(

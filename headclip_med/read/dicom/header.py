@@ -196,7 +196,8 @@ def _is_map(dataset: Dataset) -> bool:
     for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         group = find_group(items(dataset, keyword)[:1], "CTImageFrameTypeSequence")
         words |= {word.upper() for word in texts(group, "FrameType")}
-    return bool(words & vocabulary.MAPS) or shown in ("COLOR", "MIXED", "TRUE_COLOR")
+    is_computed = "ORIGINAL" not in words and bool(words & vocabulary.MAPS)
+    return is_computed or shown in ("COLOR", "MIXED", "TRUE_COLOR")
 
 
 def _patient_key(dataset: Dataset) -> str:

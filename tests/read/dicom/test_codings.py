@@ -115,6 +115,19 @@ def test_a_table_that_does_not_hold_is_passed_over(tmp_path: Path, fragments: in
     np.testing.assert_array_equal(read_volume(path).voxels, CINE)
 
 
+@pytest.mark.parametrize("syntax", [uids.JPEG2000Lossless, uids.JPEGLSLossless, uids.RLELossless])
+@pytest.mark.parametrize("counted", [0, 1, 3])
+def test_compressed_frames_beyond_those_that_are_counted_are_told(
+    tmp_path: Path, syntax: str, counted: int
+) -> None:
+    path = write_cine(tmp_path)
+    put_frames(path, coded_frames(path, syntax), syntax)
+    edit([path], lambda dataset, _: setattr(dataset, "NumberOfFrames", counted))
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.voxels, CINE[: counted or 1])
+    assert volume.reading.surplus_frames == len(CINE) - (counted or 1)
+
+
 def test_end_marks_within_a_fragment_are_no_end(tmp_path: Path) -> None:
     path = write_one(tmp_path)
     words = make_voxels(GRID.shape).astype("<i2")

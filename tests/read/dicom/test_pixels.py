@@ -106,15 +106,39 @@ def test_a_ct_without_rescale_is_never_taken_as_hounsfield_in_silence(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("slope", "intercept"), [("NaN", "0"), ("0", "0"), ("1", "inf"), ("1e300", "0"), ("1", "-nan")]
+    ("slope", "intercept"),
+    [
+        ("NaN", "0"),
+        ("0", "0"),
+        ("1", "inf"),
+        ("1e300", "0"),
+        ("1", "-nan"),
+        ("one", "0"),
+        ("1\\2", "0"),
+        ("1,024,0", "0"),
+    ],
 )
 def test_a_rescale_that_is_no_number_is_refused(tmp_path: Path, slope: str, intercept: str) -> None:
     def change(dataset: Dataset) -> None:
-        dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+        for keyword, value in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
+            dataset.add_new(keyword, "LO", value)  # which takes any text
+            dataset[keyword].VR = "DS"
 
     with pytest.raises(UnreadableInput, match="rescale slope or intercept") as refused:
         read_one(tmp_path, change)
     assert refused.value.code == "bad-rescale"
+
+
+def test_a_rescale_with_decimal_commas_is_read_and_told(tmp_path: Path) -> None:
+    def change(dataset: Dataset) -> None:
+        store(dataset, np.array([[0, 1, 2], [3, 4, 65535]], np.uint16))
+        dataset.add_new("RescaleSlope", "LO", "0,5")
+        dataset.add_new("RescaleIntercept", "LO", "-1000,5")
+        dataset["RescaleSlope"].VR = dataset["RescaleIntercept"].VR = "DS"
+
+    volume = read_one(tmp_path, change)
+    np.testing.assert_array_equal(volume.voxels[0, 0], [-1000.5, -1000, -999.5])
+    assert volume.reading.has_decimal_commas
 
 
 def test_an_empty_rescale_is_none(tmp_path: Path) -> None:

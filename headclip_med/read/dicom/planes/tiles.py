@@ -34,10 +34,11 @@ class PrivateElement:
 
     def keyword_in(self, dataset: Dataset) -> str:
         """Find where it stands; in the first block where no creator is named."""
-        for block in BLOCKS:
+        present, first = dataset.keys(), int(self.group, 16) << 16
+        named = [block for block in BLOCKS if first + block in present]
+        for block in named:
             if text(dataset, f"{self.group}00{block:02X}").upper() == self.creator.upper():
                 return f"{self.group}{block:02X}{self.number}"
-        named = any(text(dataset, f"{self.group}00{block:02X}") for block in BLOCKS)
         return f"{self.group}{'FF' if named else '10'}{self.number}"
 
 

@@ -17,8 +17,11 @@ from headclip_med.read.dicom.stack import SAME_DIRECTION, Slice, positions_mm
 SAME_SPACING = 1e-3
 """Pixel spacings of one stack may differ by this fraction."""
 
-JITTER_DEGREES = 1.5
+JITTER_DEGREES = 3.0
 """Directions that differ by less may be one that was written anew, and rounded, for each file."""
+
+STEADY_TURN = 0.9
+"""Directions that end this far, of the way they went in all, turn steadily: that is no noise."""
 
 FEWEST_FILES = 3
 """Of fewer values it cannot be said that every file or position has its own."""
@@ -127,24 +130,24 @@ def _is_better(together: Sequence[Part], apart: Sequence[Part]) -> bool:
     if not all(part.is_sound for part in together):
         return False
     count = sum(len(part.slices) for part in together)
-    centred = all(_centres_apart(part.slices) for part in together)
-    return centred and _faults(together) <= FEW * count and _faults(together) < _faults(apart)
+    jitter = all(_jitters(part.slices) for part in together if len(part.slices) > 1)
+    return jitter and _faults(together) <= FEW * count and _faults(together) < _faults(apart)
 
 
 def _faults(parts: Sequence[Part]) -> int:
     return cost_of([positions_mm(part.slices) for part in parts], places=len(parts) + 1)
 
 
-def _centres_apart(slices: Sequence[Slice]) -> bool:
-    """Whether the slices follow each other, rather than turn around an axis."""
-    if len(slices) < 2:
-        return True
+def _jitters(slices: Sequence[Slice]) -> bool:
+    """Whether slices follow each other in one direction but for noise, rather than turn."""
+    positions = positions_mm(slices)
+    ordered = [slices[index].plane for index in np.argsort(positions, kind="stable")]
     rows, columns = slices[0].size
-    half = (rows - 1) / 2, (columns - 1) / 2
-    centres = np.array([_from_corner(one.plane, half) for one in slices])
-    corners = lie_of(positions_mm(slices))
-    normal = np.cross(*slices[0].plane.axes)
-    return float(np.diff(np.sort(centres @ normal)).min()) > corners.usual_mm / 2
+    centres = [_from_corner(plane, ((rows - 1) / 2, (columns - 1) / 2)) for plane in ordered]
+    steps_mm = np.diff(np.array(centres) @ np.cross(*ordered[0].axes))
+    turns = np.diff([plane.orientation for plane in ordered], axis=0)
+    turned = np.linalg.norm(turns.sum(axis=0)) / max(np.linalg.norm(turns, axis=1).sum(), 1e-12)
+    return bool(steps_mm.min() > lie_of(positions).usual_mm / 2 and turned < STEADY_TURN)
 
 
 def _from_corner(plane: Plane, place: tuple[float, float]) -> Float[np.ndarray, "3"]:
