@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+import traceback
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ def open_object(
     with translate("broken-dicom", *BROKEN):
         file = path.open("rb")
     with file:
-        with translate("broken-dicom", *BROKEN):
+        with translate("broken-dicom", *BROKEN), _naming_sequences():
             stream, size = _inflated(file, size, limits)
             dataset = pydicom.dcmread(
                 stream,
@@ -101,6 +102,24 @@ def open_object(
             _set_transfer_syntax(dataset)
             element = _pixel_element(dataset, stream, size)
         yield dataset, element, stream
+
+
+@contextmanager
+def _naming_sequences() -> Iterator[None]:
+    """Say of what pydicom raises within a sequence that it is one without its end."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, MemoryError, struct.error) as error:
+        if any(
+            frame.name == "read_sequence" for frame in traceback.extract_tb(error.__traceback__)
+        ):
+            raise UnreadableInput(
+                "The file has a sequence that does not end where it should (an end mark is "
+                "missing, or a length is wrong), so what follows it cannot be told.",
+                BROKEN[1],
+                code="broken-dicom",
+            ) from None
+        raise
 
 
 def _pixel_element(dataset: Dataset, stream: BufferedIOBase, size: int) -> PixelElement | None:

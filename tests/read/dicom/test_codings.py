@@ -202,6 +202,30 @@ def test_impossible_bits_of_compressed_pixels_are_refused(tmp_path: Path, bits: 
     assert refused.value.code == "impossible-size"
 
 
+@pytest.mark.parametrize("keyword", ["ReferencedStudySequence", "RequestAttributesSequence"])
+@pytest.mark.parametrize("missing", [["item"], ["sequence"], ["item", "sequence"]])
+def test_a_sequence_without_its_end_is_named(
+    tmp_path: Path, keyword: str, missing: list[str]
+) -> None:
+    def nest(dataset: Dataset) -> None:
+        inner = Dataset()
+        inner.PatientComments = "any"
+        inner.is_undefined_length_sequence_item = True
+        setattr(dataset, keyword, [inner])
+        dataset[keyword].is_undefined_length = True
+
+    path = write_one(tmp_path, nest)
+    marks = {"item": b"\xfe\xff\x0d\xe0\0\0\0\0", "sequence": END}
+    raw = path.read_bytes()
+    for one in missing:
+        assert marks[one] in raw
+        raw = raw.replace(marks[one], b"", 1)
+    path.write_bytes(raw)
+    (failure,) = find_inputs([path]).failures
+    assert failure.code == "broken-dicom"
+    assert "a sequence that does not end" in failure.reason
+
+
 def test_damaged_pixels_are_told_with_their_coding(tmp_path: Path) -> None:
     path = write_one(tmp_path)
     (stream,) = coded_frames(path, uids.JPEG2000Lossless)
