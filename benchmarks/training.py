@@ -34,8 +34,7 @@ from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.models.maps import upsample
 from headclip_med.settings import TrainSettings
-from headclip_med.training.batches import Batch, Batches, Example
-from headclip_med.training.features import Remembered
+from headclip_med.training.batches import Batch, Batches, Example, Remembered
 from headclip_med.training.loop import learn, optimiser_of
 
 EXACT = "every epoch; fp32"
@@ -114,7 +113,7 @@ def spelt_out(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def published(given: argparse.Namespace, backbone: Backbone) -> Iterator[HeadClip]:
     """Give a model as published code runs it; the backbone is as before afterwards."""
     text, attend = backbone.text, vision.attend
-    text.tokenize = lambda sentences: text._tokenizer(list(sentences))  # type: ignore[method-assign, assignment]
+    text.tokenize = lambda sentences: text.tokenizer(list(sentences))  # type: ignore[method-assign, assignment]
     vision.attend = spelt_out
     try:
         model = HeadClip(backbone, HeadClipSettings(image_size=given.size), seed=0)

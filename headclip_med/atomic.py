@@ -1,8 +1,12 @@
-"""Nothing is ever written half: a file or a folder appears complete or not at all."""
+"""Nothing is ever written half: a file or a folder appears complete or not at all.
+
+Whether a file is still the one that was written, its digest tells.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import shutil
 import tempfile
@@ -116,6 +120,12 @@ def _exchange(one: Path, other: Path) -> bool:
         return False
     done: int = renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
     return done == 0
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_abandoned(target: Path) -> None:

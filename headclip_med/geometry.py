@@ -98,8 +98,9 @@ class Grid:
     @property
     def voxel_volumes_mm3(self) -> Float[np.ndarray, "slices"]:
         """Volume of one voxel in each slice, from its true neighbour spacing."""
-        area = float(np.prod(self.pixel_spacing_mm))
-        return self.slice_thicknesses_mm * area
+        # Rows need not be upright on columns in slices that lie across a tilted stack.
+        area_mm2 = np.linalg.norm(np.cross(self.column_step_lps_mm, self.row_step_lps_mm))
+        return np.asarray(self.slice_thicknesses_mm * area_mm2)
 
     @property
     def is_even(self) -> bool:

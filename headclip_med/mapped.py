@@ -80,7 +80,7 @@ def put(target: Shaped[np.ndarray, "..."], values: Shaped[np.ndarray, "..."]) ->
         return
     whole: np.ndarray = np.frombuffer(pages, np.uint8)
     place = target.ctypes.data - whole.ctypes.data
-    left = memoryview(np.ascontiguousarray(values, target.dtype).reshape(-1)).cast("B")
+    left = np.ascontiguousarray(values, target.dtype).reshape(-1).view(np.uint8).data
     while left:
         done = os.pwrite(pages.file, left, place)
         left, place = left[done:], place + done

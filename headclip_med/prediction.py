@@ -1,13 +1,46 @@
-"""What every anomaly model returns for a batch of images."""
+"""What models are shown and what they return: tensors by what they mean, and a prediction."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Images = Float[Tensor, "batch 3 height width"]
+Maps = Float[Tensor, "batch height width"]
+"""A value for each pixel of each image."""
+PairMaps = Float[Tensor, "batch 2 height width"]
+"""How normal each pixel looks, and how abnormal."""
+LevelMaps = Float[Tensor, "levels batch 2 height width"]
+"""``PairMaps`` of each layer that maps are taken from."""
+GridMaps = Float[Tensor, "batch rows columns"]
+"""A value for each patch."""
+GridPairs = Float[Tensor, "batch 2 rows columns"]
+"""How normal each patch looks, and how abnormal."""
+ImageScores = Float[Tensor, "batch"]
+Labels = Int[Tensor, "batch"]
+"""1 for abnormal images."""
+ScorePairs = Float[Tensor, "batch 2"]
+"""How normal each image looks, and how abnormal."""
+Embeddings = Float[Tensor, "batch joint"]
+"""A vector for each image in the space that it shares with sentences."""
+AnyEmbeddings = Float[Tensor, "*batch joint"]
+"""Vectors of that space, arranged in any way."""
+TextPair = Float[Tensor, "2 joint"]
+"""The vector of what is normal, and that of what is not."""
+SentenceVectors = Float[Tensor, "prompts joint"]
+"""A vector of that space for each sentence."""
+Patches = Float[Tensor, "batch patches joint"]
+"""A vector of that space for each patch."""
+GridTokens = Float[Tensor, "rows columns joint"]
+"""The same of one image, where its patches lie."""
+PatchTokens = Float[Tensor, "batch patches channels"]
+"""What a layer of a tower gives for patches, the class token left out."""
+Tokens = Float[Tensor, "batch tokens channels"]
+"""What a layer of a tower takes and gives."""
+TokenIds = Int[Tensor, "prompts tokens"]
+"""Sentences as numbers of words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +61,7 @@ class Prediction:
             ``patches``, which ``map`` no longer shows; None where they take it from pixels.
     """
 
-    map: Float[Tensor, "batch height width"]
-    global_score: Float[Tensor, "batch"]
-    logits: Float[Tensor, "batch height width"]
-    local_score: Float[Tensor, "batch"] | None = None
+    map: Maps
+    global_score: ImageScores
+    logits: Maps
+    local_score: ImageScores | None = None

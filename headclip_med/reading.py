@@ -49,14 +49,14 @@ class Reading:
         stacks_at_same_place: How many the series holds (phases, echoes), where several.
         told_apart_by: Names of the elements by which images of the series were told apart.
         mixes: Names of elements in which its own slices differ, kept together all the same.
-        disbelieves: Names of elements that differ in every file, which made them no sign of
+        disbelieves: Names of elements that differ at every position, which made them no sign of
             another volume.
         copied_slices: Of the same pixels at the same position as one that is read; left out.
         unusable_frames: Of the series; they are missing here.
         tiles: Of a page that holds them side by side, which the slices are.
         mended_orientation: Direction cosines were too coarse for unit vectors.
         jitter_degrees: By which the directions of the slices differ; their mean is used.
-        has_decimal_commas: Numbers of the geometry were written with commas.
+        has_decimal_commas: Numbers of the geometry, or of the rescale, were written with commas.
         lacks_thickness: Of a lone slice, for which 1 mm is assumed.
         volume_spacing_mm: Between slices, rows and columns of an ultrasound volume.
         detector_spacing_mm: Between rows and columns at the detector, not in the patient.
@@ -154,7 +154,7 @@ _SENTENCES = {
     "told_apart_by": "The series holds more than this volume; its images were told apart by {}.",
     "mixes": "Slices of this volume differ in {} and were kept together: apart they would be "
     "incomplete.",
-    "disbelieves": "Every file of the series has its own {}, so that it tells nothing; it was "
+    "disbelieves": "Every position of the series has its own {}, so that it tells nothing; it was "
     "passed over.",
     "copied_slices": "{} slice(s) hold the same pixels at the same position as another under "
     "another UID and were left out.",
@@ -164,7 +164,7 @@ _SENTENCES = {
     "mended_orientation": "The direction cosines are no unit vectors at right angles and were "
     "normalised; places may be off by a degree.",
     "jitter_degrees": "The slices' directions differ by up to {:.2f} degrees; their mean is used.",
-    "has_decimal_commas": "Positions or spacings are written with decimal commas.",
+    "has_decimal_commas": "Numbers of the header are written with decimal commas.",
     "lacks_thickness": "The header of this single slice states no thickness; 1 mm is assumed.",
     "volume_spacing_mm": "Slices, rows and columns are {} mm apart in a frame of the volume's own, "
     "whose place in the patient is not known.",

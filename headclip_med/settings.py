@@ -89,34 +89,6 @@ class Settings:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-class MethodSettings(Settings):
-    """What the settings of every method have."""
-
-    image_size: ImageSize | None
-    """Rows and columns of the images, in pixels, or None for the default."""
-    position_interpolation: str
-    """How positions are stretched to that size."""
-
-
-class PromptSettings(MethodSettings):
-    """What the settings of a method have that learns sentences word by word; see there."""
-
-    context_tokens: int
-    deep_tokens: int
-    deep_layers: int
-    deep_first: int
-    deep_cast: str
-    normal: str
-    abnormal: str
-
-    def __post_init__(self) -> None:
-        """Check what concerns two fields."""
-        require(
-            self.deep_tokens <= self.context_tokens,
-            f"deep_tokens must not exceed context_tokens, {self.context_tokens}.",
-        )
-
-
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def checked(kind: type[S]) -> type[S]:
     """Make a settings class of its fields: frozen, and strict about types and ranges.
@@ -136,6 +108,51 @@ def checked(kind: type[S]) -> type[S]:
     made.__init__ = build_or_say
     found: type[S] = made
     return found
+
+
+@checked
+class MethodSettings(Settings):
+    """What the settings of every method have."""
+
+    image_size: ImageSize | None = None
+    """Rows and columns of the images, in pixels; None takes 518 for ViT-L/14 at 336 px, and the
+    backbone's own size otherwise."""
+    position_interpolation: PositionInterpolation = "bilinear"
+    """How positions are stretched to that size."""
+
+
+@checked
+class PromptSettings(MethodSettings):
+    """What the settings of a method have that learns sentences word by word."""
+
+    context_tokens: Count = 12
+    """Learned word embeddings per sentence."""
+    deep_tokens: Count = 4
+    """Learned tokens per text layer."""
+    deep_layers: Annotated[int, Field(ge=0, le=1_000)] = 9
+    """The first this many text layers see learned tokens; the first layer sees the context, so one
+    set fewer is learned (as AnomalyCLIP's authors explain theirs)."""
+    deep_first: Layer = 2
+    """One-based text layer that the first set of deep tokens is put before."""
+    deep_cast: Literal["none", "fp16"] = "none"
+    """``fp16`` rounds the deep tokens and their gradients, as AnomalyCLIP's published code does;
+    ``none`` keeps them exact."""
+    normal: Words = "object"
+    """The words behind the learned ones for what is normal."""
+    abnormal: Words = "damaged object"
+    """The words behind the learned ones for what is not."""
+    class_token_norm: bool = False
+    """Whether the class token passes the final norm before its projection, as in CLIP;
+    AnomalyCLIP's does not, and its authors report equal accuracy."""
+    temperature: Positive = 0.07
+    """Of the softmax over normal and abnormal."""
+
+    def __post_init__(self) -> None:
+        """Check what concerns two fields."""
+        require(
+            self.deep_tokens <= self.context_tokens,
+            f"deep_tokens must not exceed context_tokens, {self.context_tokens}.",
+        )
 
 
 def require(holds: bool, reason: str, advice: str = "") -> None:

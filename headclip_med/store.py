@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from headclip_med.atomic import write_file, write_folder
+from headclip_med.atomic import sha256_of, write_file, write_folder
 from headclip_med.errors import HeadClipError, UnwritableOutput
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class New:
         """Write everything down, and what it belongs to."""
         for array in self._open:
             array.flush()
-        files = {path.name: _digest(path) for path in sorted(self.folder.iterdir())}
+        files = {path.name: sha256_of(path) for path in sorted(self.folder.iterdir())}
         about = {"identity": dict(identity), "values": self.values, "files": files}
         text = json.dumps(about, indent=1, allow_nan=False)
         (self.folder / ABOUT_FILE).write_text(text, "utf-8")
@@ -193,7 +193,7 @@ class Entry:
     def _mapped(self, files: Mapping[str, str]) -> Iterator[tuple[str, Shaped[np.ndarray, "..."]]]:
         for name, digest in files.items():
             path = self.folder / name
-            if _digest(path) != digest:
+            if sha256_of(path) != digest:
                 raise ValueError("the file has changed")
             if path.suffix == ".npy":
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -254,8 +254,3 @@ def _make_room(file: int, size: int) -> None:
 
 def _bytes_of(shape: tuple[int, ...], kind: type) -> int:
     return np.dtype(kind).itemsize * math.prod(shape)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

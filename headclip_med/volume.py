@@ -115,7 +115,9 @@ class Volume:
     @property
     def place_digest(self) -> str:
         """SHA-256 over content and place: two files never share it, however equal they are."""
-        return hashlib.sha256(f"{self.content_digest}\x1f{self.place}".encode()).hexdigest()
+        # A file's name may be no UTF-8.
+        named = f"{self.content_digest}\x1f{self.place}".encode(errors="surrogateescape")
+        return hashlib.sha256(named).hexdigest()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from headclip_med.write import (
     write_screening,
     write_summary,
 )
+from headclip_med.write.result import SCHEMA_VERSION
 
 SOME_FAILED = 3
 """Exit code of a run that screened something, but not everything."""
@@ -115,6 +116,7 @@ class Screener:
             model = name_content(self.model, content_of_volume(volume))
             wanted: dict[str, Any] = {
                 "version": __version__,
+                "schema_version": SCHEMA_VERSION,
                 "model": model.describe(),
                 "settings": {**self.settings.to_json(), "scores": model.scores.to_json()},
             }

@@ -15,20 +15,12 @@ import numpy as np
 from headclip_med.atomic import write_file
 from headclip_med.datasets import Dataset, discover, protocol_sets
 from headclip_med.errors import HeadClipError, UnreadableInput
+from headclip_med.evaluation import results
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.evaluation.measure import CategoryScores, ModelMaps
 from headclip_med.evaluation.models import evaluate_models, file_name, sample_row
 from headclip_med.evaluation.predictions import Predictions
 from headclip_med.evaluation.request import EvaluationRequest
-from headclip_med.evaluation.results import (
-    THE_MODEL,
-    Evaluation,
-    ResultRow,
-    side_by_side,
-    title_of,
-    to_csv,
-    to_markdown,
-)
 from headclip_med.models.loading import LoadedMethods
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import METHODS
@@ -62,16 +54,16 @@ class EvaluationReport:
     """
 
     request: EvaluationRequest
-    evaluations: Sequence[Evaluation]
+    evaluations: Sequence[results.Evaluation]
     failed: int
     run: Run
 
     def text(self, form: str) -> str:
         """Put everything that was found into one of ``FORMS``."""
         if form == ".csv":
-            return to_csv(self.evaluations)
+            return results.to_csv(self.evaluations)
         if form == ".md":
-            text = to_markdown(self.evaluations, per_category=self.request.per_category)
+            text = results.to_markdown(self.evaluations, per_category=self.request.per_category)
             return "\n".join([text, *map(tables.table_to_markdown, self.paper_tables)])
         found: object = [one.to_json() for one in self.evaluations]
         if self.request.paper:
@@ -144,11 +136,11 @@ def _evaluate_all(
     loaded: LoadedMethods,
     runs: Mapping[str, Run],
     say: Say,
-) -> tuple[list[Evaluation], int]:
+) -> tuple[list[results.Evaluation], int]:
     """Evaluate models on one set after the other, and count the sets that could not be used."""
     evaluations, failed = [], 0
 
-    def joined(found: Mapping[str, Evaluation]) -> Evaluation:
+    def joined(found: Mapping[str, results.Evaluation]) -> results.Evaluation:
         if request.model.method == ALL:
             return join_methods(found, loaded.missing)
         return next(iter(found.values()))
@@ -182,7 +174,7 @@ def _on_set(
     request: EvaluationRequest,
     loaded: LoadedMethods,
     runs: Mapping[str, Run],
-) -> dict[str, Evaluation]:
+) -> dict[str, results.Evaluation]:
     models = list(loaded.models.values())
     if request.curves and label != dataset.name:
         request = replace(request, curves=request.curves / label)
@@ -205,14 +197,16 @@ def _label(name: str, taken: Collection[str], say: Say) -> str:
     return label
 
 
-def join_methods(found: Mapping[str, Evaluation], missing: Mapping[str, str]) -> Evaluation:
+def join_methods(
+    found: Mapping[str, results.Evaluation], missing: Mapping[str, str]
+) -> results.Evaluation:
     """Put evaluations of all methods on a set into one, and say below which are not in it, and why.
 
     Args:
         found: Of each method.
         missing: Why others could not be loaded, a sentence each.
     """
-    joined = side_by_side(found)
+    joined = results.side_by_side(found)
     gone = (f"{METHODS[name].title} is not in the table: {why}" for name, why in missing.items())
     return replace(joined, notes=(*joined.notes, *gone))
 
@@ -262,7 +256,7 @@ class SetRecord:
             kept += ModelMaps(one, how).of_categories()
         self._draw_samples(predicted)
 
-    def end(self, evaluations: Mapping[str, Evaluation]) -> None:
+    def end(self, evaluations: Mapping[str, results.Evaluation]) -> None:
         """Record the numbers, the set and the curve of each model."""
         for name, evaluation in evaluations.items():
             run, kept = self._runs[name], self._scored[name]
@@ -270,7 +264,7 @@ class SetRecord:
             curve = _jas_curve(kept)
             if run.is_recording and curve:
                 weights = list(JOINT_WEIGHTS)
-                title = title_of(name) if len(evaluations) > 1 else THE_MODEL
+                title = results.title_of(name) if len(evaluations) > 1 else results.THE_MODEL
                 figure = joint_weight_figure(weights, {evaluation.dataset: {title: curve}})
                 run.figure(figure, f"jas/{file_name(evaluation.dataset)}.png")
                 for weight, value in zip(weights, curve, strict=True):
@@ -288,7 +282,7 @@ class SetRecord:
                     run.image(row, f"samples/{file_name(self._label)}/{self._drawn}.png")
 
 
-def record_evaluation(run: Run, evaluation: Evaluation) -> None:
+def record_evaluation(run: Run, evaluation: results.Evaluation) -> None:
     """Record all metrics of a set, averaged and of each class, and what set it is."""
     name = evaluation.dataset
     run.dataset(name, evaluation.content_digest, use="evaluation")
@@ -298,7 +292,7 @@ def record_evaluation(run: Run, evaluation: Evaluation) -> None:
         run.metrics(dict(_numbers(f"{name}/{category}", rows)))
 
 
-def _numbers(place: str, rows: Iterable[ResultRow]) -> Iterator[tuple[str, float]]:
+def _numbers(place: str, rows: Iterable[results.ResultRow]) -> Iterator[tuple[str, float]]:
     """Name numbers so that MLflow shows the metrics of one table's row in one section."""
     for row in rows:
         section = f"trivial/{place}/{row.method}" if row.is_baseline else place

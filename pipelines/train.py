@@ -16,14 +16,13 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import Examples, Mosaics, healthy_threshold
 from headclip_med.models.checkpoint import read_checkpoint, write_checkpoint
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.engine.precision import settled
+from headclip_med.models.engine.run import settled
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import METHODS, learning_of
 from headclip_med.ranks import torchrun_ranks
 from headclip_med.settings import MethodSettings, ScoreSettings, TrainSettings
 from headclip_med.tracking import Run
-from headclip_med.training.batches import Example
-from headclip_med.training.features import KeptFeatures, Place, Remembered
+from headclip_med.training.batches import Example, KeptFeatures, Place, Remembered
 from headclip_med.training.handlers import EpochReport, StepReport
 from headclip_med.training.loop import learn
 from headclip_med.training.processes import first_goes_first, joined

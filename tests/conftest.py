@@ -94,7 +94,7 @@ def _headclip_mini_is_built_once() -> Iterator[None]:
         if not built:
             built["mini"] = assemble(found, state, seed=seed)
             assert built["mini"].digest  # copies have it as well
-        words = built["mini"].text._tokenizer  # of tens of thousands of entries that never change
+        words = built["mini"].text.tokenizer  # of tens of thousands of entries that never change
         return deepcopy(built["mini"], {id(words): words})
 
     with pytest.MonkeyPatch.context() as patch:
@@ -118,7 +118,7 @@ def shared_data() -> Path:
 @pytest.fixture
 def quick_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run bfloat16 where it was asked for, whatever this machine's hardware is made for."""
-    monkeypatch.setattr("headclip_med.models.engine.precision.has_bf16", lambda kind: True)
+    monkeypatch.setattr("headclip_med.models.engine.run.has_bf16", lambda kind: True)
 
 
 @pytest.fixture

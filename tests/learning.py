@@ -10,8 +10,7 @@ from torch.utils.data import Dataset
 from headclip_med.models.inference import TrainedModel
 from headclip_med.models.registry import learning_of
 from headclip_med.settings import TrainSettings
-from headclip_med.training.batches import Example
-from headclip_med.training.features import KeptFeatures, Remembered
+from headclip_med.training.batches import Example, KeptFeatures, Remembered
 from headclip_med.training.loop import learn
 
 

@@ -224,9 +224,10 @@ def _arrangements(grid: Grid) -> dict[Plane, Arrangement]:
     directions = steps / np.linalg.norm(steps, axis=1, keepdims=True)
 
     def nearness(order: tuple[int, ...]) -> tuple[float, ...]:
-        """How near all three are; of two alike the one whose first axis is the nearer."""
-        cosines = np.abs(directions[list(order), range(3)])
-        return tuple(np.round([cosines.sum(), *cosines], 6).tolist())
+        """How near all three are, then each; of axes half way between two those to one side."""
+        own = directions[list(order)]
+        own = own * np.sign(np.diagonal(own))[:, None]  # whichever way they are stored
+        return tuple(np.round([np.trace(own), *np.diagonal(own), *own.ravel()], 6).tolist())
 
     nearest = max(permutations(range(3)), key=nearness)
     along = [directions[axis, lps] > 0 for lps, axis in enumerate(nearest)]

@@ -92,13 +92,9 @@ def _list(*, as_json: bool) -> int:
 
 
 def _row(known: KnownSet) -> dict[str, Any]:
+    stated = ("name", "title", "domain", "level", "licence", "source")
     return {
-        "name": known.name,
-        "title": known.title,
-        "domain": known.domain,
-        "level": known.level,
-        "licence": known.licence,
-        "source": known.source,
+        **{name: getattr(known, name) for name in stated},
         "train": _counts(known.train),
         "test": _counts(known.test),
         "categories": list(known.categories) or [known.category],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -21,8 +21,7 @@ from headclip_med.settings import EMBEDDED_NAME, Precision, ScoreSettings, Train
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from headclip_med.pipelines.experiments.plan import ExperimentPlan
-    from headclip_med.pipelines.experiments.setup import Setup
+    from headclip_med.pipelines.experiments.models import Setup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,43 +90,31 @@ class RunExperiment(WeightsOptions, TrackingGroup):
         from headclip_med.tracking import track
         from headclip_med.write.tables import to_json, to_markdown
 
-        experiment = experiment_named(self.name)
-        options = self.tracked
-        request = Request(
-            data_root=self.data_root,
-            datasets=self.datasets,
-            train=self.train,
-            methods=self.methods,
-            limit=self.limit,
-        )
-        plan = plan_experiment(experiment, request)
+        experiment, options = experiment_named(self.name), self.tracked
+        asked = Request(self.data_root, self.datasets, self.train, self.methods, self.limit)
+        plan = plan_experiment(experiment, asked)
+        command = shown_command(self.command_line, self.data_root)
         with progress(None, "step") as bar:
             setup = self._setup(bar)
             setup.refuse_varied(experiment)
-            _say_what_is_missing(plan, setup.say)
-            with track(
-                experiment.name, experiment=experiment.tracked_as, options=options
-            ) as tracked:
-                outcome = run_experiment(
-                    plan,
-                    setup,
-                    command=shown_command(self.command_line, self.data_root),
-                    run=tracked,
-                )
+            for one in plan.tested:
+                if one.reason or one.untrained:
+                    setup.say(f"{one.name}: {one.reason or one.untrained}")
+            named = experiment.tracked_as
+            with track(experiment.name, experiment=named, options=options) as tracked:
+                outcome = run_experiment(plan, setup, command=command, run=tracked)
         show_run(tracked, options)
         if self.json:
             found = to_json(outcome.document)
             print(json.dumps({**found, "files": {k: str(v) for k, v in outcome.paths.items()}}))
         else:
             print(to_markdown(outcome.document))
-        print(
-            f"written: {', '.join(str(path) for path in outcome.paths.values())}", file=sys.stderr
-        )
+        print(f"written: {', '.join(map(str, outcome.paths.values()))}", file=sys.stderr)
         return 3 if outcome.failed else 0
 
     def _setup(self, bar: tqdm) -> Setup:
         from headclip_med.models.loading import choose_device
-        from headclip_med.pipelines.experiments.setup import Setup
+        from headclip_med.pipelines.experiments.models import Setup
 
         def step(report: Any, total: int) -> None:
             position = (report.epoch - 1) * report.steps + report.step
@@ -166,10 +153,3 @@ def shown_command(arguments: Sequence[str], data_root: Path | None) -> str:
         return f"{option}{separator}{layout + colon if colon else ''}{path}"
 
     return shlex.join(["headclip", *map(shown, arguments)])
-
-
-def _say_what_is_missing(plan: ExperimentPlan, say: Callable[[str], None]) -> None:
-    for one in plan.tested:
-        reason = one.reason or one.untrained
-        if reason:
-            say(f"{one.name}: {reason}")

@@ -186,9 +186,7 @@ def header_of(name: str, method: str | None) -> Header | None:
 def owner_of(name: str, method: str | None) -> str:
     """Say which methods a setting belongs to, if to any."""
     owners = [
-        one.name
-        for one in METHODS.values()
-        if name in {own.name for own in fields(one.settings)}  # type: ignore[arg-type]
+        one.name for one in METHODS.values() if name in {own.name for own in fields(one.settings)}
     ]
     if not owners:
         return ""

@@ -108,7 +108,7 @@ class Train(WeightsOptions, TrackingGroup):
 
         dataset = open_datasets(specs)
         from headclip_med.evaluation.examples import Examples
-        from headclip_med.models.clip.layers import default_image_size
+        from headclip_med.models.clip.vision import default_image_size
         from headclip_med.models.loading import choose_device
         from headclip_med.pipelines.train import TrainRequest, train
         from headclip_med.training.processes import own_device
@@ -118,11 +118,7 @@ class Train(WeightsOptions, TrackingGroup):
         backbone = self.load_backbone(self.backbone).to(own_device(choose_device(self.device)))
         examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
         steps = settings.epochs * -(-len(examples) // settings.batch_size)
-        places: dict[str, Path | Literal["ram"] | None] = {
-            "none": None,
-            "auto": "ram",
-            "ram": "ram",
-        }
+        places: dict[str, Literal["ram"] | None] = {"none": None, "auto": "ram", "ram": "ram"}
         request = TrainRequest(
             method=self.method,
             model=model_settings,

@@ -13,18 +13,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from headclip_med.datasets import samples
 from headclip_med.datasets.known import scan_set
 from headclip_med.datasets.layouts import PICTURE_SUFFIXES, KnownSet
 from headclip_med.datasets.report import Finding, Report
-from headclip_med.datasets.samples import (
-    Sample,
-    SliceReader,
-    Split,
-    file_digest,
-    read_image,
-    read_mask,
-    read_mask_levels,
-)
 from headclip_med.datasets.scan import Scan
 from headclip_med.errors import UnreadableInput
 
@@ -42,7 +34,7 @@ def check_set(
     known: KnownSet,
     folder: Path,
     *,
-    slices: SliceReader | None = None,
+    slices: samples.SliceReader | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Open every image and mask of a set and report what is wrong.
@@ -67,7 +59,7 @@ def check_set(
         if progress:
             progress(number, len(scanned.samples))
     expected = known.expected(scanned.layout)
-    counts: dict[Split, tuple[int, int]] = seen.counts(0)
+    counts: dict[samples.Split, tuple[int, int]] = seen.counts(0)
     categories: dict[str, tuple[int, int]] = seen.counts(1)
     findings = (
         *seen.findings,
@@ -93,15 +85,15 @@ class _Seen:
     """What was seen of the images so far."""
 
     findings: list[Finding] = field(default_factory=list)
-    labels: list[tuple[Split, str, int]] = field(default_factory=list)
-    files: dict[bytes, list[Sample]] = field(default_factory=dict)
-    pixels: dict[bytes, list[Sample]] = field(default_factory=dict)
+    labels: list[tuple[samples.Split, str, int]] = field(default_factory=list)
+    files: dict[bytes, list[samples.Sample]] = field(default_factory=dict)
+    pixels: dict[bytes, list[samples.Sample]] = field(default_factory=dict)
     volumes: set[Path] = field(default_factory=set)
 
-    def look_at(self, sample: Sample) -> None:
+    def look_at(self, sample: samples.Sample) -> None:
         label: int | None = sample.label
         try:
-            image = read_image(sample)
+            image = samples.read_image(sample)
             self._remember(sample, image)
             if sample.mask_paths:
                 label = self._look_at_mask(sample, (image.shape[1], image.shape[0]))
@@ -124,24 +116,24 @@ class _Seen:
                 if len(group) > 1:
                     yield Finding("warning", code, _same(group, what))
 
-    def _remember(self, sample: Sample, image: UInt8[np.ndarray, "rows columns 3"]) -> None:
+    def _remember(self, sample: samples.Sample, image: UInt8[np.ndarray, "rows columns 3"]) -> None:
         path = sample.image_path
         if sample.slice_index is not None and path in self.volumes:
             return  # empty slices of a volume are alike, and that is no duplicate
         self.volumes.add(path)
-        same = self.files.setdefault(file_digest(path), [])
+        same = self.files.setdefault(samples.file_digest(path), [])
         same.append(sample)
         if sample.slice_index is None and len(same) == 1:
             digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
             self.pixels.setdefault(digest, []).append(sample)
 
-    def _look_at_mask(self, sample: Sample, size: tuple[int, int]) -> int:
+    def _look_at_mask(self, sample: samples.Sample, size: tuple[int, int]) -> int:
         """Check a mask, and return whether it marks anything, or what else the label says."""
         if sample.slices is None:
             for path in sample.mask_paths:
-                levels = read_mask_levels(path, sample, size)
+                levels = samples.read_mask_levels(path, sample, size)
                 self.findings += _grey_levels(sample.shown(path), levels, sample.mask_above)
-        mask = read_mask(sample)
+        mask = samples.read_mask(sample)
         name = sample.shown(sample.mask_path) if sample.mask_path else ""
         image = sample.shown(sample.image_path)
         if sample.label == 1 and not mask.any():
@@ -191,7 +183,7 @@ def _grey_levels(
         )
 
 
-def _same(group: list[Sample], what: str) -> str:
+def _same(group: list[samples.Sample], what: str) -> str:
     names = ", ".join(sample.shown(sample.image_path) for sample in group[:4])
     more = f" and {len(group) - 4} more" if len(group) > 4 else ""
     text = f"The images {names}{more} {what}; they count several times."
@@ -204,8 +196,8 @@ def _same(group: list[Sample], what: str) -> str:
 
 def _differences(
     known: KnownSet,
-    counts: dict[Split, tuple[int, int]],
-    expected: dict[Split, tuple[int, int]],
+    counts: dict[samples.Split, tuple[int, int]],
+    expected: dict[samples.Split, tuple[int, int]],
     categories: set[str],
 ) -> Iterator[Finding]:
     for split, (normal, abnormal) in expected.items():

@@ -32,6 +32,7 @@ from headclip_med.metrics import (
     ranking,
     sample_images,
 )
+from headclip_med.metrics.scores import Maps, Masks, Scores
 from headclip_med.metrics.streaming import MEMORY_MB
 from headclip_med.models.maps import log_odds, patches_of, smooth_logits_and_map
 from headclip_med.settings import ScoreSettings
@@ -41,11 +42,7 @@ CENTRE_SIGMA = 0.25
 """Width of the centre prior, as a fraction of the image's side."""
 
 
-def median_maps(
-    images: Float[np.ndarray, "images rows columns"],
-    *,
-    inside: Bool[np.ndarray, "images rows columns"] | None = None,
-) -> Float[np.ndarray, "images rows columns"]:
+def median_maps(images: Maps, *, inside: Masks | None = None) -> Maps:
     """Map each grey image to |I - median of I|.
 
     Args:
@@ -62,27 +59,21 @@ def median_maps(
     return maps
 
 
-def centre_maps(count: int, rows: int, columns: int) -> Float[np.ndarray, "images rows columns"]:
+def centre_maps(count: int, rows: int, columns: int) -> Maps:
     """Give every image the same bell around its centre, highest there."""
     y, x = ((np.arange(side) - (side - 1) / 2) / (CENTRE_SIGMA * side) for side in (rows, columns))
     bell = np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / 2).astype(np.float32)
     return np.broadcast_to(bell, (count, rows, columns))
 
 
-def baseline_maps(
-    images: Float[np.ndarray, "images rows columns"],
-    *,
-    inside: Bool[np.ndarray, "images rows columns"] | None = None,
-) -> Iterator[tuple[str, Float[np.ndarray, "images rows columns"]]]:
+def baseline_maps(images: Maps, *, inside: Masks | None = None) -> Iterator[tuple[str, Maps]]:
     """Give the maps of both baselines, each with its name for a table."""
     median, centre = BASELINES
     yield median, median_maps(images, inside=inside)
     yield centre, centre_maps(*images.shape)
 
 
-MapsOf = Callable[
-    [Float[np.ndarray, "images rows columns"]], Float[np.ndarray, "images rows columns"]
-]
+MapsOf = Callable[[Maps], Maps]
 """Turns grey images into maps."""
 
 BASELINES: Mapping[str, MapsOf] = {
@@ -92,12 +83,7 @@ BASELINES: Mapping[str, MapsOf] = {
 """Both baselines over whole images, by their names in tables; each image's map is its own."""
 
 
-Compared = tuple[
-    slice,
-    Float[np.ndarray, "images rows columns"],
-    Float[np.ndarray, "images rows columns"],
-    Bool[np.ndarray, "images rows columns"],
-]
+Compared = tuple[slice, Maps, Maps, Masks]
 """Which images; what ``exact`` ranks their pixels by; their maps; their masks."""
 
 SEED = 20_241_124
@@ -108,7 +94,11 @@ IMAGES_AT_ONCE = 16
 Key = tuple[str, str, Protocol]
 """Level (``pixels``, ``images``), score (``map``, ``global``, ``local``, ``joint``), protocol."""
 
-_Batch = tuple[Float[np.ndarray, "batch size size"], Float[np.ndarray, "batch size size"]]
+_Inputs = Float[np.ndarray, "images size size"]
+_Squares = Float[np.ndarray, "batch size size"]
+_Locals = Float[np.ndarray, "batch"]
+"""S_local of some images."""
+_Batch = tuple[_Squares, _Squares]
 """What ``exact`` ranks pixels by, and maps."""
 
 
@@ -202,8 +192,8 @@ def measure_baselines(
 class CategoryScores(NamedTuple):
     """Scores of a category's images, and whether each is abnormal."""
 
-    own: Float[np.ndarray, "images"]
-    local: Float[np.ndarray, "images"]
+    own: Scores
+    local: Scores
     labels: Bool[np.ndarray, "images"]
 
     def sweep(self, weights: Sequence[float]) -> list[float]:
@@ -232,24 +222,20 @@ class ModelMaps:
         smoothed, maps = smooth_logits_and_map(logits, sigma_px)
         return smoothed.numpy(), maps.numpy()
 
-    def local(
-        self, rows: slice, maps: Float[np.ndarray, "batch size size"]
-    ) -> Float[np.ndarray, "batch"]:
+    def local(self, rows: slice, maps: _Squares) -> _Locals:
         """Give S_local of some images (eq. 7), from what the scores take it from."""
         if self.scores.local_map == "patches":
             exact = torch.from_numpy(_read(self.predictions.logits, rows)).double().sigmoid()
             maps = patches_of(exact, self.predictions.patch_px).numpy()
         return local_score(maps, self.scores.top_percent)
 
-    def image_scores(
-        self, part: slice, local: Float[np.ndarray, "images"]
-    ) -> dict[str, Float[np.ndarray, "images"]]:
+    def image_scores(self, part: slice, local: Scores) -> dict[str, Scores]:
         """Give the ``global``, the ``local`` and the ``joint`` score of a category's images."""
         own = self.predictions.global_scores[part].astype(np.float64)
         joint = joint_score(own, local, self.scores.joint_weight)
         return {"global": own, "local": local, "joint": joint}
 
-    def local_scores(self) -> Float[np.ndarray, "images"]:
+    def local_scores(self) -> Scores:
         """Compute S_local of every image: what a sweep over r reads, once for all its r."""
         whole = slice(0, len(self.predictions.global_scores))
         return np.concatenate([self.local(rows, self.read(rows)[1]) for rows in _batches(whole)])
@@ -260,7 +246,7 @@ class ModelMaps:
         labels, parts = np.asarray(self.predictions.labels), self.predictions.parts().values()
         return [CategoryScores(own[part], local[part], labels[part]) for part in parts]
 
-    def stream(self, part: slice, pixels: PixelMetrics) -> dict[str, Float[np.ndarray, "images"]]:
+    def stream(self, part: slice, pixels: PixelMetrics) -> dict[str, Scores]:
         """Score a category's images, and give their pixels to a stream where the set has masks."""
         local = []
         for rows in _batches(part):
@@ -283,14 +269,10 @@ class _BaselineMaps:
         maps = np.asarray(self.maps_of(_read(self.predictions.grey, rows)), dtype=np.float32)
         return maps, maps
 
-    def local(
-        self, rows: slice, maps: Float[np.ndarray, "batch size size"]
-    ) -> Float[np.ndarray, "batch"]:
+    def local(self, rows: slice, maps: _Squares) -> _Locals:
         return local_score(maps, self.top_percent)
 
-    def image_scores(
-        self, part: slice, local: Float[np.ndarray, "images"]
-    ) -> dict[str, Float[np.ndarray, "images"]]:
+    def image_scores(self, part: slice, local: Scores) -> dict[str, Scores]:
         return {"local": local}
 
 
@@ -334,7 +316,7 @@ class _Category:
                 found["pixels", "map", protocol] = Sampled(values, draws)
         return found | self._images(np.concatenate(local))
 
-    def _images(self, local: Float[np.ndarray, "images"]) -> dict[Key, Sampled]:
+    def _images(self, local: Scores) -> dict[Key, Sampled]:
         predictions = self.maps.predictions
         labels, units = predictions.labels[self.part], predictions.units[self.part]
         if labels.all() or not labels.any():
@@ -360,12 +342,7 @@ class _Category:
                 counted.update(by_rank, marked, numbers[own])
         return counted.draws(values, seed=SEED, repeats=ranking.PIXEL_REPEATS)
 
-    def _sized(
-        self,
-        rows: slice,
-        ranked: Float[np.ndarray, "batch size size"],
-        maps: Float[np.ndarray, "batch size size"],
-    ) -> Iterator[Compared]:
+    def _sized(self, rows: slice, ranked: _Squares, maps: _Squares) -> Iterator[Compared]:
         """Give some images with masks at the size where they are compared."""
         predictions = self.maps.predictions
         if predictions.masks is None:
@@ -377,10 +354,7 @@ class _Category:
 
 
 def at_native_size(
-    predictions: Predictions,
-    rows: slice,
-    ranked: Float[np.ndarray, "images size size"],
-    maps: Float[np.ndarray, "images size size"],
+    predictions: Predictions, rows: slice, ranked: _Inputs, maps: _Inputs
 ) -> Iterator[Compared]:
     """Stretch what is said of some images to their own sizes, bilinearly.
 

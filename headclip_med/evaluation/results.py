@@ -262,11 +262,7 @@ def _mean(values: Float[np.ndarray, "categories draws"]) -> Float[np.ndarray, "d
 
 def _row_json(row: ResultRow) -> dict[str, object]:
     metrics = {
-        name: {
-            "value": _plain(found.value),
-            "low": _plain(found.low),
-            "high": _plain(found.high),
-        }
+        name: {part: _plain(value) for part, value in vars(found).items()}
         for name, found in row.metrics.items()
     }
     return {

@@ -10,6 +10,7 @@ from jaxtyping import Float64, Shaped
 
 from headclip_med.metrics.exact import count_groups
 from headclip_med.metrics.pooled import Pooled, pool_images
+from headclip_med.metrics.scores import Labels
 
 CURVE_POINTS = 1000
 """About how many scores a curve shows, evenly spread over those of abnormal pixels."""
@@ -77,9 +78,7 @@ class Curves:
         return found
 
 
-def image_curves(
-    scores: Shaped[np.ndarray, "images"], labels: Shaped[np.ndarray, "images"]
-) -> Curves:
+def image_curves(scores: Shaped[np.ndarray, "images"], labels: Labels) -> Curves:
     """Draw the curves of image scores; see ``image_metrics``."""
     return Curves.of(pool_images(scores, labels))
 

@@ -21,6 +21,9 @@ from jaxtyping import Float, Float64, Int, Shaped
 
 from headclip_med.metrics.scores import SortedScores
 
+_Scores = Float[np.ndarray, "groups"]
+_Counts = Int[np.ndarray, "groups"]
+
 AUPRO_LIMIT = 0.3
 """False positive rate up to which AUPRO integrates."""
 
@@ -86,9 +89,7 @@ class _Lookup:
     def __init__(self, part: SortedScores) -> None:
         self._part, self._start, self._counted = part, 0, 0
 
-    def count(
-        self, scores: Float[np.ndarray, "groups"]
-    ) -> tuple[Int[np.ndarray, "groups"], Int[np.ndarray, "groups"]]:
+    def count(self, scores: _Scores) -> tuple[_Counts, _Counts]:
         """Count the pixels below each score, and those equal to it.
 
         Args:
@@ -107,11 +108,7 @@ class _Lookup:
         return result
 
 
-def _right(
-    segment: Float[np.ndarray, "entries"],
-    scores: Float[np.ndarray, "groups"],
-    left: Int[np.ndarray, "groups"],
-) -> Int[np.ndarray, "groups"]:
+def _right(segment: Float[np.ndarray, "entries"], scores: _Scores, left: _Counts) -> _Counts:
     """Where each score ends; a second search only where a value stands more than once."""
     right = left.copy()
     if not len(segment):
@@ -125,9 +122,7 @@ def _right(
 
 def _distinct_blocks(
     parts: Sequence[SortedScores],
-) -> Iterator[
-    tuple[Float[np.ndarray, "groups"], Int[np.ndarray, "groups"], Float64[np.ndarray, "groups"]]
-]:
+) -> Iterator[tuple[_Scores, _Counts, Float64[np.ndarray, "groups"]]]:
     """Merge sorted parts, block by block: each distinct value, its pixels, its shares."""
     filled = [part for part in parts if len(part.values)]
     if not filled:

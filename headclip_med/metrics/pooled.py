@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Shaped
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.metrics.exact import ExactSums, count_groups, with_mean
 from headclip_med.metrics.paper import paper_metrics
 from headclip_med.metrics.scores import (
+    Labels,
     Maps,
     Masks,
+    Scores,
     SortedScores,
     region_shares,
     require_finite,
@@ -25,9 +26,7 @@ from headclip_med.metrics.scores import (
 __all__ = ["Protocol", "image_metrics", "pixel_metrics"]
 
 
-def image_metrics(
-    scores: Float[np.ndarray, "images"], labels: Shaped[np.ndarray, "images"]
-) -> dict[str, float]:
+def image_metrics(scores: Scores, labels: Labels) -> dict[str, float]:
     """Judge one score per image; the same by both protocols.
 
     Args:
@@ -115,9 +114,7 @@ class Pooled:
         return with_mean(found)
 
 
-def pool_images(
-    scores: Float[np.ndarray, "images"], labels: Shaped[np.ndarray, "images"]
-) -> Pooled:
+def pool_images(scores: Scores, labels: Labels) -> Pooled:
     """Sort image scores; see ``image_metrics``."""
     require_labels(labels)
     require_full_precision(scores)
@@ -155,7 +152,7 @@ def require_protocol(protocol: str) -> None:
         raise InvalidSettings(f"The protocol {protocol} is unknown.", f"Known: {', '.join(known)}.")
 
 
-def require_labels(labels: Shaped[np.ndarray, "images"]) -> None:
+def require_labels(labels: Labels) -> None:
     """Refuse labels other than 0 and 1.
 
     Raises:

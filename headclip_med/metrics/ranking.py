@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num, Shaped
+from jaxtyping import Bool, Float, Int, Num
 
 from headclip_med.metrics.bootstrap import bootstrap_draws
 from headclip_med.metrics.exact import ExactSums, Groups
 from headclip_med.metrics.pooled import require_labels
 from headclip_med.metrics.scores import (
+    Labels,
     Maps,
     Masks,
+    Scores,
+    Units,
     region_shares,
     require_finite,
     require_full_precision,
@@ -23,6 +26,9 @@ from headclip_med.metrics.scores import (
 IMAGE_REPEATS = 1000
 PIXEL_REPEATS = 200
 """Draws of the bootstrap; an end of a 95 % interval then rests on five draws, pixels being many."""
+
+
+_Pooled = Float[np.ndarray, "pooled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +47,10 @@ class Ranking:
 
     def __init__(
         self,
-        scores: Float[np.ndarray, "pooled"],
+        scores: _Pooled,
         labels: Bool[np.ndarray, "pooled"],
         units: Int[np.ndarray, "pooled"],
-        shares: Float[np.ndarray, "pooled"] | None = None,
+        shares: _Pooled | None = None,
     ) -> None:
         """Sort.
 
@@ -111,20 +117,14 @@ class Ranking:
         return Sampled(self.metrics(), draws)
 
 
-def rank_images(
-    scores: Float[np.ndarray, "images"], labels: Shaped[np.ndarray, "images"]
-) -> Ranking:
+def rank_images(scores: Scores, labels: Labels) -> Ranking:
     """Sort image scores once; each image is a unit."""
     require_labels(labels)
     return Ranking(scores, labels.astype(bool), np.arange(len(scores)))
 
 
 def rank_pixels(
-    maps: Maps,
-    masks: Masks,
-    *,
-    inside: Masks | None = None,
-    units: Int[np.ndarray, "images"] | None = None,
+    maps: Maps, masks: Masks, *, inside: Masks | None = None, units: Units | None = None
 ) -> Ranking:
     """Sort the pixels of all images once.
 
@@ -149,23 +149,14 @@ def rank_pixels(
 
 
 def sample_images(
-    scores: Float[np.ndarray, "images"],
-    labels: Shaped[np.ndarray, "images"],
-    *,
-    groups: Int[np.ndarray, "images"] | None = None,
-    seed: int,
+    scores: Scores, labels: Labels, *, groups: Units | None = None, seed: int
 ) -> Sampled:
     """Compute image metrics and their draws; ``groups`` are drawn as a whole."""
     return rank_images(scores, labels).sampled(groups=groups, seed=seed, repeats=IMAGE_REPEATS)
 
 
 def sample_pixels(
-    maps: Maps,
-    masks: Masks,
-    *,
-    inside: Masks | None = None,
-    units: Int[np.ndarray, "images"] | None = None,
-    seed: int,
+    maps: Maps, masks: Masks, *, inside: Masks | None = None, units: Units | None = None, seed: int
 ) -> Sampled:
     """Compute pixel metrics and their draws over whole images, or over ``units`` of images."""
     ranking = rank_pixels(maps, masks, inside=inside, units=units)

@@ -18,6 +18,15 @@ Maps = Float[np.ndarray, "images rows columns"]
 Masks = Bool[np.ndarray, "images rows columns"]
 """True for pixels of the same images: those that are abnormal, or those that count at all."""
 
+Scores = Float[np.ndarray, "images"]
+"""How abnormal each of some images looks."""
+
+Labels = Shaped[np.ndarray, "images"]
+"""1 or True for those that are abnormal."""
+
+Units = Int[np.ndarray, "images"]
+"""The number of what each image is drawn with."""
+
 _TOUCHING = np.ones((3, 3), dtype=bool)  # eight neighbours, as in the definition of AUPRO
 
 

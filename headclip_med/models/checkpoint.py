@@ -7,18 +7,17 @@ one it was trained on and that one's digest, so that it can never be run on anot
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from headclip_med.atomic import sha256_of, write_file
 from headclip_med.errors import UnusableWeights
 from headclip_med.models.header import FORMAT, Header, read_header
 from headclip_med.models.registry import method_named
@@ -61,7 +60,18 @@ class Checkpoint(Header):
         method = method_named(self.method)
         settings = method.settings.from_json(self.settings)
         model = method.trainable(backbone, settings, 0)
-        self._fit(model)
+        shapes, own = (
+            {name: value.shape for name, value in one.items()}
+            for one in (self.learned, model.learned_state())
+        )
+        if shapes != own:
+            raise UnusableWeights(
+                "The checkpoint's tensors do not have the shapes that its own settings ask for; it "
+                "is damaged.",
+                "Copy it anew.",
+                code="weights-mismatch",
+            )
+        model.load_learned(self.learned)
         return model
 
     def build(self, backbone: Backbone) -> InferenceModel:
@@ -78,19 +88,6 @@ class Checkpoint(Header):
         }
         model = self.restore(backbone)
         return model.fold(scores=self.scores, threshold=self.threshold, about=about)
-
-    def _fit(self, model: TrainedModel) -> None:
-        own, given = model.learned_state(), self.learned
-        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in given.items()}:
-            raise UnusableWeights(
-                "The checkpoint's tensors do not have the shapes that its own settings ask for; it "
-                "is damaged.",
-                "Copy it anew.",
-                code="weights-mismatch",
-            )
-        with torch.no_grad():
-            for key, value in given.items():
-                own[key].copy_(value)
 
 
 def write_checkpoint(
@@ -121,9 +118,7 @@ def write_checkpoint(
     state = {key: value.float().cpu().contiguous() for key, value in model.learned_state().items()}
     # One key only: the order of several is random, and the same training shall give the same file.
     metadata = {FORMAT: json.dumps(header, sort_keys=True)}
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(save(state, metadata))  # save_file would hide it from other users
-    partial.replace(path)
+    write_file(path, save(state, metadata))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -141,9 +136,3 @@ def read_tensors(path: Path, header: Header) -> Checkpoint:
         learned = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     name = path.name.removesuffix(".safetensors").removesuffix(".checkpoint")
     return Checkpoint(**vars(header), learned=learned, name=name, digest=sha256_of(path))
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,16 +5,18 @@ Their names and shapes are the method's own affair. Nothing but tensors is ever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from headclip_med.atomic import sha256_of
 from headclip_med.errors import InvalidSettings, UnusableWeights
-from headclip_med.models.checkpoint import sha256_of, write_checkpoint
+from headclip_med.models.checkpoint import write_checkpoint
+from headclip_med.models.clip.hub import unusable_file
 from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.clip.weights import read_pickle, refuse_misfits
 from headclip_med.models.inference import TrainedModel
 from headclip_med.models.model import EVEN
 from headclip_med.models.registry import METHODS, method_named
@@ -27,18 +29,8 @@ def read_published(path: Path) -> dict[str, Any]:
         UnusableWeights: The file is missing, damaged, or holds anything else.
     """
     if not path.is_file():
-        raise UnusableWeights(
-            f"There is no file {path}.", "Check the path.", code="weights-missing"
-        )
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler meets whatever bytes a damaged file has
-        raise UnusableWeights(
-            f"{path} is damaged, or holds more than tensors, which is not loaded because it could "
-            "run code.",
-            "Download it anew from the authors.",
-            code="weights-unreadable",
-        ) from error
+        raise unusable_file(path)
+    found = read_pickle(path)
     if not isinstance(found, dict):
         raise UnusableWeights(f"{path} holds no state dict.", "Give the authors' file.")
     return found
@@ -111,13 +103,6 @@ def import_published(
     return out
 
 
-def copy_learned(model: TrainedModel, learned: Mapping[str, Tensor]) -> None:
-    """Put tensors of a published file, named as the model's, into it."""
-    with torch.no_grad():
-        for key, value in model.learned_state().items():
-            value.copy_(learned[key])
-
-
 def compare(
     state: Mapping[str, Any],
     expected: Mapping[str, tuple[int, ...]],
@@ -134,29 +119,11 @@ def compare(
     Raises:
         UnusableWeights: Any does; the message says which.
     """
-    missing = [name for name in expected if not isinstance(state.get(name), Tensor)]
-    unknown = [
-        str(k) for k in state if k not in expected and not str(k).startswith(optional or " ")
-    ]
-    wrong = [
-        f"{name} {tuple(state[name].shape)} instead of {shape}"
-        for name, shape in expected.items()
-        if name not in missing and tuple(state[name].shape) != shape
-    ]
-    problems = [
-        f"{what} {few(names)}"
-        for what, names in (
-            ("missing", missing), ("not part of it", unknown), ("of another shape", wrong),
-        )
-        if names
-    ]  # fmt: skip
-    if problems:
-        raise UnusableWeights(
-            "The file is not laid out as published for this method and backbone: "
-            f"{'; '.join(problems)}.",
-            "Give the authors' file, and the backbone it was trained on.",
-            code="weights-mismatch",
-        )
+    refuse_misfits(
+        state, expected, optional,
+        reason="The file is not laid out as published for this method and backbone",
+        advice="Give the authors' file, and the backbone it was trained on.",
+    )  # fmt: skip
 
 
 def count_of(state: Mapping[str, Any], stem: str) -> int:
@@ -169,9 +136,3 @@ def count_of(state: Mapping[str, Any], stem: str) -> int:
 def length_of(value: object, axis: int) -> int | None:
     """Measure a tensor along an axis, where there is one."""
     return value.shape[axis] if isinstance(value, Tensor) and value.ndim > abs(axis) else None
-
-
-def few(names: Sequence[str], count: int = 4) -> str:
-    """List the first few names."""
-    rest = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + rest

@@ -9,41 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from headclip_med.models.clip.layers import default_image_size
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.clip.vision import VisionTower
-from headclip_med.models.engine.precision import Ran, settled
-from headclip_med.models.engine.run import BlockReader, PassPlan, run
+from headclip_med.models.clip.vision import VisionTower, default_image_size
+from headclip_med.models.engine.run import BlockReader, PassPlan, Ran, run, settled
 from headclip_med.models.maps import in_double, patches_of, smooth
 from headclip_med.models.model import EVEN, AnomalyModel
-from headclip_med.prediction import Prediction
+from headclip_med.prediction import Images, ImageScores, Maps, Prediction
 from headclip_med.settings import MethodSettings, Precision, ScoreSettings, top_count
+from headclip_med.training.network import Trainable
 
 HeadWeights = tuple[tuple[int, ...], Float[np.ndarray, "layers heads"]]
 """One-based layers, and the weights that were learned of the heads of each."""
-
-
-@dataclass(frozen=True)
-class Use:
-    """How a model is to be used, and where it comes from.
-
-    Attributes:
-        scores: How maps become scores.
-        threshold: Map value from which a pixel counts as abnormal; None where none was measured.
-        about: Plain JSON values that ``describe`` adds.
-    """
-
-    scores: ScoreSettings = field(default_factory=ScoreSettings)
-    threshold: float | None = None
-    about: Mapping[str, object] = field(default_factory=dict)
 
 
 class InferenceModel(nn.Module):
@@ -53,24 +36,28 @@ class InferenceModel(nn.Module):
         backbone: Only its image tower is kept here.
         method: What it is called by.
         settings: What the model is made of.
-        use: How it is to be used.
+        scores: How its maps become scores, as published.
 
     Attributes:
+        scores: How its maps become scores.
+        threshold: Map value from which a pixel counts as abnormal.
+        about: Plain JSON values that ``describe`` adds: where it comes from.
         precision: That was asked for; ``ran`` is what runs.
         head_weights: Learned weights of attention heads, of a method that has such.
     """
 
     head_weights: HeadWeights | None = None
-    usual_threshold = EVEN
 
     def __init__(
-        self, backbone: Backbone, *, method: str, settings: MethodSettings, use: Use
+        self, backbone: Backbone, *, method: str, settings: MethodSettings, scores: ScoreSettings
     ) -> None:
         super().__init__()
         self.vision: VisionTower = backbone.vision
         self.method = method
         self.settings = settings
-        self.use = use
+        self.scores = scores
+        self.threshold = EVEN
+        self.about: Mapping[str, object] = {}
         self.precision: Precision = "fp32"
         self._backbone = backbone.describe()
         self.register_buffer("_mean", backbone.get_buffer("_mean"))
@@ -80,16 +67,6 @@ class InferenceModel(nn.Module):
     def image_size(self) -> int:
         """Rows and columns of the images it was trained on, in pixels."""
         return default_image_size(self.settings, self.vision)
-
-    @property
-    def scores(self) -> ScoreSettings:
-        """How its maps become scores."""
-        return self.use.scores
-
-    @property
-    def threshold(self) -> float:
-        """Map value from which a pixel counts as abnormal."""
-        return self.usual_threshold if self.use.threshold is None else self.use.threshold
 
     @property
     def device(self) -> torch.device:
@@ -104,7 +81,7 @@ class InferenceModel(nn.Module):
     def with_scores(self, scores: ScoreSettings) -> InferenceModel:
         """Give the same model, its maps smoothed and scored otherwise; weights are shared."""
         other = copy(self)
-        other.use = replace(self.use, scores=scores)
+        other.scores = scores
         return other
 
     def describe(self) -> dict[str, object]:
@@ -120,11 +97,11 @@ class InferenceModel(nn.Module):
             "patch_px": self.vision.patch_px,
             "settings": self.settings.to_json(),
             "scores": self.scores.to_json(),
-            **self.use.about,
+            **self.about,
         }
 
     @torch.no_grad()
-    def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+    def predict(self, images: Images) -> Prediction:
         """Predict a batch of images.
 
         Args:
@@ -140,7 +117,7 @@ class InferenceModel(nn.Module):
         """Give what reads a pass over prepared images."""
         raise NotImplementedError
 
-    def finish(self, reader: Any, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+    def finish(self, reader: Any, images: Images) -> Prediction:
         """Turn what was read of a pass over prepared images into map and score.
 
         Args:
@@ -154,16 +131,12 @@ class InferenceModel(nn.Module):
         run_key = self.vision.run_key(height, width)
         return self._backbone["digest"], self.ran, str(self.device), *run_key
 
-    def prepare(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch 3 height width"]:
+    def prepare(self, images: Images) -> Images:
         """Move images in [0, 1] to the model's device, and normalise them."""
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
         return (images.to(mean.device) - mean) / std
 
-    def smoothed(
-        self, logits: Float[Tensor, "batch height width"], score: Float[Tensor, "batch"]
-    ) -> Prediction:
+    def smoothed(self, logits: Maps, score: ImageScores) -> Prediction:
         """Turn log-odds into a map, smoothed as the model's scores want it."""
         # Sides are tensors while a graph is traced.
         side = max(int(one) for one in logits.shape[-2:])
@@ -173,25 +146,21 @@ class InferenceModel(nn.Module):
             local = self._local_score(logits)
         return Prediction(smooth(logits.sigmoid(), sigma_px), score.float(), logits, local)
 
-    def _local_score(self, logits: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch"]:
+    def _local_score(self, logits: Maps) -> ImageScores:
         """Average the most abnormal patches (eq. 7)."""
         patches = patches_of(in_double(logits).sigmoid(), self.vision.patch_px).flatten(1)
         counted = top_count(patches.shape[1], self.scores.top_percent)
         return patches.topk(counted).values.mean(dim=1).float()
 
 
-class TrainedModel(nn.Module):
+class TrainedModel(Trainable):
     """The form of a method that learns, or has learned, on a frozen backbone.
 
     Attributes:
-        method: What it is called by.
-        usual_scores: How its maps become scores, as published.
         settings: What it is made of.
         backbone: The towers it stands on.
     """
 
-    method: str
-    usual_scores: ScoreSettings
     settings: MethodSettings
     backbone: Backbone
 
@@ -199,14 +168,6 @@ class TrainedModel(nn.Module):
     def image_size(self) -> int:
         """Rows and columns of the images it is trained and used on, in pixels."""
         return default_image_size(self.settings, self.backbone.vision)
-
-    def learned_state(self) -> dict[str, Tensor]:
-        """Collect what was learned, by name; everything else belongs to the backbone."""
-        return {
-            name.removeprefix("prompts."): value.detach()
-            for name, value in self.named_parameters()
-            if not name.startswith("backbone.")
-        }
 
     @torch.no_grad()
     def fold(
@@ -223,17 +184,19 @@ class TrainedModel(nn.Module):
             threshold: Map value from which a pixel counts as abnormal, where it was measured.
             about: What ``describe`` shall say of where the model comes from.
         """
-        return self.folded(Use(scores or self.usual_scores, threshold, dict(about or {})))
+        model = self.folded()
+        model.scores = scores or model.scores
+        model.threshold = model.threshold if threshold is None else threshold
+        model.about = dict(about or {})
+        return model
 
-    def folded(self, use: Use) -> InferenceModel:
+    def folded(self) -> InferenceModel:
         """Build the form that is used."""
         raise NotImplementedError
 
 
 @torch.no_grad()
-def predict_together(
-    models: Sequence[AnomalyModel], images: Float[Tensor, "batch 3 height width"]
-) -> list[Prediction]:
+def predict_together(models: Sequence[AnomalyModel], images: Images) -> list[Prediction]:
     """Predict a batch with several models; those that can share a pass of the tower do.
 
     Args:
@@ -257,9 +220,7 @@ def predict_together(
     return [found[number] for number in range(len(models))]
 
 
-def _predict_sharing(
-    models: Sequence[InferenceModel], images: Float[Tensor, "batch 3 height width"]
-) -> list[Prediction]:
+def _predict_sharing(models: Sequence[InferenceModel], images: Images) -> list[Prediction]:
     """Run the first model's pass, and let all models read it; they have the same key."""
     first = models[0]
     prepared = first.prepare(images)

@@ -106,7 +106,7 @@ def load_models(request: ModelRequest) -> LoadedMethods:
     move_together(models.values(), place)
     for model in models.values():
         model.precision = request.precision
-        model.use = replace(model.use, scores=replace(model.scores, **request.scores))
+        model.scores = replace(model.scores, **request.scores)
     return LoadedMethods(models, missing)
 
 
@@ -175,5 +175,5 @@ def _model(
 
 
 def _named(model: InferenceModel, name: str) -> InferenceModel:
-    model.use = replace(model.use, about={"name": name, "calibrated": False})
+    model.about = {"name": name, "calibrated": False}
     return model

@@ -11,19 +11,19 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torch.nn import functional
 
+from headclip_med.prediction import AnyEmbeddings, GridMaps, GridPairs, Maps, TextPair
+
 TEMPERATURE = 0.07
 """Softmax temperature of the published code this line of work shares (AnomalyCLIP, CLIP)."""
 
 
-def unit(features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch joint"]:
+def unit(features: AnyEmbeddings) -> AnyEmbeddings:
     """Scale feature vectors to length one, in float32."""
     return functional.normalize(features.float(), dim=-1)
 
 
 def similarity_logits(
-    features: Float[Tensor, "*batch joint"],
-    text: Float[Tensor, "2 joint"],
-    temperature: float = TEMPERATURE,
+    features: AnyEmbeddings, text: TextPair, temperature: float = TEMPERATURE
 ) -> Float[Tensor, "*batch 2"]:
     """Compare unit features with the unit text features of normal and abnormal (eq. 9).
 
@@ -40,9 +40,7 @@ def upsample(
     return functional.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
 
 
-def patches_of(
-    maps: Float[Tensor, "batch height width"], patch_px: int
-) -> Float[Tensor, "batch rows columns"]:
+def patches_of(maps: Maps, patch_px: int) -> GridMaps:
     """Read the grid of patches that ``upsample`` stretched to pixels back from them, exactly.
 
     Stretched bilinearly, the map is a straight line from one patch's centre to the next, and level
@@ -88,9 +86,7 @@ def log_odds(
     return (abnormal.clamp_min(least).log() - normal.clamp_min(least).log()).float()
 
 
-def patch_logits(
-    logits: Float[Tensor, "batch 2 rows columns"], height: int, width: int
-) -> Float[Tensor, "batch height width"]:
+def patch_logits(logits: GridPairs, height: int, width: int) -> Maps:
     """Turn the logits of patches into the log-odds of Up((1 - N + A) / 2) (eq. 12).
 
     N + A is 1 for every patch, and stays so between patches: the bracket is A.
@@ -103,25 +99,19 @@ def patch_logits(
     return stretched_logits(in_double(logits).softmax(dim=1), height, width)
 
 
-def stretched_logits(
-    probabilities: Float[Tensor, "batch 2 rows columns"], height: int, width: int
-) -> Float[Tensor, "batch height width"]:
+def stretched_logits(probabilities: GridPairs, height: int, width: int) -> Maps:
     """Stretch P(normal) and P(abnormal) of patches to pixels, and give their log-odds."""
     normal, abnormal = upsample(probabilities, height, width).unbind(1)
     return log_odds(abnormal, normal)
 
 
-def averaged_logits(
-    first: Float[Tensor, "batch height width"], second: Float[Tensor, "batch height width"]
-) -> Float[Tensor, "batch height width"]:
+def averaged_logits(first: Maps, second: Maps) -> Maps:
     """Give the log-odds of the mean of two maps that are given by their log-odds."""
     pair = in_double(torch.stack([first, second]))
     return log_odds(pair.sigmoid().mean(dim=0), (-pair).sigmoid().mean(dim=0))
 
 
-def smooth_logits_and_map(
-    logits: Float[Tensor, "batch height width"], sigma_px: float
-) -> tuple[Float[Tensor, "batch height width"], Float[Tensor, "batch height width"]]:
+def smooth_logits_and_map(logits: Maps, sigma_px: float) -> tuple[Maps, Maps]:
     """Smooth a map in its log-odds: log G(sigmoid(m)) - log G(sigmoid(-m)).
 
     They order pixels as the smoothed map G(sigmoid(m)) does, also where float32 rounds that to 1.
@@ -138,9 +128,7 @@ def smooth_logits_and_map(
     return log_odds(abnormal, normal), abnormal
 
 
-def smooth(
-    maps: Float[Tensor, "batch height width"], sigma_px: float
-) -> Float[Tensor, "batch height width"]:
+def smooth(maps: Maps, sigma_px: float) -> Maps:
     """Blur with a Gaussian as ``scipy.ndimage.gaussian_filter`` does: reflected, cut at 4 sigma."""
     if sigma_px == 0:
         return maps

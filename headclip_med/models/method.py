@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from headclip_med.models.clip.towers import Backbone
     from headclip_med.models.clip.vision import VisionTower
     from headclip_med.models.inference import InferenceModel, TrainedModel
-    from headclip_med.training.features import KeptFeatures
+    from headclip_med.training.batches import KeptFeatures
     from headclip_med.training.network import LearningNetwork
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
-from torch import Tensor
-
 from headclip_med.content import ImageContent
-from headclip_med.prediction import Prediction
+from headclip_med.prediction import Images, Prediction
 from headclip_med.settings import ScoreSettings
 
 EVEN = 0.5
@@ -38,7 +35,7 @@ class AnomalyModel(Protocol):
     def with_scores(self, scores: ScoreSettings) -> AnomalyModel:
         """Give the same model, its maps smoothed and scored otherwise; weights are shared."""
 
-    def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+    def predict(self, images: Images) -> Prediction:
         """Predict a batch of images with values in [0, 1]; sides a multiple of the patch."""
 
 

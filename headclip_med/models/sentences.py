@@ -20,8 +20,9 @@ from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.text import TextTower
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.inference import InferenceModel, Use
+from headclip_med.models.inference import InferenceModel
 from headclip_med.models.maps import unit
+from headclip_med.prediction import SentenceVectors, TextPair
 from headclip_med.settings import AUTO, ScoreSettings
 
 Wording = Literal["published", "medical"]
@@ -34,29 +35,15 @@ SENTENCES_PER_PASS = 128
 """Of the text tower: what bounds its memory."""
 
 FRAMES = (
-    ("a cropped {}", "the {}"),
-    ("a cropped {}", "a {}"),
-    ("a close-up {}", "a {}"),
-    ("a close-up {}", "the {}"),
-    ("a bright {}", "a {}"),
-    ("a bright {}", "the {}"),
-    ("a dark {}", "the {}"),
-    ("a dark {}", "a {}"),
-    ("a jpeg corrupted {}", "a {}"),
-    ("a jpeg corrupted {}", "the {}"),
-    ("a blurry {}", "the {}"),
-    ("a blurry {}", "a {}"),
-    ("a {}", "a {}"),
-    ("a {}", "the {}"),
-    ("a {}", "a small {}"),
-    ("a {}", "the small {}"),
-    ("a {}", "a large {}"),
-    ("a {}", "the large {}"),
-    ("a {}", "the {} for visual inspection"),
-    ("a {}", "a {} for visual inspection"),
-    ("a {}", "the {} for anomaly detection"),
+    ("a cropped {}", "the {}"), ("a cropped {}", "a {}"), ("a close-up {}", "a {}"),
+    ("a close-up {}", "the {}"), ("a bright {}", "a {}"), ("a bright {}", "the {}"),
+    ("a dark {}", "the {}"), ("a dark {}", "a {}"), ("a jpeg corrupted {}", "a {}"),
+    ("a jpeg corrupted {}", "the {}"), ("a blurry {}", "the {}"), ("a blurry {}", "a {}"),
+    ("a {}", "a {}"), ("a {}", "the {}"), ("a {}", "a small {}"), ("a {}", "the small {}"),
+    ("a {}", "a large {}"), ("a {}", "the large {}"), ("a {}", "the {} for visual inspection"),
+    ("a {}", "a {} for visual inspection"), ("a {}", "the {} for anomaly detection"),
     ("a {}", "a {} for anomaly detection"),
-)
+)  # fmt: skip
 """How a picture, and the thing on it, are introduced."""
 
 _FAULTS = {
@@ -69,18 +56,13 @@ _IN_MEDICINE = {"jpeg corrupted": "noisy", "visual inspection": "diagnosis", "an
 """What frames say instead in the medical wordings."""
 
 _KINDS = {
-    "CT": ("CT scan", "CT image"),
-    "MR": ("MRI scan", "MR image"),
-    "US": ("ultrasound image", "sonogram"),
-    "CR": ("x-ray image", "radiograph"),
-    "DX": ("x-ray image", "radiograph"),
-    "MG": ("mammogram", "mammography image"),
-    "PT": ("PET scan", "PET image"),
-    "ES": ("endoscopy image", "endoscopic photo"),
-    "XC": ("clinical photo", "medical photo"),
-    "OP": ("fundus photo", "retinal image"),
+    "CT": ("CT scan", "CT image"), "MR": ("MRI scan", "MR image"),
+    "US": ("ultrasound image", "sonogram"), "CR": ("x-ray image", "radiograph"),
+    "DX": ("x-ray image", "radiograph"), "MG": ("mammogram", "mammography image"),
+    "PT": ("PET scan", "PET image"), "ES": ("endoscopy image", "endoscopic photo"),
+    "XC": ("clinical photo", "medical photo"), "OP": ("fundus photo", "retinal image"),
     "SM": ("microscopy image", "histology slide"),
-}
+}  # fmt: skip
 """What a picture of a DICOM modality is called."""
 _ANY_KIND = ("medical scan", "medical image")
 
@@ -120,8 +102,8 @@ class Sentences:
         prompts: Unit features of every sentence, the normal ones first.
     """
 
-    text: Float[Tensor, "2 joint"]
-    prompts: Float[Tensor, "prompts joint"]
+    text: TextPair
+    prompts: SentenceVectors
 
 
 class SentenceModel(InferenceModel):
@@ -137,7 +119,7 @@ class SentenceModel(InferenceModel):
     def __init__(
         self, towers: Backbone, *, method: str, settings: Any, scores: ScoreSettings
     ) -> None:
-        super().__init__(towers, method=method, settings=settings, use=Use(scores))
+        super().__init__(towers, method=method, settings=settings, scores=scores)
         self.text = towers.text
         self._class_name: str = settings.class_name
         self._named = ImageContent(None if self._class_name == AUTO else self._class_name)
@@ -172,7 +154,7 @@ class SentenceModel(InferenceModel):
 
 
 @torch.no_grad()
-def encode(text: TextTower, sentences: Sequence[str]) -> Float[Tensor, "prompts joint"]:
+def encode(text: TextTower, sentences: Sequence[str]) -> SentenceVectors:
     """Encode many sentences, some at a time; not normalised.
 
     Raises:
@@ -190,9 +172,7 @@ def encode(text: TextTower, sentences: Sequence[str]) -> Float[Tensor, "prompts 
     return torch.cat([text.encode(sentences[at : at + SENTENCES_PER_PASS]) for at in starts])
 
 
-def mean_direction(
-    normal: Float[Tensor, "prompts joint"], abnormal: Float[Tensor, "others joint"]
-) -> Float[Tensor, "2 joint"]:
+def mean_direction(normal: SentenceVectors, abnormal: Float[Tensor, "others joint"]) -> TextPair:
     """Average each side, then scale to length one; as published, long features count more."""
     return unit(torch.stack([normal.mean(dim=0), abnormal.mean(dim=0)]))
 

@@ -147,8 +147,13 @@ class Places:
         """Call a file ``folder/file``, or ``folder/archive.zip/folder/file``."""
         if (found := self.archive_of(path)) is not None:
             archive, member = found
-            return f"{self.name_of(archive)}/{member.as_posix()}"
-        return Path(os.path.relpath(path, self.base)).as_posix()
+            return f"{self.name_of(archive)}/{_legible(member.as_posix())}"
+        return _legible(Path(os.path.relpath(path, self.base)).as_posix())
+
+
+def _legible(name: str) -> str:
+    """Spell out the bytes of a file's name that are no letters."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True)

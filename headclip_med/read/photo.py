@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -207,12 +207,13 @@ def _by_pillow(path: Path, image: Image.Image) -> _Picture:
     is_deep_colour = is_deep and image.mode in ("RGB", "RGBA", "RGBX")
     pages = _pages(image)
     orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    deep = cache(partial(_by_itk, path))
     turned = orientation in QUARTER_TURNED
     size = image.size[::-1] if not turned else image.size
 
     def values(page: int) -> _Values:
         if is_deep_colour:
-            return _upright(_by_itk(path, page), orientation)
+            return _upright(deep()(page), orientation)
         image.seek(page)
         return _flat(ImageOps.exif_transpose(image))
 
@@ -267,16 +268,20 @@ def _flat(upright: Image.Image) -> _Values:
     return np.asarray(upright.convert("RGB"))
 
 
-def _by_itk(path: Path, page: int) -> _Values:
-    """Read colours of more than eight bits, which Pillow cuts off."""
+def _by_itk(path: Path) -> Callable[[int], _Values]:
+    """Read colours of more than eight bits, which Pillow cuts off, page by page."""
     import SimpleITK as sitk  # noqa: N813 - its usual name; loaded only where it is needed
 
-    values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    values = values[page] if values.ndim == 4 else values
-    if values.shape[-1] < 4:
-        return np.asarray(values)
-    alpha = values[..., 3:] / np.float32(np.iinfo(values.dtype).max)
-    return np.asarray(values[..., :3] * alpha)
+    pages = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+    def values(page: int) -> _Values:
+        found = pages[page] if pages.ndim == 4 else pages
+        if found.shape[-1] < 4:
+            return np.asarray(found)
+        alpha = found[..., 3:] / np.float32(np.iinfo(found.dtype).max)
+        return np.asarray(found[..., :3] * alpha)
+
+    return values
 
 
 @contextmanager

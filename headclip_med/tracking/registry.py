@@ -6,7 +6,6 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import file_digest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +14,7 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 
+from headclip_med.atomic import sha256_of
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.tracking.client import connect, quietly, saying
 from headclip_med.tracking.options import REGISTERED, TrackingOptions
@@ -55,7 +55,7 @@ def register(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     source = f"{client.get_run(run_id).info.artifact_uri}/{_FOLDER}"
-    stated = {**tags, _DIGEST_TAG: _digest(checkpoint)}
+    stated = {**tags, _DIGEST_TAG: sha256_of(checkpoint)}
     version = client.create_model_version(name, source, run_id, tags=stated)
     return f"{REGISTERED}{name}/{version.version}"
 
@@ -119,7 +119,7 @@ def _fetched(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
             artifact_uri=source, dst_path=str(folder), tracking_uri=client.tracking_uri
         )
     files = list(Path(copied).rglob("*.safetensors"))
-    if len(files) != 1 or version.tags.get(_DIGEST_TAG) != _digest(files[0]):
+    if len(files) != 1 or version.tags.get(_DIGEST_TAG) != sha256_of(files[0]):
         raise UnusableWeights(
             f"What the tracker keeps as version {version.version} of {version.name} is not the "
             "checkpoint that was registered.",
@@ -127,8 +127,3 @@ def _fetched(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
             code="not-what-was-registered",
         )
     return files[0].rename(folder / f"{version.name}-{version.version}.safetensors")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,8 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from headclip_med.errors import InvalidSettings
+from headclip_med.prediction import Images
 from headclip_med.ranks import Ranks
 from headclip_med.training.processes import joined_ranks
+
+if TYPE_CHECKING:
+    from ignite.engine import Engine
 
 
 class Example(NamedTuple):
@@ -42,6 +47,10 @@ class ChangesByEpoch(Protocol):
         """Give the examples of this epoch, from 1, from now on."""
 
 
+Place = Literal["ram"] | Path
+"""Where features are kept: in memory, or in files of a folder that the next training finds."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """A batch, or this process's part of one.
@@ -57,7 +66,7 @@ class Batch:
             gradients, so that every image of the whole batch weighs the same; 1 for one process.
     """
 
-    images: Float[Tensor, "batch 3 height width"]
+    images: Images
     masks: Float[Tensor, "batch rows columns"]
     labels: Tensor
     categories: tuple[str, ...]
@@ -100,6 +109,12 @@ class Batches(DataLoader[Example]):
         self._parts.epoch = epoch
         if isinstance(self.dataset, ChangesByEpoch):
             self.dataset.begin_epoch(epoch)
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to a trainer: each of its epochs has an order of its own."""
+        from ignite.engine import Events  # evaluating does without ignite
+
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda: self.begin_epoch(engine.state.epoch))
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Load the batches of the epoch, on the CPU."""
@@ -145,3 +160,40 @@ class Parts(Sampler[list[int]]):
         """Count the images that this process, and all processes, have in a step from 0."""
         whole = min(self._batch_size, self._count - step * self._batch_size)
         return len(range(self.ranks.rank, whole, self.ranks.count)), whole
+
+
+@runtime_checkable
+class KeptFeatures(Protocol):
+    """What the frozen tower makes of numbered images, kept by a method that can do with it."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the features of every image are there."""
+
+
+class Remembered(Dataset[Example]):
+    """Examples whose images are not read any more once all their features are known.
+
+    Args:
+        examples: The auxiliary images.
+        features: Of these.
+    """
+
+    def __init__(self, examples: Dataset[Example], features: KeptFeatures) -> None:
+        self._examples = examples
+        self._features = features
+        self._masks: dict[int, Example] = {}
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self._examples)  # type: ignore[arg-type]
+
+    def __getitem__(self, number: int) -> Example:
+        """Give a numbered example, its image empty where its features are known."""
+        known = self._masks.get(number)
+        if known is not None and self._features.complete:
+            return known._replace(mask=known.mask.float())
+        example = self._examples[number]._replace(number=number)
+        bare = example._replace(image=torch.empty(3, 0, 0))
+        self._masks[number] = bare._replace(mask=example.mask.bool())
+        return bare if self._features.complete else example

@@ -6,17 +6,26 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from ignite.engine import Engine, Events
 from torch import distributed
 
-from headclip_med.training.batches import Batch, Batches
+from headclip_med.training.batches import Batch
 from headclip_med.training.network import BatchLoss
+from headclip_med.training.processes import joined_ranks
 from headclip_med.training.state import TrainingState
 
 LOG_FILE = "log.jsonl"
+
+
+@runtime_checkable
+class Handler(Protocol):
+    """A handler of MONAI, of ignite, or of this package."""
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to a trainer."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +62,17 @@ class EpochReport:
     terms: dict[str, float]
 
 
-class ShuffleByEpoch:
-    """Tells the batches, and examples that change, which epoch begins."""
-
-    def __init__(self, batches: Batches) -> None:
-        self._batches = batches
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to a trainer."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
-
-    def _begin(self, engine: Engine) -> None:
-        self._batches.begin_epoch(engine.state.epoch)
-
-
 class LossHistory:
-    """Averages the loss over processes and epochs; other handlers read it, so it comes first.
+    """Averages the loss over processes and epochs, and ends a training where it stops falling.
+
+    MONAI's ``EarlyStopHandler`` forgets what it has seen when a training is resumed.
 
     ``engine.state.metrics`` gets the means of each epoch, for MONAI's and ignite's handlers.
 
     Args:
         loss: The trainer's loss function.
         losses: Mean of each epoch; those that a resumed training has behind it are there already.
+        patience: See ``out_of_patience``.
         report: Called after every step.
         report_epoch: Called after every epoch.
 
@@ -88,11 +86,13 @@ class LossHistory:
         loss: BatchLoss,
         losses: list[float] | None = None,
         *,
+        patience: int = 0,
         report: Callable[[StepReport], None] = lambda step: None,
         report_epoch: Callable[[EpochReport], None] = lambda epoch: None,
     ) -> None:
         self.losses = losses if losses is not None else []
         self.steps: list[StepReport] = []
+        self._patience = patience
         self._loss, self._report, self._report_epoch = loss, report, report_epoch
 
     def attach(self, engine: Engine) -> None:
@@ -115,6 +115,8 @@ class LossHistory:
         engine.state.metrics.update(means)
         self.losses.append(means["loss"])
         self._report_epoch(EpochReport(engine.state.epoch, means["loss"], means))
+        if out_of_patience(self.losses, self._patience):
+            engine.terminate()
 
 
 class StepLog:
@@ -152,43 +154,28 @@ def read_log(folder: Path) -> list[StepReport]:
     return [StepReport(**json.loads(line)) for line in lines]
 
 
-class KeepState:
-    """Saves what a training is resumed from, after every epoch.
-
-    MONAI's ``CheckpointSaver`` writes in place: a process that is killed then leaves half a file.
-
-    Args:
-        state: Of the training.
-    """
-
-    def __init__(self, state: TrainingState) -> None:
-        self._state = state
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to a trainer."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._state.save)
-
-
-class StopEarly:
-    """Ends a training whose mean loss has stopped falling.
-
-    MONAI's ``EarlyStopHandler`` forgets what it has seen when a training is resumed.
+def followers(
+    loss: BatchLoss,
+    state: TrainingState,
+    *,
+    report: Callable[[StepReport], None] = lambda step: None,
+    report_epoch: Callable[[EpochReport], None] = lambda epoch: None,
+) -> list[Handler]:
+    """Give the handlers that every training has; what is written, the first process writes.
 
     Args:
-        losses: Means of all epochs so far; ``LossHistory`` adds to them.
-        patience: See ``out_of_patience``.
+        loss: The trainer's loss function.
+        state: Of the training; the log stands beside its file.
+        report: Called after every step.
+        report_epoch: Called after every epoch.
     """
-
-    def __init__(self, losses: list[float], patience: int) -> None:
-        self._losses, self._patience = losses, patience
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to a trainer."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._check)
-
-    def _check(self, engine: Engine) -> None:
-        if out_of_patience(self._losses, self._patience):
-            engine.terminate()
+    history = LossHistory(
+        loss, state.losses, patience=state.settings.patience,
+        report=report, report_epoch=report_epoch,
+    )  # fmt: skip
+    return (
+        [history, StepLog(state.path.parent, history), state] if joined_ranks().first else [history]
+    )
 
 
 def out_of_patience(losses: list[float], patience: int) -> bool:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from monai.engines.trainer import SupervisedTrainer
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
 from headclip_med.settings import TrainSettings
-from headclip_med.training.batches import Batches, Example
+from headclip_med.training.batches import Batch, Batches, Example
 from headclip_med.training.handlers import (
     EpochReport,
-    KeepState,
-    LossHistory,
-    StepLog,
+    Handler,
     StepReport,
-    StopEarly,
+    followers,
     out_of_patience,
 )
 from headclip_med.training.network import BatchLoss, LearningNetwork
-from headclip_med.training.processes import joined_ranks
 from headclip_med.training.state import STATE_FILE, TrainingState
-from headclip_med.training.trainer import Handler, build_trainer
 
 
 def learn(  # noqa: PLR0913 - what learns, from what, how and where, each by its name
@@ -65,18 +64,12 @@ def learn(  # noqa: PLR0913 - what learns, from what, how and where, each by its
     if resume:
         state.restore()
     losses = state.losses
-    before = len(losses)
-    if before >= settings.epochs or out_of_patience(losses, settings.patience):
+    if len(losses) >= settings.epochs or out_of_patience(losses, settings.patience):
         return losses
     loss = BatchLoss(network.terms_of, settings)
-    history = LossHistory(loss, losses, report=report, report_epoch=report_epoch)
-    handlers: list[Handler] = [history]
-    if joined_ranks().first:
-        handlers += [StepLog(folder, history), KeepState(state)]
-    handlers.append(StopEarly(losses, settings.patience))
     trainer = build_trainer(
-        network, batches, optimizer, loss,
-        epochs=settings.epochs, epochs_before=before, handlers=handlers,
+        network, batches, optimizer, loss, epochs=settings.epochs, epochs_before=len(losses),
+        handlers=followers(loss, state, report=report, report_epoch=report_epoch),
     )  # fmt: skip
     trainer.run()
     return losses
@@ -88,3 +81,58 @@ def optimiser_of(learned: list[nn.Parameter], settings: TrainSettings) -> torch.
     if settings.weight_decay:
         return torch.optim.AdamW(learned, weight_decay=settings.weight_decay, **options)  # type: ignore[arg-type]
     return torch.optim.Adam(learned, **options)  # type: ignore[arg-type]
+
+
+def build_trainer(  # noqa: PLR0913 - MONAI's parts of a training, each by its name
+    network: LearningNetwork,
+    batches: Batches,
+    optimizer: torch.optim.Optimizer,
+    loss: BatchLoss,
+    *,
+    epochs: int,
+    epochs_before: int = 0,
+    handlers: Sequence[Handler] = (),
+) -> SupervisedTrainer:
+    """Build the trainer; ``run`` starts it.
+
+    Where ``torch.distributed`` has been initialised, gradients are averaged over the processes.
+
+    Args:
+        network: Lies on the device that is trained on.
+        batches: The auxiliary data.
+        optimizer: Of ``network.learned``.
+        loss: What is minimised.
+        epochs: After which the training ends.
+        epochs_before: Of a training that is resumed.
+        handlers: Called in their order.
+    """
+    trainer = SupervisedTrainer(
+        device=network.learned[0].device,
+        max_epochs=epochs,
+        train_data_loader=batches,
+        network=_shared(network),
+        optimizer=optimizer,
+        loss_function=loss,
+        prepare_batch=_placed,
+        train_handlers=[batches, *handlers],
+        decollate=False,
+        optim_set_to_none=True,
+    )
+    trainer.state.epoch = epochs_before
+    trainer.state.iteration = epochs_before * len(batches)
+    # Its own logger repeats exceptions, which may quote a file's name; they reach the caller.
+    trainer.logger = logging.Logger("trainer", logging.CRITICAL + 1)
+    return trainer
+
+
+def _shared(network: LearningNetwork) -> nn.Module:
+    if not distributed.is_initialized():
+        return network
+    # The graph is the same in every step, and some parameters (AdaCLIP's first) have no part in it.
+    return DistributedDataParallel(network, static_graph=True, broadcast_buffers=False)
+
+
+def _placed(batch: Batch, device: torch.device, *_: object, **__: object) -> tuple[Batch, Batch]:
+    """Give MONAI's trainer its inputs and targets: both lie in the batch."""
+    here = batch.to(device)
+    return here, here

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headclip_med.prediction import Maps, PairMaps
+
 FOCAL_GAMMA = 2.0
 FOCAL_SMOOTHING = 1e-5
 """The one-hot target is kept this far from 0 and 1, as in the focal loss that AnomalyCLIP uses."""
@@ -37,9 +39,7 @@ class LossTerms:
         return self.image + local_weight * (self.focal + self.dice_normal + self.dice_abnormal)
 
 
-def focal_loss(
-    maps: Float[Tensor, "batch 2 height width"], masks: Float[Tensor, "batch height width"]
-) -> Float[Tensor, ""]:
+def focal_loss(maps: PairMaps, masks: Maps) -> Float[Tensor, ""]:
     """Average -(1 - p)^2 log p over pixels, p the probability given to the true class.
 
     The target is smoothed and p lifted by 1e-5, as in the published code of AnomalyCLIP.
@@ -49,9 +49,7 @@ def focal_loss(
     return (-((1 - true_class) ** FOCAL_GAMMA) * true_class.log()).mean()
 
 
-def dice_loss(
-    probability: Float[Tensor, "batch height width"], target: Float[Tensor, "batch height width"]
-) -> Float[Tensor, ""]:
+def dice_loss(probability: Maps, target: Maps) -> Float[Tensor, ""]:
     """Average 1 - (2 |P T| + 1) / (|P| + |T| + 1) over images."""
     both = (probability * target).flatten(1).sum(dim=1)
     either = probability.flatten(1).sum(dim=1) + target.flatten(1).sum(dim=1)
@@ -59,23 +57,14 @@ def dice_loss(
 
 
 def summed_terms(
-    image: Float[Tensor, ""],
-    maps: Iterable[Float[Tensor, "batch 2 height width"]],
-    masks: Float[Tensor, "batch height width"],
-    *,
-    squeezed: bool,
+    image: Float[Tensor, ""], maps: Iterable[PairMaps], masks: Maps, *, squeezed: bool
 ) -> LossTerms:
     """Put the term of the image beside ``level_terms``, summed over feature layers."""
     levels = torch.stack([level_terms(one, masks, squeezed=squeezed) for one in maps]).sum(dim=0)
     return LossTerms(image, *levels.unbind())
 
 
-def level_terms(
-    maps: Float[Tensor, "batch 2 height width"],
-    masks: Float[Tensor, "batch height width"],
-    *,
-    squeezed: bool = False,
-) -> Float[Tensor, "3"]:
+def level_terms(maps: PairMaps, masks: Maps, *, squeezed: bool = False) -> Float[Tensor, "3"]:
     """Compute focal, dice of N and dice of A for the map of one feature layer.
 
     Args:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from headclip_med.settings import Precision, Settings, TrainSettings
@@ -28,36 +29,32 @@ TermsOf = Callable[[Outputs, Batch, bool], LossTerms]
 """The loss of a method; the last says whether dice terms go over the rows of a single image."""
 
 
-@runtime_checkable
-class HasDigest(Protocol):
-    """What a method stands on, as far as a training needs to know."""
+class Trainable(nn.Module):
+    """The form of a method that learns, on a frozen backbone.
 
-    @property
-    def digest(self) -> str:
-        """Of its weights."""
+    Attributes:
+        method: What it is called by.
+        settings: What it is made of.
+        backbone: What it stands on; its weights have a ``digest``.
+    """
 
-
-@runtime_checkable
-class Trainable(Protocol):
-    """The form of a method that learns."""
-
-    @property
-    def method(self) -> str:
-        """What it is called by."""
-
-    @property
-    def settings(self) -> Settings:
-        """What it is made of."""
-
-    @property
-    def backbone(self) -> HasDigest:
-        """The towers it stands on."""
+    method: str
+    settings: Settings
+    backbone: Any
 
     def learned_state(self) -> dict[str, Tensor]:
         """Collect what was learned, by name; everything else belongs to the backbone."""
+        return {
+            name.removeprefix("prompts."): value.detach()
+            for name, value in self.named_parameters()
+            if not name.startswith("backbone.")
+        }
 
-    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """All parameters; those that learn require a gradient."""
+    @torch.no_grad()
+    def load_learned(self, learned: Mapping[str, Tensor]) -> None:
+        """Take up what was learned, named and shaped as in ``learned_state``."""
+        for name, value in self.learned_state().items():
+            value.copy_(learned[name])
 
 
 class LearningNetwork(nn.Module):
@@ -67,7 +64,12 @@ class LearningNetwork(nn.Module):
         model: Learns; it is changed in place.
         precision: What the towers' products are computed in; the comparison stays float32.
         features: Keeps what the image tower makes of each image, of a method that can do with it.
+
+    Attributes:
+        loss: Computes the terms of outputs, given labels and masks.
     """
+
+    loss: Callable[..., LossTerms]
 
     def __init__(
         self, model: Trainable, precision: Precision = "fp32", features: Any = None
@@ -95,7 +97,7 @@ class LearningNetwork(nn.Module):
 
     def terms_of(self, outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
         """Compute the loss of a batch; see ``TermsOf``."""
-        raise NotImplementedError
+        return self.loss(*outputs, batch.labels, batch.masks, squeezed=squeezed)
 
     def train(self, mode: bool = True) -> LearningNetwork:
         """Leave every part as it is: none behaves otherwise in training."""

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
 
+from headclip_med.atomic import write_file
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.settings import TrainSettings
 from headclip_med.training.network import Trainable
@@ -39,9 +41,7 @@ def rewind(folder: Path, epoch: int) -> None:
             "Name another, or leave --from-epoch out.",
             code="no-such-epoch",
         )
-    partial = folder / f".{STATE_FILE}.partial"
-    shutil.copyfile(kept, partial)
-    partial.replace(folder / STATE_FILE)
+    write_file(folder / STATE_FILE, kept.read_bytes())
 
 
 def _state_of(folder: Path, epoch: int) -> Path:
@@ -67,7 +67,15 @@ class TrainingState:
     ) -> None:
         self.path = path
         self.losses: list[float] = []
-        self._model, self._optimizer, self._settings = model, optimizer, settings
+        self.settings = settings
+        self._model, self._optimizer = model, optimizer
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to a trainer, and save what it is resumed from after every epoch.
+
+        MONAI's ``CheckpointSaver`` writes in place: a process that is killed leaves half a file.
+        """
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
@@ -76,7 +84,7 @@ class TrainingState:
             "method": model.method,
             "learned": model.learned_state(),
             "optimiser": self._optimizer.state_dict(),
-            "settings": json.dumps(self._settings.to_json()),
+            "settings": json.dumps(self.settings.to_json()),
             "model": json.dumps(model.settings.to_json()),
             "backbone": model.backbone.digest,
             "losses": self.losses,
@@ -120,14 +128,12 @@ class TrainingState:
                 "Name that one.",
                 code="wrong-backbone",
             )
-        with torch.no_grad():
-            for key, value in self._model.learned_state().items():
-                value.copy_(state["learned"][key])
+        self._model.load_learned(state["learned"])
         self._optimizer.load_state_dict(state["optimiser"])
         self.losses[:] = state["losses"]
 
     def _check(self, state: Mapping[str, Any]) -> None:
-        model, settings = self._model, self._settings
+        model, settings = self._model, self.settings
         try:
             # Older states lack what was added since; they were trained with its defaults.
             started = TrainSettings().to_json() | json.loads(state["settings"])

@@ -33,13 +33,7 @@ from headclip_med.pipelines.bundle.network import ScreeningNetwork, changed_scor
 from headclip_med.pipelines.train import training_record
 from headclip_med.settings import Precision, ScoreSettings, TrainSettings
 from headclip_med.training.batches import Batch
-from headclip_med.training.handlers import (
-    KeepState,
-    LossHistory,
-    ShuffleByEpoch,
-    StepLog,
-    StopEarly,
-)
+from headclip_med.training.handlers import followers
 from headclip_med.training.network import BatchLoss
 from headclip_med.training.processes import joined_ranks
 from headclip_med.training.state import STATE_FILE, TrainingState
@@ -252,14 +246,9 @@ class TrainingFolder:
         self._trainer = engine
         # Its own logger repeats exceptions, which may quote a file's name; they reach the caller.
         engine.logger = logging.Logger("trainer", logging.CRITICAL + 1)
-        ShuffleByEpoch(self._trainer.data_loader).attach(engine)
-        history = LossHistory(self.loss, self._state.losses)
-        history.attach(engine)
+        for one in (self._trainer.data_loader, *followers(self.loss, self._state)):
+            one.attach(engine)
         engine.add_event_handler(Events.EXCEPTION_RAISED, fail_runs)
-        if joined_ranks().first:
-            StepLog(self._folder, history).attach(engine)
-            KeepState(self._state).attach(engine)
-        StopEarly(self._state.losses, self._settings.patience).attach(engine)
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _write(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -118,13 +118,13 @@ class LoadVolumed(MapTransform):
 
     Raises:
         HeadClipError: What is there cannot be used; the message says why, and what to do.
-        InvalidSettings: Slices are asked for in another plane than one of the patient's three.
+        InvalidSettings: All planes are asked for together.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
-        planes: Plane = "axial",
+        planes: Plane | Literal["all"] = "axial",
         *,
         volume_key: str = VOLUME,
         view_key: str = VIEW,
@@ -132,7 +132,7 @@ class LoadVolumed(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         require(
-            planes in get_args(Plane),
+            planes != "all",
             "A network is shown the slices of one plane.",
             "Name axial, coronal or sagittal; 'headclip screen' takes all three together.",
         )
@@ -213,7 +213,9 @@ def _read(one: Any) -> Volume:
 
 
 def _voxels(volume: Volume) -> Float[np.ndarray, "rows columns slices *colour"]:
-    return np.moveaxis(volume.voxels.astype(np.float32, copy=False), 0, 2)
+    voxels = np.moveaxis(volume.voxels.astype(np.float32, copy=False), 0, 2)
+    # A view of stored slices may run backwards, which no tensor does.
+    return voxels if min(voxels.strides) > 0 else voxels.copy()
 
 
 def _meta(volume: Volume) -> dict[str, Any]:

@@ -124,15 +124,10 @@ def plan_experiment(experiment: ExperimentDefinition, request: Request) -> Exper
             )
     needs_training = any(METHODS[variant.method].needs_training for variant in variants)
     auxiliaries = _auxiliaries(request, places) if needs_training else {}
-    tested = tuple(_tested(*one, auxiliaries, given=bool(request.train)) for one in wanted)
+    tested = tuple(_tested(one, auxiliaries, given=bool(request.train)) for one in wanted)
     used = {one.auxiliary for one in tested if one.dataset and not one.untrained}
-    plan = ExperimentPlan(
-        experiment,
-        variants,
-        tested,
-        {key: sets for key, sets in auxiliaries.items() if key in used},
-        request.limit,
-    )
+    needed = {key: sets for key, sets in auxiliaries.items() if key in used}
+    plan = ExperimentPlan(experiment, variants, tested, needed, request.limit)
     _require_something(plan)
     return plan
 
@@ -241,13 +236,9 @@ def _auxiliaries(request: Request, places: Mapping[str, Path]) -> dict[str, tupl
 
 
 def _tested(
-    name: str,
-    domain: str,
-    spec: str,
-    auxiliaries: Mapping[str, tuple[Dataset, ...]],
-    *,
-    given: bool,
+    wanted: _Wanted, auxiliaries: Mapping[str, tuple[Dataset, ...]], *, given: bool
 ) -> EvaluationSet:
+    name, domain, spec = wanted
     if not spec:
         return EvaluationSet(name, domain, reason="absent")
     try:
@@ -255,11 +246,8 @@ def _tested(
     except HeadClipError as error:
         return EvaluationSet(name, domain, reason=f"unusable: {error}", failed=True)
     found = EvaluationSet(name, domain, replace(dataset, name=name))
-    protocol = next((one for one in PROTOCOLS.values() if name in one.test), None)
-    published = protocol.name if protocol else _DEFAULT_PROTOCOL
-    if name == "mvtec" and not given:
-        published = "visa-to-mvtec"
-    key = GIVEN if given else published
+    published = next((p.name for p in PROTOCOLS.values() if name in p.test), _DEFAULT_PROTOCOL)
+    key = GIVEN if given else "visa-to-mvtec" if name == "mvtec" else published
     if key not in auxiliaries:
         needed = ", ".join(PROTOCOLS[key].train) if key in PROTOCOLS else "what it is trained on"
         return replace(found, untrained=f"not trained: {needed} is absent")

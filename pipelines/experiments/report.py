@@ -15,10 +15,9 @@ from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.inference import HeadWeights
 from headclip_med.paper import METRICS
 from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, Variant, scaled_layers
-from headclip_med.pipelines.experiments.models import BuiltModel, Models
+from headclip_med.pipelines.experiments.models import BuiltModel, Models, Setup
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.experiments.results import Results, has_other_images, mean_of
-from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.pipelines.experiments.tables import (
     DOMAINS,
     averaged_sets,
@@ -63,9 +62,7 @@ def describe(results: Results, models: Models, setup: Setup, command: str) -> Do
         machine={
             "backbone": {**setup.backbone.describe(), "layers": setup.backbone.vision.depth},
             "sets": {one.name: _set_json(results, one) for one in plan.tested},
-            "trainings": {
-                training.digest: dict(training.about) for training in models.trainings.values()
-            },
+            "trainings": {one.digest: dict(one.about) for one in models.trainings.values()},
         },
     )
 

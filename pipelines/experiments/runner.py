@@ -8,11 +8,16 @@ from pathlib import Path
 
 from headclip_med.errors import HeadClipError
 from headclip_med.evaluation.predictions import predict_dataset
-from headclip_med.pipelines.experiments.models import BuiltModel, Models, gather_models, key_of
+from headclip_med.pipelines.experiments.models import (
+    BuiltModel,
+    Models,
+    Setup,
+    gather_models,
+    key_of,
+)
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.experiments.report import describe, record_beginning, record_results
 from headclip_med.pipelines.experiments.results import Question, ResultKey, Results, SetResult
-from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.tracking import Run
 from headclip_med.write.tables import Document, write_document
 

@@ -37,6 +37,7 @@ from headclip_med.volume import Volume
 from headclip_med.write import folder_of
 from headclip_med.write.dicom.series import write_ct_series
 from headclip_med.write.nifti import EXACT, HeatmapFile
+from tests import stored_orders
 from tests.phantoms import PATIENT_NAME, make_grid
 
 pytestmark = pytest.mark.filterwarnings(
@@ -343,3 +344,32 @@ def test_the_network_gives_map_and_score_as_one_tensor() -> None:
     torch.testing.assert_close(
         ScreeningNetwork()(grey), ScreeningNetwork()(grey.expand(2, 3, 64, 48))
     )
+
+
+def test_slices_are_cut_in_the_plane_that_is_asked_for(tmp_path: Path) -> None:
+    grid = make_grid(shape=(30, 48, 40), spacing_mm=(2.0, 2.0), step_lps_mm=(0, 0, 2.5))
+    voxels = np.full(grid.shape, -1000.0)
+    voxels[4:26, 8:40, 6:34] = 35
+    voxels[8:12, 20:28, 10:20] = 75
+    write_ct_series(tmp_path / "in", voxels, grid)
+    volume, out = read_volume(tmp_path / "in"), tmp_path / "out"
+    assert run(tmp_path / "in", out, planes="coronal", outputs="heatmap-float").exit_code == 0
+    found = screen(volume, load_model("headclip-mini"), settings=ScreenSettings(planes="coronal"))
+    np.testing.assert_allclose(heatmap_in(out, volume), found.heatmap.values, atol=1e-5)
+    result = json.loads((out / folder_of(volume) / "result.json").read_text())
+    assert [one["name"] for one in result["planes"]["used"]] == ["coronal"]
+    assert result["score"] == pytest.approx(found.score, abs=1e-5)
+
+
+def test_a_file_whose_axes_run_backwards_is_seen_as_screen_sees_it(tmp_path: Path) -> None:
+    path = stored_orders.write(tmp_path, *stored_orders.head())
+    volume, out = read_volume(path), tmp_path / "out"
+    assert run(path, out, outputs="heatmap-float").exit_code == 0
+    found = screen(volume, load_model("headclip-mini"))
+    assert found.volume is volume
+    np.testing.assert_allclose(heatmap_in(out, volume), found.heatmap.values, atol=1e-5)
+
+
+def test_a_network_is_not_shown_all_planes_at_once() -> None:
+    with pytest.raises(InvalidSettings, match="slices of one plane"):
+        LoadVolumed("image", planes="all")

@@ -19,9 +19,8 @@ from headclip_med.pipelines.experiments.definitions import (
     experiment_named,
     scaled_layers,
 )
-from headclip_med.pipelines.experiments.models import training_of
+from headclip_med.pipelines.experiments.models import Setup, training_of
 from headclip_med.pipelines.experiments.plan import Request, plan_experiment, same_data
-from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.settings import ScoreSettings, TrainSettings
 from tests import set_copies, tiny
 

@@ -22,10 +22,10 @@ from headclip_med.models.clip import loading
 from headclip_med.pipelines.experiments import models as experiment_models
 from headclip_med.pipelines.experiments import runner
 from headclip_med.pipelines.experiments.definitions import EXPERIMENTS
+from headclip_med.pipelines.experiments.models import Setup
 from headclip_med.pipelines.experiments.plan import Request, plan_experiment
 from headclip_med.pipelines.experiments.results import MEASURES, sweep_joint
 from headclip_med.pipelines.experiments.runner import Outcome, run_experiment
-from headclip_med.pipelines.experiments.setup import Setup
 from headclip_med.tracking import Run
 from headclip_med.training.handlers import StepReport
 from tests import set_copies, tiny

@@ -30,7 +30,7 @@ def anomalyclip_file(backbone: Backbone) -> dict[str, Any]:
     model = AnomalyClip(backbone, AnomalyClipSettings(context_tokens=5, deep_tokens=2), seed=3)
     state: dict[str, Tensor] = written_as_published(model)["prompt_learner"]
     width, context = backbone.text.width, backbone.text.text.positional_embedding.shape[0]
-    padded = backbone.text._tokenizer(list(model.prompts.sentences))  # all positions, as theirs
+    padded = backbone.text.tokenizer(list(model.prompts.sentences))  # all positions, as theirs
     embedded = backbone.text.embed(padded).detach()
     for row, end in enumerate(("pos", "neg")):
         state[f"token_prefix_{end}"] = embedded[None, row : row + 1, :1]
@@ -164,7 +164,7 @@ def test_a_file_that_could_run_code_is_refused_unread(
     with pytest.raises(UnusableWeights, match="could run code"):
         read_published(path)
     assert capsys.readouterr().out == ""
-    with pytest.raises(UnusableWeights, match="There is no file"):
+    with pytest.raises(UnusableWeights, match="There is no weights file"):
         read_published(tmp_path / "none.pth")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UnusableWeights, match="damaged"):

@@ -129,6 +129,14 @@ def test_another_version_of_the_program_starts_anew(
     assert batch()[0].left_alone == 0
 
 
+def test_a_result_of_an_earlier_form_is_done_anew(batch: Batch) -> None:
+    """Its heatmap held floats."""
+    found, _ = batch()
+    path = batch.out / found.rows[0].folder / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": "2.0"}))
+    assert batch()[0].left_alone == 2
+
+
 def brighten(folder: Path) -> None:
     edit(
         sorted((folder / "ct").glob("*")),

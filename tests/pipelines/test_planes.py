@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+from highdicom.seg import segread
 from jaxtyping import Float
 
 from headclip_med.findings import PlaneLeftOut, Screening
@@ -17,6 +19,7 @@ from headclip_med.pipelines.screen import screen
 from headclip_med.read import read_volume
 from headclip_med.settings import Plane, ScoreSettings, ScreenSettings
 from headclip_med.volume import Volume
+from headclip_med.write import write_screening
 from headclip_med.write.dicom.series import write_ct_series
 from tests import tiny
 from tests.bright import BrightModel
@@ -83,17 +86,25 @@ class Answer:
         )
 
 
+def half_turned(affine_ras: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+    """Put two axes exactly half way between two of the patient's."""
+    turn = np.eye(4)
+    turn[:2, :2] = np.array([[1, -1], [1, 1]]) / np.sqrt(2)
+    return np.asarray(turn @ affine_ras)
+
+
 @pytest.mark.parametrize(
     ("placed", "planes"),
     [
         (lambda affine: affine, "axial"),
         (lambda affine: sheared(affine, 20), "axial"),
         (lambda affine: turned(affine, 25), "axial"),
+        (half_turned, "axial"),
         (lambda affine: affine, "coronal"),
         (lambda affine: affine, "all"),
         (lambda affine: sheared(affine, 20), "all"),
     ],
-    ids=["upright", "tilted", "oblique", "coronal", "all planes", "all planes, tilted"],
+    ids=["upright", "tilted", "oblique", "half way", "coronal", "all planes", "all planes, tilted"],
 )
 @pytest.mark.parametrize("model", [lambda: BRIGHT, tiny_model], ids=["bright", "headclip"])
 def test_every_storage_order_gives_the_same_answer(
@@ -276,3 +287,35 @@ def test_progress_counts_the_volume_s_own_slices(tmp_path: Path) -> None:
     volume, told = read_of(tmp_path, (40, 36, 24), (4.0, 4.0, 4.0)), []
     screen(volume, BRIGHT, settings=WINDOW.changed(planes="all"), report=told.append)
     assert sum(told) == 24
+
+
+def test_what_is_written_lies_on_stored_slices_in_every_order(tmp_path: Path) -> None:
+    voxels, affine = head(shape=(40, 48, 24))
+    first: np.ndarray | None = None
+    for number, order in enumerate(ORDERS[::7]):
+        volume = read_volume(write(tmp_path, *stored(voxels, affine, order)))
+        found = screen(volume, BRIGHT, settings=WINDOW)
+        written = write_screening(found, tmp_path / str(number))
+        image = nibabel.load(written.folder / written.outputs["heatmap"])
+        values = np.asarray(image.dataobj, dtype=np.float32)
+        np.testing.assert_allclose(values.T, found.heatmap.values, atol=1 / 500)
+        np.testing.assert_allclose(image.affine, stored(voxels, affine, order)[1], atol=1e-3)
+        back = patient_voxels(values.T, order)
+        first = back if first is None else first
+        np.testing.assert_allclose(back, first, atol=1 / 250)
+        assert [one["score"] for one in written.result["planes"]["used"]] == [  # type: ignore[index]
+            pytest.approx(found.score, abs=1e-6)
+        ]
+
+
+def test_a_segmentation_of_other_slices_is_bound_to_those_of_the_scanner(tmp_path: Path) -> None:
+    volume = sagittal_series(tmp_path / "in", 4.0)
+    found = screen(volume, BRIGHT, settings=WINDOW)
+    assert not found.planes[0].is_stored
+    written = write_screening(found, tmp_path / "out")
+    segmentation = segread(written.folder / "seg.dcm")
+    uids = [str(source.sop_instance_uid) for source in volume.sources]
+    pixels = segmentation.get_pixels_by_source_instance(uids, combine_segments=False)
+    for number, lesion in enumerate(found.lesions):
+        np.testing.assert_array_equal(pixels[..., number] > 0, found.labels == lesion.id)
+        assert (found.labels[lesion.peak_slice] == lesion.id).any()

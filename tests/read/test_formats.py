@@ -192,3 +192,10 @@ def test_nothing_that_is_found_is_missing(tmp_path: Path) -> None:
 def test_the_documentation_names_every_code_of_what_is_left_out() -> None:
     page = (Path(__file__).parents[2] / "docs" / "inputs.md").read_text()
     assert [code for code in sorted(LEFT_OUT_CODES) if f"`{code}`" not in page] == []
+
+
+def test_names_that_are_no_letters_are_spelled_out_and_stay_apart(tmp_path: Path) -> None:
+    for name in (b"\xff.png", b"\xfe.png", b"\xff.txt"):
+        Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_bytes(b"text")
+    names = list(find_inputs([tmp_path]).names.values())
+    assert names == ["\\udcfe.png", "\\udcff.png", "\\udcff.txt"]

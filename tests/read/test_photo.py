@@ -150,6 +150,12 @@ def test_colours_of_sixteen_bits_keep_what_is_in_the_lower_ones(tmp_path: Path) 
             np.testing.assert_allclose(read_volume(path).voxels[0], expected, rtol=1e-5)
 
 
+def test_pages_of_deep_colours_are_slices(tmp_path: Path) -> None:
+    pages = np.stack([COLOURS, COLOURS // 2, COLOURS // 3]).astype(np.uint16) * 257
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="rgb")
+    np.testing.assert_allclose(read_volume(tmp_path / "a.tif").voxels, pages / 257, rtol=1e-5)
+
+
 def test_deep_transparency_is_laid_over_black(tmp_path: Path) -> None:
     pixels = np.full((1, 3, 4), 40000, np.uint16)
     pixels[0, :, 3] = 65535, 0, 13107

@@ -15,7 +15,7 @@ from headclip_med.models.clip.loading import EMBEDDED_PATH, load_backbone
 from headclip_med.models.headclip.settings import HeadClipSettings, usual_settings
 from headclip_med.pipelines.bundle import TrainingNetwork
 from headclip_med.pipelines.experiments.definitions import experiment_named
-from headclip_med.pipelines.experiments.setup import Setup
+from headclip_med.pipelines.experiments.models import Setup
 from headclip_med.settings import EMBEDDED_NAME
 from headclip_med.training.losses import dice_loss
 from research.mini import make as program

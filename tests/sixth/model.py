@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from headclip_med.models.engine.run import LastToken
-from headclip_med.models.inference import InferenceModel, Use
+from headclip_med.models.inference import InferenceModel
 from headclip_med.prediction import Prediction
+from headclip_med.settings import ScoreSettings
 
 if TYPE_CHECKING:
     from headclip_med.models.clip.towers import Backbone
@@ -17,18 +18,12 @@ if TYPE_CHECKING:
 
 class Brightness(InferenceModel):
     def __init__(self, backbone: Backbone, settings: SixthSettings) -> None:
-        super().__init__(backbone, method="sixth", settings=settings, use=Use())
+        super().__init__(backbone, method="sixth", settings=settings, scores=ScoreSettings())
         self.gain = settings.gain
 
-    def reader(self, images: Tensor) -> _Reader:
-        return _Reader(self, images)
+    def reader(self) -> LastToken:
+        return LastToken()
 
-
-class _Reader(LastToken):
-    def __init__(self, model: Brightness, images: Tensor) -> None:
-        super().__init__()
-        self._model, self._images = model, images
-
-    def finish(self) -> Prediction:
-        logits = self._model.gain * self._images.mean(dim=1)
-        return self._model.smoothed(logits, logits.sigmoid().amax(dim=(1, 2)))
+    def finish(self, reader: LastToken, images: Tensor) -> Prediction:
+        logits = self.gain * images.mean(dim=1)
+        return self.smoothed(logits, logits.sigmoid().amax(dim=(1, 2)))

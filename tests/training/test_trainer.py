@@ -26,13 +26,11 @@ from headclip_med.training.handlers import (
     EpochReport,
     LossHistory,
     StepReport,
-    StopEarly,
     out_of_patience,
 )
-from headclip_med.training.loop import optimiser_of
+from headclip_med.training.loop import build_trainer, optimiser_of
 from headclip_med.training.network import BatchLoss
 from headclip_med.training.state import STATE_FILE
-from headclip_med.training.trainer import build_trainer
 from tests import tiny
 from tests.learning import train_model
 from tests.models.headclip.test_learning import SETTINGS, Squares, trained
@@ -239,10 +237,10 @@ def test_dice_terms_go_over_rows_of_a_batch_of_one_where_asked_for() -> None:
 def test_stopping_ends_monais_trainer() -> None:
     network = HeadClipNetwork(tiny.model())
     loss = BatchLoss(network.terms_of, SETTINGS)
-    history = LossHistory(loss, [0.0])  # nothing can be lower
+    history = LossHistory(loss, [0.0], patience=2)  # nothing can be lower
     trainer = build_trainer(
         network, Batches(Squares(2), 2), optimiser_of(network.learned, SETTINGS), loss,
-        epochs=5, epochs_before=1, handlers=[history, StopEarly(history.losses, 2)],
+        epochs=5, epochs_before=1, handlers=[history],
     )  # fmt: skip
     trainer.run()
     assert trainer.state.epoch == 3

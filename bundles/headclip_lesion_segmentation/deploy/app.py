@@ -86,7 +86,8 @@ class ScreeningApplication(Application):
         os.environ["HOLOSCAN_OUTPUT_PATH"] = str(Path(context.output_path).absolute())
         found = find_inputs([Path(context.input_path)])
         for failure in found.failures:
-            _log.warning("%s", failure.to_error())
+            if failure.is_error:
+                _log.warning("%s", failure.to_error())
         every = CountCondition(self, len(found.readable))
         read = ReadOperator(self, every, inputs=iter(found.readable), name="read")
         screen = ScreenOperator(

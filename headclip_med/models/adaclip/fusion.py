@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from headclip_med.prediction import Embeddings
+
 PATCHES_PER_CLUSTER = 5
 """The published code clusters this many patches per cluster, or all if there are fewer."""
 
@@ -54,7 +56,7 @@ def semantic_centre(
     chosen: Int[Tensor, "batch chosen"],
     clusters: int,
     clustering: Clustering,
-) -> Float[Tensor, "batch joint"]:
+) -> Embeddings:
     """Average the chosen patches within each cluster and over levels, then over clusters.
 
     Patches are clustered by their features of all levels side by side. Gradients reach the
@@ -74,9 +76,7 @@ def semantic_centre(
     return functional.normalize(torch.stack(centres), dim=-1)
 
 
-def fuse(
-    token: Float[Tensor, "batch joint"], centre: Float[Tensor, "batch joint"], weight: float
-) -> Float[Tensor, "batch joint"]:
+def fuse(token: Embeddings, centre: Embeddings, weight: float) -> Embeddings:
     """Mix class token and centre, and scale to length one.
 
     Args:

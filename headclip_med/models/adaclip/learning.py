@@ -6,38 +6,19 @@ tested on. Its sentences name each example's category.
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
-from torch import Tensor
-
 from headclip_med.models.adaclip.model import AdaClip
-from headclip_med.models.engine.precision import settled
+from headclip_med.models.engine.run import settled
+from headclip_med.prediction import Labels, LevelMaps, Maps, ScorePairs
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms, focal_loss, summed_terms
 from headclip_med.training.network import LearningNetwork, Outputs
 
 
-class AdaClipNetwork(LearningNetwork):
-    """AdaCLIP as the trainer runs it: image probabilities, and maps N and A per layer."""
-
-    def forward(self, batch: Batch) -> Outputs:
-        """Run a batch, with a graph to what learns."""
-        model: AdaClip = self.model
-        images = model.backbone.normalise(batch.images)
-        ran = settled(self.precision, images.device)
-        features = model(images, batch.categories, precision=ran)
-        maps = model.level_maps(features, *batch.masks.shape[-2:]).softmax(dim=2)
-        return Outputs(model.image_probabilities(features), maps)
-
-    def terms_of(self, outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
-        """Compute the loss of a batch."""
-        return adaclip_loss(*outputs, batch.labels, batch.masks, squeezed=squeezed)
-
-
 def adaclip_loss(
-    probabilities: Float[Tensor, "batch 2"],
-    maps: Float[Tensor, "levels batch 2 height width"],
-    labels: Int[Tensor, "batch"],
-    masks: Float[Tensor, "batch height width"],
+    probabilities: ScorePairs,
+    maps: LevelMaps,
+    labels: Labels,
+    masks: Maps,
     *,
     squeezed: bool = True,
 ) -> LossTerms:
@@ -53,3 +34,18 @@ def adaclip_loss(
     # An image is a map of one pixel.
     image = focal_loss(probabilities[..., None, None], labels[:, None, None].to(probabilities))
     return summed_terms(image, maps, masks, squeezed=squeezed)
+
+
+class AdaClipNetwork(LearningNetwork):
+    """AdaCLIP as the trainer runs it: image probabilities, and maps N and A per layer."""
+
+    loss = staticmethod(adaclip_loss)
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Run a batch, with a graph to what learns."""
+        model: AdaClip = self.model
+        images = model.backbone.normalise(batch.images)
+        ran = settled(self.precision, images.device)
+        features = model(images, batch.categories, precision=ran)
+        maps = model.level_maps(features, *batch.masks.shape[-2:]).softmax(dim=2)
+        return Outputs(model.image_probabilities(features), maps)

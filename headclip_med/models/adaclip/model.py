@@ -23,13 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headclip_med.content import ImageContent
-from headclip_med.models.adaclip.fusion import (
-    Clustering,
-    fuse,
-    k_means,
-    most_abnormal,
-    semantic_centre,
-)
+from headclip_med.models.adaclip import fusion
 from headclip_med.models.adaclip.prompts import (
     DynamicPrompts,
     HybridFeatures,
@@ -40,12 +34,12 @@ from headclip_med.models.adaclip.prompts import (
     prompted_pass,
 )
 from headclip_med.models.adaclip.settings import NAME, SCORES, AdaClipSettings
-from headclip_med.models.clip.layers import layers_within, quarter_layers
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import LastToken, PassPlan, run
-from headclip_med.models.inference import InferenceModel, TrainedModel, Use
-from headclip_med.prediction import Prediction
+from headclip_med.models.clip.vision import layers_within, quarter_layers
+from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
+from headclip_med.models.inference import InferenceModel, TrainedModel
+from headclip_med.models.maps import unit
+from headclip_med.prediction import Embeddings, Images, LevelMaps, Maps, Prediction, ScorePairs
 
 
 class AdaClip(TrainedModel):
@@ -60,7 +54,7 @@ class AdaClip(TrainedModel):
         InvalidSettings: A layer lies beyond the tower.
     """
 
-    method, usual_scores = NAME, SCORES
+    method = NAME
     settings: AdaClipSettings
 
     def __init__(
@@ -90,14 +84,13 @@ class AdaClip(TrainedModel):
             )
             self.token_head = nn.Linear(joint, joint)
         self._sentences = SentenceEnsemble()
-        self._half = self.settings.prompt_cast == "fp16"
 
     def forward(
         self,
-        images: Float[Tensor, "batch 3 height width"],
+        images: Images,
         class_names: Sequence[str] | None = None,
         *,
-        plain: Float[Tensor, "batch joint"] | None = None,
+        plain: Embeddings | None = None,
         precision: Ran = "fp32",
     ) -> HybridFeatures:
         """Run both towers, prompted.
@@ -117,10 +110,10 @@ class AdaClip(TrainedModel):
             vision, images, image_prompts, self.feature_layers, precision=precision
         )
         heads = zip(self.patch_heads, levels, strict=True)
-        patches = [functional.normalize(head(level.float()), dim=-1) for head, level in heads]
+        patches = [unit(head(level.float())) for head, level in heads]
         patch = vision.patch_px
         return HybridFeatures(
-            functional.normalize(self.token_head(vision.project(token.float())), dim=-1),
+            unit(self.token_head(vision.project(token.float()))),
             torch.stack(patches),
             self.text_features(names, text_prompts),
             (images.shape[-2] // patch, images.shape[-1] // patch),
@@ -132,7 +125,7 @@ class AdaClip(TrainedModel):
         return "dynamic" in self.settings.prompts and self.settings.prompted_towers != "none"
 
     def prompts_for(
-        self, count: int, plain: Float[Tensor, "batch joint"] | None
+        self, count: int, plain: Embeddings | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """Make the prompts of the image tower and of the text tower (rows, depth, tokens, width).
 
@@ -158,37 +151,35 @@ class AdaClip(TrainedModel):
                 prompts = prompts.expand(rows, self.settings.prompt_depth, -1, -1)
             found.append(prompts)
         for_images, for_text = found
-        if for_images is not None and self._half:
+        if for_images is not None and self.settings.prompt_cast == "fp16":
             for_images = as_half(for_images)
         return for_images, for_text
 
     @torch.no_grad()
-    def plain_feature(
-        self, images: Float[Tensor, "batch 3 height width"], precision: Ran = "fp32"
-    ) -> Float[Tensor, "batch joint"]:
+    def plain_feature(self, images: Images, precision: Ran = "fp32") -> Embeddings:
         """Give CLIP's own image feature, not normalised; nothing is learned through it."""
         vision, last = self.backbone.vision, LastToken()
         run(PassPlan(vision, (last,), precision), images)
         return vision.project(last.token)
 
     def text_features(
-        self,
-        class_names: Sequence[str],
-        prompts: Float[Tensor, "rows depth tokens width"] | None,
+        self, class_names: Sequence[str], prompts: Float[Tensor, "rows depth tokens width"] | None
     ) -> Float[Tensor, "batch 2 joint"]:
         """Encode the sentences about each image's class, with its own prompts.
 
         What two images share is encoded once.
         """
-        return self._sentences.batch(self.backbone.text, class_names, prompts, half=self._half)
+        return self._sentences.features(
+            self.backbone.text, class_names, prompts, half=self.settings.prompt_cast == "fp16"
+        )
 
     def level_logits(self, features: HybridFeatures) -> Float[Tensor, "levels batch patches 2"]:
         """Compare every layer's patches with the text, scaled."""
         return self.settings.logit_scale * (features.patches @ features.text.transpose(-1, -2))
 
     def image_probabilities(
-        self, features: HybridFeatures, clustering: Clustering | None = None
-    ) -> Float[Tensor, "batch 2"]:
+        self, features: HybridFeatures, clustering: fusion.Clustering | None = None
+    ) -> ScorePairs:
         """Give the published score of an image: P(normal), P(abnormal) after semantic fusion.
 
         Args:
@@ -198,16 +189,14 @@ class AdaClip(TrainedModel):
         token = features.token
         if self.settings.fusion:
             clusters = self.settings.clusters
-            chosen = most_abnormal(self.level_logits(features), clusters)
-            clustering = clustering or k_means(self.settings.cluster_seed)
-            centre = semantic_centre(features.patches, chosen, clusters, clustering)
-            token = fuse(token, centre, self.settings.fusion_weight)
+            chosen = fusion.most_abnormal(self.level_logits(features), clusters)
+            clustering = clustering or fusion.k_means(self.settings.cluster_seed)
+            centre = fusion.semantic_centre(features.patches, chosen, clusters, clustering)
+            token = fusion.fuse(token, centre, self.settings.fusion_weight)
         cosines = (token[:, None] @ features.text.transpose(-1, -2))[:, 0]
         return (self.settings.logit_scale * cosines).softmax(dim=-1)
 
-    def level_maps(
-        self, features: HybridFeatures, height: int, width: int
-    ) -> Float[Tensor, "levels batch 2 height width"]:
+    def level_maps(self, features: HybridFeatures, height: int, width: int) -> LevelMaps:
         """Stretch every layer's logits to pixels; aligned corners, as published."""
         logits = self.level_logits(features)
         levels, batch = logits.shape[:2]
@@ -217,16 +206,16 @@ class AdaClip(TrainedModel):
         )
         return pixels.view(levels, batch, 2, height, width)
 
-    def folded(self, use: Use) -> FoldedAdaClip:
+    def folded(self) -> FoldedAdaClip:
         """Build the form that is used."""
-        return FoldedAdaClip(self, use)
+        return FoldedAdaClip(self)
 
 
 class FoldedAdaClip(InferenceModel):
     """The inference form of AdaCLIP; both towers stay, since its sentences follow the image."""
 
-    def __init__(self, model: AdaClip, use: Use) -> None:
-        super().__init__(model.backbone, method=model.method, settings=model.settings, use=use)
+    def __init__(self, model: AdaClip) -> None:
+        super().__init__(model.backbone, method=NAME, settings=model.settings, scores=SCORES)
         self.model = model
         self.class_name = model.settings.class_name
         self.eval()
@@ -244,7 +233,7 @@ class FoldedAdaClip(InferenceModel):
         return {**super().describe(), **layers, "class_name": self.class_name}
 
     @torch.no_grad()
-    def predict(self, images: Float[Tensor, "batch 3 height width"]) -> Prediction:
+    def predict(self, images: Images) -> Prediction:
         """Predict a batch of images; without dynamic prompts the plain pass is left out."""
         if self.model.needs_plain:
             return super().predict(images)
@@ -254,17 +243,11 @@ class FoldedAdaClip(InferenceModel):
         """Give what reads the plain pass; the prompted one follows it."""
         return LastToken()
 
-    def finish(
-        self, reader: LastToken, images: Float[Tensor, "batch 3 height width"]
-    ) -> Prediction:
+    def finish(self, reader: LastToken, images: Images) -> Prediction:
         """Run the prompted pass after the plain one."""
         return self.predict_from(images, self.vision.project(reader.token.float()))
 
-    def predict_from(
-        self,
-        images: Float[Tensor, "batch 3 height width"],
-        plain: Float[Tensor, "batch joint"] | None,
-    ) -> Prediction:
+    def predict_from(self, images: Images, plain: Embeddings | None) -> Prediction:
         """Run the prompted pass over prepared images.
 
         Args:
@@ -278,9 +261,7 @@ class FoldedAdaClip(InferenceModel):
         return self.smoothed(logits, probability[:, 1])
 
 
-def mean_logits(
-    levels: Float[Tensor, "levels batch 2 height width"],
-) -> Float[Tensor, "batch height width"]:
+def mean_logits(levels: LevelMaps) -> Maps:
     """Average the layers' logits; (1 - N + A) / 2 of their softmax is this one's sigmoid."""
     normal, abnormal = levels.mean(dim=0).unbind(1)
     return abnormal - normal

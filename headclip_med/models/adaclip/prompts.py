@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from headclip_med.models.clip.prompts import INITIAL_STD
 from headclip_med.models.clip.text import TextTower, end_indices
 from headclip_med.models.clip.vision import VisionTower
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import PassPlan, StreamReader, run
+from headclip_med.models.engine.run import PassPlan, Ran, StreamReader, run
+from headclip_med.models.maps import unit
+from headclip_med.prediction import Embeddings, Images
 
 NORMAL_STATES = (
     "{}", "flawless {}", "perfect {}", "unblemished {}",
@@ -41,7 +41,7 @@ class HybridFeatures:
         grid: Rows and columns of patches.
     """
 
-    token: Float[Tensor, "batch joint"]
+    token: Embeddings
     patches: Float[Tensor, "levels batch patches joint"]
     text: Float[Tensor, "batch 2 joint"]
     grid: tuple[int, int]
@@ -89,7 +89,7 @@ class DynamicPrompts(nn.Module):
         super().__init__()
         self.heads = nn.ModuleList(nn.Linear(joint, width) for _ in range(tokens))
 
-    def forward(self, feature: Float[Tensor, "batch joint"]) -> Float[Tensor, "batch tokens width"]:
+    def forward(self, feature: Embeddings) -> Float[Tensor, "batch tokens width"]:
         """Make the tokens.
 
         Args:
@@ -126,14 +126,7 @@ class SentenceEnsemble:
     def __init__(self) -> None:
         self._known: dict[str, tuple[Tensor, int]] = {}
 
-    def tokens(self, text: TextTower, class_name: str) -> tuple[Int[Tensor, "prompts tokens"], int]:
-        """Give the tokens of all sentences, and how many of them, the first ones, are normal."""
-        if class_name not in self._known:
-            normal, abnormal = sentences(class_name)
-            self._known[class_name] = text.tokenize([*normal, *abnormal]), len(normal)
-        return self._known[class_name]
-
-    def batch(
+    def features(
         self,
         text: TextTower,
         class_names: Sequence[str],
@@ -146,52 +139,41 @@ class SentenceEnsemble:
         Args:
             text: The tower.
             class_names: Of each image.
-            prompts: One row per image, or one for all.
-            half: See ``features``.
-        """
-        per_image = prompts is not None and len(prompts) > 1
-        known: dict[tuple[str, int], Tensor] = {}
-        pairs = [(name, number if per_image else 0) for number, name in enumerate(class_names)]
-        for name, row in dict.fromkeys(pairs):
-            own = None if prompts is None else prompts[row]
-            known[name, row] = self.features(text, name, own, half=half)
-        return torch.stack([known[pair] for pair in pairs])
-
-    def features(
-        self,
-        text: TextTower,
-        class_name: str,
-        prompts: Float[Tensor, "depth tokens width"] | None,
-        *,
-        half: bool = False,
-    ) -> Float[Tensor, "2 joint"]:
-        """Encode all sentences and average them: unit, mean, unit.
-
-        Args:
-            text: The tower.
-            class_name: What the sentences are about.
-            prompts: From the second layer on, these replace the positions right behind the start
-                token: the first words, not placeholders. The first layer's are not used.
+            prompts: One row per image, or one for all. From the second layer on, these replace the
+                positions right behind the start token: the first words, not placeholders. The first
+                layer's are not used.
             half: Whether prompts are rounded, as each sentence sees them.
 
         Returns:
-            Of normal and of abnormal.
+            Of normal and of abnormal: unit, mean, unit.
         """
-        tokens, normal = self.tokens(text, class_name)
+        per_image = prompts is not None and len(prompts) > 1
+        pairs = [(name, number if per_image else 0) for number, name in enumerate(class_names)]
+        known = {
+            (name, row): self._encode(text, name, None if prompts is None else prompts[row], half)
+            for name, row in dict.fromkeys(pairs)
+        }
+        return torch.stack([known[pair] for pair in pairs])
+
+    def _encode(
+        self, text: TextTower, class_name: str, prompts: Tensor | None, half: bool
+    ) -> Tensor:
+        if class_name not in self._known:
+            sides = sentences(class_name)
+            self._known[class_name] = text.tokenize([*sides[0], *sides[1]]), len(sides[0])
+        tokens, normal = self._known[class_name]
         tokens = tokens.to(text.text.positional_embedding.device)
         deep = None
         if prompts is not None and len(prompts) > 1:
             deep = prompts[1:, None].expand(-1, len(tokens), -1, -1)
             deep = as_half(deep) if half else deep
-        encoded = text(text.embed(tokens), end_indices(tokens), deep, deep_first=2)
-        unit = functional.normalize(encoded.float(), dim=-1)
-        means = torch.stack([unit[:normal].mean(dim=0), unit[normal:].mean(dim=0)])
-        return functional.normalize(means, dim=-1)
+        encoded = unit(text(text.embed(tokens), end_indices(tokens), deep, deep_first=2))
+        return unit(torch.stack([encoded[:normal].mean(dim=0), encoded[normal:].mean(dim=0)]))
 
 
 def prompted_pass(
     vision: VisionTower,
-    images: Float[Tensor, "batch 3 height width"],
+    images: Images,
     prompts: Float[Tensor, "rows depth tokens channels"] | None,
     feature_layers: tuple[int, ...],
     *,

@@ -7,9 +7,9 @@ from typing import Any
 
 from headclip_med.models.adaclip.model import AdaClip
 from headclip_med.models.adaclip.settings import AdaClipSettings
-from headclip_med.models.clip.layers import quarter_layers
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.imported import compare, copy_learned, count_of, length_of
+from headclip_med.models.clip.vision import quarter_layers
+from headclip_med.models.imported import compare, count_of, length_of
 
 _PARTS = {
     "static_text.layers": "text_prompter.static_prompts",
@@ -44,7 +44,7 @@ def fit_published(model: AdaClip, found: Mapping[str, Any]) -> None:
     names = {key: published_name(key) for key in model.learned_state()}
     shapes = {names[key]: tuple(value.shape) for key, value in model.learned_state().items()}
     compare(found, shapes)
-    copy_learned(model, {key: found[name] for key, name in names.items()})
+    model.load_learned({key: found[name] for key, name in names.items()})
 
 
 def _settings(

@@ -4,67 +4,51 @@ from __future__ import annotations
 
 from typing import Literal
 
-from headclip_med.settings import (
-    Count,
-    Fraction,
-    ImageSize,
-    Layer,
-    Layers,
-    MethodSettings,
-    PositionInterpolation,
-    Positive,
-    ScoreSettings,
-    Seed,
-    Words,
-    checked,
-)
+from headclip_med import settings
 
 NAME = "adaclip"
 """What it is called by."""
 
-SCORES = ScoreSettings(image_score="global")
+SCORES = settings.ScoreSettings(image_score="global")
 """How it scores, as published: it does without the map."""
 
 
-@checked
-class AdaClipSettings(MethodSettings):
+@settings.checked
+class AdaClipSettings(settings.MethodSettings):
     """What an AdaCLIP is made of, as its published code has it."""
 
-    class_name: Words = "object"
+    class_name: settings.Words = "object"
     """What is looked at, as the sentences call it; the published code takes the category's name.
     Hyphens become spaces."""
     prompts: Literal["static+dynamic", "static", "dynamic"] = "static+dynamic"
     """Static prompts are learned, dynamic ones are made from the image; both are added up."""
     prompted_towers: Literal["both", "image", "text", "none"] = "both"
     """Where prompts are put in."""
-    prompt_tokens: Count = 5
+    prompt_tokens: settings.Count = 5
     """Prompt tokens per layer."""
-    prompt_depth: Layer = 4
+    prompt_depth: settings.Layer = 4
     """The first this many layers see prompts of their own; in the text tower the first one does
     not, as in the published code, so that its static prompts are never used."""
     prompt_cast: Literal["none", "fp16"] = "fp16"
     """``fp16`` rounds prompts and their gradients, as the published code does; ``none`` keeps them
     exact."""
-    feature_layers: Layers | None = None
+    feature_layers: settings.Layers | None = None
     """One-based layers whose tokens give a map each. None takes four, a quarter of the depth apart
     (the published 6, 12, 18, 24 of ViT-L/14)."""
     fusion: bool = True
     """Whether hybrid semantic fusion adds the centres of the most abnormal patches to the class
     token before the image is scored."""
-    fusion_weight: Fraction = 0.2
+    fusion_weight: settings.Fraction = 0.2
     """Share of those centres."""
-    clusters: Count = 20
+    clusters: settings.Count = 20
     """k of the k-means that finds them; five times as many patches are clustered."""
-    cluster_seed: Seed = 0
+    cluster_seed: settings.Seed = 0
     """Of k-means. The published code draws from NumPy's global state, unseeded in its test."""
     mlp_activation: Literal["gelu", "trained-with"] = "gelu"
     """What the towers are run with. The published code runs OpenAI's weights with GELU although
     they were trained with QuickGELU, so its checkpoints need ``gelu``; ``trained-with`` takes what
     the weights were trained with."""
-    logit_scale: Positive = 100.0
+    logit_scale: settings.Positive = 100.0
     """Factor on cosines before a softmax."""
-    image_size: ImageSize | None = None
-    """Rows and columns of the images, in pixels; None takes 518 for ViT-L/14 at 336 px, and the
-    backbone's own size otherwise."""
-    position_interpolation: PositionInterpolation = "bicubic"
+    position_interpolation: settings.PositionInterpolation = "bicubic"
     """How positions are stretched to that size."""

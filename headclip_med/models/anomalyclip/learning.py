@@ -5,37 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 from torch.nn import functional
 
-from headclip_med.models.engine.precision import settled
+from headclip_med.models.engine.run import settled
 from headclip_med.models.maps import upsample
+from headclip_med.prediction import Labels, Maps, PairMaps, ScorePairs
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms, summed_terms
 from headclip_med.training.network import LearningNetwork, Outputs
 
 
-class AnomalyClipNetwork(LearningNetwork):
-    """AnomalyCLIP as the trainer runs it: image logits, and maps N and A per layer."""
-
-    def forward(self, batch: Batch) -> Outputs:
-        """Run a batch, with a graph to what learns."""
-        ran, size = settled(self.precision, batch.images.device), batch.masks.shape[-2:]
-        logits = self.model(self.model.freeze_features(batch.images, ran))
-        maps = [upsample(level.softmax(dim=1), *size) for level in logits.levels]
-        return Outputs(logits.image, torch.stack(maps))
-
-    def terms_of(self, outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
-        """Compute the loss of a batch."""
-        return anomalyclip_loss(*outputs, batch.labels, batch.masks, squeezed=squeezed)
-
-
 def anomalyclip_loss(
-    image_logits: Float[Tensor, "batch 2"],
-    maps: Iterable[Float[Tensor, "batch 2 height width"]],
-    labels: Int[Tensor, "batch"],
-    masks: Float[Tensor, "batch height width"],
+    image_logits: ScorePairs,
+    maps: Iterable[PairMaps],
+    labels: Labels,
+    masks: Maps,
     *,
     squeezed: bool = True,
 ) -> LossTerms:
@@ -50,3 +34,16 @@ def anomalyclip_loss(
     """
     image = functional.cross_entropy(image_logits, labels)
     return summed_terms(image, maps, masks, squeezed=squeezed)
+
+
+class AnomalyClipNetwork(LearningNetwork):
+    """AnomalyCLIP as the trainer runs it: image logits, and maps N and A per layer."""
+
+    loss = staticmethod(anomalyclip_loss)
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Run a batch, with a graph to what learns."""
+        ran, size = settled(self.precision, batch.images.device), batch.masks.shape[-2:]
+        logits = self.model(self.model.freeze_features(batch.images, ran))
+        maps = [upsample(level.softmax(dim=1), *size) for level in logits.levels]
+        return Outputs(logits.image, torch.stack(maps))

@@ -23,15 +23,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headclip_med.models.anomalyclip.settings import NAME, SCORES, AnomalyClipSettings
-from headclip_med.models.clip.layers import layers_within, quarter_layers
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.clip.vision import VisionTower
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import PassPlan, StreamReader, run
-from headclip_med.models.inference import InferenceModel, TrainedModel, Use
+from headclip_med.models.clip.vision import VisionTower, layers_within, quarter_layers
+from headclip_med.models.engine.run import PassPlan, Ran, StreamReader, run
+from headclip_med.models.inference import InferenceModel, TrainedModel
 from headclip_med.models.maps import in_double, similarity_logits, stretched_logits, unit
-from headclip_med.prediction import Prediction
+from headclip_med.prediction import Images, ImageScores, Maps, Prediction, ScorePairs, TextPair
 
 PUBLISHED_FIRST, PUBLISHED_DEPTH = 6, 24
 """First layer with value-value attention in ViT-L/14: the code's DPAM_layer 20 replaces the last
@@ -62,7 +60,7 @@ class LevelLogits:
         levels: Of the patches of each feature layer.
     """
 
-    image: Float[Tensor, "batch 2"]
+    image: ScorePairs
     levels: tuple[Float[Tensor, "batch 2 rows columns"], ...]
 
 
@@ -78,7 +76,7 @@ class AnomalyClip(TrainedModel):
         InvalidSettings: A layer lies beyond the tower, or the prompts do not fit.
     """
 
-    method, usual_scores = NAME, SCORES
+    method = NAME
     settings: AnomalyClipSettings
 
     def __init__(
@@ -97,9 +95,7 @@ class AnomalyClip(TrainedModel):
         self.prompts = ObjectAgnosticPrompts(self.backbone.text, self.settings, seed=seed)
 
     @torch.no_grad()
-    def freeze_features(
-        self, images: Float[Tensor, "batch 3 height width"], precision: Ran = "fp32"
-    ) -> FrozenLevels:
+    def freeze_features(self, images: Images, precision: Ran = "fp32") -> FrozenLevels:
         """Run the frozen image tower once; no graph is kept.
 
         Args:
@@ -116,9 +112,9 @@ class AnomalyClip(TrainedModel):
         text = self.prompts(self.backbone.text)
         return compare(frozen, text, self.settings.temperature)
 
-    def folded(self, use: Use) -> FoldedAnomalyClip:
+    def folded(self) -> FoldedAnomalyClip:
         """Build the form that is used."""
-        return FoldedAnomalyClip(self, use)
+        return FoldedAnomalyClip(self)
 
 
 class FoldedAnomalyClip(InferenceModel):
@@ -126,8 +122,8 @@ class FoldedAnomalyClip(InferenceModel):
 
     settings: AnomalyClipSettings
 
-    def __init__(self, model: AnomalyClip, use: Use) -> None:
-        super().__init__(model.backbone, method=model.method, settings=model.settings, use=use)
+    def __init__(self, model: AnomalyClip) -> None:
+        super().__init__(model.backbone, method=NAME, settings=model.settings, scores=SCORES)
         self._layers = (model.local_layers, model.feature_layers)
         self.register_buffer("_text", model.prompts(model.backbone.text).detach())
         self.eval().requires_grad_(False)
@@ -142,9 +138,7 @@ class FoldedAnomalyClip(InferenceModel):
         """Give what keeps the feature layers."""
         return StreamReader(self.vision, *self._layers)
 
-    def finish(
-        self, reader: StreamReader, images: Float[Tensor, "batch 3 height width"]
-    ) -> Prediction:
+    def finish(self, reader: StreamReader, images: Images) -> Prediction:
         """Turn what was read into maps and scores."""
         frozen = freeze(reader, self.settings, _grid(self.vision, images))
         logits = compare(frozen, self.get_buffer("_text"), self.settings.temperature)
@@ -163,14 +157,12 @@ def _grid(vision: VisionTower, images: Tensor) -> tuple[int, int]:
     return images.shape[-2] // vision.patch_px, images.shape[-1] // vision.patch_px
 
 
-def image_score(logits: LevelLogits) -> Float[Tensor, "batch"]:
+def image_score(logits: LevelLogits) -> ImageScores:
     """Give the published score of an image: how abnormal its class token is, in [0, 1]."""
     return logits.image.softmax(dim=-1)[:, 1]
 
 
-def mean_logits(
-    logits: LevelLogits, height: int, width: int
-) -> Float[Tensor, "batch height width"]:
+def mean_logits(logits: LevelLogits, height: int, width: int) -> Maps:
     """Average (1 - N + A) / 2 over feature layers, in log-odds.
 
     The published code sums: its maps are these times the number of layers.
@@ -179,9 +171,7 @@ def mean_logits(
     return stretched_logits(levels.mean(dim=0), height, width)
 
 
-def compare(
-    frozen: FrozenLevels, text: Float[Tensor, "2 joint"], temperature: float
-) -> LevelLogits:
+def compare(frozen: FrozenLevels, text: TextPair, temperature: float) -> LevelLogits:
     """Compare frozen features with the unit text features of normal and abnormal."""
     rows, columns = frozen.grid
     levels = (similarity_logits(level, text, temperature) for level in frozen.levels)

@@ -12,7 +12,8 @@ from headclip_med.errors import UnusableWeights
 from headclip_med.models.anomalyclip.model import AnomalyClip
 from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.imported import compare, copy_learned, count_of, few, length_of
+from headclip_med.models.clip.weights import few
+from headclip_med.models.imported import compare, count_of, length_of
 
 UNUSED = "compound_prompt_projections."
 """Maps that the files carry and the published code never calls."""
@@ -40,7 +41,7 @@ def fit_published(model: AnomalyClip, found: Mapping[str, Any]) -> None:
     Raises:
         UnusableWeights: Names or shapes differ; the message says which.
     """
-    copy_learned(model, _state(model, found))
+    model.load_learned(_state(model, found))
 
 
 def _settings(

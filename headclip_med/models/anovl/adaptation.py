@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from headclip_med.models.maps import unit
+from headclip_med.prediction import AnyEmbeddings, GridTokens, SentenceVectors, TextPair
 
 SHARE = 0.5
 """Of the adapted part in a token; the rest stays as it was."""
@@ -32,12 +33,7 @@ class PatchAdapter:
     """
 
     def __init__(
-        self,
-        prompts: Float[Tensor, "prompts joint"],
-        text: Float[Tensor, "2 joint"],
-        *,
-        temperature: float,
-        rate: float,
+        self, prompts: SentenceVectors, text: TextPair, *, temperature: float, rate: float
     ) -> None:
         self._prompts, self._text, self._temperature = prompts, text, temperature
         self.weight = torch.zeros_like(prompts, requires_grad=True)
@@ -45,9 +41,7 @@ class PatchAdapter:
         self._optimiser = torch.optim.AdamW([self.weight, self.bias], lr=rate)
 
     @torch.no_grad()
-    def restart(
-        self, weight: Float[Tensor, "prompts joint"], bias: Float[Tensor, "prompts"]
-    ) -> None:
+    def restart(self, weight: SentenceVectors, bias: Float[Tensor, "prompts"]) -> None:
         """Begin with another W and b; the optimiser's moments stay."""
         self.weight.copy_(weight)
         self.bias.copy_(bias)
@@ -61,7 +55,7 @@ class PatchAdapter:
         )
         self.restart(weight.to(self.weight), bias.to(self.bias))
 
-    def __call__(self, tokens: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch joint"]:
+    def __call__(self, tokens: AnyEmbeddings) -> AnyEmbeddings:
         """Adapt tokens; they are not normalised before or after."""
         # Not ``unit``: the published code divides by the bare length.
         direction = tokens / tokens.norm(dim=-1, keepdim=True)
@@ -76,11 +70,7 @@ class PatchAdapter:
         logits = unit(self(tokens)) @ self._text.T[None] / self._temperature
         return logits.softmax(dim=-1)
 
-    def fit(
-        self,
-        tokens: Float[Tensor, "rows columns joint"],
-        noises: Iterable[Float[Tensor, "rows columns joint"]],
-    ) -> Iterator[float]:
+    def fit(self, tokens: GridTokens, noises: Iterable[GridTokens]) -> Iterator[float]:
         """Take a step for every noise given.
 
         Args:

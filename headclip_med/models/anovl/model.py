@@ -21,6 +21,8 @@ image, and images can be batched. Its script for VisA (two crops, a square adapt
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -28,22 +30,60 @@ from torch.nn import functional
 
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
+from headclip_med.models import sentences
 from headclip_med.models.anovl.adaptation import PatchAdapter
-from headclip_med.models.anovl.sentences import anovl_ensemble
 from headclip_med.models.anovl.settings import NAME, SCORES, AnoVlSettings
 from headclip_med.models.anovl.views import other_views
-from headclip_med.models.clip.layers import layers_within
 from headclip_med.models.clip.towers import Backbone, variant
+from headclip_med.models.clip.vision import layers_within
 from headclip_med.models.engine.run import LastToken, PassPlan, StreamReader, run
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit
-from headclip_med.models.sentences import Ensemble, SentenceModel
-from headclip_med.prediction import Prediction
+from headclip_med.prediction import AnyEmbeddings, GridMaps, GridTokens, Images, Maps, Prediction
+
+_STATES: Mapping[sentences.Wording, sentences.States] = {
+    "published": (
+        ("normal {}", "flawless {}", "perfect {}", "unblemished {}"),
+        ("damaged {}", "abnormal {}", "imperfect {}", "blemished {}"),
+    ),
+    "medical": (
+        ("normal {}", "healthy {}", "intact {}", "unremarkable {}"),
+        ("damaged {}", "abnormal {}", "diseased {}", "pathological {}"),
+    ),
+}
+_MACARONI = ("macaroni1", "macaroni2")
+_TEXTURES = ("carpet", "leather", "grid", "tile", "wood")
+"""Categories that are described as surfaces."""
+
+
+def anovl_ensemble(wording: sentences.Wording, subject: ImageContent) -> sentences.Ensemble:
+    """Build the ensemble.
+
+    As published, macaroni1 and macaroni2 are both macaroni, other names stand as they are, and
+    surfaces are described by words of their own.
+    """
+    states, thing = _STATES[wording], subject.name or sentences.NAMELESS
+    if wording == "medical":
+        kinds = tuple(dict.fromkeys((*sentences.kinds_of(subject), "medical image")))
+        return sentences.compose(
+            "anovl-medical", thing, states, sentences.medical_descriptions(kinds), wording
+        )
+    kinds = ("industrial photo", "industrial image", "manufacturing image")
+    if thing in _TEXTURES:
+        kinds = ("industrial photo", "textural photo", "surface picture")
+    descriptions = [
+        f"{sentences.articled(a.format(kind))} of {b}"
+        for kind in kinds
+        for a, b in sentences.FRAMES
+    ]
+    called = "macaroni" if thing in _MACARONI else thing
+    return sentences.compose("anovl-industrial", called, states, descriptions, wording)
+
 
 PUBLISHED_LAYERS = 12
 """The last so many blocks have value-value attention in the published code."""
 
 
-class AnoVl(SentenceModel):
+class AnoVl(sentences.SentenceModel):
     """An ``AnomalyModel`` on any backbone.
 
     Args:
@@ -68,7 +108,7 @@ class AnoVl(SentenceModel):
         self._adapters: dict[ImageContent, PatchAdapter] = {}
 
     @property
-    def ensemble(self) -> Ensemble:
+    def ensemble(self) -> sentences.Ensemble:
         """The sentences about the present subject."""
         return anovl_ensemble(self.settings.wording, self._named)
 
@@ -81,9 +121,7 @@ class AnoVl(SentenceModel):
         """Give what reads the plain pass; other views of the images follow it."""
         return StreamReader(self.vision, self.local_layers, (self.feature_layer,))
 
-    def finish(
-        self, reader: StreamReader, images: Float[Tensor, "batch 3 height width"]
-    ) -> Prediction:
+    def finish(self, reader: StreamReader, images: Images) -> Prediction:
         """Turn what was read into maps and scores; other views are run from here."""
         (patches,), token = reader.projected()
         height, width = images.shape[-2:]
@@ -102,25 +140,21 @@ class AnoVl(SentenceModel):
             score = torch.stack([score, *others]).mean(dim=0)
         return self.smoothed(log_odds(abnormal, normal), score)
 
-    def abnormality(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
+    def abnormality(self, features: AnyEmbeddings) -> Float[Tensor, "*batch"]:
         """Compare features with the sentences: P(abnormal)."""
         return self.logits(features).softmax(dim=-1)[..., 1]
 
-    def logits(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch 2"]:
+    def logits(self, features: AnyEmbeddings) -> Float[Tensor, "*batch 2"]:
         """Compare features with the sentences: cosine over temperature, normal and abnormal."""
         return similarity_logits(unit(features), self.sentences().text, self.settings.temperature)
 
-    def class_token(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch joint"]:
+    def class_token(self, images: Images) -> Float[Tensor, "batch joint"]:
         """Run prepared images, for CLIP's own image feature."""
         last = LastToken()
         run(PassPlan(self.vision, (last,), self.ran), images)
         return self.vision.project(last.token.float())
 
-    def adapt(
-        self, patches: Float[Tensor, "rows columns joint"]
-    ) -> Float[Tensor, "rows columns joint"]:
+    def adapt(self, patches: GridTokens) -> GridTokens:
         """Adapt the patches of one image to themselves."""
         chosen = self.settings
         adapter = self._adapters.get(self._named)
@@ -145,17 +179,13 @@ class AnoVl(SentenceModel):
             return adapter(patches)
 
 
-def average_neighbours(
-    grid: Float[Tensor, "batch rows columns"],
-) -> Float[Tensor, "batch rows columns"]:
+def average_neighbours(grid: GridMaps) -> GridMaps:
     """Average 3 x 3 patches; at the border the outermost patches count again."""
     padded = functional.pad(grid[:, None], (1, 1, 1, 1), mode="replicate")
     return functional.avg_pool2d(padded, 3, stride=1)[:, 0]
 
 
-def stretch(
-    grid: Float[Tensor, "batch rows columns"], height: int, width: int
-) -> Float[Tensor, "batch height width"]:
+def stretch(grid: GridMaps, height: int, width: int) -> Maps:
     """Stretch maps to pixels bilinearly, the centres of corner patches to the corners."""
     return functional.interpolate(
         grid[:, None], size=(height, width), mode="bilinear", align_corners=True

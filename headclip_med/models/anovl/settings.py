@@ -4,47 +4,33 @@ from __future__ import annotations
 
 from typing import Literal
 
-from headclip_med.settings import (
-    AUTO,
-    Count,
-    ImageSize,
-    Layer,
-    Layers,
-    MethodSettings,
-    NotNegative,
-    PositionInterpolation,
-    Positive,
-    ScoreSettings,
-    Seed,
-    Words,
-    checked,
-)
+from headclip_med import settings
 
 NAME = "anovl"
 """What it is called by."""
 
-SCORES = ScoreSettings(image_score="global", sigma_px=0.0)
+SCORES = settings.ScoreSettings(image_score="global", sigma_px=0.0)
 """How it scores, as published: by its own image score, and with maps that are not smoothed."""
 
 
-@checked
-class AnoVlSettings(MethodSettings):
+@settings.checked
+class AnoVlSettings(settings.MethodSettings):
     """What an AnoVL is made of, as its published code for MVTec AD has it."""
 
     wording: Literal["published", "medical"] = "published"
     """Sentences about an industrial photo of something damaged, as published, or about a scan of
     something with a lesion, by the modality where it is known."""
-    class_name: Words = AUTO
+    class_name: settings.Words = settings.AUTO
     """What is looked at, as the sentences call it. ``auto`` takes the organ of the DICOM body part
     or the category of an evaluated set, and 'object' where neither is known."""
-    local_layers: Layers | None = None
+    local_layers: settings.Layers | None = None
     """One-based layers with value-value attention. None takes the last 12, which the published code
     has whatever the depth; they are all of its own backbone's."""
-    feature_layer: Layer | None = None
+    feature_layer: settings.Layer | None = None
     """One-based layer whose local tokens give the map. None takes the last: the published code
     lists layers and keeps no copies, so that its fourth listed layer is always the last one. A
     number corrects that."""
-    temperature: Positive = 1.0
+    temperature: settings.Positive = 1.0
     """Of the softmax over normal and abnormal; the published code has none, so that its values stay
     close to one half."""
     views: bool = True
@@ -54,17 +40,14 @@ class AnoVlSettings(MethodSettings):
     """Test-time adaptation of the patches of each image. As published, the optimiser's moments go
     on from image to image, so that a result depends on what was seen before; independent starts
     them afresh."""
-    adaptation_steps: Count = 5
+    adaptation_steps: settings.Count = 5
     """Steps of AdamW per image."""
-    adaptation_rate: Positive = 1e-3
+    adaptation_rate: settings.Positive = 1e-3
     """Their learning rate; the weight decay is AdamW's default of 0.01."""
-    adaptation_noise: NotNegative = 0.055
+    adaptation_noise: settings.NotNegative = 0.055
     """Standard deviation of the noise that makes a patch abnormal while adapting."""
-    seed: Seed = 0
+    seed: settings.Seed = 0
     """Of each image's fresh adapter and its noise; the published code draws from the global
     state."""
-    image_size: ImageSize | None = None
-    """Rows and columns of the images, in pixels; None takes 518 for ViT-L/14 at 336 px, and the
-    backbone's own size otherwise."""
-    position_interpolation: PositionInterpolation = "bicubic-antialias"
+    position_interpolation: settings.PositionInterpolation = "bicubic-antialias"
     """How positions are stretched to that size."""

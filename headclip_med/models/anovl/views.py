@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+
+from headclip_med.prediction import Images
 
 _TURNS = tuple(sign * step * math.pi / 16 for sign, step in (
     (-1, 4), (-1, 3), (-1, 2), (-1, 1), (1, 1), (1, 2), (1, 3), (1, 4)
@@ -24,9 +25,7 @@ _QUARTERS = ((0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def other_views(
-    images: Float[Tensor, "batch 3 height width"],
-) -> Iterator[Float[Tensor, "batch 3 height width"]]:
+def other_views(images: Images) -> Iterator[Images]:
     """Give the views but the image itself: turned, shifted, mirrored, grey, quarter turns.
 
     Borders are reflected, pixels interpolated bilinearly. As in the published code they are made of

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from headclip_med.prediction import SentenceVectors, TokenIds
+
 Tokenizer = Callable[[list[str]], Tensor]
 
 
@@ -24,7 +26,7 @@ class TextTower(nn.Module):
     def __init__(self, text: nn.Module, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.text: Any = text  # open_clip's modules are untyped
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
 
     @property
     def width(self) -> int:
@@ -36,16 +38,16 @@ class TextTower(nn.Module):
         """How many transformer blocks there are."""
         return len(self.text.transformer.resblocks)
 
-    def tokenize(self, sentences: Sequence[str]) -> Int[Tensor, "prompts tokens"]:
+    def tokenize(self, sentences: Sequence[str]) -> TokenIds:
         """Turn sentences into token numbers, cropped to the longest one's end token.
 
         The tower is causal, so nothing behind the end token can reach the output: the crop is
         exact, and with short prompts several times cheaper.
         """
-        tokens = self._tokenizer(list(sentences))
+        tokens = self.tokenizer(list(sentences))
         return tokens[:, : int(end_indices(tokens).max()) + 1]
 
-    def embed(self, tokens: Int[Tensor, "prompts tokens"]) -> Float[Tensor, "prompts tokens width"]:
+    def embed(self, tokens: TokenIds) -> Float[Tensor, "prompts tokens width"]:
         """Look up word embeddings, without positions."""
         embedded: Tensor = self.text.token_embedding(tokens)
         return embedded
@@ -57,7 +59,7 @@ class TextTower(nn.Module):
         deep: Float[Tensor, "sets *prompts deep_tokens width"] | None = None,
         *,
         deep_first: int = 2,
-    ) -> Float[Tensor, "prompts joint"]:
+    ) -> SentenceVectors:
         """Encode embedded sentences.
 
         Args:
@@ -85,7 +87,7 @@ class TextTower(nn.Module):
         ends = hidden[torch.arange(len(hidden), device=hidden.device), end_index]
         return self._project(text.ln_final(ends))
 
-    def encode(self, sentences: Sequence[str]) -> Float[Tensor, "prompts joint"]:
+    def encode(self, sentences: Sequence[str]) -> SentenceVectors:
         """Encode plain sentences: equal to open_clip's ``encode_text``, not normalised."""
         tokens = self.tokenize(sentences).to(self.text.positional_embedding.device)
         features: Tensor = self(self.embed(tokens), end_indices(tokens))
@@ -100,6 +102,6 @@ class TextTower(nn.Module):
         return projected
 
 
-def end_indices(tokens: Int[Tensor, "prompts tokens"]) -> Int[Tensor, "prompts"]:
+def end_indices(tokens: TokenIds) -> Int[Tensor, "prompts"]:
     """Find each sentence's end token: it has the highest number of the vocabulary."""
     return tokens.argmax(dim=-1)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from headclip_med.errors import UnusableWeights
 from headclip_med.models.clip.hub import Activation, FoundModel
 from headclip_med.models.clip.library import part
 from headclip_med.models.clip.native import PlainClip, is_plain
 from headclip_med.models.clip.text import TextTower, Tokenizer
 from headclip_med.models.clip.vision import VisionTower
+from headclip_med.models.clip.weights import refuse_misfits
+from headclip_med.prediction import Images
 from headclip_med.settings import PositionInterpolation
 
 
@@ -46,7 +45,8 @@ class Backbone(nn.Module):
         super().__init__()
         self.clip: Any = clip.eval().requires_grad_(False)
         self.vision = VisionTower(clip.visual)
-        self.text = TextTower(*_text_parts(clip))
+        text: Any = getattr(clip, "text", clip)
+        self.text = TextTower(text, tokenizer(int(text.context_length)))
         self.name = name
         self.weights = weights
         self.activation = activation
@@ -54,9 +54,7 @@ class Backbone(nn.Module):
             values = torch.tensor(preprocess[key]).view(1, 3, 1, 1)
             self.register_buffer(f"_{key}", values, persistent=False)
 
-    def normalise(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch 3 height width"]:
+    def normalise(self, images: Images) -> Images:
         """Shift and scale images in [0, 1] to what the image tower was trained on."""
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
         return (images - mean) / std
@@ -68,12 +66,7 @@ class Backbone(nn.Module):
 
     def describe(self) -> dict[str, str]:
         """Say which it is, in plain JSON values."""
-        return {
-            "name": self.name,
-            "weights": self.weights,
-            "digest": self.digest,
-            "activation": self.activation,
-        }
+        return {key: getattr(self, key) for key in ("name", "weights", "digest", "activation")}
 
     @cached_property
     def digest(self) -> str:
@@ -100,7 +93,8 @@ def assemble(
         UnusableWeights: The tensors do not fit the configuration.
     """
     config, preprocess = found.config, found.preprocess
-    with _seeded(seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         if state is not None and preprocess and is_plain(config):
             clip: nn.Module = PlainClip(config)
         else:
@@ -123,10 +117,7 @@ def assemble(
 
 
 def variant(
-    backbone: Backbone,
-    *,
-    activation: Activation,
-    position_interpolation: PositionInterpolation,
+    backbone: Backbone, *, activation: Activation, position_interpolation: PositionInterpolation
 ) -> Backbone:
     """Give the same towers, run otherwise; they share every parameter, and the digest stays.
 
@@ -135,24 +126,20 @@ def variant(
         activation: What the blocks are run with, whatever the weights were trained with.
         position_interpolation: How positions are stretched to other image sizes.
     """
-    tensors = (*backbone.clip.parameters(), *backbone.clip.buffers())
-    clip = deepcopy(backbone.clip, {id(tensor): tensor for tensor in tensors})
+    own_digest = backbone.digest  # the same weights: hashed once
+    kept = (*backbone.parameters(), *backbone.buffers(), backbone.text.tokenizer)
+    other = deepcopy(backbone, {id(one): one for one in kept})
+    other.digest = own_digest
     kind: type[nn.Module] = nn.GELU
     if activation == "quickgelu":
         from open_clip.transformer import QuickGELU
 
         kind = QuickGELU
-    for module in clip.modules():
+    for module in other.clip.modules():
         if isinstance(getattr(module, "mlp", None), nn.Sequential):
             module.mlp.gelu = kind()
-    own = {key: tuple(backbone.get_buffer(f"_{key}").flatten().tolist()) for key in ("mean", "std")}
-    other = Backbone(
-        clip, name=backbone.name, weights=backbone.weights, activation=backbone.activation,
-        preprocess=own,
-    )  # fmt: skip
     other.vision.position_interpolation = position_interpolation
-    other.digest = backbone.digest  # the same weights: hashed once
-    return other.to(backbone.device)
+    return other
 
 
 def fit_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
@@ -162,36 +149,15 @@ def fit_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -
         UnusableWeights: Names or shapes differ; the message says which.
     """
     expected = model.state_dict()
-    missing = [key for key in expected if key not in state]
-    unknown = [key for key in state if key not in expected]
     # logit_scale is a number in some layouts and a vector of one in others.
-    wrong = [
-        key
-        for key, value in expected.items()
-        if key in state and state[key].squeeze().shape != value.squeeze().shape
-    ]
-    problems = [
-        f"{len(keys)} tensors {what} (for example {', '.join(keys[:3])})"
-        for keys, what in (
-            (missing, "are missing"),
-            (unknown, "are not part of the model"),
-            (wrong, "have another size"),
-        )
-        if keys
-    ]
-    if problems:
-        raise UnusableWeights(
-            f"The weights in {source} do not fit the model: {'; '.join(problems)}.",
-            "Name the model that they were trained for.",
-            code="weights-mismatch",
-        )
+    refuse_misfits(
+        {key: value.squeeze() for key, value in state.items()},
+        {key: tuple(value.squeeze().shape) for key, value in expected.items()},
+        reason=f"The weights in {source} do not fit the model",
+        advice="Name the model that they were trained for.",
+    )
     shaped = {key: state[key].reshape(value.shape).float() for key, value in expected.items()}
     model.load_state_dict(shaped)
-
-
-def _text_parts(clip: Any) -> tuple[nn.Module, Tokenizer]:
-    text: Any = getattr(clip, "text", clip)
-    return text, tokenizer(int(text.context_length))
 
 
 @lru_cache(maxsize=4)
@@ -199,10 +165,3 @@ def tokenizer(context_length: int) -> Tokenizer:
     """Give CLIP's own tokenizer; rows are padded to the context length."""
     made: Tokenizer = part("tokenizer").SimpleTokenizer(context_length=context_length)
     return made  # it has unpacked its vocabulary
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch.nn import functional
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.attention import attend
-from headclip_med.settings import PositionInterpolation
+from headclip_med.prediction import AnyEmbeddings, Images, Tokens
+from headclip_med.settings import MethodSettings, PositionInterpolation
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +29,8 @@ class BlockOutput:
     """
 
     layer: int
-    tokens_in: Float[Tensor, "batch tokens channels"]
-    tokens: Float[Tensor, "batch tokens channels"]
+    tokens_in: Tokens
+    tokens: Tokens
     heads: Float[Tensor, "batch heads tokens head_width"] | None
 
 
@@ -73,9 +75,7 @@ class VisionTower(nn.Module):
         """Rows and columns of the images it was pretrained on."""
         return int(self.visual.image_size[0])
 
-    def run_block(
-        self, layer: int, tokens: Float[Tensor, "batch tokens channels"], *, local: bool = False
-    ) -> BlockOutput:
+    def run_block(self, layer: int, tokens: Tokens, *, local: bool = False) -> BlockOutput:
         """Run one block: unchanged CLIP, and its value-value heads where they are wanted.
 
         The heads read V of the global path and never feed back into it.
@@ -92,9 +92,7 @@ class VisionTower(nn.Module):
         left = left + block.ls_2(block.mlp(block.ln_2(left)))
         return BlockOutput(layer, tokens, left, heads)
 
-    def embed(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch tokens channels"]:
+    def embed(self, images: Images) -> Tokens:
         """Cut images into patches; add class token and positions (X^0 of eq. 2)."""
         # Sides are tensors while a graph is traced.
         height, width = (int(side) for side in images.shape[-2:])
@@ -145,11 +143,11 @@ class VisionTower(nn.Module):
 
     def add_heads(
         self,
-        stream: Float[Tensor, "batch tokens channels"],
+        stream: Tokens,
         layer: int,
         heads: Float[Tensor, "batch heads tokens head_width"],
         weights: Float[Tensor, "heads"] | None = None,
-    ) -> Float[Tensor, "batch tokens channels"]:
+    ) -> Tokens:
         """Add one layer's weighted heads to the local stream (eq. 4 and 5).
 
         The output projection and its bias are the block's own; the bias is not weighted. Weights
@@ -166,7 +164,7 @@ class VisionTower(nn.Module):
 
     def project(
         self, tokens: Float[Tensor, "*batch channels"], *, norm: bool = True
-    ) -> Float[Tensor, "*batch joint"]:
+    ) -> AnyEmbeddings:
         """Take tokens into the space shared with text; the result is not normalised.
 
         Args:
@@ -182,9 +180,7 @@ class VisionTower(nn.Module):
     def _split(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         attention: nn.MultiheadAttention = block.attn
         joined = functional.linear(
-            block.ln_1(tokens),
-            attention.in_proj_weight,
-            attention.in_proj_bias,
+            block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias
         )
         batch, count, _ = tokens.shape
         parts = joined.view(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -205,3 +201,31 @@ def weighted_projection(
     """Multiply head weights into an output projection (eq. 4); each head has its own columns."""
     width = projection.in_features // len(weights)
     return projection.weight * weights.repeat_interleave(width)
+
+
+def layers_within(layers: Collection[int], depth: int) -> tuple[int, ...]:
+    """Order layers, each once.
+
+    Raises:
+        InvalidSettings: One lies beyond the tower.
+    """
+    highest = max(layers, default=0)
+    if highest > depth:
+        raise InvalidSettings(
+            f"Layer {highest} lies beyond the image tower's {depth} layers.",
+            f"Choose layers from 1 to {depth}.",
+            code="layer-beyond-tower",
+        )
+    return tuple(sorted(set(layers)))
+
+
+def quarter_layers(depth: int, count: int = 4) -> tuple[int, ...]:
+    """Choose layers evenly, the last one included: 6, 12, 18 and 24 of 24."""
+    return tuple(dict.fromkeys(max(1, round(depth * one / count)) for one in range(1, count + 1)))
+
+
+def default_image_size(settings: MethodSettings, vision: VisionTower) -> int:
+    """Choose the image size that ``MethodSettings.image_size`` describes, in pixels."""
+    if settings.image_size is not None:
+        return settings.image_size
+    return 518 if (vision.image_size, vision.patch_px) == (336, 14) else vision.image_size

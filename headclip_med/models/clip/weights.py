@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -57,19 +59,15 @@ def read_weights(path: Path) -> WeightsFile:
             "Copy or download it anew.",
             code="weights-unreadable",
         ) from error
-    return _clean(_read_pickle(path), None)
+    return _clean(read_pickle(path), None)
 
 
 def _read_safetensors(path: Path) -> WeightsFile:
     with safe_open(path, framework="pt") as file:
         stated = (file.metadata() or {}).get("activation")
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    activation: Activation | None = None
-    if stated == "gelu":
-        activation = "gelu"
-    elif stated == "quickgelu":
-        activation = "quickgelu"
-    return _clean(state, activation)
+    known: dict[str | None, Activation] = {"gelu": "gelu", "quickgelu": "quickgelu"}
+    return _clean(state, known.get(stated))
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
@@ -79,7 +77,12 @@ def _read_torchscript(path: Path) -> dict[str, Tensor]:
         return dict(archive.state_dict())
 
 
-def _read_pickle(path: Path) -> object:
+def read_pickle(path: Path) -> object:
+    """Read tensors and plain containers that were saved by torch.
+
+    Raises:
+        UnusableWeights: The file is damaged, or holds anything else.
+    """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets whatever bytes a damaged file has
@@ -119,3 +122,42 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def refuse_misfits(
+    state: Mapping[str, Any],
+    expected: Mapping[str, tuple[int, ...]],
+    optional: tuple[str, ...] = (),
+    *,
+    reason: str,
+    advice: str,
+) -> None:
+    """Say which tensors are missing, unknown or of another shape, a few of each.
+
+    Args:
+        state: Of a file.
+        expected: Shapes by name.
+        optional: What names may begin with that are not needed.
+        reason: What is then said before them.
+        advice: What is said behind them.
+
+    Raises:
+        UnusableWeights: Any is.
+    """
+    missing = [name for name in expected if not isinstance(state.get(name), Tensor)]
+    unknown = [str(k) for k in state if k not in expected and not str(k).startswith(optional)]
+    wrong = [
+        f"{name} {tuple(state[name].shape)} instead of {shape}"
+        for name, shape in expected.items()
+        if name not in missing and tuple(state[name].shape) != shape
+    ]
+    named = {"missing": missing, "not part of it": unknown, "of another shape": wrong}
+    problems = "; ".join(f"{what} {few(names)}" for what, names in named.items() if names)
+    if problems:
+        raise UnusableWeights(f"{reason}: {problems}.", advice, code="weights-mismatch")
+
+
+def few(names: Sequence[str], count: int = 4) -> str:
+    """List the first few names."""
+    rest = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + rest

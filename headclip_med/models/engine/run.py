@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from functools import cache
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.precision import Ran, autocast
+from headclip_med.prediction import Embeddings, Images, Patches, PatchTokens, Tokens
+from headclip_med.settings import Precision
+
+BF16 = ("avx512_bf16", "amx_tile")
+"""Instructions of CPUs for products in bfloat16."""
+
+LOG = logging.getLogger(__name__)
+
+Ran = Literal["fp32", "bf16"]
+"""What products are computed in, once that is settled for a device."""
 
 
 @runtime_checkable
@@ -85,7 +97,7 @@ class StreamReader(LastToken):
         super().__init__()
         last = max(feature_layers)
         self.local_layers = tuple(layer for layer in local_layers if layer <= last)
-        self.levels: list[Float[Tensor, "batch patches channels"]] = []
+        self.levels: list[PatchTokens] = []
         self._vision, self._feature_layers = vision, feature_layers
         self._stream: Tensor | None = None
 
@@ -99,9 +111,7 @@ class StreamReader(LastToken):
             own = block.tokens[:, 1:]
             self.levels.append(own if self._stream is None else self._stream)
 
-    def projected(
-        self, *, norm: bool = True
-    ) -> tuple[list[Float[Tensor, "batch patches joint"]], Float[Tensor, "batch joint"]]:
+    def projected(self, *, norm: bool = True) -> tuple[list[Patches], Embeddings]:
         """Give levels and class token in the joint space, float32, not normalised.
 
         Args:
@@ -112,10 +122,7 @@ class StreamReader(LastToken):
         return levels, project(self.token.float(), norm=norm)
 
 
-def run(
-    plan: PassPlan,
-    images: Float[Tensor, "batch 3 height width"] | Float[Tensor, "batch tokens channels"],
-) -> None:
+def run(plan: PassPlan, images: Images | Tokens) -> None:
     """Run the blocks of a tower in turn, and show each one's output to the plan's readers.
 
     Readers compute in the plan's precision too. Gradients are kept where the caller wants them.
@@ -141,3 +148,40 @@ def run(
             for reader in readers:
                 reader.read(output)
             tokens = output.tokens
+
+
+def settled(asked: Precision, device: torch.device | str) -> Ran:
+    """Say what runs where this was asked for; a warning is logged where it is not that.
+
+    bfloat16 without instructions of its own takes several times as long as float32, so it is run
+    on a GPU, or on a CPU that has AVX512-BF16 or AMX, and nowhere else.
+    """
+    if asked == "fp32":
+        return "fp32"
+    kind = torch.device(device).type
+    if has_bf16(kind):
+        return "bf16"
+    if asked == "bf16":
+        _warn(kind)
+    return "fp32"
+
+
+def has_bf16(kind: str) -> bool:
+    """Tell whether a kind of device multiplies in bfloat16 by instructions of its own."""
+    if kind != "cpu":
+        return True
+    # PyTorch before 2.6 cannot tell.
+    known = (getattr(torch.cpu, f"_is_{one}_supported", bool) for one in BF16)
+    return any(is_there() for is_there in known)
+
+
+def autocast(precision: Ran, device: torch.device) -> AbstractContextManager[object]:
+    """Give what products are run in: bfloat16 by autocast, or nothing."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+@cache
+def _warn(kind: str) -> None:
+    LOG.warning("bf16 would be many times slower than fp32 on this %s, so fp32 is run", kind)

@@ -12,19 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.clip.layers import default_image_size
-from headclip_med.models.clip.vision import VisionTower
-from headclip_med.models.engine.precision import Ran, settled
+from headclip_med.models.clip.vision import VisionTower, default_image_size
+from headclip_med.models.engine.run import Ran, settled
 from headclip_med.models.headclip.model import FrozenFeatures, HeadClip, local_layers
 from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.settings import Precision
 from headclip_med.store import Entry, StoreFull
-from headclip_med.training.batches import Batch
-from headclip_med.training.features import Place
+from headclip_med.training.batches import Batch, Place
 
 _BYTES = 4
 """Of a float32."""
@@ -36,11 +32,9 @@ it is read as one contiguous block."""
 
 def features_bytes(settings: HeadClipSettings, vision: VisionTower, count: int) -> int:
     """Tell beforehand how many bytes the features of ``count`` images take."""
-    size_px = default_image_size(settings, vision)
     layers = local_layers(settings, vision.depth)
-    return _BYTES * (
-        math.prod(_shape(vision, layers, size_px, count)) + count * _joint_width(vision)
-    )
+    shapes = _shapes(vision, layers, default_image_size(settings, vision), count)
+    return _BYTES * (math.prod(shapes["layers"]) + math.prod(shapes["tokens"]))
 
 
 class Features:
@@ -72,11 +66,7 @@ class Features:
         vision = model.backbone.vision
         side = model.image_size // vision.patch_px
         self._grid = (side, side)
-        shapes = {
-            "tokens": (count, _joint_width(vision)),
-            "layers": _shape(vision, model.local_layers, model.image_size, count),
-            "known": (count,),
-        }
+        shapes = _shapes(vision, model.local_layers, model.image_size, count)
         if place == "ram":
             arrays = {name: np.zeros(shape, _type(name)) for name, shape in shapes.items()}
         else:
@@ -95,7 +85,8 @@ class Features:
             device = batch.masks.device
             kept = (torch.from_numpy(layer[numbers]).to(device) for layer in self._layers)
             residual, *layers = kept
-            heads = tuple(self._split(layer) for layer in layers)
+            count = self._model.backbone.vision.head_count
+            heads = tuple(one.view(*one.shape[:2], count, -1).transpose(1, 2) for one in layers)
             token = torch.from_numpy(self._tokens[numbers]).to(device)
             return FrozenFeatures(token, residual, heads, self._grid)
         features = self._model.freeze_features(batch.images, self._precision)
@@ -106,24 +97,17 @@ class Features:
         self._known[numbers] = 1
         return features
 
-    def _split(
-        self, layer: Float[Tensor, "batch patches channels"]
-    ) -> Float[Tensor, "batch heads patches head_width"]:
-        count, patches, _ = layer.shape
-        heads = self._model.backbone.vision.head_count
-        return layer.view(count, patches, heads, -1).transpose(1, 2)
 
-
-def _shape(
+def _shapes(
     vision: VisionTower, layers: tuple[int, ...], size_px: int, count: int
-) -> tuple[int, int, int, int]:
-    """As ``_LAYOUT``; the first layer is the residual, then comes each local one."""
-    side = size_px // vision.patch_px
-    return 1 + len(layers), count, side * side, int(vision.visual.conv1.out_channels)
-
-
-def _joint_width(vision: VisionTower) -> int:
-    return int(vision.visual.proj.shape[1])
+) -> dict[str, tuple[int, ...]]:
+    """Of what is kept, layers as ``_LAYOUT``: the residual comes first, then each local one."""
+    patches, (channels, joint) = (size_px // vision.patch_px) ** 2, vision.visual.proj.shape
+    return {
+        "tokens": (count, joint),
+        "layers": (1 + len(layers), count, patches, channels),
+        "known": (count,),
+    }
 
 
 def _type(name: str) -> type[np.generic]:
@@ -131,15 +115,14 @@ def _type(name: str) -> type[np.generic]:
 
 
 def _entry(place: Path, model: HeadClip, data_digest: str, precision: Ran) -> Entry:
-    settings = model.settings
     identity: dict[str, object] = {
         "layout": _LAYOUT,
         "data": data_digest,
         "image_size": model.image_size,
         "backbone": model.backbone.digest,
         "layers": list(model.local_layers),
-        "class_token_norm": settings.class_token_norm,
-        "position_interpolation": settings.position_interpolation,
+        "class_token_norm": model.settings.class_token_norm,
+        "position_interpolation": model.settings.position_interpolation,
         "precision": precision,
     }
     return Entry.of(place, "features", identity)

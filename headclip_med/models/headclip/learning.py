@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
-from torch import Tensor
 from torch.nn import functional
 
-from headclip_med.models.engine.precision import autocast, settled
+from headclip_med.models.engine.run import autocast, settled
 from headclip_med.models.headclip.features import Features
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.maps import upsample
+from headclip_med.prediction import Labels, Maps, PairMaps, ScorePairs
 from headclip_med.training.batches import Batch
 from headclip_med.training.losses import LossTerms, level_terms
 from headclip_med.training.network import LearningNetwork, Outputs
 
 
-class HeadClipNetwork(LearningNetwork):
-    """HeadCLIP as the trainer runs it: image logits, and maps N and A."""
-
-    def forward(self, batch: Batch) -> Outputs:
-        """Run a batch, with a graph to what learns."""
-        model: HeadClip = self.model
-        ran = settled(self.precision, batch.masks.device)
-        kept: Features | None = self.features
-        frozen = kept.of(batch) if kept else model.freeze_features(batch.images, ran)
-        with autocast(ran, batch.masks.device):
-            logits = model(frozen)
-        maps = upsample(logits.patches.softmax(dim=1), *batch.masks.shape[-2:])
-        return Outputs(logits.image, maps)
-
-    def terms_of(self, outputs: Outputs, batch: Batch, squeezed: bool) -> LossTerms:
-        """Compute the loss of a batch."""
-        return headclip_loss(*outputs, batch.labels, batch.masks, squeezed=squeezed)
-
-
 def headclip_loss(
-    image_logits: Float[Tensor, "batch 2"],
-    maps: Float[Tensor, "batch 2 height width"],
-    labels: Int[Tensor, "batch"],
-    masks: Float[Tensor, "batch height width"],
-    *,
-    squeezed: bool = False,
+    image_logits: ScorePairs, maps: PairMaps, labels: Labels, masks: Maps, *, squeezed: bool = False
 ) -> LossTerms:
     """Compute cross-entropy of the image (eq. 10), and focal and dice terms of the maps (eq. 11).
 
@@ -53,3 +28,20 @@ def headclip_loss(
     """
     local = level_terms(maps, masks, squeezed=squeezed)
     return LossTerms(functional.cross_entropy(image_logits, labels), *local)
+
+
+class HeadClipNetwork(LearningNetwork):
+    """HeadCLIP as the trainer runs it: image logits, and maps N and A."""
+
+    loss = staticmethod(headclip_loss)
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Run a batch, with a graph to what learns."""
+        model: HeadClip = self.model
+        ran = settled(self.precision, batch.masks.device)
+        kept: Features | None = self.features
+        frozen = kept.of(batch) if kept else model.freeze_features(batch.images, ran)
+        with autocast(ran, batch.masks.device):
+            logits = model(frozen)
+        maps = upsample(logits.patches.softmax(dim=1), *batch.masks.shape[-2:])
+        return Outputs(logits.image, maps)

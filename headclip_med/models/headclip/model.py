@@ -7,22 +7,23 @@ multiplied into the output projections, both sentences reduced to two vectors.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
-from headclip_med.models.clip.layers import layers_within
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.clip.vision import BlockOutput
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import LastToken, PassPlan, run
-from headclip_med.models.headclip.folded import FoldedHeadClip
+from headclip_med.models.clip.vision import BlockOutput, layers_within, weighted_projection
+from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
 from headclip_med.models.headclip.settings import NAME, SCORES, HeadClipSettings
-from headclip_med.models.inference import TrainedModel, Use
-from headclip_med.models.maps import similarity_logits, unit
+from headclip_med.models.inference import InferenceModel, TrainedModel
+from headclip_med.models.maps import averaged_logits, patch_logits, similarity_logits, unit
+from headclip_med.prediction import Embeddings, Images, Patches, PatchTokens, Prediction, ScorePairs
 
 PAPER_FIRST, PAPER_LAST, PAPER_DEPTH = 5, 19, 24
 """The paper's local layers, of ViT-L/14."""
@@ -39,8 +40,8 @@ class FrozenFeatures:
         grid: Rows and columns of patches.
     """
 
-    global_token: Float[Tensor, "batch joint"]
-    residual: Float[Tensor, "batch patches channels"]
+    global_token: Embeddings
+    residual: PatchTokens
     heads: tuple[Float[Tensor, "batch heads patches head_width"], ...]
     grid: tuple[int, int]
 
@@ -54,7 +55,7 @@ class Logits:
         patches: Of the local tokens.
     """
 
-    image: Float[Tensor, "batch 2"]
+    image: ScorePairs
     patches: Float[Tensor, "batch 2 rows columns"]
 
 
@@ -72,7 +73,7 @@ class HeadClip(TrainedModel):
         InvalidSettings: A local layer lies beyond the tower, or the prompts do not fit.
     """
 
-    method, usual_scores = NAME, SCORES
+    method = NAME
     settings: HeadClipSettings
 
     def __init__(
@@ -90,9 +91,7 @@ class HeadClip(TrainedModel):
         self.head_weights = nn.Parameter(start, requires_grad=learned)
 
     @torch.no_grad()
-    def freeze_features(
-        self, images: Float[Tensor, "batch 3 height width"], precision: Ran = "fp32"
-    ) -> FrozenFeatures:
+    def freeze_features(self, images: Images, precision: Ran = "fp32") -> FrozenFeatures:
         """Run the frozen image tower once; no graph is kept.
 
         Args:
@@ -106,7 +105,7 @@ class HeadClip(TrainedModel):
         token = vision.project(reader.token, norm=self.settings.class_token_norm)
         return FrozenFeatures(unit(token), reader.residual, tuple(reader.heads), grid)
 
-    def local_tokens(self, frozen: FrozenFeatures) -> Float[Tensor, "batch patches joint"]:
+    def local_tokens(self, frozen: FrozenFeatures) -> Patches:
         """Sum the weighted heads over the local layers, and project (eq. 4 to 6).
 
         There is no MLP on this path; gradients reach the head weights only.
@@ -129,9 +128,106 @@ class HeadClip(TrainedModel):
         rows, columns = frozen.grid
         return Logits(image, patches.transpose(1, 2).reshape(-1, 2, rows, columns))
 
-    def folded(self, use: Use) -> FoldedHeadClip:
+    def folded(self) -> FoldedHeadClip:
         """Build the form that is used."""
-        return FoldedHeadClip(self, use)
+        return FoldedHeadClip(self)
+
+
+class FoldedHeadClip(InferenceModel):
+    """The inference form of HeadCLIP, an ``AnomalyModel``.
+
+    Args:
+        model: What has learned; only its image tower is kept.
+    """
+
+    settings: HeadClipSettings
+
+    def __init__(self, model: HeadClip) -> None:
+        super().__init__(model.backbone, method=NAME, settings=model.settings, scores=SCORES)
+        self.local_layers = model.local_layers
+        weights = model.head_weights.detach()
+        if self.settings.head_weights == "learned":
+            self.head_weights = self.local_layers, weights.float().cpu().numpy()
+        projections = [
+            _fold(self.vision.blocks[layer - 1], row)
+            for layer, row in zip(self.local_layers, weights, strict=True)
+        ]
+        self.register_buffer("_weights", torch.stack([weight for weight, _ in projections]))
+        self.register_buffer("_bias", torch.stack([bias for _, bias in projections]).sum(dim=0))
+        self.register_buffer("_text", model.prompts(model.backbone.text).detach())
+        self.eval().requires_grad_(False)
+
+    def describe(self) -> dict[str, object]:
+        """Say what it is, in plain JSON values."""
+        return {**super().describe(), "local_layers": list(self.local_layers)}
+
+    def reader(self) -> _FoldedReader:
+        """Give what sums weighted heads."""
+        return _FoldedReader(self)
+
+    def pass_key(self, height: int, width: int) -> Hashable:
+        """Tell passes apart: one that sees mirror images serves no other model."""
+        key = super().pass_key(height, width)
+        return (key, "mirrored") if self.settings.mirrored else key
+
+    def prepare(self, images: Images) -> Float[Tensor, "seen 3 height width"]:
+        """Move and normalise images; their mirror images follow where the settings want them."""
+        prepared = super().prepare(images)
+        return torch.cat([prepared, prepared.flip(-1)]) if self.settings.mirrored else prepared
+
+    def weight_of(self, layer: int) -> Float[Tensor, "channels merged"]:
+        """Give a local layer's output projection, its head weights multiplied in."""
+        folded: Tensor = self.get_buffer("_weights")[self.local_layers.index(layer)]
+        return folded
+
+    def start(self, entering: PatchTokens) -> PatchTokens:
+        """Give what the local stream starts from: all biases, and the residual where it is on."""
+        bias = self.get_buffer("_bias")
+        return entering + bias if self.settings.local_residual else bias.expand_as(entering)
+
+    def finish(self, reader: _FoldedReader, images: Images) -> Prediction:
+        """Turn the summed local stream and the class token into maps and scores (eq. 9 and 12)."""
+        height, width = (int(side) for side in images.shape[-2:])
+        text, temperature = self.get_buffer("_text"), self.settings.temperature
+        local = unit(self.vision.project(reader.stream))
+        patch = self.vision.patch_px
+        patches = similarity_logits(local, text, temperature)
+        grid = patches.transpose(1, 2).reshape(-1, 2, height // patch, width // patch)
+        whole = self.vision.project(reader.token.float(), norm=self.settings.class_token_norm)
+        score = similarity_logits(unit(whole), text, temperature).softmax(dim=-1)[:, 1]
+        logits = patch_logits(grid, height, width)
+        if self.settings.mirrored:
+            # ONNX's optimiser fails at a chunk of unknown length.
+            seen, mirrored = logits.reshape(2, -1, *logits.shape[-2:])
+            logits = averaged_logits(seen, mirrored.flip(-1))
+            score = score.reshape(2, -1).mean(dim=0)
+        return self.smoothed(logits, score)
+
+
+class _FoldedReader(LastToken):
+    """Sums the weighted heads of the local layers (eq. 4 to 6)."""
+
+    stream: Tensor
+
+    def __init__(self, model: FoldedHeadClip) -> None:
+        super().__init__()
+        self._model, self.local_layers = model, model.local_layers
+
+    def read(self, block: BlockOutput) -> None:
+        super().read(block)
+        if block.heads is not None and block.layer in self.local_layers:
+            merged = block.heads[:, :, 1:].transpose(1, 2).flatten(2)
+            added = functional.linear(merged, self._model.weight_of(block.layer)).float()
+            if block.layer == self._model.local_layers[0]:
+                self.stream = self._model.start(block.tokens_in[:, 1:].float())
+            self.stream = self.stream + added
+
+
+def _fold(block: Any, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Multiply head weights and layer scale into a block's output projection and its bias."""
+    projection: nn.Linear = block.attn.out_proj
+    scale = getattr(block.ls_1, "gamma", torch.ones(projection.out_features).to(weights))
+    return scale[:, None] * weighted_projection(projection, weights), scale * projection.bias
 
 
 class _HeadReader(LastToken):

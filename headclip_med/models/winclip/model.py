@@ -17,23 +17,63 @@ Few-shot WinCLIP+, which needs normal images of the same kind, is not offered.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
+from headclip_med.models import sentences
 from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import BlockOutput, VisionTower
-from headclip_med.models.engine.precision import Ran
-from headclip_med.models.engine.run import LastToken, PassPlan, run
+from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
 from headclip_med.models.maps import in_double, log_odds, similarity_logits, unit, upsample
 from headclip_med.models.model import EVEN
-from headclip_med.models.sentences import Ensemble, SentenceModel
-from headclip_med.models.winclip.sentences import winclip_ensemble
 from headclip_med.models.winclip.settings import NAME, SCORES, WinClipSettings
-from headclip_med.prediction import Prediction
+from headclip_med.prediction import AnyEmbeddings, GridMaps, Images, ImageScores, Prediction, Tokens
 from headclip_med.settings import PositionInterpolation
+
+_ANOMALIB_LACKS, _ANOMALIB_REPEATS = 1, 8
+"""Of the frames anomalib lacks one; in place of another it has the one behind it twice."""
+
+_STATES: Mapping[sentences.Wording, sentences.States] = {
+    "published": (("{}", "flawless {}", "perfect {}", "unblemished {}"), ("damaged {}",)),
+    "medical": (("{}", "normal {}", "healthy {}", "intact {}"), ("abnormal {}",)),
+}
+
+
+def winclip_ensemble(
+    implementation: str,
+    wording: sentences.Wording,
+    subject: ImageContent,
+    *,
+    corrected: bool = False,
+) -> sentences.Ensemble:
+    """Build the ensemble.
+
+    Args:
+        implementation: ``anomalib`` (21 descriptions, with a full stop) or ``caoyunkang`` (22).
+        wording: Published, or medical, which is the same for both.
+        subject: What is looked at.
+        corrected: Whether anomalib's descriptions are put right.
+    """
+    states, thing = _STATES[wording], subject.name or sentences.NAMELESS
+    if wording == "medical":
+        descriptions = sentences.medical_descriptions(sentences.kinds_of(subject)[:1])
+        return sentences.compose("winclip-medical", thing, states, descriptions, wording)
+    frames, stop = list(sentences.FRAMES), ""
+    if implementation == "anomalib":
+        stop = "."
+        if not corrected:
+            frames[_ANOMALIB_REPEATS] = frames[_ANOMALIB_REPEATS + 1]
+            del frames[_ANOMALIB_LACKS]
+    name = f"winclip-{implementation}{'-corrected' if corrected else ''}"
+    descriptions = [f"{a.format('photo')} of {b}{stop}" for a, b in frames]
+    return sentences.compose(name, thing, states, descriptions, wording)
+
 
 TEMPERATURES = {"anomalib": 0.07, "caoyunkang": 0.01}
 INTERPOLATIONS: dict[str, PositionInterpolation] = {
@@ -45,7 +85,7 @@ TOKENS_PER_PASS = 16_384
 """Windows are run so many tokens at a time, which bounds memory; as fast as all at once."""
 
 
-class WinClip(SentenceModel):
+class WinClip(sentences.SentenceModel):
     """An ``AnomalyModel`` on any backbone.
 
     Args:
@@ -64,11 +104,11 @@ class WinClip(SentenceModel):
             backbone, activation=backbone.activation, position_interpolation=interpolation
         )
         super().__init__(towers, method=NAME, settings=settings, scores=SCORES)
-        self.usual_threshold = EVEN / 2 if _is_halved(settings) else EVEN
+        self.threshold = EVEN / 2 if _is_halved(settings) else EVEN
         self.temperature = settings.temperature or TEMPERATURES[settings.implementation]
 
     @property
-    def ensemble(self) -> Ensemble:
+    def ensemble(self) -> sentences.Ensemble:
         """The sentences about the present subject."""
         chosen = self.settings
         return winclip_ensemble(
@@ -79,9 +119,7 @@ class WinClip(SentenceModel):
         """Give what reads the plain pass; the windows follow it."""
         return _WindowReader()
 
-    def finish(
-        self, reader: _WindowReader, images: Float[Tensor, "batch 3 height width"]
-    ) -> Prediction:
+    def finish(self, reader: _WindowReader, images: Images) -> Prediction:
         """Predict images by their windows."""
         size = images.shape[-2], images.shape[-1]
         rows, columns = (side // self.vision.patch_px for side in size)
@@ -105,11 +143,11 @@ class WinClip(SentenceModel):
         score = whole.sigmoid() if follows_paper else abnormal.amax(dim=(1, 2))
         return self.smoothed(log_odds(abnormal, normal), score)
 
-    def abnormality(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
+    def abnormality(self, features: AnyEmbeddings) -> Float[Tensor, "*batch"]:
         """Compare unit features with the sentences: P(abnormal)."""
         return self.logits(features).sigmoid().float()
 
-    def logits(self, features: Float[Tensor, "*batch joint"]) -> Float[Tensor, "*batch"]:
+    def logits(self, features: AnyEmbeddings) -> Float[Tensor, "*batch"]:
         """Compare unit features with the sentences: the log-odds of P(abnormal)."""
         logits = similarity_logits(features, self.sentences().text, self.temperature)
         normal, abnormal = in_double(logits).unbind(-1)
@@ -154,7 +192,7 @@ def window_index(rows: int, columns: int, scale: int) -> Int[Tensor, "windows pa
 
 def run_windows(
     vision: VisionTower,
-    embedded: Float[Tensor, "batch tokens channels"],
+    embedded: Tokens,
     index: Int[Tensor, "windows patches"],
     *,
     precision: Ran = "fp32",
@@ -185,9 +223,7 @@ def run_windows(
     return torch.cat(found, dim=1)
 
 
-def sum_over_windows(
-    values: Float[Tensor, "batch down across"], scale: int
-) -> Float[Tensor, "batch rows columns"]:
+def sum_over_windows(values: Float[Tensor, "batch down across"], scale: int) -> GridMaps:
     """Add up, for every patch, the values of the windows that cover it."""
     batch, down, across = values.shape
     spread = values.reshape(batch, 1, -1).expand(-1, scale * scale, -1)
@@ -195,19 +231,15 @@ def sum_over_windows(
     return functional.fold(spread, output_size=grid, kernel_size=scale)[:, 0]
 
 
-def mean_reciprocal(
-    values: Float[Tensor, "batch down across"], scale: int
-) -> Float[Tensor, "batch rows columns"]:
+def mean_reciprocal(values: Float[Tensor, "batch down across"], scale: int) -> GridMaps:
     """Average 1 / value over the windows that cover a patch; its inverse is a harmonic mean."""
     counts = sum_over_windows(torch.ones_like(values[:1]), scale)
     return sum_over_windows(1 / values, scale) / counts
 
 
 def pool_abnormality(
-    whole: Float[Tensor, "batch"],
-    windows: list[Float[Tensor, "batch _ _"]],
-    scales: tuple[int, ...],
-) -> Float[Tensor, "batch rows columns"]:
+    whole: ImageScores, windows: list[Float[Tensor, "batch _ _"]], scales: tuple[int, ...]
+) -> GridMaps:
     """Average P(abnormal) harmonically over windows, then over scales and the whole image.
 
     All in log-odds: 1 / P is 1 + 1 / odds, so that the odds of a harmonic mean of probabilities
@@ -223,9 +255,7 @@ def pool_abnormality(
     return -torch.stack(reciprocals).mean(dim=0).log()
 
 
-def pool_normality(
-    windows: list[Float[Tensor, "batch _ _"]], scales: tuple[int, ...]
-) -> Float[Tensor, "batch rows columns"]:
+def pool_normality(windows: list[Float[Tensor, "batch _ _"]], scales: tuple[int, ...]) -> GridMaps:
     """Average 1 / P(normal) over windows, then over scales: x, and give 1 - 1 / x, in log-odds."""
     pairs = zip(windows, scales, strict=True)
     means = [mean_reciprocal((-one).exp(), scale) for one, scale in pairs]

@@ -9,6 +9,7 @@ import math
 import os
 import struct
 import tempfile
+import traceback
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -112,7 +113,7 @@ def open_object(
     """
     size = check_file(path, limits)
     with ExitStack() as opened:
-        with translate("broken-dicom", *BROKEN):
+        with translate("broken-dicom", *BROKEN), _naming_sequences():
             file = opened.enter_context(path.open("rb"))
             stream = opened.enter_context(_inflated(file, size, limits))
             size = stream.seek(0, os.SEEK_END)
@@ -211,6 +212,24 @@ _REFUSALS = {
         "Export the image again, or raise ReadLimits.elements.",
     ),
 }
+
+
+@contextmanager
+def _naming_sequences() -> Iterator[None]:
+    """Say of what pydicom raises within a sequence that it is one without its end."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, MemoryError, struct.error) as error:
+        if any(
+            frame.name == "read_sequence" for frame in traceback.extract_tb(error.__traceback__)
+        ):
+            raise UnreadableInput(
+                "The file has a sequence that does not end where it should (an end mark is "
+                "missing, or a length is wrong), so what follows it cannot be told.",
+                BROKEN[1],
+                code="broken-dicom",
+            ) from None
+        raise
 
 
 def _pixel_element(dataset: Dataset, stream: BinaryIO, size: int) -> PixelElement | None:

@@ -34,7 +34,7 @@ HEADER_KEYWORDS = (
     *("Manufacturer", "ManufacturerModelName", "SeriesDescription", "InstanceNumber"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "WindowCenter", "WindowWidth", "SpecificCharacterSet"),
-    *("SeriesNumber", "ImagerPixelSpacing", "PatientID", "PatientName", "PatientBirthDate"),
+    *("SeriesNumber", "ImagerPixelSpacing", "PatientID", "PatientName"),
     *("PixelPresentation", *FRAME_KEYWORDS),
 )
 
@@ -47,7 +47,7 @@ class ImageHeader:
         series_key: What its series is known by, even where the UIDs are not valid.
         patient_key: Equal for the images of one patient; a digest, empty where nothing is said.
         sop_class_uid: As it stands.
-        series_number: As it stands.
+        series_number: Written one way; empty where nothing is said.
         detector_spacing_mm: Between rows and columns where the rays meet the detector, which is
             more than in the patient; None where nothing is said.
         pixel_bytes: The pixel data is what the file ends with, so many bytes.
@@ -113,7 +113,7 @@ def _header(
         series_key=(study, series or f"in {path.parent}"),
         patient_key=_patient_key(dataset),
         sop_class_uid=text(dataset, "SOPClassUID"),
-        series_number=text(dataset, "SeriesNumber"),
+        series_number=_series_number(dataset),
         sop_instance_uid=uid(dataset, "SOPInstanceUID"),
         study_instance_uid=uid(dataset, "StudyInstanceUID"),
         series_instance_uid=uid(dataset, "SeriesInstanceUID"),
@@ -221,13 +221,19 @@ def _is_map(dataset: Dataset) -> bool:
     for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         group = find_group(items(dataset, keyword)[:1], "CTImageFrameTypeSequence")
         words |= {word.upper() for word in texts(group, "FrameType")}
-    return bool(words & vocabulary.MAPS) or shown in ("COLOR", "MIXED", "TRUE_COLOR")
+    is_computed = "ORIGINAL" not in words and bool(words & vocabulary.MAPS)
+    return is_computed or shown in ("COLOR", "MIXED", "TRUE_COLOR")
 
 
 def _patient_key(dataset: Dataset) -> str:
     """Tell patients apart without saying who they are."""
-    said = [text(dataset, f"Patient{what}").upper() for what in ("ID", "Name", "BirthDate")]
+    said = [text(dataset, f"Patient{what}").upper().strip("^ ") for what in ("ID", "Name")]
     return hashlib.sha256("\x1f".join(said).encode()).hexdigest() if any(said) else ""
+
+
+def _series_number(dataset: Dataset) -> str:
+    said = text(dataset, "SeriesNumber")
+    return str(whole(dataset, "SeriesNumber", 0)) if said else ""
 
 
 def _detector_spacing(dataset: Dataset) -> tuple[float, float] | None:

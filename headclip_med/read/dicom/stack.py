@@ -104,7 +104,7 @@ def stack_by_position(slices: Sequence[Slice]) -> Stack:
         return Stack(tuple(ordered), grid, reading=reading)
     reading = Reading(
         is_localizer=header.is_localizer,
-        lacks_frame_of_reference=header.frame_of_reference_uid is None,
+        lacks_frame_of_reference=not any(one.header.frame_of_reference_uid for one in ordered),
         is_numbered_backwards=_is_numbered_backwards(ordered),
         tilt_degrees=tilt_degrees,
         spacing=spacing,

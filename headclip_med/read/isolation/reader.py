@@ -139,7 +139,9 @@ class ReaderProcess:
         done = 0
         calls = pickle.dumps((function, tuple(items)))
         try:
-            self._channel.send(Task(calls, len(items), limits.memory_bytes, tuple(seconds)))
+            self._channel.send(
+                Task(calls, len(items), limits.memory_bytes, tuple(seconds), _here())
+            )
             for _ in items:
                 outcome = self._channel.receive()
                 yield outcome
@@ -232,3 +234,10 @@ _readers = _Pool()
 atexit.register(_readers.end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_readers.disown)
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - in little time
+    except FileNotFoundError:  # removed meanwhile; whole paths still lead somewhere
+        return os.sep

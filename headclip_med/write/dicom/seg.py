@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import highdicom
 import numpy as np
 import pydicom
+from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentDescription
 from highdicom.spatial import get_volume_positions
 from jaxtyping import UInt8
@@ -39,6 +41,10 @@ MOST_SEGMENTS = 50
 """Candidates beyond share the last one: viewers list every segment, and hundreds help nobody."""
 
 RESEARCH_ONLY = "RESEARCH ONLY - not for clinical use"
+GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
+"""Between the hues of one candidate and the next: none comes again, and they never crowd."""
+
+CHROMA = 60.0
 SERIES_NUMBER = 9001
 """Behind every series of a scanner."""
 
@@ -87,6 +93,7 @@ class SegWriter(Writer):
         with quiet():
             self.sources = read_sources(self.screening.volume)
         self._parts: list[_Part] = []
+        self._mended: set[str] = set()
         if self.sources.frame_of_reference_uid is not None:
             self._parts.append(_Part("seg.dcm", range(len(self.screening.labels))))
 
@@ -119,7 +126,17 @@ class SegWriter(Writer):
                 if rank in number_of_rank:
                     segments.setdefault(lesion.id, (part.name, number_of_rank[rank]))
         files = {Path(part.name).stem: part.name for part in self._parts}
-        return WrittenOutput(files, segments=segments, notes=self.sources.notes)
+        return WrittenOutput(files, segments=segments, notes=self._notes())
+
+    def _notes(self) -> tuple[str, ...]:
+        """Sentences on what had to be derived or mended; no patient values."""
+        if not self._mended:
+            return self.sources.notes
+        names = ", ".join(sorted(self._mended))
+        mended = (
+            f"What the source says is not valid DICOM and was mended in the segmentation: {names}."
+        )
+        return (*self.sources.notes, mended)
 
     def _ranks(self, index: int) -> UInt8[np.ndarray, "rows columns"]:
         """Mark each pixel with its lesion's place in the list, from 1, at most the last segment."""
@@ -158,7 +175,7 @@ class SegWriter(Writer):
         self._refer(built, {uid: images[index] for index, uid in uids.items()})
         _keep_spacing(built, headers, self.screening.volume.grid)
         _pin(built, unique)
-        copy_patient_and_study(self.sources, built)
+        self._mended.update(copy_patient_and_study(self.sources, built))
         return built
 
     def _pixels(
@@ -184,7 +201,7 @@ class SegWriter(Writer):
             algorithm_identification=self._algorithm(),
             tracking_uid=derived_uid(unique, "segment", rank),
             tracking_id=f"headclip_med {self._key[:12]} candidate {rank}",
-            display_color=highdicom.color.CIELabColor(70.0, 50.0, 65.0),
+            display_color=_colour(rank),
         )
         described.SegmentDescription = f"{RESEARCH_ONLY}. {_measures(lesions[0])}"
         return described
@@ -233,6 +250,13 @@ class SegWriter(Writer):
     def _point(self, item: pydicom.Dataset, uid: str | None) -> None:
         item.ReferencedSOPInstanceUID = uid
         item.ReferencedSOPClassUID = self.sources.objects[str(uid)].sop_class_uid
+
+
+def _colour(rank: int) -> CIELabColor:
+    """Give each candidate a colour of its own, neighbours in the list far apart."""
+    angle = rank * GOLDEN_ANGLE
+    lightness = (70.0, 55.0, 85.0)[rank % 3]
+    return CIELabColor(lightness, CHROMA * math.cos(angle), CHROMA * math.sin(angle))
 
 
 def _measures(lesion: Lesion) -> str:

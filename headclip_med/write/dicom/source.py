@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -21,17 +21,22 @@ import numpy as np
 import pydicom
 from highdicom.base import SOPClass
 from pydicom.config import disable_value_validation
+from pydicom.tag import BaseTag
 from pydicom.uid import UID, CTImageStorage, SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.geometry import Grid
 from headclip_med.volume import Volume
+from headclip_med.write.dicom.mending import mend
+from headclip_med.write.dicom.texts import keep_bytes, stored_texts
 
 SHARED = (
     "SpecificCharacterSet",
     "TimezoneOffsetFromUTC",
     "LongitudinalTemporalInformationModified",
+    "OtherPatientIDs",
+    "EthnicGroup",
     "BodyPartExamined",
 )
 """What a result takes of its source beside the patient's and the study's modules."""
@@ -48,9 +53,6 @@ TYPE_2 = (
     "ReferringPhysicianName",
 )
 """May be empty, may not be missing; stripped sources miss them."""
-
-UNKNOWN_METHOD = "Not stated in the source images"
-"""How identities were removed, where a source says that but not how: PS3.3 C.7.1.1 wants a word."""
 
 NO_DATE = ("19000101", "000000")
 """Stands for "not known" in the two stamps that must not be empty."""
@@ -73,14 +75,16 @@ class SourceImages:
         header: The header of the first slice's object, without pixels.
         objects: Each object, by SOP instance UID.
         frame_of_reference_uid: None where the images have no place in the patient.
-        derives_frame_of_reference: The images have a place and name no frame of reference, so it
-            is derived from their series.
+        derives_frame_of_reference: The images have a place and name no frame of reference, or name
+            it as something else too, so it is derived from their series.
+        texts: Bytes of the header's texts, by ``stored_texts``.
     """
 
     header: pydicom.Dataset
     objects: dict[str, SourceObject]
     frame_of_reference_uid: str | None
     derives_frame_of_reference: bool = False
+    texts: dict[BaseTag, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -88,8 +92,9 @@ class SourceImages:
         if not self.derives_frame_of_reference:
             return ()
         return (
-            "The source has positions but names no frame of reference; the segmentation's is "
-            "derived from the series, so viewers may ask before they overlay the two.",
+            "The source has positions but names no frame of reference of its own; the "
+            "segmentation's is derived from the series, so viewers may ask before they overlay the "
+            "two.",
         )
 
     @property
@@ -128,13 +133,22 @@ def read_sources(volume: Volume) -> SourceImages:
             refer to.
     """
     header = pydicom.dcmread(volume.sources[0].path, stop_before_pixels=True, force=True)
+    texts = stored_texts(header)
     if not all(header.get(f"{level}InstanceUID") for level in ("Study", "Series")):
         raise UnreadableInput(
             "The source names no study or no series, so no DICOM result can refer to it.",
             "Use the NIfTI heatmap instead.",
             code="no-study",
         )
-    _check_uids(header)
+    if not all(
+        UID(str(header[f"{level}InstanceUID"].value)).is_valid for level in ("Study", "Series")
+    ):
+        raise UnreadableInput(
+            "The source's study or series has an identifier that is no valid UID, which no DICOM "
+            "result may repeat.",
+            "Use the NIfTI heatmap, or give the series valid identifiers.",
+            code="invalid-uid",
+        )
     if (header.get("Rows"), header.get("Columns")) != (volume.grid.rows, volume.grid.columns):
         raise UnreadableInput(
             "The slices were not screened on the pixels of their source, so a segmentation would "
@@ -144,24 +158,13 @@ def read_sources(volume: Volume) -> SourceImages:
         )
     objects = _objects(volume)
     if not volume.grid.is_patient:
-        return SourceImages(header, objects, None)
+        return SourceImages(header, objects, None, texts=texts)
     named = str(header.get("FrameOfReferenceUID", "") or "")
-    if UID(named).is_valid:
-        return SourceImages(header, objects, named)
+    others = {header.StudyInstanceUID, header.SeriesInstanceUID, *objects}
+    if UID(named).is_valid and named not in others:
+        return SourceImages(header, objects, named, texts=texts)
     derived = derived_uid("frame of reference", header.SeriesInstanceUID)
-    return SourceImages(header, objects, derived, derives_frame_of_reference=True)
-
-
-def _check_uids(header: pydicom.Dataset) -> None:
-    """Refuse identifiers that a result must repeat but may not (PS3.5 9.1)."""
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
-        if not UID(str(header.get(keyword))).is_valid:
-            raise UnreadableInput(
-                "The source names its study or series by what is no valid UID (digits and points, "
-                "64 at most, no part empty or with a leading zero), which is never copied.",
-                "Use the NIfTI heatmap instead, or export the series again under valid UIDs.",
-                code="invalid-uid",
-            )
+    return SourceImages(header, objects, derived, True, texts)
 
 
 def stand_ins(
@@ -203,29 +206,40 @@ def stand_ins(
     return headers
 
 
-def copy_patient_and_study(sources: SourceImages, result: SOPClass) -> None:
-    """Put a result into its study: copy what describes the patient and the study, as it stands.
+def copy_patient_and_study(sources: SourceImages, result: SOPClass) -> tuple[str, ...]:
+    """Put a result into its study: copy what describes the patient and the study, mended.
 
     These are the modules Patient, Clinical Trial Subject, General Study, Patient Study and Clinical
     Trial Study (PS3.3 C.7.1.1, C.7.1.3, C.7.2.1 to C.7.2.3).
+
+    Returns:
+        The keywords of what had to be mended.
     """
     header = pydicom.Dataset(sources.header)
-    for keyword in SHARED:
-        if keyword in header:
-            result[keyword] = header[keyword]
-    for keyword in TYPE_2:
-        header.setdefault(keyword, "")
-    if str(header.get("PatientIdentityRemoved", "")).strip().upper() == "YES" and not (
-        str(header.get("DeidentificationMethod") or "").strip()
-        or header.get("DeidentificationMethodCodeSequence")
-    ):
-        header.DeidentificationMethod = UNKNOWN_METHOD
     # The modules are looked up by the class of the object, and its identifier is logged.
     header.SOPClassUID, header.SOPInstanceUID = result.SOPClassUID, result.SOPInstanceUID
-    result.copy_patient_and_study_information(header)
+    copied = _Copied()
+    copied.copy_patient_and_study_information(header)
+    for keyword in SHARED:
+        if keyword in header:
+            copied[keyword] = header[keyword]
+    mended = mend(copied)
+    for keyword in TYPE_2:
+        copied.setdefault(keyword, "")
+    for element in copied:
+        result.add(element)
     if sources.frame_of_reference_uid is None:
         # PS3.3 C.7.6.1: required where nothing else tells how the image lies.
         result.PatientOrientation = sources.header.get("PatientOrientation") or ["", ""]
+    keep_bytes(sources.texts, result, mended)
+    return mended
+
+
+class _Copied(SOPClass):
+    """Attributes on their way from one object to another."""
+
+    def __init__(self) -> None:
+        pydicom.Dataset.__init__(self)
 
 
 def _objects(volume: Volume) -> dict[str, SourceObject]:

@@ -13,8 +13,13 @@ import torch
 from headclip_med.content import ImageContent
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.anovl.adaptation import PatchAdapter, adaptation_loss
-from headclip_med.models.anovl.model import AnoVl, average_neighbours, chosen_layers, stretch
-from headclip_med.models.anovl.sentences import anovl_ensemble
+from headclip_med.models.anovl.model import (
+    AnoVl,
+    anovl_ensemble,
+    average_neighbours,
+    chosen_layers,
+    stretch,
+)
 from headclip_med.models.anovl.settings import AnoVlSettings
 from headclip_med.models.anovl.views import other_views
 from headclip_med.models.clip.towers import Backbone

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.engine import precision
-from headclip_med.models.engine.precision import has_bf16, settled
-from headclip_med.models.engine.run import LastToken, PassPlan, run
+from headclip_med.models.engine import run as precision
+from headclip_med.models.engine.run import LastToken, PassPlan, has_bf16, run, settled
 from headclip_med.models.loading import load_model
 from headclip_med.pipelines.train import training_record
 from headclip_med.settings import TrainSettings

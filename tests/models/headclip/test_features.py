@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.engine.precision import Ran
+from headclip_med.models.engine.run import Ran
 from headclip_med.models.headclip import features as features_module
 from headclip_med.models.headclip.features import Features, features_bytes
 from headclip_med.models.headclip.model import FrozenFeatures, HeadClip

@@ -23,9 +23,9 @@ from headclip_med.models.winclip.model import (
     pool_normality,
     run_windows,
     sum_over_windows,
+    winclip_ensemble,
     window_index,
 )
-from headclip_med.models.winclip.sentences import winclip_ensemble
 from headclip_med.models.winclip.settings import WinClipSettings
 from headclip_med.settings import ScoreSettings
 from tests import tiny

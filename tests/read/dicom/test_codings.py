@@ -115,6 +115,19 @@ def test_a_table_that_does_not_hold_is_passed_over(tmp_path: Path, fragments: in
     np.testing.assert_array_equal(read_volume(path).voxels, CINE)
 
 
+@pytest.mark.parametrize("syntax", [uids.JPEG2000Lossless, uids.JPEGLSLossless, uids.RLELossless])
+@pytest.mark.parametrize("counted", [0, 1, 3])
+def test_compressed_frames_beyond_those_that_are_counted_are_told(
+    tmp_path: Path, syntax: str, counted: int
+) -> None:
+    path = write_cine(tmp_path)
+    put_frames(path, coded_frames(path, syntax), syntax)
+    edit([path], lambda dataset, _: setattr(dataset, "NumberOfFrames", counted))
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.voxels, CINE[: counted or 1])
+    assert volume.reading.surplus_frames == len(CINE) - (counted or 1)
+
+
 def test_end_marks_within_a_fragment_are_no_end(tmp_path: Path) -> None:
     path = write_one(tmp_path)
     words = make_voxels(GRID.shape).astype("<i2")
@@ -177,6 +190,40 @@ def test_what_is_not_decoded_is_named(tmp_path: Path, syntax: str, named: str) -
     assert failure.code == "unsupported-coding"
     with pytest.raises(UnreadableInput, match=named):
         read_volume(path)
+
+
+@pytest.mark.parametrize("bits", [20, 24, 128])
+def test_impossible_bits_of_compressed_pixels_are_refused(tmp_path: Path, bits: int) -> None:
+    path = write_one(tmp_path)
+    put_frames(path, coded_frames(path, uids.RLELossless), uids.RLELossless)
+    edit([path], lambda dataset, _: setattr(dataset, "BitsAllocated", bits))
+    with pytest.raises(UnreadableInput, match="The header claims") as refused:
+        read_volume(path)
+    assert refused.value.code == "impossible-size"
+
+
+@pytest.mark.parametrize("keyword", ["ReferencedStudySequence", "RequestAttributesSequence"])
+@pytest.mark.parametrize("missing", [["item"], ["sequence"], ["item", "sequence"]])
+def test_a_sequence_without_its_end_is_named(
+    tmp_path: Path, keyword: str, missing: list[str]
+) -> None:
+    def nest(dataset: Dataset) -> None:
+        inner = Dataset()
+        inner.PatientComments = "any"
+        inner.is_undefined_length_sequence_item = True
+        setattr(dataset, keyword, [inner])
+        dataset[keyword].is_undefined_length = True
+
+    path = write_one(tmp_path, nest)
+    marks = {"item": b"\xfe\xff\x0d\xe0\0\0\0\0", "sequence": END}
+    raw = path.read_bytes()
+    for one in missing:
+        assert marks[one] in raw
+        raw = raw.replace(marks[one], b"", 1)
+    path.write_bytes(raw)
+    (failure,) = find_inputs([path]).failures
+    assert failure.code == "broken-dicom"
+    assert "a sequence that does not end" in failure.reason
 
 
 def test_damaged_pixels_are_told_with_their_coding(tmp_path: Path) -> None:

@@ -208,6 +208,32 @@ def test_frames_that_only_their_number_tells_apart_make_cycles(tmp_path: Path) -
     ]  # fmt: skip
 
 
+def test_frames_that_are_lost_are_told_though_others_of_the_file_are_read(tmp_path: Path) -> None:
+    """Two objects whose axial frames nothing tells apart, and whose sagittal ones lie apart."""
+    for number in range(2):
+        path = write_enhanced(tmp_path / f"e{number}", make_grid(shape=(8, 3, 3)))
+
+        def change(dataset: Dataset, _: int, number: int = number) -> None:
+            dataset.SOPInstanceUID = f"2.25.{number}"
+            dataset.SeriesInstanceUID = "2.25.9"
+            pixels = bytearray(dataset.PixelData)
+            pixels[0] = number
+            dataset.PixelData = bytes(pixels)
+            for index, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence[4:]):
+                frame.PlaneOrientationSequence = item(ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+                frame.PlanePositionSequence[0].ImagePositionPatient = [
+                    40 * number + 5 * index,
+                    0,
+                    0,
+                ]
+
+        edit([path], change)
+    inputs = find_inputs([tmp_path])
+    assert [one.slices for one in inputs.readable] == [8]
+    assert {one.code for one in inputs.failures} == {"duplicate-positions"}
+    assert len(inputs.failures) == 2
+
+
 @pytest.mark.parametrize("packages", [2, 3])
 def test_stacks_that_interleave_into_one_even_volume_are_one(tmp_path: Path, packages: int) -> None:
     path = write_enhanced(tmp_path / "enhanced", make_grid(shape=(12, 2, 2)))

@@ -298,6 +298,24 @@ def test_a_mosaic_may_run_against_its_normal(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.grid.origins_lps_mm[-1], FIRST_LPS_MM)
 
 
+def test_a_mosaic_is_unpacked_whichever_block_its_elements_stand_in(tmp_path: Path) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        for group, creator in ((0x0029, "SOMEBODY ELSE"), (0x0019, "GEMS_ACQU_01")):
+            block = dataset.private_block(group, creator, create=True)
+            block.add_new(0x0A, "US", 99)
+        siemens()(dataset, index)
+
+    assert len(read_volume(write_page(tmp_path / "mosaic.dcm", change)).voxels) == 5
+
+
+def test_a_number_of_another_vendor_is_no_count_of_tiles(tmp_path: Path) -> None:
+    def change(dataset: Dataset, _: int) -> None:
+        block = dataset.private_block(0x0019, "GEMS_ACQU_01", create=True)
+        block.add_new(0x0A, "US", 9)
+
+    assert read_volume(write_page(tmp_path / "slice.dcm", change)).voxels.shape == (1, 12, 18)
+
+
 def test_mosaics_of_a_time_series_are_parts(tmp_path: Path) -> None:
     for number in range(3):
 

@@ -197,6 +197,25 @@ def test_every_file_with_its_own_frame_of_reference_makes_one_volume_and_a_note(
     assert volume.reading.told_apart_by == ()
 
 
+def test_every_position_with_its_own_frame_of_reference_makes_whole_volumes(tmp_path: Path) -> None:
+    for number in range(3):
+
+        def change(dataset: Dataset, index: int, number: int = number) -> None:
+            dataset.FrameOfReferenceUID = f"2.25.7{index}"
+            dataset.TemporalPositionIdentifier = number + 1
+
+        write_stack(tmp_path / f"n{number}", change, add=number)
+    inputs = find_inputs([tmp_path])
+    assert [one.slices for one in inputs.readable] == [6, 6, 6]
+
+
+@pytest.mark.parametrize("name", ["doe^jane", "Doe^Jane^^", "DOE^JANE "])
+def test_a_patient_written_in_another_way_is_the_same(tmp_path: Path, name: str) -> None:
+    paths = write_stack(tmp_path / "a", setting(PatientID="1", PatientName="Doe^Jane"))
+    edit(paths[3:], setting(PatientName=name, SeriesNumber="01"))
+    assert [one.slices for one in find_inputs([tmp_path]).readable] == [6]
+
+
 def test_every_file_with_its_own_series_number_and_two_echoes_make_two_volumes(
     tmp_path: Path,
 ) -> None:
@@ -268,6 +287,34 @@ def test_a_second_run_that_only_its_numbers_tell_apart(tmp_path: Path, shift_mm:
     inputs = find_inputs([tmp_path])
     assert [positions for positions, _ in volumes_of(inputs)] == [
         even(0, 5, 6), pytest.approx(even(shift_mm, 5, 6)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("drift_mm", [0.02, 0.3])
+@pytest.mark.parametrize("order", ["one volume after the other", "odd slices first"])
+def test_dynamics_whose_positions_drift_stay_whole(
+    tmp_path: Path, order: str, drift_mm: float
+) -> None:
+    for volume in range(3):
+
+        def change(dataset: Dataset, index: int, volume: int = volume) -> None:
+            dataset.InstanceNumber = ORDERS[order](volume, index)
+
+        first_mm = volume * drift_mm
+        write_stack(tmp_path / f"v{volume}", change, first_mm=first_mm, add=volume)
+    inputs = find_inputs([tmp_path])
+    assert [values for _, values in volumes_of(inputs)] == [
+        [100 * volume + index for index in range(6)] for volume in range(3)
+    ]
+
+
+@pytest.mark.parametrize("place_mm", [10, 12])
+def test_a_derived_slice_among_the_others_is_a_part(tmp_path: Path, place_mm: float) -> None:
+    write_stack(tmp_path / "a", setting(ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]))
+    derived = setting(ImageType=["DERIVED", "SECONDARY", "MPR"], InstanceNumber=50)
+    write_stack(tmp_path / "b", derived, slices=1, first_mm=place_mm, add=1)
+    assert volumes_of(find_inputs([tmp_path])) == [
+        (even(0, 5, 6), [0, 1, 2, 3, 4, 5]), ([place_mm], [100]),
     ]  # fmt: skip
 
 
@@ -419,27 +466,35 @@ def jittering(size: float) -> Change:
     return change
 
 
-@pytest.mark.parametrize("size", [0.0005, 0.002, 0.008])
-def test_directions_that_jitter_make_one_volume(tmp_path: Path, size: float) -> None:
-    write_stack(tmp_path / "a", jittering(size), slices=10)
+@pytest.mark.parametrize("lost", [None, 4])
+@pytest.mark.parametrize("size", [0.0005, 0.0007, 0.001, 0.002, 0.008, 0.02])
+def test_directions_that_jitter_make_one_volume(
+    tmp_path: Path, size: float, lost: int | None
+) -> None:
+    paths = write_stack(tmp_path / "a", jittering(size), slices=10)
+    if lost is not None:
+        paths[lost].unlink()
     (one,) = find_inputs([tmp_path]).readable
     volume = one.read()
-    np.testing.assert_allclose(np.diff(volume.grid.slice_positions_mm), 5, atol=0.05)
+    steps_mm = np.diff(volume.grid.slice_positions_mm)
+    np.testing.assert_allclose(np.delete(steps_mm, [] if lost is None else 3), 5, atol=0.05)
     assert abs(np.linalg.norm(volume.grid.row_step_lps_mm) - 0.8) < 1e-9
     assert abs(volume.grid.row_step_lps_mm @ volume.grid.column_step_lps_mm) < 1e-9
     assert volume.reading.tilt_degrees is None
-    if size > 0.001:
+    if size > 0.001 and lost is None:
         jitter = volume.reading.jitter_degrees
         assert jitter is not None
-        assert jitter < 1
+        assert jitter < 1.5 * np.degrees(size)
 
 
-def test_planes_that_turn_around_an_axis_stay_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("advance_mm", [0, 3])
+def test_planes_that_turn_around_an_axis_stay_apart(tmp_path: Path, advance_mm: float) -> None:
     def turn(dataset: Dataset, index: int) -> None:
         angle = np.radians(index)  # one degree each, around the middle of the rows
         across = np.array([np.cos(angle), 0, np.sin(angle)])
         dataset.ImageOrientationPatient = [f"{x:.9f}" for x in (*across, 0, 1, 0)]
-        dataset.ImagePositionPatient = [f"{x:.9f}" for x in -across * 0.5 * 2]
+        origin = np.array([0, 0, index * advance_mm]) - across
+        dataset.ImagePositionPatient = [f"{x:.9f}" for x in origin]
 
     write_stack(tmp_path / "a", turn, slices=8)
     assert [one.slices for one in find_inputs([tmp_path]).readable] == [1] * 8

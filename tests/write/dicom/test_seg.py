@@ -13,8 +13,11 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.config import disable_value_validation
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
@@ -123,7 +126,12 @@ def ct_volume(folder: Path, grid: Grid, **changes: object) -> Volume:
     for index in range(len(grid.origins_lps_mm)):
         header = ct_slice(grid, index, derived_uid("slice", index))
         for keyword, value in changes.items():
-            if value is None and keyword in header:
+            if isinstance(value, bytes):  # what no library would write
+                tag, vr = tag_for_keyword(keyword), dictionary_VR(keyword)
+                header[keyword] = RawDataElement(
+                    BaseTag(tag), vr, len(value), value, 0, False, True
+                )
+            elif value is None and keyword in header:
                 delattr(header, keyword)
             elif value is not None:
                 setattr(header, keyword, value)
@@ -534,7 +542,7 @@ def test_a_file_that_changed_since_it_was_read_is_not_referred_to(tmp_path: Path
     written = write_screening(screening, tmp_path / "out")
     assert "seg" not in written.outputs
     assert any("not the one that was read" in note for note in written.notes)
-    (skipped,) = written.result["skipped_outputs"]  # type: ignore[misc]
+    (_, skipped) = written.result["skipped_outputs"]  # type: ignore[misc]
     assert (skipped["output"], skipped["code"]) == ("seg", "source-changed")
     assert (written.folder / "heatmap.nii.gz").exists()
 
@@ -545,6 +553,20 @@ def test_a_source_without_a_valid_identifier_is_not_referred_to(tmp_path: Path) 
     screening = screening_of(replace(volume, sources=tuple(nameless)), two_lesions((8, 12, 15)))
     with pytest.raises(UnreadableInput, match="no valid SOP instance UID"):
         write_segmentation(tmp_path, screening, "1")
+
+
+@pytest.mark.parametrize("uid", ["1.2.a", "1..2", "1.02.3", "1." * 40 + "1", "1.2\\3"])
+@pytest.mark.parametrize("level", ["StudyInstanceUID", "SeriesInstanceUID"])
+def test_no_segmentation_is_written_under_an_identifier_that_is_none(
+    level: str, uid: str, tmp_path: Path
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        volume = ct_volume(tmp_path / "in", stack(), **{level: uid.encode()})
+    screening = screening_of(volume, two_lesions((8, ROWS, COLUMNS)))
+    with pytest.raises(UnreadableInput) as caught:
+        write_segmentation(tmp_path, screening, "1")
+    assert caught.value.code == "invalid-uid"
 
 
 def test_a_library_that_fails_costs_the_segmentation_and_nothing_else(
@@ -560,7 +582,7 @@ def test_a_library_that_fails_costs_the_segmentation_and_nothing_else(
     (note,) = written.notes
     assert "AttributeError" in note
     assert "Doe" not in note
-    (skipped,) = written.result["skipped_outputs"]  # type: ignore[misc]
+    (_, skipped) = written.result["skipped_outputs"]  # type: ignore[misc]
     assert (skipped["output"], skipped["code"]) == ("seg", "bad-headers")
     assert skipped["advice"]
     assert {path.name for path in written.folder.iterdir()} == {
@@ -610,6 +632,116 @@ VALID_SOURCES: dict[str, Callable[[Path], Volume]] = {
         path, stack(), **dict.fromkeys(["PatientName", "PatientBirthDate", "StudyDate"])
     ),
 }
+
+
+def item(**values: object) -> Dataset:
+    made = Dataset()
+    with disable_value_validation():
+        for keyword, value in values.items():
+            setattr(made, keyword, value)
+    return made
+
+
+FAULTS: dict[str, dict[str, object]] = {
+    "dates and times of ACR-NEMA": {
+        "StudyDate": "1997.04.24", "StudyTime": "14:25:27", "PatientBirthDate": "1950.01.02",
+    },
+    "dates that never were": {"StudyDate": "20241341", "PatientBirthDate": "unknown"},
+    "times that never were": {"StudyTime": "256199", "PatientBirthTime": "noon"},
+    "half a time": {"StudyTime": "070"},
+    "an empty character set": {"SpecificCharacterSet": ""},
+    "a character set written otherwise": {"SpecificCharacterSet": b"iso-ir 100"},
+    "a character set that is none": {"SpecificCharacterSet": b"Latin1"},
+    "two character sets": {"SpecificCharacterSet": ["", "ISO 2022 IR 87"]},
+    "one identifier for study and space": {"FrameOfReferenceUID": derived_uid("study")},
+    "one identifier for series and space": {"FrameOfReferenceUID": derived_uid("series")},
+    "a space that is no identifier": {"FrameOfReferenceUID": "1.2.abc"},
+    "codes that are none": {
+        "PatientSex": "female", "PatientIdentityRemoved": "maybe", "QualityControlSubject": "no",
+        "SmokingStatus": "a lot", "BodyPartExamined": "head & neck",
+    },
+    "ages that are none": {"PatientAge": "62 years"},
+    "numbers that are none": {"PatientWeight": b"heavy ", "PatientSize": b"1,80"},
+    "texts that are too long": {
+        "PatientID": "7" * 80, "AccessionNumber": "A" * 30, "StudyID": "S" * 30,
+        "StudyDescription": "d" * 90, "PatientName": "N" * 100,
+    },
+    "several values for one": {"StudyDescription": ["a", "b"], "PatientID": ["1", "2"]},
+    "names with too many parts": {
+        "PatientName": "A^B^C^D^E^F^G", "ReferringPhysicianName": "A=B=C=D",
+    },
+    "empty identities": {"OtherPatientIDsSequence": [item(PatientID="7")]},
+    "identities without a kind": {
+        "OtherPatientIDsSequence": [item(PatientID="7", TypeOfPatientID="passport"), item()],
+    },
+    "codes without a meaning": {"ProcedureCodeSequence": [item(CodeValue="1"), item()]},
+    "studies without an identifier": {
+        "ReferencedStudySequence": [item(ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1")],
+    },
+    "half a clinical trial": {"ClinicalTrialSiteID": "9", "ClinicalTrialProtocolName": "x"},
+    "a trial without a subject": {
+        "ClinicalTrialSponsorName": "x", "ClinicalTrialProtocolID": "y",
+    },
+    "a point of time of no trial": {"ClinicalTrialTimePointDescription": "later"},
+    "somebody responsible for nothing": {"ResponsiblePerson": "Doe^Jane"},
+    "nobody knows how it was de-identified, twice": {
+        "DeidentificationMethod": None, "DeidentificationMethodCodeSequence": [item()],
+    },
+    "species without a code": {"PatientSpeciesDescription": "", "PatientSexNeutered": "perhaps"},
+    "an expectation that is none": {"PregnancyStatus": 9},
+    "a time zone that is none": {"TimezoneOffsetFromUTC": "CET"},
+    "a method of nothing": {"PatientIdentityRemoved": "NO", "DeidentificationMethod": "none"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_no_fault_of_the_source_is_in_the_segmentation(
+    name: str, tmp_path: Path, dciodvfy: str
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom dislikes these values as much
+        volume = ct_volume(tmp_path / "in", stack(), **FAULTS[name])
+    written = write_segmentation(tmp_path, screening_of(volume, two_lesions((8, 12, 15))), "1")
+    command = [dciodvfy, "-new", "seg.dcm"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if line.startswith("Error")] == []
+    assert pydicom.dcmread(tmp_path / "seg.dcm").StudyInstanceUID == derived_uid("study")
+    assert not any("Doe" in note or "1997" in note for note in written.notes)
+
+
+def test_what_can_only_mean_one_thing_is_mended_and_the_rest_is_left_as_it_was(
+    tmp_path: Path,
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        volume = ct_volume(
+            tmp_path / "in", stack(), StudyDate="1997.04.24", StudyTime="14:25:27.5",
+            PatientSex="f", PatientAge="62 years", PatientComments="stays", StudyID="S" * 20,
+        )  # fmt: skip
+    written = write_segmentation(tmp_path, screening_of(volume, two_lesions((8, 12, 15))), "1")
+    seg = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert (seg.StudyDate, seg.StudyTime, seg.PatientSex) == ("19970424", "142527.5", "F")
+    assert (seg.StudyID, seg.PatientComments) == ("S" * 16, "stays")
+    assert "PatientAge" not in seg
+    for keyword, value in PATIENT.items():
+        assert seg[keyword].value == value
+    (note,) = written.notes
+    assert note.endswith("PatientAge, PatientSex, StudyDate, StudyID, StudyTime.")
+
+
+def test_each_segment_has_a_colour_of_its_own(tmp_path: Path) -> None:
+    grid = stack()
+    labels = np.zeros(grid.shape, dtype=np.int32)
+    labels[:, ::3, ::4] = np.arange(1, 129).reshape(8, 4, 4)
+    write_segmentation(tmp_path, screening_of(ct_volume(tmp_path / "in", grid), labels), "1")
+    segments = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence
+    lab = np.array([one.RecommendedDisplayCIELabValue for one in segments], dtype=float)
+    scaled = lab / 65535 * [100, 255, 255]  # PS3.3 C.10.7.1.1
+    apart = np.linalg.norm(scaled[:, None] - scaled[None], axis=2)
+    assert len(lab) == MOST_SEGMENTS
+    assert apart[np.triu_indices(10, 1)].max() > 50
+    assert apart[~np.eye(MOST_SEGMENTS, dtype=bool)].min() > 5
+    assert np.diag(apart[:10, 1:11]).min() > 50, "neighbours in the list look unlike"
 
 
 @pytest.mark.parametrize("name", VALID_SOURCES)

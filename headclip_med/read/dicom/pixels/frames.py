@@ -35,6 +35,10 @@ ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 """Tags of a fragment and of what ends them (PS3.5 A.4)."""
 
 
+STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
+"""How a codestream begins: JPEG and JPEG-LS, JPEG 2000."""
+
+
 @dataclass(frozen=True)
 class Pixels:
     """The pixel data of one open object.
@@ -71,10 +75,14 @@ class Pixels:
 
     @property
     def surplus_frames(self) -> int:
-        """How many frames uncompressed data holds beyond those that its header counts."""
-        if self.element.length is None:
-            return 0
-        held = 8 * min(self.element.length, self.element.available) // self.layout.frame_bits
+        """How many frames the data holds beyond those that its header counts."""
+        if self.element.length is not None:
+            length = min(self.element.length, self.element.available)
+            held = 8 * length // self.layout.frame_bits
+        else:
+            data, (_, *fragments), _ = self.coded
+            is_each = self.syntax == RLELossless
+            held = sum(is_each or data.startswith(STARTS, one.start) for one in fragments)
         return max(0, held - self.layout.frames)
 
     def without_unused_bits(
@@ -110,9 +118,10 @@ def stored_frames(
     if pixels.element.length is not None:
         yield from _plain_frames(pixels, indices)
         return
-    coded = _coded_frames(pixels)
+    data, groups = _coded_frames(pixels)
     for index in indices:
-        yield _decoded(pixels.layout, pixels.syntax, coded[index])
+        stream = b"".join(data[one] for one in groups[index])
+        yield _decoded(pixels.layout, pixels.syntax, stream)
 
 
 def _plain_frames(
@@ -157,27 +166,27 @@ def _plain(
     return to_red_green_blue(values, layout)
 
 
-def _coded_frames(pixels: Pixels) -> Sequence[bytes]:
-    """Put the fragments of each frame together, with or without a table of offsets."""
+def _coded_frames(pixels: Pixels) -> tuple[bytes, list[list[slice]]]:
+    """Find the fragments of each frame, with or without a table of offsets."""
     data, (table, *fragments), _ = pixels.coded
-    count = pixels.layout.frames
+    count, first = pixels.layout.frames, table.stop
+    if count == len(fragments) or pixels.syntax == RLELossless:  # one each (PS3.5 A.4.2)
+        return data, [[one] for one in fragments]
     if count == 1:
-        return [b"".join(data[one] for one in fragments)]
-    if count == len(fragments):
-        return [data[one] for one in fragments]
-    first = table.stop
+        return data, [fragments]
     places = [one.start - 8 - first for one in fragments]
     offsets = np.frombuffer(data[table][: 4 * count], "<u4").tolist()
     if len(offsets) == count and offsets == sorted(set(offsets) & set(places)):
         starts = [places.index(offset) for offset in offsets]
         ends = [*starts[1:], len(fragments)]
-        return [
-            b"".join(data[one] for one in fragments[start:end])
-            for start, end in zip(starts, ends, strict=True)
-        ]
+        return data, [fragments[start:end] for start, end in zip(starts, ends, strict=True)]
     # No table, or one that does not hold: without it the codestreams' own ends are sought.
     bare = ITEM + bytes(4) + data[first:]
-    return list(generate_frames(bare, number_of_frames=count, extended_offsets=pixels.offsets))
+    frames = list(generate_frames(bare, number_of_frames=count, extended_offsets=pixels.offsets))
+    ends = np.cumsum([len(frame) for frame in frames]).tolist()
+    return b"".join(frames), [
+        [slice(start, end)] for start, end in zip([0, *ends], ends, strict=False)
+    ]
 
 
 def _fragments(data: bytes) -> tuple[list[slice], bool]:

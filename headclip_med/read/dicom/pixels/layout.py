@@ -108,19 +108,13 @@ def read_layout(dataset: Dataset, element: PixelElement | None) -> PixelLayout:
     elif bits <= 0:
         mended.append("BitsAllocated")
         bits = 8 if 0 < whole(dataset, "BitsStored", 0) <= 8 else 16
-    is_triple = bits == 24 and whole(dataset, "SamplesPerPixel", 1) == 1
-    if is_triple:  # an old way to say three samples of eight bits
-        mended.append("BitsAllocated")
-        bits = 8
     pixels = whole(dataset, "Rows", 0) * whole(dataset, "Columns", 0) * frames
     length = None if element is None else element.length
-    holds = None
-    if 8 < bits < 16 and length is not None and length >= 2 * pixels > 0:  # words, not packed
-        mended.append("BitsAllocated")
-        bits = 16
-    if length is not None and pixels > 0:
-        holds = 8 * length // (pixels * bits)
-    samples, photometric = _colours(dataset, 3 if is_triple else holds, mended)
+    bits, is_triple = _words(dataset, bits, pixels, length, mended)
+    holds = None if length is None or pixels <= 0 else 8 * length // (pixels * bits)
+    samples, photometric = _colours(dataset, holds, mended)
+    if is_triple:
+        samples, photometric = 3, "RGB"
     is_plain = is_float or is_triple
     stored = bits if is_plain else known("BitsStored", 1, bits, bits)
     high = bits - 1 if is_plain else known("HighBit", stored - 1, bits - 1, stored - 1)
@@ -142,6 +136,27 @@ def read_layout(dataset: Dataset, element: PixelElement | None) -> PixelLayout:
         is_float=is_float,
         mended=tuple(mended),
     )
+
+
+def _words(
+    dataset: Dataset, bits: int, pixels: int, length: int | None, mended: list[str]
+) -> tuple[int, bool]:
+    """Settle the bits allocated for a sample by the size of uncompressed pixel data.
+
+    Returns:
+        Odd ones are packed only where there are no words for them; and whether 24 are three
+        samples of eight, an old way to say so.
+    """
+    if bits in (1, 8, 16, 32, 64) or length is None or pixels <= 0:
+        return bits, False
+    if bits == 24 and whole(dataset, "SamplesPerPixel", 1) == 1 and length >= 3 * pixels:
+        mended.append("BitsAllocated")
+        return 8, True
+    for word in (16, 8):
+        if length >= word // 8 * pixels and (word > bits or bits > 16):
+            mended.append("BitsAllocated")
+            return word, False
+    return bits, False
 
 
 def _colours(dataset: Dataset, holds: int | None, mended: list[str]) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,7 @@ class Rescale:
         unit: Upper case, as declared; empty where it is not.
         ends: The lowest and the highest physical value that can be stored.
         table: Holds a Modality LUT that is used instead of slope and intercept.
+        has_commas: Numbers were written with decimal commas.
     """
 
     slope: float
@@ -41,6 +43,7 @@ class Rescale:
     unit: str
     ends: tuple[float, float]
     table: Dataset | None = None
+    has_commas: bool = False
 
     @property
     def is_hounsfield(self) -> bool:
@@ -93,10 +96,10 @@ class Rescales:
         place = find_group(groups, "PixelValueTransformationSequence")
         if "RescaleSlope" not in place and "RescaleIntercept" not in place:
             place = self.dataset
-        # An empty element is as good as none; a damaged one raises here, and must not become 1.
+        # An empty element is as good as none; a damaged one is no number, and must not become 1.
         said = [place.get(keyword) for keyword in ("RescaleSlope", "RescaleIntercept")]
         slope, intercept = (
-            float(usual if value in (None, "") else value)
+            usual if value in (None, "") else _number(value)
             for value, usual in zip(said, (1.0, 0.0), strict=True)
         )
         if slope == 0 or not abs(slope) < LARGEST_SCALE or not abs(intercept) < LARGEST_SCALE:
@@ -113,6 +116,7 @@ class Rescales:
             is_declared=all(value not in (None, "") for value in said),
             unit=text(place, "RescaleType").upper(),
             ends=(slope * low + intercept, slope * high + intercept),
+            has_commas=any(isinstance(value, str) and "," in value for value in said),
         )
 
     def _by_table(self, table: Dataset) -> Rescale:
@@ -126,3 +130,11 @@ class Rescales:
             ends=(float(values.min()), float(values.max())),
             table=self.dataset,
         )
+
+
+def _number(value: object) -> float:
+    """Read a number, with a decimal comma too; what is none is not a number."""
+    try:
+        return float(str(value).replace(",", ".", 1))
+    except ValueError:
+        return math.nan

@@ -1,4 +1,4 @@
-"""SimpleITK as decoder of JPEG streams that pydicom's plug-ins cannot decode, or take twice as long.
+"""SimpleITK as decoder of JPEG streams that plug-ins cannot decode, or take twice as long for.
 
 The former have twelve bits and loss, the latter none.
 """

@@ -153,6 +153,7 @@ def _facts(
         keeps_white_low=is_white_low and is_hounsfield,
         has_other_unit=is_ct and not has_unit,
         lacks_rescale=has_unit and not is_hounsfield,
+        has_decimal_commas=rescale.has_commas,
         disbelieves_padding=has_unit and padding is not None and _holds_tissue(padding, rescale),
     )
 

@@ -16,14 +16,44 @@ from headclip_med.errors import UnreadableInput
 from headclip_med.read.dicom.elements import items, numbers, text, texts
 from headclip_med.read.dicom.planes.plane import Plane
 
-SIEMENS_COUNT, SIEMENS_CSA = "0019100A", "00291010"
-UIH_COUNT, UIH_FRAMES = "00651050", "00651051"
+
+@dataclass(frozen=True)
+class PrivateElement:
+    """An element of a vendor's own, whichever of the group's blocks it stands in (PS3.5 7.8)."""
+
+    group: str
+    creator: str
+    number: str
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """All places where it and the name of its creator may stand."""
+        blocks = [f"{block:02X}" for block in BLOCKS]
+        creators = (f"{self.group}00{block}" for block in blocks)
+        return (*creators, *(f"{self.group}{block}{self.number}" for block in blocks))
+
+    def keyword_in(self, dataset: Dataset) -> str:
+        """Find where it stands; in the first block where no creator is named."""
+        present, first = dataset.keys(), int(self.group, 16) << 16
+        named = [block for block in BLOCKS if first + block in present]
+        for block in named:
+            if text(dataset, f"{self.group}00{block:02X}").upper() == self.creator.upper():
+                return f"{self.group}{block:02X}{self.number}"
+        return f"{self.group}{'FF' if named else '10'}{self.number}"
+
+
+BLOCKS = range(0x10, 0x18)
+
+SIEMENS_COUNT = PrivateElement("0019", "SIEMENS MR HEADER", "0A")
+SIEMENS_CSA = PrivateElement("0029", "SIEMENS CSA HEADER", "10")
+UIH_COUNT = PrivateElement("0065", "Image Private Header", "50")
+UIH_FRAMES = PrivateElement("0065", "Image Private Header", "51")
 SIEMENS_FRAMES = ("002110FE", "002111FE")
 SIEMENS_FRAME_WORDS = ("00211175", "00211075")
 
 TILE_KEYWORDS = (
-    *("ImageType", "Modality", SIEMENS_COUNT, SIEMENS_CSA, UIH_COUNT, UIH_FRAMES),
-    *("00210011", *SIEMENS_FRAMES),
+    *("ImageType", "Modality", "00210011", *SIEMENS_FRAMES),
+    *(SIEMENS_COUNT.keywords + SIEMENS_CSA.keywords + UIH_COUNT.keywords + UIH_FRAMES.keywords),
 )
 
 WIDEST_MR_MM = 600.0
@@ -86,7 +116,7 @@ def find_tiles(
     if len(items(dataset, "PerFrameFunctionalGroupsSequence")) > 1:
         raise _refusal("it holds several pages")
     rows, columns = size[0] // side, size[1] // side
-    if numbers(dataset, UIH_COUNT):
+    if numbers(dataset, UIH_COUNT.keyword_in(dataset)):
         places = _uih_planes(dataset, plane, count)
     else:
         places = _siemens_planes(plane, csa, count, (size[0] - rows, size[1] - columns))
@@ -97,7 +127,11 @@ def find_tiles(
 
 
 def _count(dataset: Dataset, csa: dict[str, list[Any]]) -> int:
-    stated = [*numbers(dataset, SIEMENS_COUNT)[:1], *numbers(dataset, UIH_COUNT)[:1]]
+    stated = [
+        number
+        for element in (SIEMENS_COUNT, UIH_COUNT)
+        for number in numbers(dataset, element.keyword_in(dataset))[:1]
+    ]
     found = [*stated, *csa.get("NumberOfImagesInMosaic", [])[:1]]
     return max((int(number) for number in found if math.isfinite(number)), default=0)
 
@@ -120,13 +154,14 @@ def _is_too_wide(dataset: Dataset, size: tuple[int, int], plane: Plane) -> bool:
 
 def _csa(dataset: Dataset) -> dict[str, list[Any]]:
     """Read Siemens' own header of an image; empty where there is none, or it is damaged."""
-    if SIEMENS_CSA not in dataset:
+    keyword = SIEMENS_CSA.keyword_in(dataset)
+    if keyword not in dataset:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nibabel's readers of DICOM call themselves experimental
         from nibabel.nicom import csareader
     try:
-        tags = csareader.read(dataset[SIEMENS_CSA].value)["tags"]  # type: ignore[no-untyped-call]
+        tags = csareader.read(dataset[keyword].value)["tags"]  # type: ignore[no-untyped-call]
         return {name: list(tag["items"]) for name, tag in tags.items()}
     except Exception:  # whatever damaged bytes bring about
         return {}
@@ -155,7 +190,10 @@ def _siemens_planes(
 
 def _uih_planes(dataset: Dataset, plane: Plane, count: int) -> list[Plane]:
     """Place the slices of a grid: each has an item of its own."""
-    positions = [numbers(frame, "ImagePositionPatient") for frame in items(dataset, UIH_FRAMES)]
+    positions = [
+        numbers(frame, "ImagePositionPatient")
+        for frame in items(dataset, UIH_FRAMES.keyword_in(dataset))
+    ]
     if len(positions) != count or any(len(position) != 3 for position in positions):
         raise _refusal("where each of them lies is not known")
     return [_at(plane, np.array(position)) for position in positions]

@@ -40,7 +40,7 @@ def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Fail
         headers: All of one series, in any order; their paths play no part in the outcome.
 
     Returns:
-        The stacks, most slices first, and what could not be used, each file once.
+        The stacks, most slices first, and what could not be used, be it some frames of a file.
     """
     usable, unusable, reading = set_aside(headers)
     planar: list[Stack] = []
@@ -66,7 +66,7 @@ def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Fail
     stacks.sort(key=lambda stack: -len(stack.slices))
     stacks.sort(key=lambda stack: stack.first.is_localizer)
     read = {one.header.path for stack in stacks for one in stack.slices}
-    unusable += _refusals(unsound, read)
+    unusable += _refusals(unsound)
     unusable += _copies(copies, read)
     numbered = enumerate([*stacks, *planar], start=1)
     return [
@@ -97,8 +97,8 @@ def _stacks(
         yield replace(stack, reading=stack.reading.joined(more))
 
 
-def _refusals(unsound: Sequence[tuple[Part, int]], read: set[Path]) -> Iterator[Failure]:
-    """Name each file of which nothing is read because its place is not its own."""
+def _refusals(unsound: Sequence[tuple[Part, int]]) -> Iterator[Failure]:
+    """Name each file of which something is not read because its place is not its own."""
     for part, together in unsound:
         lie = lie_of(positions_mm(part.slices))
         error = UnusableGeometry(
@@ -108,7 +108,7 @@ def _refusals(unsound: Sequence[tuple[Part, int]], read: set[Path]) -> Iterator[
             code="duplicate-positions",
         )
         paths = dict.fromkeys(one.header.path for one in part.slices)
-        yield from (Failure.of(path, error) for path in paths if path not in read)
+        yield from (Failure.of(path, error) for path in paths)
 
 
 def _copies(copies: Sequence[tuple[Slice, Slice]], read: set[Path]) -> Iterator[Failure]:

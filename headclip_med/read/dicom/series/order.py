@@ -9,6 +9,9 @@ from jaxtyping import Float, Int
 
 from headclip_med.read.dicom.series.evenness import starts_of_places
 
+CLOSE = 0.2
+"""Of the widest gap: positions no farther apart may be one place, which has moved a little."""
+
 Numbers = Int[np.ndarray, "slices"]
 
 
@@ -64,6 +67,17 @@ def _walk(place: Numbers, order: Numbers) -> Numbers:
         seen.add(here)
         volumes[index] = volume
     return volumes
+
+
+def snapped(positions_mm: Float[np.ndarray, "slices"]) -> Float[np.ndarray, "slices"]:
+    """Put positions that lie close together, beside the widest gap, at one place."""
+    by_place = np.argsort(positions_mm, kind="stable")
+    steps_mm = np.diff(positions_mm[by_place])
+    starts = np.append(0, np.flatnonzero(steps_mm > CLOSE * steps_mm.max()) + 1)
+    places = np.empty(len(positions_mm))
+    counts = np.diff(np.append(starts, len(places)))
+    places[by_place] = np.repeat(positions_mm[by_place][starts], counts)
+    return places
 
 
 def runs(positions_mm: Float[np.ndarray, "slices"], orders: list[tuple[int, int, int]]) -> Numbers:

@@ -22,7 +22,7 @@ from headclip_med.read.dicom.series.evenness import (
     starts_of_places,
     widest_overlap_mm,
 )
-from headclip_med.read.dicom.series.order import cycles, runs
+from headclip_med.read.dicom.series.order import cycles, runs, snapped
 from headclip_med.read.dicom.series.repeats import PixelDigests
 from headclip_med.read.dicom.stack import Slice, positions_mm
 
@@ -151,17 +151,20 @@ class PartFinder:
         overlap_mm = widest_overlap_mm([self._positions[part] for part in best.parts])
         if overlap_mm > 0:
             is_mixed = lie.odd_steps >= max(2, ODD_FRACTION * lie.places)
-            return best if is_mixed and 2 * best.cost < lie.cost else None
+            return best if is_mixed and 2 * best.cost <= lie.cost else None
         is_block = best.sign.startswith(BLOCK_SIGNS) and best.cost == 0
         return best if is_block and -overlap_mm >= WIDE_BORDER * lie.usual_mm else None
 
     def _by_runs(self, chosen: _Indices, lie: Lie) -> _Split | None:
-        """Split what runs through its range more than once."""
+        """Split what goes through its range more than once, at nearly the same positions."""
+        positions = self._positions[chosen]
         orders = [self._slices[index].order for index in chosen]
         if len(set(orders)) < len(orders):
             return None
-        volumes = runs(self._positions[chosen], orders)
-        return next(iter(self._allowed(self._by(ORDER, volumes, chosen, lie), lie)), None)
+        ways: list[_Split] = []
+        for volumes in (*cycles(snapped(positions), orders), runs(positions, orders)):
+            ways += self._allowed(self._by(ORDER, volumes, chosen, lie), lie)
+        return min(ways, key=lambda way: way.cost, default=None)
 
     def _by_anything(self, chosen: _Indices, lie: Lie) -> _Split | None:
         """Split repeated positions by whatever is best."""

@@ -94,6 +94,8 @@ class PixelDigests:
 
     def _kinds(self, place: Sequence[Slice]) -> dict[object, list[Slice]]:
         kinds: dict[object, list[Slice]] = defaultdict(list)
+        if len({one.header.path for one in place}) == 1:  # frames of one object are no copies
+            return {number: [one] for number, one in enumerate(place)}
         for one in place:
             kinds[(self._of(one.header), one.frame.number or 1, one.frame.tile)].append(one)
         return kinds
