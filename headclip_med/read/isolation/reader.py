@@ -134,7 +134,7 @@ class ReaderProcess:
         seconds = limits.seconds if seconds is None else seconds
         calls = pickle.dumps((function, tuple(items)))
         try:
-            self._channel.send(Task(calls, len(items), limits.memory_bytes, seconds))
+            self._channel.send(Task(calls, len(items), limits.memory_bytes, seconds, _here()))
             for _ in items:
                 outcome = self._channel.receive()
                 yield outcome
@@ -226,3 +226,10 @@ _readers = _Pool()
 atexit.register(_readers.end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_readers.disown)
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - in little time
+    except FileNotFoundError:  # removed meanwhile; whole paths still lead somewhere
+        return os.sep

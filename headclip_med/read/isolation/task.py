@@ -22,12 +22,14 @@ class Task:
         count: How many calls.
         memory_bytes: What each may take beside the arrays that lie in files.
         seconds: What each may last.
+        folder: Where relative paths begin.
     """
 
     call: bytes
     count: int
     memory_bytes: int
     seconds: float
+    folder: str
 
 
 def call(function: Callable[[Item], Result], item: Item) -> Result | HeadClipError:

@@ -55,6 +55,7 @@ def _leave_with(line: socket.socket) -> None:
 
 def _outcomes(task: Task) -> Iterator[object]:
     try:
+        os.chdir(task.folder)
         function, items = pickle.loads(task.call)  # noqa: S301 - from the process that asks
     except Exception as error:
         yield from [own_error(error)] * task.count

@@ -58,6 +58,14 @@ def test_a_fault_ends_in_its_code_and_the_next_call_in_a_result(name: str) -> No
     assert pid() != os.getpid()
 
 
+def test_relative_paths_begin_where_this_process_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isolated_each(os.path.abspath, ["x"], DEFAULT_LIMITS) == [os.path.abspath("x")]  # noqa: PTH100
+    monkeypatch.chdir(tmp_path)
+    assert isolated_each(os.path.abspath, ["x"], DEFAULT_LIMITS) == [str(tmp_path / "x")]
+
+
 def test_one_process_is_kept_for_many_calls_and_is_not_this_one() -> None:
     assert len({pid() for _ in range(5)} - {os.getpid()}) == 1
 
