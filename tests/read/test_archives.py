@@ -132,13 +132,14 @@ def test_folders_are_private_and_gone_with_the_process(tmp_path: Path) -> None:
 def test_a_name_that_leads_out_costs_the_archive(tmp_path: Path, name: str, kind: str) -> None:
     if "\0" in name and kind != "a.zip":
         pytest.skip("tar ends names there")
-    PACKERS[kind](tmp_path / kind, {"good.dcm": b"1234", name.replace("\0", "\1"): b"1234"})
+    path = tmp_path / "a" / "b" / kind  # so deep that all it could lead to is the test's own
+    path.parent.mkdir(parents=True)
+    PACKERS[kind](path, {"good.dcm": b"1234", name.replace("\0", "\1"): b"1234"})
     if "\0" in name:
-        raw = (tmp_path / kind).read_bytes().replace(b"a\1.dcm", b"a\0.dcm")
-        (tmp_path / kind).write_bytes(raw)
-    before = {*tmp_path.parent.rglob("*")}
-    assert code_of(tmp_path / kind) == "unsafe-archive"
-    assert {*tmp_path.parent.rglob("*")} == before
+        path.write_bytes(path.read_bytes().replace(b"a\1.dcm", b"a\0.dcm"))
+    before = {*tmp_path.rglob("*")}
+    assert code_of(path) == "unsafe-archive"
+    assert {*tmp_path.rglob("*")} == before
     assert not Path("/etc/out.dcm").exists()
 
 

@@ -439,7 +439,7 @@ def test_every_way_to_train_starts_from_that(tmp_path: Path) -> None:
     variant = experiment_named("lhw").variants[1]
 
     assert given.chosen_settings()[0] == usual
-    assert Setup(backbone, tmp_path).learned_settings(variant) == usual
+    assert Setup(backbone, tmp_path).model_settings(variant) == usual
     assert TrainingNetwork(EMBEDDED_NAME).trained.settings == usual
 
 
