@@ -119,7 +119,7 @@ def open_object(
             size = stream.seek(0, os.SEEK_END)
             stream.seek(0)
             tags: list[BaseTag | int] = [_tag(keyword) for keyword in keywords]
-            parsed = Counted(stream, limits) if size > SMALL_BYTES else stream
+            parsed = CountedElements(stream, limits) if size > SMALL_BYTES else stream
             dataset = read_partial(
                 parsed,  # type: ignore[arg-type]
                 _End(stream, limits, set(tags)),
@@ -173,7 +173,7 @@ def _count_items(stream: BinaryIO, length: int, limits: ReadLimits) -> None:
         raise _refusal("too-many-elements", limits.elements)
 
 
-class Counted:
+class CountedElements:
     """A file whose elements are counted while they are parsed.
 
     Args:
