@@ -35,10 +35,7 @@ class Screen(ModelOptions, RegistryOptions):
 
     takes: ClassVar[tuple[Takes, ...]] = (
         *ModelOptions.takes,
-        Takes(
-            ScreenSettings,
-            ("window", "crop", "tiling", "threshold", "pooling", "batch_size"),
-        ),
+        Takes(ScreenSettings, ("window", "crop", "tiling", "threshold", "pooling", "batch_size")),
     )
     common: ClassVar[tuple[str, ...]] = (
         "input", "out", "model", "method", "device", "window", "threshold", "set", "config",

@@ -22,10 +22,7 @@ ORIENTATION_TAG = 0x0112
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """Modes with more than eight bits of grey, which are kept."""
 
-BROKEN = (
-    "The file is no readable image; it is damaged or cut short.",
-    "Copy or export it again.",
-)
+BROKEN = ("The file is no readable image; it is damaged or cut short.", "Copy or export it again.")
 
 
 def find_image(path: Path, limits: ReadLimits) -> Input:

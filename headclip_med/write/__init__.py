@@ -3,12 +3,7 @@
 from headclip_med.atomic import check_writable
 from headclip_med.write.outputs import ALL_OUTPUTS, OUTPUTS, check_outputs
 from headclip_med.write.rows import FailedInput, SummaryRow, read_rows
-from headclip_med.write.screening import (
-    WrittenScreening,
-    folder_of,
-    lacks_outputs,
-    write_screening,
-)
+from headclip_med.write.screening import WrittenScreening, folder_of, lacks_outputs, write_screening
 from headclip_med.write.summary import write_summary
 
 __all__ = [

@@ -17,13 +17,7 @@ from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
-from headclip_med.write import (
-    FailedInput,
-    SummaryRow,
-    read_rows,
-    write_screening,
-    write_summary,
-)
+from headclip_med.write import FailedInput, SummaryRow, read_rows, write_screening, write_summary
 from headclip_med.write.plain_text import csv_cell, visible
 from headclip_med.write.summary import COLUMNS
 

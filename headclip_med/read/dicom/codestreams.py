@@ -13,12 +13,7 @@ from pydicom import uid as uids
 from headclip_med.errors import UnreadableInput
 
 JPEG_2000 = frozenset(
-    {
-        *uids.JPEG2000TransferSyntaxes,
-        uids.HTJ2K,
-        uids.HTJ2KLossless,
-        uids.HTJ2KLosslessRPCL,
-    }
+    {*uids.JPEG2000TransferSyntaxes, uids.HTJ2K, uids.HTJ2KLossless, uids.HTJ2KLosslessRPCL}
 )
 JPEG = frozenset({*uids.JPEGTransferSyntaxes, *uids.JPEGLSTransferSyntaxes})
 SEARCHED_BYTES = 1 << 20
