@@ -152,11 +152,7 @@ def screen_inputs(
 
 
 def work_through(
-    jobs: Iterable[Job],
-    screener: Screener,
-    *,
-    resume: bool = False,
-    unused: Iterable[FileRow] = (),
+    jobs: Iterable[Job], screener: Screener, *, resume: bool = False, unused: Iterable[FileRow] = ()
 ) -> BatchReport:
     """Screen volumes as they come, and write the summary.
 

@@ -12,14 +12,7 @@ from torch import Tensor
 
 from headclip_med.content import content_of_volume
 from headclip_med.errors import InvalidSettings
-from headclip_med.findings import (
-    Box,
-    PlaneLeftOut,
-    PlaneUsed,
-    Screening,
-    WindowUsed,
-    hull_of,
-)
+from headclip_med.findings import Box, PlaneLeftOut, PlaneUsed, Screening, WindowUsed, hull_of
 from headclip_med.mapped import allocate, blocks_of, release
 from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.settings import NO_PATCHES, ScoreSettings, ScreenSettings

@@ -26,10 +26,7 @@ class ServedModel:
     ) -> dict[str, Float[np.ndarray, "..."]]:
         """Judge images with values in [0, 1]: their ``map`` and ``global_score``, in [0, 1]."""
         found = self._model.predict(torch.from_numpy(np.ascontiguousarray(images)))
-        return {
-            "map": found.map.cpu().numpy(),
-            "global_score": found.global_score.cpu().numpy(),
-        }
+        return {"map": found.map.cpu().numpy(), "global_score": found.global_score.cpu().numpy()}
 
 
 def _load_pyfunc(path: str) -> ServedModel:

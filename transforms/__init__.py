@@ -14,12 +14,7 @@ from headclip_med.transforms.body import find_body, find_crop_box
 from headclip_med.transforms.lesions import find_lesions, numbered_as_stored
 from headclip_med.transforms.planes import choose_views
 from headclip_med.transforms.scores import joint_score, local_score, pool_slices
-from headclip_med.transforms.window import (
-    CT_WINDOWS_HU,
-    apply_window,
-    check_window,
-    choose_window,
-)
+from headclip_med.transforms.window import CT_WINDOWS_HU, apply_window, check_window, choose_window
 
 if TYPE_CHECKING:
     from headclip_med.transforms.slices import cut_slices, paste_maps, resize_images, resize_maps

@@ -71,9 +71,7 @@ def find_lesions(
 
 
 def numbered_as_stored(
-    lesions: tuple[Lesion, ...],
-    labels: Int[np.ndarray, "slices rows columns"],
-    heatmap: Heatmap,
+    lesions: tuple[Lesion, ...], labels: Int[np.ndarray, "slices rows columns"], heatmap: Heatmap
 ) -> tuple[Lesion, ...]:
     """Say in which stored slices lesions lie that were found in slices of another view.
 

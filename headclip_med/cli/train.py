@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 from tyro.conf import UseAppendAction
 
-from headclip_med.cli.groups import (
-    TrackingGroup,
-    WeightsOptions,
-    owner_of,
-    progress,
-    show_run,
-)
+from headclip_med.cli.groups import TrackingGroup, WeightsOptions, owner_of, progress, show_run
 from headclip_med.cli.options import Takes
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.registry import DEFAULT, METHODS, learning_of

@@ -1,23 +1,11 @@
 """Labelled images to evaluate on: industrial and medical sets, read where the user keeps them."""
 
 from headclip_med.datasets.check import check_set
-from headclip_med.datasets.discover import (
-    PROTOCOLS,
-    Protocol,
-    discover,
-    find_sets,
-    protocol_sets,
-)
+from headclip_med.datasets.discover import PROTOCOLS, Protocol, discover, find_sets, protocol_sets
 from headclip_med.datasets.known import KNOWN_SETS, find_set, open_dataset
 from headclip_med.datasets.layouts import KnownSet
 from headclip_med.datasets.report import Report
-from headclip_med.datasets.samples import (
-    Dataset,
-    Sample,
-    join_datasets,
-    read_image,
-    read_mask,
-)
+from headclip_med.datasets.samples import Dataset, Sample, join_datasets, read_image, read_mask
 
 __all__ = [
     "KNOWN_SETS",

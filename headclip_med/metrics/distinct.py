@@ -63,11 +63,7 @@ class DistinctScores:
     def spill(self, folder: Path, name: str) -> SortedScores:
         """Move the counts to files, and start anew; the returned ones are mapped from there."""
         settled = self.settle()
-        arrays = {
-            "values": settled.values,
-            "counts": settled.counts,
-            "shares": settled.shares,
-        }
+        arrays = {"values": settled.values, "counts": settled.counts, "shares": settled.shares}
         mapped = {}
         for kind, array in arrays.items():
             if array is not None:

@@ -292,9 +292,6 @@ _REFUSALS = {
         "is used.",
         "Pack it again.",
     ),
-    "encrypted-archive": (
-        "The archive is protected by a password.",
-        "Unpack it yourself.",
-    ),
+    "encrypted-archive": ("The archive is protected by a password.", "Unpack it yourself."),
 }
 """Reason and advice by code."""

@@ -184,11 +184,7 @@ def no_permission(what: str) -> UnreadableInput:
 
 
 def check_volume_size(
-    shape: tuple[int, ...],
-    limits: ReadLimits,
-    *,
-    stored_bytes: int | None = None,
-    volumes: int = 1,
+    shape: tuple[int, ...], limits: ReadLimits, *, stored_bytes: int | None = None, volumes: int = 1
 ) -> None:
     """Check that an array of this shape, in float32, stays within the limits.
 

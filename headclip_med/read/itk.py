@@ -31,10 +31,7 @@ SMALLEST_VOXEL_MM3 = 1e-12
 COLOUR_COMPONENTS = (3, 4)
 """Of eight bits each: red, green, blue, and how opaque, which is not used."""
 
-BROKEN = (
-    "The file is no readable volume; it is damaged or cut short.",
-    "Copy or write it again.",
-)
+BROKEN = ("The file is no readable volume; it is damaged or cut short.", "Copy or write it again.")
 READERS = {
     (".mha", ".mhd"): "MetaImageIO",
     (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz"): "NiftiImageIO",

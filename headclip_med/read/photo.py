@@ -38,10 +38,7 @@ DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 _Values = Shaped[np.ndarray, "rows columns *colour"]
 
-BROKEN = (
-    "The file is no readable image; it is damaged or cut short.",
-    "Copy or export it again.",
-)
+BROKEN = ("The file is no readable image; it is damaged or cut short.", "Copy or export it again.")
 
 
 @dataclass(frozen=True)

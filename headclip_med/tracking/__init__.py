@@ -13,12 +13,7 @@ from pathlib import Path
 
 from headclip_med.errors import named_extras
 from headclip_med.ranks import torchrun_ranks
-from headclip_med.tracking.options import (
-    DEFAULT_URI,
-    REGISTERED,
-    TrackingOptions,
-    check_model_name,
-)
+from headclip_med.tracking.options import DEFAULT_URI, REGISTERED, TrackingOptions, check_model_name
 from headclip_med.tracking.run import Run, ending
 
 __all__ = [

@@ -4,12 +4,7 @@ from headclip_med.atomic import check_writable
 from headclip_med.write.ahead import HeatmapAhead
 from headclip_med.write.outputs import OUTPUTS, USUAL_OUTPUTS, check_outputs
 from headclip_med.write.rows import FailedInput, FileRow, SummaryRow, read_rows
-from headclip_med.write.screening import (
-    WrittenScreening,
-    folder_of,
-    lacks_outputs,
-    write_screening,
-)
+from headclip_med.write.screening import WrittenScreening, folder_of, lacks_outputs, write_screening
 from headclip_med.write.summary import write_summary
 
 __all__ = [

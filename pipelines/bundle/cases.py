@@ -178,10 +178,7 @@ class Cases(Dataset):
         if not isinstance(network, ScreeningNetwork):
             return None
         screener = Screener(
-            model=network.model,
-            out=self.output_dir,
-            settings=self.settings,
-            outputs=self.outputs,
+            model=network.model, out=self.output_dir, settings=self.settings, outputs=self.outputs
         )
         return screener.finished(volume)
 

@@ -27,11 +27,7 @@ from headclip_med.pipelines.experiments.tables import (
 )
 from headclip_med.tracking import Run
 from headclip_med.training.handlers import read_log
-from headclip_med.write.pictures.curves import (
-    head_weights_figure,
-    joint_weight_figure,
-    to_png,
-)
+from headclip_med.write.pictures.curves import head_weights_figure, joint_weight_figure, to_png
 from headclip_med.write.tables import Document, Drawing
 
 PERCENT = "Percent, averaged over categories and then over sets. Research use only."

@@ -8,14 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headclip_med.datasets import (
-    Dataset,
-    Sample,
-    discover,
-    open_dataset,
-    read_image,
-    read_mask,
-)
+from headclip_med.datasets import Dataset, Sample, discover, open_dataset, read_image, read_mask
 from headclip_med.errors import InvalidSettings, UnreadableInput
 
 SIZE = (6, 4)  # columns and rows, unequal on purpose

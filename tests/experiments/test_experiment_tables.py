@@ -32,11 +32,7 @@ from headclip_med.pipelines.experiments.tables import (
     printed,
     tables_of,
 )
-from headclip_med.write.pictures.curves import (
-    head_weights_figure,
-    joint_weight_figure,
-    to_png,
-)
+from headclip_med.write.pictures.curves import head_weights_figure, joint_weight_figure, to_png
 from headclip_med.write.tables import (
     Document,
     Drawing,
@@ -166,10 +162,7 @@ def test_absent_and_refused_sets_are_marked_with_the_reason() -> None:
 
 def test_sets_that_the_paper_has_not_stand_below_its_average() -> None:
     sets = (a_set("Kvasir", "medical"), a_set("DDTI", "medical"))
-    values = {
-        ("LHW", "Kvasir"): reached(0.5, "pixel"),
-        ("LHW", "DDTI"): reached(0.9, "pixel"),
-    }
+    values = {("LHW", "Kvasir"): reached(0.5, "pixel"), ("LHW", "DDTI"): reached(0.9, "pixel")}
     of = table(results("lhw", sets, values), "table5-pixel")
     heads = [line.heads for line in of.lines]
     average = heads.index(("Average of 1", "LHW"))

@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from headclip_med.errors import HeadClipError, InvalidSettings
-from headclip_med.metrics import (
-    image_metrics,
-    interval,
-    pixel_metrics,
-)
+from headclip_med.metrics import image_metrics, interval, pixel_metrics
 from headclip_med.metrics.bootstrap import bootstrap_draws
 from headclip_med.metrics.exact import BLOCK
 from headclip_med.metrics.ranking import rank_images, rank_pixels

@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headclip_med.metrics import (
-    PixelDraws,
-    PixelMetrics,
-    pixel_metrics,
-)
+from headclip_med.metrics import PixelDraws, PixelMetrics, pixel_metrics
 from headclip_med.metrics.bootstrap import bootstrap_draws
 from headclip_med.metrics.ranking import rank_pixels
 

@@ -13,13 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headclip_med.errors import HeadClipError, InvalidSettings
-from headclip_med.metrics import (
-    Curves,
-    PixelMetrics,
-    Protocol,
-    distinct,
-    pixel_metrics,
-)
+from headclip_med.metrics import Curves, PixelMetrics, Protocol, distinct, pixel_metrics
 from headclip_med.metrics.pooled import pool_pixels
 
 

@@ -19,10 +19,7 @@ SETTINGS = ScreenSettings(minimum_size=0.0)
 
 
 def screen_all(
-    folder: Path,
-    out: Path,
-    model: BrightModel | None = None,
-    settings: ScreenSettings = SETTINGS,
+    folder: Path, out: Path, model: BrightModel | None = None, settings: ScreenSettings = SETTINGS
 ) -> BatchReport:
     screener = Screener(model=model or BrightModel(), out=out, settings=settings)
     return screen_inputs(find_inputs([folder]), screener)

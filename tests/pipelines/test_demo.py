@@ -22,12 +22,7 @@ from headclip_med.pipelines.demo import Demonstration, demonstrate, phantom_grid
 from headclip_med.prediction import Prediction
 from headclip_med.settings import TrainSettings
 from headclip_med.synthetic.development import development_volume
-from research.mini.make import (
-    COMPARED_EXAMPLES,
-    ProceduralExamples,
-    learn_compared,
-    learn_headclip,
-)
+from research.mini.make import COMPARED_EXAMPLES, ProceduralExamples, learn_compared, learn_headclip
 from tests.bright import BrightModel, stand_in
 
 EMBEDDED_CHECKPOINT = MODELS / "headclip-mini.checkpoint.safetensors"
@@ -59,9 +54,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstration, Path
     return demonstrate(load_model(device="cpu"), out), out
 
 
-def test_both_studies_are_screened_by_the_embedded_model(
-    shown: tuple[Demonstration, Path],
-) -> None:
+def test_both_studies_are_screened_by_the_embedded_model(shown: tuple[Demonstration, Path]) -> None:
     demonstration, _ = shown
     assert not demonstration.batch.failures
     assert len(demonstration.batch.rows) == 2

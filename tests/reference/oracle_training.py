@@ -155,11 +155,7 @@ def published_gradients(model: AnomalyClip | AdaClip) -> dict[str, Tensor]:
 
 
 def of_largest(
-    name: str,
-    mine: Tensor,
-    theirs: np.ndarray | np.floating,
-    share: float,
-    unit: float = 0.0,
+    name: str, mine: Tensor, theirs: np.ndarray | np.floating, share: float, unit: float = 0.0
 ) -> Stage:
     """Allow a share of the largest value, and of each value ``unit``."""
     there = np.asarray(theirs)

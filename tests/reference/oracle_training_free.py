@@ -15,11 +15,7 @@ from torch import Tensor
 
 from headclip_med.content import ImageContent
 from headclip_med.models.anovl.adaptation import PatchAdapter
-from headclip_med.models.anovl.model import (
-    AnoVl,
-    average_neighbours,
-    stretch,
-)
+from headclip_med.models.anovl.model import AnoVl, average_neighbours, stretch
 from headclip_med.models.anovl.settings import AnoVlSettings
 from headclip_med.models.anovl.views import other_views
 from headclip_med.models.clip.towers import Backbone

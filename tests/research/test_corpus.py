@@ -8,12 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from headclip_med.synthetic.development import development_volume
-from research.mini.corpus import (
-    Samples,
-    draw_samples,
-    industrial_samples,
-    organ_samples,
-)
+from research.mini.corpus import Samples, draw_samples, industrial_samples, organ_samples
 from research.mini.corpus.acquisition import draw_camera
 from research.mini.corpus.canvas import Canvas, FamilyDrawing, ellipse, inside, paint
 from research.mini.corpus.captions import (

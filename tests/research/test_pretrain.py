@@ -23,12 +23,7 @@ from research.mini import pools
 from research.mini.corpus import Samples, draw_samples
 from research.mini.curve import Curve
 from research.mini.files import BACKBONE, CHECKPOINT, backbone_tensors
-from research.mini.losses import (
-    caption_loss,
-    pixel_loss,
-    plain_focal_loss,
-    top_loss,
-)
+from research.mini.losses import caption_loss, pixel_loss, plain_focal_loss, top_loss
 from research.mini.model import MiniModel, cosine_filters, sine_positions
 from research.mini.pools import PHASE_POOLS, Corpus
 from research.mini.pretrain import LOG, Pretraining, loss_terms, train_mini, train_step

@@ -246,11 +246,7 @@ def test_a_refusal_that_does_not_name_its_field_is_found() -> None:
             "None, not (0,).",
         ),
         (AdaClipSettings, {"fusion": 1}, "fusion must be True or False, not 1."),
-        (
-            HeadClipSettings,
-            {"deep_tokens": 13},
-            "deep_tokens must not exceed context_tokens, 12.",
-        ),
+        (HeadClipSettings, {"deep_tokens": 13}, "deep_tokens must not exceed context_tokens, 12."),
         (ScoreSettings, {"sigma": 4.0}, "ScoreSettings has no field 'sigma'."),
     ],
 )

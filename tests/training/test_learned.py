@@ -94,10 +94,7 @@ def test_optimisers_are_the_published_ones() -> None:
     adamw = optimiser_of(weights, published)
     assert type(adamw) is torch.optim.AdamW
     assert (adamw.defaults["lr"], adamw.defaults["weight_decay"]) == (0.01, 0.01)
-    assert (published.epochs, published.batch_size) == (
-        5,
-        1,
-    )
+    assert (published.epochs, published.batch_size) == (5, 1)
 
 
 # --- the loop --------------------------------------------------------------------------------

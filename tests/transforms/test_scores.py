@@ -20,8 +20,7 @@ def test_the_local_score_averages_the_top_percent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("top_percent", "counted"),
-    [(0.3, 3), (0.29, 2), (29.0, 290), (100.0, 1000), (0.01, 1)],
+    ("top_percent", "counted"), [(0.3, 3), (0.29, 2), (29.0, 290), (100.0, 1000), (0.01, 1)]
 )
 def test_the_share_is_rounded_down_but_never_to_nothing(top_percent: float, counted: int) -> None:
     maps = np.arange(1000.0).reshape(1, 20, 50) / 1000

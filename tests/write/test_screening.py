@@ -130,12 +130,7 @@ def test_the_result_holds_what_was_found(tmp_path: Path) -> None:
     assert result["input"]["window"]["reason"] == "a CT of the head"
     assert result["input"]["crop_box"] == {"rows": [0, 1], "columns": [0, 1]}
     assert result["skipped_outputs"] == [
-        {
-            "output": "seg",
-            "code": "needs-dicom",
-            "reason": "The input is not DICOM.",
-            "advice": "",
-        },
+        {"output": "seg", "code": "needs-dicom", "reason": "The input is not DICOM.", "advice": ""},
         {
             "output": "heatmap-float",
             "code": "not-asked",

@@ -28,10 +28,7 @@ LABELS = {"overlay": "Overlay", "slices": "Slices", "heatmap": "Heatmap", "resul
 
 
 def render_page(
-    rows: Sequence[SummaryRow],
-    failures: Sequence[FailedInput],
-    files: Sequence[FileRow],
-    out: Path,
+    rows: Sequence[SummaryRow], failures: Sequence[FailedInput], files: Sequence[FileRow], out: Path
 ) -> str:
     """Write the page.
 

@@ -10,15 +10,7 @@ from PIL import Image, ImageDraw
 
 from headclip_med.findings import Screening
 from headclip_med.write.outputs import Writer, WrittenOutput
-from headclip_med.write.pictures.overlay import (
-    BACKGROUND,
-    MUTED,
-    OUTLINE,
-    TEXT,
-    blend,
-    font,
-    panel,
-)
+from headclip_med.write.pictures.overlay import BACKGROUND, MUTED, OUTLINE, TEXT, blend, font, panel
 
 TOP_SLICES = 3
 """The highest slices get a picture even where no candidate was found: to check the tool."""

@@ -5,11 +5,6 @@ knowledge of how scans look, so what is trained on it has seen no medical data, 
 prior.
 """
 
-from research.mini.corpus.samples import (
-    Samples,
-    draw_samples,
-    industrial_samples,
-    organ_samples,
-)
+from research.mini.corpus.samples import Samples, draw_samples, industrial_samples, organ_samples
 
 __all__ = ["Samples", "draw_samples", "industrial_samples", "organ_samples"]

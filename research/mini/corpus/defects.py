@@ -15,15 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from research.mini.corpus.canvas import Canvas, inside, paint
-from research.mini.corpus.places import (
-    Place,
-    blob,
-    curve,
-    rim,
-    scatter,
-    softly,
-    wedge,
-)
+from research.mini.corpus.places import Place, blob, curve, rim, scatter, softly, wedge
 from research.mini.corpus.textures import draw_texture
 
 Plane = Float[Tensor, "batch 1 height width"]

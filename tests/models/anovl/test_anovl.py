@@ -128,12 +128,7 @@ def test_layers_that_cannot_be_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [
-        {"temperature": 0.0},
-        {"adaptation_steps": 0},
-        {"local_layers": ()},
-        {"class_name": ""},
-    ],
+    [{"temperature": 0.0}, {"adaptation_steps": 0}, {"local_layers": ()}, {"class_name": ""}],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(InvalidSettings):

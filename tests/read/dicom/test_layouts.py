@@ -258,9 +258,7 @@ def test_four_samples_become_three(
     tmp_path: Path, photometric: str, pixels: list[int], expected: list[int]
 ) -> None:
     change = put(
-        SamplesPerPixel=4,
-        PhotometricInterpretation=photometric,
-        PixelData=bytes(pixels) * 6,
+        SamplesPerPixel=4, PhotometricInterpretation=photometric, PixelData=bytes(pixels) * 6
     )
     volume = read_x_ray(tmp_path, RGB, change, "RGB")
     np.testing.assert_array_equal(volume.voxels, np.broadcast_to(expected, (1, 2, 3, 3)))

@@ -316,9 +316,7 @@ def test_a_copy_of_a_process_starts_readers_of_its_own() -> None:
     os.close(there)
 
 
-def test_a_reader_that_does_not_start_is_said_to_be_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_reader_that_does_not_start_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "_readers", reader._Pool())
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(UnreadableInput) as caught:

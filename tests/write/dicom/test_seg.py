@@ -447,11 +447,7 @@ def test_a_cine_gets_one_segmentation_for_each_frame_with_a_candidate(tmp_path: 
     labels[1, 2:5, 3:9], labels[6, 1:3, 2:4], labels[6, 8, 9] = 3, 1, 2
     written = write_segmentation(tmp_path, screening_of(volume, labels), "1")
     assert tuple(written.files.values()) == ("seg-002.dcm", "seg-007.dcm")
-    assert written.segments == {
-        1: ("seg-007.dcm", 1),
-        2: ("seg-007.dcm", 2),
-        3: ("seg-002.dcm", 1),
-    }
+    assert written.segments == {1: ("seg-007.dcm", 1), 2: ("seg-007.dcm", 2), 3: ("seg-002.dcm", 1)}
     objects = [pydicom.dcmread(tmp_path / name) for name in written.files.values()]
     assert len({seg.SeriesInstanceUID for seg in objects}) == 1
     assert len({seg.SOPInstanceUID for seg in objects}) == 2

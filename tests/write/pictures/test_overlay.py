@@ -13,13 +13,7 @@ from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write.pictures import sheet
-from headclip_med.write.pictures.overlay import (
-    OUTLINE,
-    blend,
-    grey_slice,
-    heat_colours,
-    panel,
-)
+from headclip_med.write.pictures.overlay import OUTLINE, blend, grey_slice, heat_colours, panel
 from headclip_med.write.pictures.sheet import (
     MOST_TILES,
     caption,

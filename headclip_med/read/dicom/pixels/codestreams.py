@@ -15,12 +15,7 @@ from headclip_med.errors import UnreadableInput
 from headclip_med.read.dicom.pixels.layout import PixelLayout
 
 JPEG_2000 = frozenset(
-    {
-        *uids.JPEG2000TransferSyntaxes,
-        uids.HTJ2K,
-        uids.HTJ2KLossless,
-        uids.HTJ2KLosslessRPCL,
-    }
+    {*uids.JPEG2000TransferSyntaxes, uids.HTJ2K, uids.HTJ2KLossless, uids.HTJ2KLosslessRPCL}
 )
 WITH_LOSS = (0xC0, 0xC1, 0xC2)
 """Starts of a frame of a baseline, extended or progressive process."""

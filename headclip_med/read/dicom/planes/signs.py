@@ -78,10 +78,7 @@ ORDERS: Mapping[str, tuple[str, ...]] = {
     ),
     "FrameReferenceTime": ("FrameReferenceTime",),
     "SliceThickness": ("SliceThickness", "PixelMeasuresSequence.SliceThickness"),
-    "RepetitionTime": (
-        "RepetitionTime",
-        "MRTimingAndRelatedParametersSequence.RepetitionTime",
-    ),
+    "RepetitionTime": ("RepetitionTime", "MRTimingAndRelatedParametersSequence.RepetitionTime"),
     "FlipAngle": ("FlipAngle", "MRTimingAndRelatedParametersSequence.FlipAngle"),
     "KVP": ("KVP", "CTXRayDetailsSequence.KVP"),
     "FrameComments": ("FrameContentSequence.FrameComments",),
@@ -94,10 +91,7 @@ DIMENSIONS = "DimensionIndexValues"
 
 CLOCKS: Mapping[str, tuple[str, ...]] = {
     "AcquisitionTime": ("AcquisitionTime",),
-    "AcquisitionDateTime": (
-        "AcquisitionDateTime",
-        "FrameContentSequence.FrameAcquisitionDateTime",
-    ),
+    "AcquisitionDateTime": ("AcquisitionDateTime", "FrameContentSequence.FrameAcquisitionDateTime"),
     "ContentTime": ("ContentTime",),
 }
 """Often another for every slice; asked last."""

@@ -106,10 +106,7 @@ class PartFinder:
         return found
 
     def _split(
-        self,
-        chosen: _Indices,
-        signs: frozenset[str],
-        copies: tuple[tuple[Slice, Slice], ...],
+        self, chosen: _Indices, signs: frozenset[str], copies: tuple[tuple[Slice, Slice], ...]
     ) -> Iterator[Part]:
         """Split some of them by what is best, and what comes of it again."""
         lie = lie_of(self._positions[chosen])
