@@ -113,7 +113,7 @@ def test_inference_runs_from_any_folder(bundle: Path, tmp_path: Path) -> None:
     [
         ("inference", ("--dataset_dir", "nowhere"), 1, "dataset_dir does not exist"),
         ("inference", ("--dataset_dir", "empty"), 1, "dataset_dir holds no image"),
-        ("inference", ("--dataset_dir", "refused"), 1, "at the same position"),
+        ("inference", ("--dataset_dir", "refused"), 1, "claims rows or columns outside"),
         ("inference", ("--dataset_dir", "in", "--ovrlap", "0.2"), 2, "Did you mean 'overlap'"),
         ("inference", ("--dataset_dir", "in", "--window", "brian"), 2, "window is not known"),
         ("inference", ("--dataset_dir", "in", "--model", "none.safetensors"), 1, "no checkpoint"),
@@ -127,7 +127,7 @@ def test_mistakes_end_with_a_sentence_and_an_exit_code(
 ) -> None:
     write_phantom(tmp_path / "in")
     (tmp_path / "empty").mkdir()
-    edit(write_phantom(tmp_path / "refused"), to_one_place)
+    edit(write_phantom(tmp_path / "refused"), to_no_rows)
     write_tiny_set(tmp_path / "set")
     configs = [str(bundle / f"configs/{name}.json") for name in files.split()]
     found, said = monai(
@@ -137,8 +137,8 @@ def test_mistakes_end_with_a_sentence_and_an_exit_code(
     assert not list(tmp_path.glob("out/*/*/result.json"))
 
 
-def to_one_place(dataset: Dataset, index: int) -> None:
-    dataset.ImagePositionPatient = [0, 0, 0]
+def to_no_rows(dataset: Dataset, index: int) -> None:
+    dataset.Rows = 0
 
 
 @pytest.mark.slow
