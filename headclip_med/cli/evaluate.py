@@ -67,9 +67,20 @@ class Evaluate(ModelOptions, TrackingGroup):
             **self.changes(EvaluationSettings),
         )  # fmt: skip
         self.check()
+        self._require_sets()
         from headclip_med.pipelines.evaluate import evaluate
 
         report = evaluate(request, say=lambda line: print(f"headclip: {line}", file=sys.stderr))
         show_run(report.run, request.tracking)
         print(report.text(".json" if self.json else ".md"))
         return 3 if report.failed else 0
+
+    def _require_sets(self) -> None:
+        """Refuse what has nothing to evaluate before anything heavy is imported."""
+        from headclip_med.datasets import discover, protocol_sets, require_folders
+
+        require_folders(self.data, self.data_root)
+        if self.protocol is not None:
+            protocol_sets(self.protocol, self.data_root, "test")
+        elif self.data_root is not None:
+            discover(self.data_root)

@@ -84,6 +84,9 @@ class RunExperiment(WeightsOptions, TrackingGroup):
 
     def run(self) -> int:
         """Run the experiment, and print its tables."""
+        from headclip_med.datasets import require_folders
+
+        require_folders((*self.datasets, *self.train), self.data_root)
         from headclip_med.pipelines.experiments.definitions import experiment_named
         from headclip_med.pipelines.experiments.plan import Request, plan_experiment
         from headclip_med.pipelines.experiments.runner import run_experiment

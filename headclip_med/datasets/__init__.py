@@ -1,7 +1,14 @@
 """Labelled images to evaluate on: industrial and medical sets, read where the user keeps them."""
 
 from headclip_med.datasets.check import check_set
-from headclip_med.datasets.discover import PROTOCOLS, Protocol, discover, find_sets, protocol_sets
+from headclip_med.datasets.discover import (
+    PROTOCOLS,
+    Protocol,
+    discover,
+    find_sets,
+    protocol_sets,
+    require_folders,
+)
 from headclip_med.datasets.known import KNOWN_SETS, find_set, open_dataset
 from headclip_med.datasets.layouts import KnownSet
 from headclip_med.datasets.report import Report
@@ -24,4 +31,5 @@ __all__ = [
     "protocol_sets",
     "read_image",
     "read_mask",
+    "require_folders",
 ]

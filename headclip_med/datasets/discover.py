@@ -7,6 +7,7 @@ auxiliary set's *test* split that is trained on, since it holds the anomalies.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,6 +51,31 @@ PROTOCOLS = {
     )
 }
 """The published protocols by name."""
+
+
+def require_folders(specs: Sequence[str], root: Path | None = None) -> None:
+    """Refuse at once what has no folder to work on; nothing is opened.
+
+    Args:
+        specs: Sets as ``LAYOUT:FOLDER``; those that are only named are looked for below the root.
+        root: Where sets are looked for.
+
+    Raises:
+        UnreadableInput: The root is no folder, or none of the sets' folders is there.
+    """
+    if root is not None and not root.is_dir():
+        raise UnreadableInput(
+            "There is no folder in which to look for sets at the path given.",
+            "Correct the path.",
+            code="missing-folder",
+        )
+    folders = [Path(spec.partition(":")[2]) for spec in specs if ":" in spec]
+    if folders and root is None and not any(folder.exists() for folder in folders):
+        raise UnreadableInput(
+            "None of the sets that were named has a folder at the path given.",
+            "Correct the paths.",
+            code="missing-folder",
+        )
 
 
 def discover(root: Path) -> list[str]:

@@ -66,6 +66,28 @@ def test_settings_and_methods_are_known_without_torch() -> None:
     assert not loaded_by(f"import headclip_med.{modules}") & {"torch", "numpy", "mlflow", "monai"}
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "BrainMRI:nowhere"],
+        ["evaluate", "--data-root", "nowhere"],
+        ["evaluate", "--data-root", "."],
+        ["evaluate", "--protocol", "mvtec-to-all", "--data-root", "."],
+        ["experiment", "lhw", "--data-root", "nowhere"],
+        ["experiment", "lhw", "--datasets", "BrainMRI:nowhere"],
+        ["train", "--data", "mvtec:nowhere", "--out", "out"],
+        ["screen", "nowhere", "--out", "out"],
+    ],
+)
+def test_what_is_missing_is_told_before_torch_is_loaded(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = f"from headclip_med.cli import main\nassert main({arguments!r}) in (1, 2)"
+    assert "torch" not in loaded_by(code)
+    assert not (tmp_path / "out").exists()
+
+
 def test_screening_a_photo_loads_what_it_needs_alone(photo: Path) -> None:
     code = (
         "from headclip_med.cli import main\n"
