@@ -79,7 +79,7 @@ def _let_grow(more_bytes: int, *, of: int | None = None) -> None:
     """Let this process have more memory than it may have now, or than it has."""
     now, most = resource.getrlimit(resource.RLIMIT_AS)
     base = now if of is None else of
-    if base > 0:  # else nothing is bounded
+    if base not in (0, resource.RLIM_INFINITY):  # else nothing is bounded
         wanted = base + more_bytes
         allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
         resource.setrlimit(resource.RLIMIT_AS, (allowed, most))
