@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -47,15 +48,20 @@ def load_model(
         UnusableTracker: A registered model was named, and there is no tracker.
         UnusableWeights: There are no weights, or they do not fit, or are another method's.
     """
-    if not str(name).startswith(REGISTERED):
-        return loading.load_model(name, **options)
-    with registered_checkpoint(str(name), tracking_uri) as path:
-        return loading.load_model(path, **options)
+    with _known_name(str(name), tracking_uri) as known:
+        return loading.load_model(known, **options)
 
 
 def load_models(request: ModelRequest) -> loading.LoadedMethods:
     """Load what a request asks for; see ``load_model`` and ``models.loading.load_models``."""
-    if not request.name.startswith(REGISTERED):
-        return loading.load_models(request)
-    with registered_checkpoint(request.name, request.tracking_uri) as path:
-        return loading.load_models(replace(request, name=str(path)))
+    with _known_name(request.name, request.tracking_uri) as known:
+        return loading.load_models(replace(request, name=str(known)))
+
+
+def _known_name(
+    name: str, tracking_uri: str | None
+) -> AbstractContextManager[str] | AbstractContextManager[Path]:
+    """Give what ``models`` knows a model by: of a registered one, the file that was fetched."""
+    if name.startswith(REGISTERED):
+        return registered_checkpoint(name, tracking_uri)
+    return nullcontext(name)

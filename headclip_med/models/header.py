@@ -8,14 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from headclip_med.errors import HeadClipError, InvalidSettings, UnusableWeights
-from headclip_med.models.clip.hub import (
-    EMBEDDED_PATH,
-    Activation,
-    FoundModel,
-    find_model,
-    stated_header,
-)
+from headclip_med.models.clip.hub import EMBEDDED_PATH, Activation, FoundModel, find_model
 from headclip_med.models.registry import DEFAULT, METHODS, method_named
 from headclip_med.models.request import ALL, ModelRequest
 from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
@@ -65,13 +61,15 @@ def read_header(path: Path) -> Header:
             "Train one with 'headclip train', or check the path.",
             code="weights-missing",
         )
-    metadata = stated_header(path)
-    if metadata is None:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
         raise UnusableWeights(
             f"{path} is truncated, damaged, or no safetensors file (pickles are never loaded).",
             "Copy it anew, or give the checkpoint that 'headclip train' wrote.",
             code="weights-unreadable",
-        )
+        ) from error
     if FORMAT not in metadata:
         raise UnusableWeights(
             f"{path} is a safetensors file, but no HeadCLIP checkpoint.",

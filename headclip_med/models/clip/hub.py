@@ -130,7 +130,7 @@ def find_model(name: str, weights: str | Path | None) -> FoundModel:
     if Path(name).suffix == ".safetensors":
         return _described(Path(name), "file")
     given = Path(weights) if weights and weights != "random" else None
-    if given and given.suffix == ".safetensors" and "config" in (stated_header(given) or ()):
+    if given and given.suffix == ".safetensors" and "config" in (_stated_header(given) or ()):
         return _described(given, "file")
     place = _as_folder(name)
     config, preprocess = _folder_config(place) if place else (registry_config(name), None)
@@ -155,7 +155,7 @@ def find_model(name: str, weights: str | Path | None) -> FoundModel:
 
 def _described(path: Path, source: str) -> FoundModel:
     """Read the header of a file that holds its model's configuration."""
-    header = stated_header(path)
+    header = _stated_header(path)
     if header is None:
         raise unusable_file(path)
     try:
@@ -173,7 +173,7 @@ def _described(path: Path, source: str) -> FoundModel:
     return FoundModel(config, preprocess, path.stem, source, path, token_seed=seed)
 
 
-def stated_header(path: Path) -> dict[str, str] | None:
+def _stated_header(path: Path) -> dict[str, str] | None:
     """Read what a safetensors file says of itself; None where it is none, or damaged."""
     try:
         with safe_open(path, framework="numpy") as file:
