@@ -254,11 +254,12 @@ def test_a_process_that_reads_brings_no_torch(tmp_path: Path) -> None:
 
 
 WAITS = """
-import sys, threading
+import signal, sys, threading
 from functools import partial
 from headclip_med.read import DEFAULT_LIMITS
 from headclip_med.read.isolation import isolated_reading
 from tests.read.isolation import faults
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 print(isolated_reading(faults.process_id, [], DEFAULT_LIMITS), flush=True)
 fault = getattr(faults, sys.argv[1])
 if sys.argv[2] == "thread":
