@@ -92,11 +92,12 @@ class Screen(ModelOptions, RegistryOptions):
 
         check_window(settings.window)
         outputs = USUAL_OUTPUTS if self.outputs is None else check_outputs(self.outputs)
+        if not self.plan:
+            self.check()
         inputs = find_inputs(self.input)
         if self.plan:
             return show_plan(inputs, hide_names=self.hide_names, as_json=self.json)
         _check_any(inputs)
-        self.check()
         # What is there of it: the folder itself is made when the model is found.
         out = Path(self.out or "").absolute()
         check_writable(next(one for one in (out, *out.parents) if one.exists()))

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.read.guards import ReadLimits, check_file, no_permission
+from headclip_med.read.guards import ReadLimits, check_file, read_start
 
 HEADER_BYTES = 1 << 20
 """Longest header; that of a list of a thousand slices has 20 kB."""
@@ -30,7 +30,7 @@ def data_files(path: Path, limits: ReadLimits) -> tuple[Path, ...]:
             way that is not read.
     """
     check_file(path, limits)
-    start = _start(path)
+    start = read_start(path, HEADER_BYTES)
     if path.name.lower().endswith((".mha", ".mhd")):
         named, rest = _named(start, META, META_WORD)
         local = named is not None and named.lower() == b"local"
@@ -48,14 +48,6 @@ def data_files(path: Path, limits: ReadLimits) -> tuple[Path, ...]:
         return ()
     names = rest.split(b"\n") if named is not None and named[:4] == b"LIST" else [named or b""]
     return tuple(_inside(path.parent, one.strip()) for one in names if one.strip())
-
-
-def _start(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(HEADER_BYTES)
-    except OSError:
-        raise no_permission("file") from None
 
 
 def _named(

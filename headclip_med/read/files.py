@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.read.formats import START_BYTES, SYSTEM_FILES, Kind, kind_of, refusal_of
-from headclip_med.read.guards import ReadLimits, check_file, no_permission
+from headclip_med.read.guards import ReadLimits, check_file, no_permission, read_start
 from headclip_med.read.inputs import Failure
 
 RESULT_FILES = ("result.json", "heatmap.nii.gz")
@@ -117,7 +117,7 @@ def _kind(path: Path, limits: ReadLimits, root: Path | None) -> Kind:
     check_file(path, limits)
     if root is not None and path.is_symlink():
         _check_link(path, root)
-    start = _start(path)
+    start = read_start(path, START_BYTES)
     kind = kind_of(path.name, start)
     if kind is None:
         raise refusal_of(path.name, start, is_named=root is None)
@@ -157,15 +157,3 @@ def _check_link(path: Path, root: Path, *, what: str = "file") -> None:
             f"Give the {what} it points to by its own name.",
             code="link-outside",
         )
-
-
-def _start(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(START_BYTES)
-    except PermissionError:
-        raise no_permission("file") from None
-    except OSError:
-        raise UnreadableInput(
-            "The file cannot be read.", "Check the drive, or copy it again.", code="unreachable"
-        ) from None

@@ -174,6 +174,23 @@ def check_file(path: Path, limits: ReadLimits) -> int:
     return status.st_size
 
 
+def read_start(path: Path, count: int) -> bytes:
+    """Read the first bytes of a file, or all that it has.
+
+    Raises:
+        UnreadableInput: The system does not let it be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except PermissionError:
+        raise no_permission("file") from None
+    except OSError:
+        raise UnreadableInput(
+            "The file cannot be read.", "Check the drive, or copy it again.", code="unreachable"
+        ) from None
+
+
 def no_permission(what: str) -> UnreadableInput:
     """Say that a file or folder may not be read."""
     return UnreadableInput(

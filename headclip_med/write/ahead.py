@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float
 
 from headclip_med.geometry import Grid
-from headclip_med.write.nifti import HeatmapFile
 
 MOST_WAITING = 2
 """Blocks; a model that is faster than the disk waits."""
@@ -36,6 +35,8 @@ class HeatmapAhead:
 
     def __enter__(self) -> HeatmapAhead:
         """Start."""
+        from headclip_med.write.nifti import HeatmapFile  # brings nibabel
+
         self._thread = ThreadPoolExecutor(1, "heatmap")
         self._stream = tempfile.TemporaryFile()
         self._file = HeatmapFile(self._stream, self._grid)

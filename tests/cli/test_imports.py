@@ -88,6 +88,19 @@ def test_what_is_missing_is_told_before_torch_is_loaded(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("wrong", [["nowhere"], ["one.jpg", "--model", "nowhere"]])
+def test_a_wrong_screening_is_told_before_anything_slow_is_loaded(
+    wrong: list[str], photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    code = (
+        "from headclip_med.cli import main\n"
+        f"assert main(['screen', *{wrong!r}, '--out', 'nothing']) in (1, 2)"
+    )
+    slow = ("SimpleITK", "nibabel", "pydicom", "scipy", "torch")
+    assert loaded_by(code, slow) == set()
+
+
 def test_screening_a_photo_loads_what_it_needs_alone(photo: Path) -> None:
     code = (
         "from headclip_med.cli import main\n"

@@ -171,11 +171,11 @@ def _check_size(dataset: Dataset, layout: PixelLayout, limits: ReadLimits) -> No
         # The meta information comes first, so it survives where a file is cut short.
         kind = uid(dataset.file_meta, "MediaStorageSOPClassUID") or uid(dataset, "SOPClassUID")
         is_whole = kind is not None and uid(dataset, "SOPInstanceUID") is not None
-        is_document = is_whole and "Image" not in uids.UID(kind or "").name
+        is_image = "Image" in uids.UID(kind or "").name
         raise UnreadableInput(
             "The DICOM object has no rows and columns, so it holds no image.",
             "Leave it out, or export it again if it should.",
-            code="not-an-image" if is_document else "broken-dicom",
+            code=("no-pixel-data" if is_image else "not-an-image") if is_whole else "broken-dicom",
         )
     if not (1 <= layout.rows <= limits.side_px and 1 <= layout.columns <= limits.side_px):
         raise _impossible(f"rows or columns outside 1 to {limits.side_px}")

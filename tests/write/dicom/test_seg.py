@@ -36,6 +36,7 @@ from headclip_med.write.dicom.seg import MOST_SEGMENTS, SegWriter
 from headclip_med.write.dicom.source import derived_uid
 from headclip_med.write.outputs import WrittenOutput
 from headclip_med.write.result import result_schema
+from tests.write.dicom.places import points_by_segment, sorted_points
 
 ROWS, COLUMNS = 12, 15
 PATIENT = {"PatientName": "Doe^Jane", "PatientID": "MRN77", "AccessionNumber": "ACC42"}
@@ -198,27 +199,6 @@ def write_segmentation(folder: Path, screening: Screening, version: str) -> Writ
     writer.add(range(count // 2))
     writer.add(range(count // 2, count))
     return writer.end()
-
-
-def points_by_segment(seg: Dataset) -> dict[int, np.ndarray]:
-    """Where each segment's voxels are in the patient, from the object's own frames."""
-    shared = seg.SharedFunctionalGroupsSequence[0]
-    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
-    row_mm, column_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
-    pixels = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
-    found: dict[int, list[np.ndarray]] = {}
-    for frame, mask in zip(seg.PerFrameFunctionalGroupsSequence, pixels, strict=True):
-        identified = frame if "SegmentIdentificationSequence" in frame else shared
-        number = identified.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        origin = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
-        rows, columns = np.nonzero(mask)
-        places = origin + np.outer(columns * column_mm, cosines[:3])
-        found.setdefault(number, []).append(places + np.outer(rows * row_mm, cosines[3:]))
-    return {number: np.concatenate(places) for number, places in found.items()}
-
-
-def sorted_points(points: np.ndarray) -> np.ndarray:
-    return points[np.lexsort(np.round(points, 3).T)]
 
 
 @pytest.mark.parametrize("name", STACKS)

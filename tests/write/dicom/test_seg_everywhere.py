@@ -12,7 +12,6 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - as everybody calls it
-from pydicom.dataset import Dataset
 
 from headclip_med.errors import HeadClipError
 from headclip_med.findings import Box, Lesion, Screening, WindowUsed
@@ -20,6 +19,7 @@ from headclip_med.read import find_inputs
 from headclip_med.transforms.even import even_grid
 from headclip_med.volume import Heatmap, Volume
 from headclip_med.write import write_screening
+from tests.write.dicom.places import points_by_segment, sorted_points
 
 
 def screened(volume: Volume) -> Screening:
@@ -85,28 +85,6 @@ def points(image: sitk.Image) -> np.ndarray:
     index = np.argwhere(sitk.GetArrayFromImage(image) > 0)
     lps = [image.TransformIndexToPhysicalPoint(tuple(map(int, one[::-1]))) for one in index]
     return sorted_points(np.array(lps))
-
-
-def points_by_segment(seg: Dataset) -> dict[int, np.ndarray]:
-    """Where each segment's voxels are in the patient, from the object's own frames."""
-    shared = seg.SharedFunctionalGroupsSequence[0]
-    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
-    row_mm, column_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
-    pixels = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
-    found: dict[int, list[np.ndarray]] = {}
-    for frame, mask in zip(seg.PerFrameFunctionalGroupsSequence, pixels, strict=True):
-        identified = frame if "SegmentIdentificationSequence" in frame else shared
-        number = identified.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        place = frame if "PlanePositionSequence" in frame else shared
-        origin = np.array(place.PlanePositionSequence[0].ImagePositionPatient, float)
-        rows, columns = np.nonzero(mask)
-        places = origin + np.outer(columns * column_mm, cosines[:3])
-        found.setdefault(number, []).append(places + np.outer(rows * row_mm, cosines[3:]))
-    return {number: np.concatenate(places) for number, places in found.items()}
-
-
-def sorted_points(points: np.ndarray) -> np.ndarray:
-    return points[np.lexsort(np.round(points, 2).T)]
 
 
 @pytest.mark.slow  # every series that there is, and two other programs on each

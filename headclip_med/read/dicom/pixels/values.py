@@ -160,8 +160,8 @@ def _facts(
 
 def _unscanned(header: ImageHeader, facts: Reading) -> np.float32:
     """Tell what a frame shows where nothing was scanned: air, where its values have that unit."""
-    is_ct = header.modality == "CT" and not header.is_capture
-    return PADDING if not is_ct or facts.lacks_rescale or facts.has_other_unit else AIR_HU
+    doubtful = facts.lacks_rescale or facts.has_other_unit
+    return AIR_HU if header.modality == "CT" and not doubtful else PADDING
 
 
 def _mark_padding(
