@@ -74,6 +74,8 @@ class Reading:
         disbelieves_padding: The declared padding value lies among tissue, and was kept as tissue.
         lacks_orientation: A file that does not say how its axes lie; they were assumed.
         replaced_voxels: That were no finite number, and were given the lowest value.
+        declares_labels: The file says that its values are labels: a mask or a segmentation.
+        label_values: Values of a volume that looks like a mask or a label map; 0 where it does not.
         skipped_pages: Of an image file, which differ from the first.
         skipped_samples: Of each pixel of an image, beside its grey or its colours.
         files_beside: In the same folder, which could not be used.
@@ -111,6 +113,8 @@ class Reading:
     disbelieves_padding: bool = False
     lacks_orientation: bool = False
     replaced_voxels: int = 0
+    declares_labels: bool = False
+    label_values: int = 0
     skipped_pages: int = 0
     skipped_samples: int = 0
     files_beside: int = 0
@@ -191,6 +195,10 @@ _SENTENCES = {
     "lacks_orientation": "The file states no orientation (NIfTI: no sform, no qform); axes are "
     "assumed.",
     "replaced_voxels": "{} voxels are not finite and were given the lowest value instead.",
+    "declares_labels": "The file says that its values are labels, so it is a mask or a "
+    "segmentation, and its scores mean nothing.",
+    "label_values": "All voxels have one of {} whole numbers, as in a mask or a label map; if it "
+    "is one, its scores mean nothing.",
     "skipped_pages": "Only the first page was read: others differ in size, or are previews.",
     "skipped_samples": "{} sample(s) of each pixel were passed over: they are neither its grey nor "
     "its colours.",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Float32, Shaped
 
 from headclip_med.geometry import Grid
 from headclip_med.mapped import BLOCK_SLICES, blocks_of
@@ -18,14 +18,53 @@ from headclip_med.reading import ORDINARY, Reading
 
 Origin = Literal["dicom", "nifti", "volume", "image"]
 
-
 USUAL_BITS = (8, 10, 12, 14, 16)
 """Of cameras and converters; what they give is often kept in sixteen."""
+
+FEW_VALUES, MANY_VALUES, LARGEST_VALUE = 4, 256, 65535
+REGION_SHARE = 0.7
+"""Of neighbours, background aside, that have one value: images stay below by their noise."""
+
+ROWS_APART = 4
+"""Every so many rows of pixels are enough to see that."""
 
 
 def significant_bits(highest: float) -> int:
     """Tell how many bits a picture uses: the fewest usual ones that hold its highest value."""
     return next((bits for bits in USUAL_BITS if highest < 2**bits), USUAL_BITS[-1])
+
+
+def count_labels(voxels: Float32[np.ndarray, "slices rows columns *colour"]) -> int:
+    """Count the values of a volume that looks like a mask or a label map.
+
+    Its values are whole numbers, none below 0, and a handful; or at most 256, in regions: most
+    neighbours have the same one. Gone through by blocks, and left where the first ones look unlike.
+
+    Returns:
+        How many different values there are; 0 where it looks like an image, or is one value.
+    """
+    if voxels.ndim != 3:
+        return 0
+    seen = np.zeros(LARGEST_VALUE + 1, dtype=bool)
+    alike = pairs = 0
+    for _, block in blocks_of(voxels):
+        rows = block[:, ::ROWS_APART]
+        if not _is_whole(rows) or not _is_whole(block):
+            return 0
+        seen |= np.bincount(block.ravel().astype(np.uint16), minlength=len(seen)) > 0
+        left, right = rows[..., :-1], rows[..., 1:]
+        is_inside = (left != 0) | (right != 0)
+        pairs += int(is_inside.sum())
+        alike += int((is_inside & (left == right)).sum())
+        count = int(seen.sum())
+        if count > MANY_VALUES or (count > FEW_VALUES and alike < REGION_SHARE * pairs):
+            return 0
+    return count if count > 1 else 0
+
+
+def _is_whole(values: Float32[np.ndarray, "..."]) -> bool:
+    is_in_range = bool(values.min() >= 0 and values.max() <= LARGEST_VALUE)
+    return is_in_range and bool((values == np.rint(values)).all())
 
 
 @dataclass(frozen=True)

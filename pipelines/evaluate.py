@@ -112,7 +112,7 @@ def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> Eva
     loaded = load_models(request.model)
     for method, reason in loaded.missing.items():
         say(f"without {method}: {reason}")
-    names = ("protocol", "limit", "image_size", "metrics", "intervals", "eval_size")
+    names = ("protocol", "limit", "planes", "image_size", "metrics", "intervals", "eval_size")
     parameters = {name: getattr(request, name) for name in names}
     parameters["method"] = request.model.method
     with track("evaluate", options=request.tracking, parameters=parameters) as run:
@@ -153,7 +153,7 @@ def _evaluate_all(
     for spec in specs:
         say(f"evaluating {spec.partition(':')[0]} ...")
         try:
-            dataset = open_datasets([spec])
+            dataset = open_datasets([spec], planes=request.planes)
             label = _label(dataset.name, [one.dataset for one in evaluations], say)
             evaluations.append(joined(_on_set(dataset, label, request, loaded, runs)))
         except HeadClipError as error:

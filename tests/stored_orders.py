@@ -54,6 +54,13 @@ def head(
     return voxels, affine
 
 
+def sheared(affine_ras: Float[np.ndarray, "4 4"], degrees: float) -> Float[np.ndarray, "4 4"]:
+    """Tilt the gantry: higher slices lie further to the front."""
+    shear = np.eye(4)
+    shear[1, 2] = np.tan(np.radians(degrees))
+    return np.asarray(shear @ affine_ras)
+
+
 def write(folder: Path, voxels: np.ndarray, affine_ras: np.ndarray) -> Path:
     """Write a NIfTI file."""
     path = folder / "scan.nii"

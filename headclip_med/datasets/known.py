@@ -93,11 +93,12 @@ def _slices(sample: Sample, slices: SliceReader) -> Iterator[Found]:
     """Yield each slice of a volume; its mask tells which are abnormal."""
     try:
         count = slices.count(sample.image_path, sample.mask_path or sample.image_path)
+        plane = slices.plane(sample.image_path)
     except UnreadableInput as problem:
         yield problem
         return
     for index in range(count):
-        yield replace(sample, label=None, slice_index=index, slices=slices)
+        yield replace(sample, label=None, slice_index=index, plane=plane, slices=slices)
 
 
 def content_of_category(dataset: str, category: str) -> ImageContent:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image, ImageOps
 
 from headclip_med.errors import InvalidSettings, UnreadableInput
+from headclip_med.settings import Plane
 from headclip_med.volume import significant_bits
 
 Split = Literal["train", "test"]
@@ -37,6 +38,9 @@ class SliceReader(Protocol):
             UnreadableInput: A file cannot be read, or the mask lies on another grid.
         """
 
+    def plane(self, path: Path) -> Plane | None:
+        """Say which of the patient's planes the slices of a volume are cut in, if any."""
+
     def image(self, path: Path, index: int) -> UInt8[np.ndarray, "rows columns 3"]:
         """Read one slice, from 0, as red, green, blue in [0, 255]."""
 
@@ -58,6 +62,7 @@ class Sample:
             clean masks, whose values may be codes; 127 where compression blurred the edges.
         more_mask_paths: Further masks of the same image; what any of them marks is abnormal.
         slice_index: Which slice of a volume this is, from 0; None for a picture.
+        plane: Which of the patient's planes that slice lies in, where this is known.
         slices: What reads it then.
         root: The set's folder, from which errors name files: sets have many of one name.
     """
@@ -70,6 +75,7 @@ class Sample:
     mask_above: int = 0
     more_mask_paths: tuple[Path, ...] = ()
     slice_index: int | None = None
+    plane: Plane | None = None
     slices: SliceReader | None = field(default=None, repr=False, compare=False)
     root: Path | None = field(default=None, repr=False, compare=False)
 
@@ -133,7 +139,7 @@ class Dataset:
         files: dict[Path, bytes] = {}  # every slice of a volume has the same one
         for sample in self.samples:
             facts = (sample.category, sample.split, sample.label, sample.mask_above)
-            slices = () if sample.slice_index is None else (sample.slice_index,)
+            slices = () if sample.slice_index is None else (sample.plane, sample.slice_index)
             digest.update(repr((facts, sample.image_path.name, *slices)).encode())
             for path in (sample.image_path, sample.mask_path, *sample.more_mask_paths):
                 if path and path not in files:

@@ -1,9 +1,9 @@
-"""Open sets as the command line names them; volumes are read and windowed as when screening."""
+"""Open sets as the command line names them; volumes are read, cut and windowed as in screening."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from headclip_med.datasets import Dataset, join_datasets, open_dataset
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.geometry import STRAIGHT_TOLERANCE_MM, Grid
 from headclip_med.read import read_volume
-from headclip_med.transforms import apply_window, choose_window
+from headclip_med.settings import Plane
+from headclip_med.transforms import apply_window, choose_views, choose_window
+from headclip_med.transforms.planes import View
 from headclip_med.volume import Volume
 
 VOLUMES_KEPT = 4
@@ -25,11 +27,16 @@ VOLUMES_KEPT = 4
 class VolumeSlices:
     """Reads slices of NIfTI volumes for ``open_dataset``, through the library's one reader.
 
+    Slices are those that a screening sees: the patient's, whichever way a file stores its axes. The
+    mask is cut and turned as its image is, and may be stored in another order.
+
     Attributes:
         window: How values become grey levels; see ``choose_window``.
+        planes: Which of the patient's planes slices are cut in; see ``choose_views``.
     """
 
     window: str = "auto"
+    planes: Plane = "axial"
 
     def count(self, image_path: Path, mask_path: Path) -> int:
         """Count the slices of a volume whose mask lies on the same grid.
@@ -37,7 +44,7 @@ class VolumeSlices:
         Raises:
             UnreadableInput: A file cannot be read, or the mask lies on another grid.
         """
-        image, mask = _volume(image_path).grid, _volume(mask_path).grid
+        image, mask = (_view(path, self.planes).grid for path in (image_path, mask_path))
         if image.shape != mask.shape:
             raise UnreadableInput(
                 f"The mask {mask_path.name} has {_size(mask)} voxels, but its image "
@@ -54,29 +61,40 @@ class VolumeSlices:
             )
         return image.shape[0]
 
+    def plane(self, path: Path) -> Plane | None:
+        """Give the plane that slices are cut in; that of the acquisition where no other can be.
+
+        Returns:
+            None where the volume has no place in the patient: it is seen as it is stored.
+        """
+        return _view(path, self.planes).plane
+
     def image(self, path: Path, index: int) -> UInt8[np.ndarray, "rows columns 3"]:
         """Read one slice, from 0, as red, green, blue in [0, 255]."""
-        grey = _grey(path, self.window)[index]
+        grey = _grey(path, self.planes, self.window)[index]
         return grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, axis=2)
 
     def mask(self, path: Path, index: int) -> Bool[np.ndarray, "rows columns"]:
         """Read which pixels of one slice, from 0, are abnormal: those above 0."""
-        marked: Bool[np.ndarray, "rows columns"] = _marked(path)[index]
+        marked: Bool[np.ndarray, "rows columns"] = _marked(path, self.planes)[index]
         return marked
 
 
-def open_datasets(specs: Sequence[str], *, window: str = "auto") -> Dataset:
+def open_datasets(
+    specs: Sequence[str], *, window: str = "auto", planes: Plane = "axial"
+) -> Dataset:
     """Open one set or several as one, each given as ``LAYOUT:FOLDER``.
 
     Args:
         specs: See ``open_dataset``; ``nifti:FOLDER`` is understood as well.
         window: How values of volumes become grey levels.
+        planes: Which of the patient's planes volumes are cut in.
 
     Raises:
         InvalidSettings: A layout is unknown, or the sets do not go together.
         UnreadableInput: A folder does not have its layout, or a file is missing.
     """
-    reader = VolumeSlices(window)
+    reader = VolumeSlices(window, planes)
     return join_datasets([open_dataset(spec, reader) for spec in specs])
 
 
@@ -94,16 +112,27 @@ def _volume(path: Path) -> Volume:
     return volume
 
 
+def _view(path: Path, planes: Plane) -> View:
+    (view,), _ = choose_views(_volume(path), planes)
+    return view
+
+
 @lru_cache(maxsize=VOLUMES_KEPT)
-def _grey(path: Path, window: str) -> UInt8[np.ndarray, "slices rows columns *colour"]:
-    volume = _volume(path)
-    grey = apply_window(volume.voxels, choose_window(volume, window))
+def _grey(
+    path: Path, planes: Plane, window: str
+) -> UInt8[np.ndarray, "slices rows columns *colour"]:
+    shown = _view(path, planes).shown
+    grey = apply_window(shown.voxels, choose_window(shown, window))
     return np.asarray(np.round(grey * 255), dtype=np.uint8)
 
 
 @lru_cache(maxsize=VOLUMES_KEPT)
-def _marked(path: Path) -> Bool[np.ndarray, "slices rows columns"]:
-    return np.asarray(_volume(path).voxels > 0)
+def _marked(path: Path, planes: Plane) -> Bool[np.ndarray, "slices rows columns"]:
+    """Cut a mask as its image; where pixels are resampled, at one half."""
+    stored = _volume(path)
+    marked = replace(stored, voxels=np.asarray(stored.voxels > 0, dtype=np.float32))
+    (view,), _ = choose_views(marked, planes)
+    return np.asarray(view.shown.voxels >= 0.5)
 
 
 def _lie_alike(one: Grid, other: Grid) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,6 +120,7 @@ class _Found:
     ) -> Evaluation:
         """Put it into words and rows."""
         categories = tested.categories
+        planes = _planes_of(tested)
         is_single = len(categories) == 1  # with several no single content describes the run
         return Evaluation(
             dataset=tested.name,
@@ -132,12 +134,14 @@ class _Found:
                 "protocols": list(settings.protocols),
                 "intervals": settings.intervals,
                 "eval_size": settings.eval_size,
+                "planes": settings.planes,
                 "categories": list(categories),
             },
             rows=self._rows(None),
-            notes=tuple(self._notes(settings)),
+            notes=tuple(self._notes(settings, planes)),
             categories={} if is_single else {name: self._rows(name) for name in categories},
             vanished=self.vanished,
+            planes=planes,
         )
 
     def _rows(self, category: str | None) -> tuple[ResultRow, ...]:
@@ -151,7 +155,13 @@ class _Found:
                     rows.append(ResultRow(level, name, score, found, protocol, is_baseline))
         return tuple(sorted(rows, key=lambda row: row.level != "pixels"))
 
-    def _notes(self, settings: EvaluationSettings) -> Iterator[str]:
+    def _notes(self, settings: EvaluationSettings, planes: Mapping[str, int]) -> Iterator[str]:
+        for plane, count in planes.items():
+            if plane != settings.planes:
+                yield (
+                    f"Volumes judged in {plane} slices, as they were acquired, because "
+                    f"{settings.planes} ones would be too coarse: {count}."
+                )
         if settings.eval_size == "native":
             yield "Pixels were compared at each image's own size."
         elif self.vanished:
@@ -161,6 +171,12 @@ class _Found:
             )
         if settings.limit is not None:
             yield f"At most {settings.limit} images of each category were judged."
+
+
+def _planes_of(tested: Dataset) -> dict[str, int]:
+    """Count the volumes of a set by the plane that they were cut in."""
+    volumes = {one.image_path: one.plane for one in tested.samples if one.plane is not None}
+    return dict(Counter(volumes.values()))
 
 
 def draw_curves(

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.request import ModelRequest
-from headclip_med.settings import Count, ImageSize, Settings, Words, checked
+from headclip_med.settings import Count, ImageSize, Plane, Settings, Words, checked
 from headclip_med.tracking import TrackingOptions
 
 FORMS = (".md", ".csv", ".json")
@@ -28,6 +28,9 @@ class EvaluationSettings(Settings):
     """At most this many images of each category, evenly spread over its list."""
     batch_size: Count = 8
     """Images per forward pass."""
+    planes: Plane = "axial"
+    """Which of the patient's planes volumes are cut in, however their files store them; where it
+    cannot be cut well, that of the acquisition."""
     image_size: ImageSize | None = None
     """Rows and columns of every model's input, in pixels; each one's own by default."""
     metrics: Literal["exact", "paper", "both"] = "exact"

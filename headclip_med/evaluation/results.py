@@ -79,6 +79,7 @@ class Evaluation:
         notes: Sentences a reader of the table must know.
         categories: The rows of each category alone, where they were averaged over several.
         vanished: Images whose abnormal pixels did not survive the resizing.
+        planes: How many volumes were cut in which of the patient's planes.
     """
 
     dataset: str
@@ -91,6 +92,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     categories: Mapping[str, tuple[ResultRow, ...]] = field(default_factory=dict)
     vanished: int = 0
+    planes: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Plain values at full precision; undefined ones are null."""
@@ -106,6 +108,7 @@ class Evaluation:
                 name: [_row_json(row) for row in rows] for name, rows in self.categories.items()
             },
             "notes": list(self.notes),
+            "planes": dict(self.planes),
         }
 
     def to_markdown(self, *, per_category: bool = False) -> str:

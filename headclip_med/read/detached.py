@@ -18,6 +18,16 @@ META_WORD = re.compile(rb"(?i)ElementDataFile")
 NRRD_WORD = re.compile(rb"(?mi)^[^#\r\n]*?data[ \t]?file")
 
 
+NRRD_SEGMENTS = re.compile(rb"(?m)^(Segment\d+_\w+|org\.mitk\.multilabel[\w.]*)[ \t]*:=")
+"""What 3D Slicer and MITK write of each segment."""
+
+
+def declares_segments(path: Path) -> bool:
+    """Tell whether an NRRD header says that its values are the labels of segments."""
+    header = read_start(path, HEADER_BYTES)
+    return header.startswith(b"NRRD") and NRRD_SEGMENTS.search(header) is not None
+
+
 def data_files(path: Path, limits: ReadLimits) -> tuple[Path, ...]:
     """List the files that hold the voxels of a MetaImage or NRRD header, in its order.
 

@@ -155,17 +155,17 @@ def _find_dicom(files: list[Path], named: set[Path], limits: ReadLimits) -> _Fou
     return find_dicom(files, limits, named=named)
 
 
-def _find_nifti(files: list[Path], _named: set[Path], limits: ReadLimits) -> _Found:
+def _find_nifti(files: list[Path], named: set[Path], limits: ReadLimits) -> _Found:
     from headclip_med.read.nifti import find_nifti
 
-    readable, failures = _find_each(files, partial(find_nifti, limits=limits), limits)
+    readable, failures = _find_each(files, partial(find_nifti, limits=limits, named=named), limits)
     return list(dict.fromkeys(readable)), failures  # both files of a pair name the same volume
 
 
-def _find_volumes(files: list[Path], _named: set[Path], limits: ReadLimits) -> _Found:
+def _find_volumes(files: list[Path], named: set[Path], limits: ReadLimits) -> _Found:
     from headclip_med.read.itk import find_itk
 
-    return _find_each(files, partial(find_itk, limits=limits), limits)
+    return _find_each(files, partial(find_itk, limits=limits, named=named), limits)
 
 
 def _find_images(files: list[Path], _named: set[Path], limits: ReadLimits) -> _Found:

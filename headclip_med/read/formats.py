@@ -77,6 +77,16 @@ def refusal_of(name: str, start: bytes, *, is_named: bool) -> UnreadableInput:
     )
 
 
+def label_map() -> UnreadableInput:
+    """Refuse a file that declares its values to be labels."""
+    return UnreadableInput(
+        "The file says that its values are labels (a mask or a segmentation), so it is no image to "
+        "screen.",
+        "Nothing needs to be done.",
+        code="label-map",
+    )
+
+
 def _format(name: str, start: bytes) -> dict[str, Any]:
     """Find the first format that fits; what none does is told by letters and by its kind."""
     lower, text = name.lower(), start.decode("latin-1")

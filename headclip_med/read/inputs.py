@@ -19,7 +19,7 @@ LEFT_OUT_CODES = frozenset(
     {
         *("not-an-image", "text-file", "document", "program", "sound"),
         *("hidden-file", "hidden-folder", "system-file", "dicom-index", "unpacked-archive"),
-        *("own-result", "localizer"),
+        *("own-result", "localizer", "label-map"),
     }
 )
 """Left out on purpose: nothing is wrong with these files, there is just nothing to screen."""

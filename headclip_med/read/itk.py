@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Set
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +19,12 @@ from jaxtyping import Float, Float32
 from headclip_med.errors import UnreadableInput, UnusableGeometry
 from headclip_med.geometry import Grid
 from headclip_med.mapped import BLOCK_SLICES, allocate, fill_missing, release
-from headclip_med.read.detached import data_files
+from headclip_med.read.detached import data_files, declares_segments
+from headclip_med.read.formats import label_map
 from headclip_med.read.guards import ReadLimits, check_file, check_volume_size, translate
 from headclip_med.read.inputs import Input
 from headclip_med.reading import Reading
-from headclip_med.volume import SliceSource, Volume
+from headclip_med.volume import SliceSource, Volume, count_labels
 
 if TYPE_CHECKING:
     from SimpleITK import ImageFileReader
@@ -43,19 +45,24 @@ UNORIENTED = re.compile(
 )
 
 
-def find_itk(path: Path, limits: ReadLimits, *, beside: tuple[Path, ...] = ()) -> list[Input]:
+def find_itk(
+    path: Path, limits: ReadLimits, *, beside: tuple[Path, ...] = (), named: Set[Path] = frozenset()
+) -> list[Input]:
     """List the volumes of a file: one, or one for each time point or component.
 
     Args:
         path: The file, or the header of several.
         limits: What they may claim.
         beside: Files with its voxels, where the header does not name them.
+        named: Files that were given by name: these are read even if they declare labels.
 
     Raises:
-        UnreadableInput: It is damaged, no image of two to four dimensions, too large, or names
-            files outside its folder.
+        UnreadableInput: It is damaged, no image of two to four dimensions, too large, names files
+            outside its folder, or declares its values to be labels.
     """
     files = (*beside, *data_files(path, limits))
+    if named.isdisjoint((path, *files)) and declares_segments(path):
+        raise label_map()
     with translate("broken-volume", *BROKEN):
         look = _look(path)
         _streams(path, files, look, limits)
@@ -118,6 +125,8 @@ def read_itk(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
             lacks_geometry=not grid.is_patient,
             lacks_orientation=grid.is_patient and not _is_oriented(path),
             replaced_voxels=replaced,
+            declares_labels=declares_segments(path),
+            label_values=count_labels(voxels),
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from nibabel.nifti1 import Nifti1Pair
 from headclip_med.errors import UnreadableInput, UnusableGeometry
 from headclip_med.geometry import Grid
 from headclip_med.mapped import BLOCK_SLICES, allocate, fill_missing, release
+from headclip_med.read.formats import label_map
 from headclip_med.read.guards import ReadLimits, check_file, check_volume_size, silence, translate
 from headclip_med.read.inputs import Input
 from headclip_med.reading import Reading
-from headclip_med.volume import Origin, SliceSource, Volume
+from headclip_med.volume import Origin, SliceSource, Volume, count_labels
 
 LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """NIfTI counts to the right and front, DICOM to the left and back."""
@@ -31,6 +33,12 @@ MGH_FLAG = slice(28, 30)
 """Of the header's bytes: whether directions follow."""
 
 SMALLEST_VOXEL_MM3 = 1e-12
+INTENT_LABEL = 1002
+"""Of the header's intent: each value is the number of a label."""
+
+LABEL_TABLE = b"<LabelTable"
+"""Begins the names of labels in an extension of the header, as Connectome Workbench writes them."""
+
 COLOUR_FIELDS = ("R", "G", "B")
 BROKEN = (
     "The file is no readable NIfTI image; it is damaged or cut short.",
@@ -38,13 +46,19 @@ BROKEN = (
 )
 
 
-def find_nifti(path: Path, limits: ReadLimits) -> list[Input]:
+def find_nifti(path: Path, limits: ReadLimits, *, named: Set[Path] = frozenset()) -> list[Input]:
     """List the volumes of a NIfTI or MGH file: one, or one for each time point.
 
     Analyze, and NIfTI whose voxels are vectors, are given to SimpleITK.
 
+    Args:
+        path: The file.
+        limits: What it may claim.
+        named: Files that were given by name: these are read even if they declare labels.
+
     Raises:
-        UnreadableInput: It is damaged, no image of two to four dimensions, or too large.
+        UnreadableInput: It is damaged, no image of two to four dimensions, too large, or declares
+            its values to be labels.
     """
     with silence():
         image = _open(path, limits)
@@ -53,6 +67,8 @@ def find_nifti(path: Path, limits: ReadLimits) -> list[Input]:
         from headclip_med.read.itk import find_itk
 
         return find_itk(files[0], limits, beside=files[1:])
+    if _declares_labels(image) and named.isdisjoint(files):
+        raise label_map()
     shape = _shape(image)
     count = shape[3]
     if count > limits.time_points:
@@ -113,7 +129,12 @@ def read_nifti(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
         origin=_origin(image),
         name=path.name,
         part=part,
-        reading=Reading(lacks_orientation=lacks_orientation, replaced_voxels=replaced),
+        reading=Reading(
+            lacks_orientation=lacks_orientation,
+            replaced_voxels=replaced,
+            declares_labels=_declares_labels(image),
+            label_values=count_labels(voxels),
+        ),
     )
 
 
@@ -155,6 +176,14 @@ def _files(image: Neuroimage, path: Path) -> list[Path]:
 
 def _origin(image: Neuroimage) -> Origin:
     return "nifti" if isinstance(image, Nifti1Pair) else "volume"
+
+
+def _declares_labels(image: Neuroimage) -> bool:
+    """Whether the file says that its values are labels."""
+    if not isinstance(image, Nifti1Pair):
+        return False
+    tables = (LABEL_TABLE in one.content for one in image.header.extensions)
+    return int(image.header["intent_code"]) == INTENT_LABEL or any(tables)
 
 
 def _is_odd(image: Neuroimage) -> bool:

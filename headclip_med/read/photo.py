@@ -18,7 +18,7 @@ from headclip_med.mapped import allocate, release
 from headclip_med.read.guards import ReadLimits, check_file, check_volume_size, silence, translate
 from headclip_med.read.inputs import Input
 from headclip_med.reading import Reading
-from headclip_med.volume import SliceSource, Volume, significant_bits
+from headclip_med.volume import SliceSource, Volume, count_labels, significant_bits
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000")
 """Of Pillow; no other of its readers is ever tried. JPEG includes MPO, several in one file."""
@@ -105,7 +105,11 @@ def read_image(path: Path, limits: ReadLimits) -> Volume:
         origin="image",
         window=None if full is None else (full / 2, full),
         name=path.name,
-        reading=Reading(skipped_pages=picture.skipped, skipped_samples=picture.skipped_samples),
+        reading=Reading(
+            skipped_pages=picture.skipped,
+            skipped_samples=picture.skipped_samples,
+            label_values=count_labels(voxels),
+        ),
     )
 
 

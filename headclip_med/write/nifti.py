@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from headclip_med.geometry import Grid
-from headclip_med.write.outputs import Writer, WrittenOutput
+from headclip_med.write.outputs import SkippedOutput, Writer, WrittenOutput
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM's x grows to the patient's left and y to the back; NIfTI's to the right and the front."""
@@ -31,6 +31,14 @@ VOXELS_AT = 352
 
 AFFINE_TOLERANCE_MM = 0.01
 """Slices that the heatmap's affine misplaces by more are reported."""
+
+MOSTLY_EMPTY = (
+    "mostly-empty",
+    "The stack leans so far that an orthogonal, even grid around it would have more than 16 times "
+    "its voxels, nearly all of them empty.",
+    "Software built on ITK cannot show this heatmap; the pictures and the segmentation are exact.",
+)
+"""Why a heatmap has no resampled twin, and what to do."""
 
 SHEAR_TOLERANCE = 1e-4
 """Cosine between two axes from which a grid counts as sheared; the quaternion cannot hold shear."""
@@ -86,6 +94,8 @@ class HeatmapWriter(Writer):
 
     def end(self) -> WrittenOutput:
         """Close the file, and say how far its affine is off."""
+        from headclip_med.transforms.even import even_grid, is_too_large
+
         if self.made is None:
             self._file.close()
         self._stream.close()
@@ -98,8 +108,13 @@ class HeatmapWriter(Writer):
             "affine_error_mm": round(error_mm, 6) if grid.is_patient else None,
         }
         files, heatmaps = {self.name: self._path(self.name)}, {self.name: native}
-        if grid.is_patient and self._resample(grid):
-            name = f"{self.name}-resampled"
+        skipped: tuple[SkippedOutput, ...] = ()
+        name = f"{self.name}-resampled"
+        target = even_grid(grid) if grid.is_patient else None
+        if target is not None and is_too_large(target, grid):
+            skipped = (SkippedOutput(name, *MOSTLY_EMPTY),)
+        elif target is not None:
+            self._resample(name, grid, target)
             files[name] = self._path(name)
             heatmaps[name] = {**native, "is_resampled": True, "affine_error_mm": 0.0}
         notes = (
@@ -109,21 +124,17 @@ class HeatmapWriter(Writer):
             "DICOM segmentation is exact.",
         )
         shown = notes if error_mm > AFFINE_TOLERANCE_MM else ()
-        return WrittenOutput(files, heatmaps=heatmaps, notes=shown)
+        return WrittenOutput(files, heatmaps=heatmaps, notes=shown, skipped=skipped)
 
-    def _resample(self, grid: Grid) -> bool:
-        """Write the heatmap on an orthogonal, even grid as well, where its own is none."""
-        from headclip_med.transforms.even import even_grid, is_too_large, resample_evenly
+    def _resample(self, name: str, grid: Grid, target: Grid) -> None:
+        """Write the heatmap on another grid as well."""
+        from headclip_med.transforms.even import resample_evenly
 
-        target = even_grid(grid)
-        if target is None or is_too_large(target, grid):
-            return False
-        with (self.folder / self._path(f"{self.name}-resampled")).open("wb") as stream:
+        with (self.folder / self._path(name)).open("wb") as stream:
             file = HeatmapFile(stream, target, self.encoding)
             for values in resample_evenly(self.screening.heatmap.values, grid, target):
                 file.add(values[None])
             file.close()
-        return True
 
     @staticmethod
     def _path(name: str) -> str:

@@ -26,7 +26,7 @@ class SkippedOutput:
     """An output that was not written.
 
     Attributes:
-        output: Its name in ``OUTPUTS``.
+        output: Its name in ``OUTPUTS``, or that of one of its files.
         code: ``not-asked``, ``needs-dicom``, ``needs-lesions``, or that of the error met.
         reason: What stood in the way.
         advice: What to do about it; empty where nothing is wrong.
@@ -48,6 +48,7 @@ class WrittenOutput:
         segments: File and segment number in the DICOM segmentation, by lesion id.
         heatmaps: How the values of each heatmap are held, by name; plain JSON values.
         notes: Sentences on how it was written.
+        skipped: Files that usually belong to it and could not be written.
     """
 
     files: Mapping[str, str]
@@ -55,6 +56,7 @@ class WrittenOutput:
     segments: Mapping[int, tuple[str, int]] = field(default_factory=dict)
     heatmaps: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    skipped: tuple[SkippedOutput, ...] = ()
 
 
 @dataclass(eq=False)

@@ -88,6 +88,7 @@ def write_screening(
                 task.writer.made = ahead.made() if task.name == "heatmap" else None
         written = _write_outputs(screening, tasks)
         skipped += [task.given_up() for task in tasks if task.failed is not None]
+        skipped += [missing for one in written for missing in one.skipped]
         files = {"result": "result.json"}
         for one in written:
             files |= one.files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Literal
 
 import nibabel
 import numpy as np
@@ -14,7 +15,14 @@ from headclip_med.cli import main
 from headclip_med.datasets import check_set, find_set, open_dataset, read_image, read_mask
 from headclip_med.errors import InvalidSettings, UnreadableInput
 from headclip_med.evaluation.datasets import VolumeSlices, open_datasets
+from headclip_med.evaluation.models import evaluate_models
+from headclip_med.evaluation.request import EvaluationSettings
+from headclip_med.models.model import AnomalyModel
+from headclip_med.settings import Plane, ScoreSettings
+from tests import tiny
+from tests.bright import BrightModel
 from tests.set_copies import COLON_DB
+from tests.stored_orders import ORDERS, head, sheared, stored
 
 COLUMNS, ROWS, SLICES = 7, 5, 3
 AFFINE = np.diag([-0.5, -0.75, 2.0, 1.0])
@@ -69,6 +77,98 @@ def test_slices_are_windowed_as_one_volume_and_not_each_for_itself(tmp_path: Pat
     write(tmp_path / "masks/a.nii", np.zeros_like(ramp, dtype=np.uint8))
     dataset = open_datasets([f"nifti:{tmp_path}"], window="40,80")
     assert [int(read_image(s).max()) for s in dataset.samples] == [128, 0, 255]
+
+
+def lesion_of(voxels: np.ndarray) -> np.ndarray:
+    return np.asarray(voxels == 75, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("planes", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("degrees", [0, 20])
+def test_slices_and_masks_are_the_patients_however_both_are_stored(
+    tmp_path: Path, planes: Plane, degrees: float
+) -> None:
+    voxels, affine = head(shape=(40, 48, 24))
+    affine = sheared(affine, degrees)
+    first: list[np.ndarray] | None = None
+    for number, order in enumerate(ORDERS[:: 1 if planes == "axial" else 5]):
+        folder = tmp_path / str(number)
+        write(folder / "images/a.nii", *stored(voxels, affine, order))
+        other = ORDERS[(number * 7 + 3) % len(ORDERS)]
+        write(folder / "masks/a.nii", *stored(lesion_of(voxels), affine, other))
+        dataset = open_datasets([f"nifti:{folder}"], window="100,200", planes=planes)
+        assert {sample.plane for sample in dataset.samples} == {planes}
+        found = [np.stack([read_image(one) for one in dataset.samples]).astype(int),
+                 np.stack([read_mask(one) for one in dataset.samples])]  # fmt: skip
+        first = first or found
+        assert found[1].any()
+        assert found[0].shape[:3] == found[1].shape
+        assert np.abs(found[0] - first[0]).max() <= 1
+        np.testing.assert_array_equal(found[1], first[1])
+        has_its_grey = np.abs(found[0][found[1]] - 96) <= 1  # of 75 HU in a window of 0 to 200
+        assert has_its_grey.mean() > (0.6 if planes != "axial" else 0.999)  # edges are resampled
+    assert first is not None
+    assert len(first[0]) == {"axial": 24, "coronal": 48, "sagittal": 40}[planes]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        BrightModel(image_size=48, threshold=0.8, scores=ScoreSettings(sigma_px=0.0)),
+        tiny.model().fold(),
+    ],
+    ids=["bright", "headclip"],
+)
+@pytest.mark.parametrize("size", ["input", "native"])
+def test_every_storage_order_has_the_same_metrics(
+    tmp_path: Path, model: AnomalyModel, size: Literal["input", "native"]
+) -> None:
+    voxels, affine = head(shape=(40, 48, 24))
+    rows = []
+    for number, order in enumerate(ORDERS[::11]):
+        write(tmp_path / f"{number}/a/images/a.nii", *stored(voxels, affine, order))
+        write(tmp_path / f"{number}/a/masks/a.nii", *stored(lesion_of(voxels), affine, order))
+        dataset = open_datasets([f"nifti:{tmp_path}/{number}/a"])
+        settings = EvaluationSettings(intervals=False, eval_size=size)
+        (found,) = evaluate_models(dataset, [model], settings)
+        assert found.planes == {"axial": 1}
+        assert found.notes == () or size == "native"
+        rows.append(
+            {
+                (row.level, row.method, row.score, name): estimate.value
+                for row in found.rows
+                for name, estimate in row.metrics.items()
+            }
+        )
+    for one in rows[1:]:
+        assert one == pytest.approx(rows[0], abs=0.005, nan_ok=True)
+
+
+def test_thick_slices_are_judged_as_they_were_acquired_and_the_table_says_so(
+    tmp_path: Path,
+) -> None:
+    voxels, affine = head(shape=(12, 48, 40), spacing_mm=(16.0, 4.0, 4.0))
+    write(tmp_path / "a/images/a.nii", voxels, affine)
+    write(tmp_path / "a/masks/a.nii", lesion_of(voxels), affine)
+    dataset = open_datasets([f"nifti:{tmp_path / 'a'}"])
+    assert {sample.plane for sample in dataset.samples} == {"sagittal"}
+    (found,) = evaluate_models(dataset, [BrightModel()], EvaluationSettings(intervals=False))
+    assert found.planes == {"sagittal": 1}
+    assert found.notes == (
+        "Volumes judged in sagittal slices, as they were acquired, because axial ones would be too "
+        "coarse: 1.",
+    )
+
+
+def test_the_plane_is_part_of_what_a_set_is(tmp_path: Path) -> None:
+    voxels, affine = head(shape=(24, 24, 24), spacing_mm=(4.0, 4.0, 4.0))
+    write(tmp_path / "images/a.nii", voxels, affine)
+    write(tmp_path / "masks/a.nii", lesion_of(voxels), affine)
+    digests = {
+        open_datasets([f"nifti:{tmp_path}"], planes=planes).content_digest
+        for planes in ("axial", "coronal", "sagittal")
+    }
+    assert len(digests) == 3
 
 
 def test_several_volumes_keep_their_order_and_a_digest_of_their_own(tmp_path: Path) -> None:

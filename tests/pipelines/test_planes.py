@@ -24,7 +24,7 @@ from headclip_med.write.dicom.series import write_ct_series
 from tests import tiny
 from tests.bright import BrightModel
 from tests.phantoms import make_grid
-from tests.stored_orders import ORDERS, Order, head, stored, write
+from tests.stored_orders import ORDERS, Order, head, sheared, stored, write
 
 BRIGHT = BrightModel(image_size=48, threshold=0.8, scores=ScoreSettings(sigma_px=0.0))
 WINDOW = ScreenSettings(window="100,200", minimum_size=0.0)
@@ -34,13 +34,6 @@ WINDOW = ScreenSettings(window="100,200", minimum_size=0.0)
 @cache
 def tiny_model() -> AnomalyModel:
     return tiny.model().fold()
-
-
-def sheared(affine_ras: Float[np.ndarray, "4 4"], degrees: float) -> Float[np.ndarray, "4 4"]:
-    """Tilt the gantry: higher slices lie further to the front."""
-    shear = np.eye(4)
-    shear[1, 2] = np.tan(np.radians(degrees))
-    return np.asarray(shear @ affine_ras)
 
 
 def turned(affine_ras: Float[np.ndarray, "4 4"], degrees: float) -> Float[np.ndarray, "4 4"]:

@@ -288,6 +288,19 @@ def test_every_value_lies_in_itk_within_a_hundredth_of_a_millimetre(
             assert abs(place[tuple(one)] * reach + low - point[axis]) < 0.01
 
 
+@pytest.mark.parametrize("name", ["heatmap", "heatmap-float"])
+def test_a_stack_on_its_side_has_no_twin_and_says_so(name: str, tmp_path: Path) -> None:
+    grid = stack((0, 300.0, 3.0))
+    written = write_screening(screened(grid, heat()), tmp_path, outputs=[name])
+    missing = f"{name}-resampled"
+    assert missing not in written.outputs
+    assert missing not in written.result["heatmaps"]  # type: ignore[operator]
+    skipped = {one["output"]: one for one in written.result["skipped_outputs"]}  # type: ignore[attr-defined]
+    assert skipped[missing]["code"] == "mostly-empty"
+    assert any(note.startswith(f"{missing} was not written. The stack") for note in written.notes)
+    jsonschema.validate(written.result, result_schema())
+
+
 @pytest.mark.parametrize(
     "grid",
     [stack((0, 0, 3.0)), stack((0, 0, -3.0)), turned((0.4, -0.3, 0.2), 3.0, 0.0)],

@@ -44,6 +44,9 @@ NEEDED = {
 }
 """Attributes, and what they mean nothing without."""
 
+_ORIENTATION = re.compile(r"(?!.*[LR].*[LR])(?!.*[AP].*[AP])(?!.*[HF].*[HF])[LRAPHF]{1,3}")
+"""A direction in the patient, by the nearest of its axes: of each at most one end."""
+
 UNKNOWN_METHOD = "Not stated in the source images"
 """How identities were removed, where a source says that but not how: PS3.3 C.7.1.1 wants a word."""
 
@@ -76,6 +79,25 @@ def mend(copied: Dataset) -> tuple[str, ...]:
     ):
         copied.DeidentificationMethod = UNKNOWN_METHOD
     return tuple(name for name, was in before.items() if str(copied.get(name) or "") != was)
+
+
+def mended_orientation(header: Dataset) -> tuple[list[str], bool]:
+    """Give where an image's rows and columns lead, or empty values where that is not known.
+
+    Args:
+        header: The image's, with whatever it says.
+
+    Returns:
+        Two values (PS3.3 C.7.6.1.1.1), of letters in any case; whether they are not what it says.
+    """
+    try:
+        value = header.get("PatientOrientation") or ""
+        said = [value] if isinstance(value, str) else [str(one or "") for one in value]
+    except Exception:  # a value may break in more ways than can be listed
+        return ["", ""], True
+    plain = [one.strip(" \0").upper() for one in said]
+    is_known = len(plain) == 2 and all(_ORIENTATION.fullmatch(one) for one in plain)
+    return (plain, plain != said) if is_known else (["", ""], any(plain))
 
 
 def _mend(dataset: Dataset, path: tuple[str, ...]) -> bool:

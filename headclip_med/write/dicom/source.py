@@ -28,7 +28,7 @@ from pydicom.valuerep import format_number_as_ds
 from headclip_med.errors import UnreadableInput
 from headclip_med.geometry import Grid
 from headclip_med.volume import Volume
-from headclip_med.write.dicom.mending import mend
+from headclip_med.write.dicom.mending import mend, mended_orientation
 from headclip_med.write.dicom.texts import keep_bytes, stored_texts
 
 SHARED = (
@@ -230,7 +230,8 @@ def copy_patient_and_study(sources: SourceImages, result: SOPClass) -> tuple[str
         result.add(element)
     if sources.frame_of_reference_uid is None:
         # PS3.3 C.7.6.1: required where nothing else tells how the image lies.
-        result.PatientOrientation = sources.header.get("PatientOrientation") or ["", ""]
+        result.PatientOrientation, is_mended = mended_orientation(sources.header)
+        mended += ("PatientOrientation",) * is_mended
     keep_bytes(sources.texts, result, mended)
     return mended
 

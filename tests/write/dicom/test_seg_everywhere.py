@@ -61,12 +61,14 @@ def read_by_dcmqi(path: Path, folder: Path) -> list[sitk.Image]:
 def read_back(path: Path, volume: Volume, folder: Path) -> str:
     """Both segments lie in a reader that is not ours where the stored voxels lie.
 
-    dcmqi gives an image of each segment, which can neither lean nor be unevenly spaced: of such
-    stacks the frames are read one by one.
+    dcmqi gives an image of each segment, whose slices lie on one another at even steps, some of
+    them empty: of stacks that lean the frames are read one by one.
     """
     labels = np.asarray(screened(volume).labels)
     numbers = [number for number in (1, 2) if (labels == number).any()]
-    if even_grid(volume.grid) is None:
+    even = even_grid(volume.grid) or volume.grid
+    off_mm = np.abs(volume.grid.origins_lps_mm[:, None] - even.origins_lps_mm[None]).max(axis=2)
+    if even.shape[1:] == volume.grid.shape[1:] and off_mm.min(axis=1).max() < 0.01:
         who, found = "by dcmqi", [points(image) for image in read_by_dcmqi(path, folder)]
         shutil.rmtree(folder)
     else:

@@ -137,8 +137,8 @@ def _by_content(header: ImageHeader) -> tuple[object, ...]:
 
 def _conflict() -> UnreadableInput:
     return UnreadableInput(
-        "Several files bear the same SOP instance UID but show different places, so none can be "
-        "trusted.",
+        "Several files bear the same SOP instance UID but differ in place, size or number of "
+        "frames, so none can be trusted.",
         "Export the series again without changing its UIDs.",
         code="conflicting-uid",
     )
