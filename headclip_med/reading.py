@@ -75,7 +75,8 @@ class Reading:
         lacks_orientation: A file that does not say how its axes lie; they were assumed.
         replaced_voxels: That were no finite number, and were given the lowest value.
         declares_labels: The file says that its values are labels: a mask or a segmentation.
-        label_values: Values of a volume that looks like a mask or a label map; 0 where it does not.
+        label_values: Values of a volume that looks like a mask or a label map, though its file does
+            not say so; 0 where it does not.
         skipped_pages: Of an image file, which differ from the first.
         skipped_samples: Of each pixel of an image, beside its grey or its colours.
         files_beside: In the same folder, which could not be used.

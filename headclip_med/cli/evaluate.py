@@ -32,8 +32,7 @@ class Evaluate(ModelOptions, TrackingGroup):
     takes: ClassVar[tuple[Takes, ...]] = (
         Takes(ScoreSettings),
         Takes(
-            EvaluationSettings,
-            ("limit", "planes", "batch_size", "metrics", "intervals", "store", "curves"),
+            EvaluationSettings, ("limit", "batch_size", "metrics", "intervals", "store", "curves")
         ),
     )
     own: ClassVar[tuple[str, ...]] = ("image_size",)

@@ -114,6 +114,7 @@ def read_itk(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
         raise UnreadableInput(
             "No voxel of the file is a finite number.", "Write it again.", code="no-finite-voxel"
         )
+    is_declared = declares_segments(path)
     return Volume(
         voxels=voxels,
         grid=grid,
@@ -125,8 +126,8 @@ def read_itk(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
             lacks_geometry=not grid.is_patient,
             lacks_orientation=grid.is_patient and not _is_oriented(path),
             replaced_voxels=replaced,
-            declares_labels=declares_segments(path),
-            label_values=count_labels(voxels),
+            declares_labels=is_declared,
+            label_values=0 if is_declared else count_labels(voxels),
         ),
     )
 

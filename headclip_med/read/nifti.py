@@ -120,6 +120,7 @@ def read_nifti(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
             "Write it again.",
             code="no-finite-voxel",
         )
+    is_declared = _declares_labels(image)
     columns, rows, slices, _ = shape
     affine, lacks_orientation = _affine_lps(image)
     return Volume(
@@ -132,8 +133,8 @@ def read_nifti(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
         reading=Reading(
             lacks_orientation=lacks_orientation,
             replaced_voxels=replaced,
-            declares_labels=_declares_labels(image),
-            label_values=count_labels(voxels),
+            declares_labels=is_declared,
+            label_values=0 if is_declared else count_labels(voxels),
         ),
     )
 

@@ -173,7 +173,10 @@ def _check_size(dataset: Dataset, layout: PixelLayout, limits: ReadLimits) -> No
         is_whole = kind is not None and uid(dataset, "SOPInstanceUID") is not None
         is_image = "Image" in uids.UID(kind or "").name
         raise UnreadableInput(
-            "The DICOM object has no rows and columns, so it holds no image.",
+            "The DICOM object has no rows and columns, so it holds no image."
+            if is_whole
+            else "What can be read of the DICOM object names neither what it is nor an image's rows "
+            "and columns: its header is damaged, or was never whole.",
             "Leave it out, or export it again if it should.",
             code=("no-pixel-data" if is_image else "not-an-image") if is_whole else "broken-dicom",
         )

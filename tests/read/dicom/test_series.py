@@ -192,7 +192,7 @@ def test_a_copy_with_other_pixels_is_told(tmp_path: Path) -> None:
 def test_one_uid_at_several_places_is_refused(tmp_path: Path) -> None:
     uid = generate_uid()
     edit(write_phantom(tmp_path), lambda dataset, index: setattr(dataset, "SOPInstanceUID", uid))
-    with pytest.raises(UnreadableInput, match="same SOP instance UID but show different places"):
+    with pytest.raises(UnreadableInput, match="same SOP instance UID but differ in place"):
         read_volume(tmp_path)
 
 
