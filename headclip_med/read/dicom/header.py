@@ -175,8 +175,8 @@ def _check_size(dataset: Dataset, layout: PixelLayout, limits: ReadLimits) -> No
         raise UnreadableInput(
             "The DICOM object has no rows and columns, so it holds no image."
             if is_whole
-            else "What can be read of the DICOM object names neither what it is nor an image's rows "
-            "and columns: its header is damaged, or was never whole.",
+            else "What can be read of the DICOM object names neither what it is nor an image's "
+            "rows and columns: its header is damaged, or was never whole.",
             "Leave it out, or export it again if it should.",
             code=("no-pixel-data" if is_image else "not-an-image") if is_whole else "broken-dicom",
         )
