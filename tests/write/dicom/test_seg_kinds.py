@@ -303,6 +303,11 @@ def test_what_dcmqi_drops_of_a_leaning_stack_is_the_lean_and_nothing_else(
     assert len(found) == 2
 
 
+def test_dcmqi_reads_nothing_of_a_stack_that_leans_towards_its_first_row(tmp_path: Path) -> None:
+    _, found = _read_by_dcmqi(stack(step=(0, -1.2, 3.0)), tmp_path)
+    assert found == {}
+
+
 def _read_by_dcmqi(grid: Grid, folder: Path) -> tuple[Volume, dict[int, np.ndarray]]:
     """Write a segmentation of a stack, and give where another program sees each segment."""
     volume = ct_volume(folder / "in", grid)
