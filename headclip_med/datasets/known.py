@@ -92,8 +92,7 @@ def dataset_of(known: KnownSet, scanned: Scan) -> Dataset:
 def _slices(sample: Sample, slices: SliceReader) -> Iterator[Found]:
     """Yield each slice of a volume; its mask tells which are abnormal."""
     try:
-        count = slices.count(sample.image_path, sample.mask_path or sample.image_path)
-        plane = slices.plane(sample.image_path)
+        count, plane = slices.cut(sample.image_path, sample.mask_path or sample.image_path)
     except UnreadableInput as problem:
         yield problem
         return

@@ -31,15 +31,12 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombEr
 class SliceReader(Protocol):
     """What reads the slices of volumes; whoever opens a set of volumes provides it."""
 
-    def count(self, image_path: Path, mask_path: Path) -> int:
-        """Count the slices of a volume.
+    def cut(self, image_path: Path, mask_path: Path) -> tuple[int, Plane | None]:
+        """Count the slices of a volume, and say which of the patient's planes they lie in, if any.
 
         Raises:
             UnreadableInput: A file cannot be read, or the mask lies on another grid.
         """
-
-    def plane(self, path: Path) -> Plane | None:
-        """Say which of the patient's planes the slices of a volume are cut in, if any."""
 
     def image(self, path: Path, index: int) -> UInt8[np.ndarray, "rows columns 3"]:
         """Read one slice, from 0, as red, green, blue in [0, 255]."""

@@ -38,13 +38,18 @@ class VolumeSlices:
     window: str = "auto"
     planes: Plane = "axial"
 
-    def count(self, image_path: Path, mask_path: Path) -> int:
+    def cut(self, image_path: Path, mask_path: Path) -> tuple[int, Plane | None]:
         """Count the slices of a volume whose mask lies on the same grid.
+
+        Returns:
+            How many there are, and their plane: that of the acquisition where the one asked for
+            cannot be cut well, None where the volume has no place in the patient.
 
         Raises:
             UnreadableInput: A file cannot be read, or the mask lies on another grid.
         """
-        image, mask = (_view(path, self.planes).grid for path in (image_path, mask_path))
+        view = _view(image_path, self.planes)
+        image, mask = view.grid, _view(mask_path, self.planes).grid
         if image.shape != mask.shape:
             raise UnreadableInput(
                 f"The mask {mask_path.name} has {_size(mask)} voxels, but its image "
@@ -59,15 +64,7 @@ class VolumeSlices:
                 "Resample the mask onto the image.",
                 code="mask-grid",
             )
-        return image.shape[0]
-
-    def plane(self, path: Path) -> Plane | None:
-        """Give the plane that slices are cut in; that of the acquisition where no other can be.
-
-        Returns:
-            None where the volume has no place in the patient: it is seen as it is stored.
-        """
-        return _view(path, self.planes).plane
+        return image.shape[0], view.plane
 
     def image(self, path: Path, index: int) -> UInt8[np.ndarray, "rows columns 3"]:
         """Read one slice, from 0, as red, green, blue in [0, 255]."""
