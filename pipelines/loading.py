@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from headclip_med.models import loading
-from headclip_med.models.clip.hub import Activation
+from headclip_med.models.clip.snapshots import Activation
 from headclip_med.models.inference import InferenceModel
 from headclip_med.models.request import ModelRequest
 from headclip_med.settings import EMBEDDED_NAME, MethodSettings, Precision

@@ -11,7 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from headclip_med.errors import HeadClipError, InvalidSettings, UnusableWeights
-from headclip_med.models.clip.hub import EMBEDDED_PATH, Activation, FoundModel, find_model
+from headclip_med.models.clip.hub import EMBEDDED_PATH, FoundModel, find_model, refuse_unused
+from headclip_med.models.clip.snapshots import Activation
 from headclip_med.models.registry import DEFAULT, METHODS, method_named
 from headclip_med.models.request import ALL, ModelRequest
 from headclip_med.settings import EMBEDDED_NAME, ScoreSettings
@@ -189,7 +190,9 @@ def find_sources(request: ModelRequest) -> Sources:
     elif is_bundle(name):
         name = str(Path(name, "models", f"{EMBEDDED_NAME}.safetensors"))
     methods = tuple(METHODS) if request.method == ALL else (one,)
-    return Sources(methods, found, find_model(name, weights), activation)
+    towers = find_model(name, weights)
+    refuse_unused(towers, activation=request.activation, seed=request.seed)
+    return Sources(methods, found, towers, activation)
 
 
 def _own_checkpoint(request: ModelRequest) -> Header | None:

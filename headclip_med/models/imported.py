@@ -16,7 +16,7 @@ from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.checkpoint import write_checkpoint
 from headclip_med.models.clip.hub import unusable_file
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.clip.weights import read_pickle, refuse_misfits
+from headclip_med.models.clip.weights import read_pickle, refuse_misfits, unwrapped
 from headclip_med.models.inference import TrainedModel
 from headclip_med.models.model import EVEN
 from headclip_med.models.registry import METHODS, method_named
@@ -30,8 +30,8 @@ def read_published(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise unusable_file(path)
-    found = read_pickle(path)
-    if not isinstance(found, dict):
+    found = unwrapped(read_pickle(path))
+    if not found:
         raise UnusableWeights(f"{path} holds no state dict.", "Give the authors' file.")
     return found
 

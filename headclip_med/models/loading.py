@@ -11,8 +11,8 @@ from torch import nn
 
 from headclip_med.errors import HeadClipError, UnusableWeights
 from headclip_med.models.checkpoint import Checkpoint, read_tensors
-from headclip_med.models.clip.hub import Activation
 from headclip_med.models.clip.loading import load_found
+from headclip_med.models.clip.snapshots import Activation
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.header import find_sources, unusable_device
 from headclip_med.models.inference import InferenceModel

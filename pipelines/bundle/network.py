@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from headclip_med.content import ImageContent, content_of_part
 from headclip_med.errors import InvalidSettings
-from headclip_med.models.clip.hub import Activation
+from headclip_med.models.clip.snapshots import Activation
 from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.pipelines.loading import load_model
 from headclip_med.settings import EMBEDDED_NAME, Precision, ScoreSettings

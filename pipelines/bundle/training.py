@@ -25,8 +25,8 @@ from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.evaluation.examples import Examples, healthy_threshold, read_example
 from headclip_med.metrics import PixelMetrics, image_metrics
 from headclip_med.models.checkpoint import write_checkpoint
-from headclip_med.models.clip.hub import Activation
 from headclip_med.models.clip.loading import load_backbone
+from headclip_med.models.clip.snapshots import Activation
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import DEFAULT, learning_of, method_named
 from headclip_med.pipelines.bundle.network import ScreeningNetwork, changed_scores, predict

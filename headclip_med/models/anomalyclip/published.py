@@ -12,7 +12,7 @@ from headclip_med.errors import UnusableWeights
 from headclip_med.models.anomalyclip.model import AnomalyClip
 from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.clip.weights import few
+from headclip_med.models.clip.weights import few, unwrapped
 from headclip_med.models.imported import compare, count_of, length_of
 
 UNUSED = "compound_prompt_projections."
@@ -103,4 +103,4 @@ def _inner(found: Mapping[str, Any]) -> Mapping[str, Any]:
             "Give the authors' file.",
             code="weights-mismatch",
         )
-    return inner
+    return unwrapped(inner)

@@ -7,12 +7,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from headclip_med.errors import InvalidSettings, UnusableWeights
+from headclip_med.models.clip import snapshots
 from headclip_med.models.clip.library import configs, part, stated_config, tables
+from headclip_med.models.clip.snapshots import Activation
 from headclip_med.settings import EMBEDDED_NAME
 
 DEFAULT_TAG = "openai"
@@ -22,18 +24,6 @@ EMBEDDED_PATH = (
     Path(__file__).parents[2]
     / "bundles/headclip_lesion_segmentation/models/headclip-mini.safetensors"
 )
-
-CONFIG_FILE = "open_clip_config.json"
-WEIGHTS_FILES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-)
-"""What open_clip calls the files of a model folder, preferred first."""
-
-_FOLDER_PREFIX = "local-dir:"
-
-Activation = Literal["gelu", "quickgelu"]
 
 
 def known_models() -> tuple[str, ...]:
@@ -125,32 +115,115 @@ def find_model(name: str, weights: str | Path | None) -> FoundModel:
         InvalidSettings: The model is unknown, or not a native ViT.
         UnusableWeights: Its weights or its configuration are not there, or are unreadable.
     """
-    if name == EMBEDDED_NAME:
-        return _described(EMBEDDED_PATH, "embedded")
-    if Path(name).suffix == ".safetensors":
-        return _described(Path(name), "file")
+    if name == EMBEDDED_NAME or Path(name).suffix == ".safetensors":
+        _refuse_weights(name, weights)
+        embedded = name == EMBEDDED_NAME
+        return _described(EMBEDDED_PATH if embedded else Path(name), _source(embedded=embedded))
     given = Path(weights) if weights and weights != "random" else None
     if given and given.suffix == ".safetensors" and "config" in (_stated_header(given) or ()):
-        return _described(given, "file")
-    place = _as_folder(name)
-    config, preprocess = _folder_config(place) if place else (registry_config(name), None)
+        return _of_the_name(name, _described(given, "file"))
+    folder = snapshots.folder_of(name)
+    stated = folder and snapshots.read_folder(folder)
+    config = stated.config if stated else registry_config(name)
     refuse_foreign_towers(config)
     runs_with: Activation | None = None  # a plain registry name serves weights of both kinds
-    if place or config.get("quick_gelu"):
+    if stated or config.get("quick_gelu"):
         runs_with = "quickgelu" if config.get("quick_gelu") else "gelu"
+    label, preprocess = name, stated.preprocess if stated else None
     if weights == "random":
-        return FoundModel(config, preprocess, name, "random", runs_with=runs_with)
-    if given and (given.suffix or given.is_file()):
-        path, source, stated = given, "file", None
-    elif place:
-        path, source, stated = _folder_weights(place), "file", None
+        return FoundModel(config, preprocess, label, "random", runs_with=runs_with)
+    trained: Activation | None = None
+    if given and given.is_dir():
+        own = snapshots.read_folder(given)
+        refuse_other_sizes(name, config, own.config)
+        path, source, preprocess = own.weights(), "file", own.preprocess
+        trained = "quickgelu" if own.config.get("quick_gelu") else "gelu"
+    elif given and (given.suffix or given.is_file()):
+        path, source, trained = given, "file", snapshots.activation_beside(given)
+    elif folder and stated:
+        path, source = stated.weights(), "file"
     else:
         source = str(weights or DEFAULT_TAG)
-        path, stated = find_weights(name, source), stated_activation(name, source)
+        path, trained = find_weights(name, source), stated_activation(name, source)
     if not path.is_file():
         raise unusable_file(path)
-    label = path.name if place else name
-    return FoundModel(config, preprocess, label, source, path, stated, runs_with)
+    return FoundModel(
+        config, preprocess, path.name if folder else name, source, path, trained, runs_with
+    )
+
+
+def refuse_unused(
+    found: FoundModel, *, activation: Activation | None = None, seed: int = 0
+) -> None:
+    """Refuse what was asked for and would not be used: a user would believe that it was.
+
+    Raises:
+        InvalidSettings: The activation of weights that say it themselves, or of random ones; or the
+            seed of weights that are not random.
+    """
+    if activation is not None and (found.token_seed is not None or found.path is None):
+        why = "says it itself" if found.path else "is random"
+        raise unused(
+            f"--activation {activation} is not used: {found.name} {why}.", "Leave --activation out."
+        )
+    if seed and found.path is not None:
+        raise unused(
+            f"The seed {seed} is not used: it is that of random weights, and {found.name} has "
+            "others.",
+            "Leave it out, or ask for random weights.",
+        )
+
+
+def unused(reason: str, advice: str) -> InvalidSettings:
+    """Say that an option would have no effect."""
+    return InvalidSettings(reason, advice, code="unused-option")
+
+
+def _refuse_weights(name: str, weights: str | Path | None) -> None:
+    if weights is not None:
+        what = name if name == EMBEDDED_NAME else "This file"
+        raise unused(
+            f"--weights is not used here: {what} brings its own.",
+            "Leave --weights out, or name the model that they belong to, such as ViT-L-14-336.",
+        )
+
+
+def _source(*, embedded: bool) -> str:
+    return "embedded" if embedded else "file"
+
+
+def _of_the_name(name: str, found: FoundModel) -> FoundModel:
+    """Take a file that describes its model for a name, unless that name says another one."""
+    config = stated_config(name)
+    if config is not None:
+        refuse_other_sizes(name, config, found.config)
+    return found
+
+
+def refuse_other_sizes(name: str, config: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Refuse weights whose own configuration is of another model than the one that was named.
+
+    Raises:
+        UnusableWeights: They differ in a size.
+    """
+    for part_name, key in _SIZES:
+        ours = config.get(part_name, {}) if part_name else config
+        theirs = other.get(part_name, {}) if part_name else other
+        if key in ours and key in theirs and ours[key] != theirs[key]:
+            where = f"{part_name.partition('_')[0]} {key}".strip()
+            raise UnusableWeights(
+                f"The weights are not those of {name}: their own configuration has {where} "
+                f"{theirs[key]}, and that model {ours[key]}.",
+                "Name the model that they belong to.",
+                code="weights-mismatch",
+            )
+
+
+_SIZES = (
+    ("", "embed_dim"),
+    *(("vision_cfg", key) for key in ("layers", "width", "patch_size", "image_size")),
+    *(("text_cfg", key) for key in ("layers", "width", "heads", "context_length", "vocab_size")),
+)
 
 
 def _described(path: Path, source: str) -> FoundModel:
@@ -180,40 +253,6 @@ def _stated_header(path: Path) -> dict[str, str] | None:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError):
         return None
-
-
-def _as_folder(name: str) -> Path | None:
-    if name.startswith(_FOLDER_PREFIX):
-        return Path(name.removeprefix(_FOLDER_PREFIX))
-    return Path(name) if Path(name).is_dir() else None
-
-
-def _folder_config(place: Path) -> tuple[dict[str, Any], dict[str, tuple[float, ...]] | None]:
-    path = place / CONFIG_FILE
-    try:
-        stated = json.loads(path.read_text())
-        config = stated["model_cfg"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnusableWeights(
-            f"{path} is missing or is no open_clip configuration.",
-            "A model folder needs it beside its weights.",
-            code="config-unreadable",
-        ) from error
-    preprocess = stated.get("preprocess_cfg", {})
-    if "mean" in preprocess and "std" in preprocess:
-        return config, {"mean": tuple(preprocess["mean"]), "std": tuple(preprocess["std"])}
-    return config, None
-
-
-def _folder_weights(place: Path) -> Path:
-    for file in WEIGHTS_FILES:
-        if (place / file).is_file():
-            return place / file
-    raise UnusableWeights(
-        f"{place} holds none of {', '.join(WEIGHTS_FILES)}.",
-        "Copy the weights there, or pass --weights.",
-        code="weights-missing",
-    )
 
 
 def unusable_file(path: Path) -> UnusableWeights:
@@ -285,23 +324,31 @@ def refuse_foreign_towers(config: Mapping[str, Any]) -> None:
         InvalidSettings: The model is of another kind.
     """
     vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
-    foreign = (
-        ("timm_model_name" in vision or not isinstance(vision.get("layers"), int), "image tower"),
-        (vision.get("attentional_pool"), "attentional pooling"),
-        (vision.get("pool_type", "tok") != "tok", "pooling without a class token"),
-        ("hf_model_name" in text or "hf_tokenizer_name" in text, "text tower"),
-        (text.get("embed_cls") or text.get("no_causal_mask"), "text tower"),
-        (text.get("pool_type", "argmax") not in ("argmax", "eos"), "text pooling"),
-        ("multimodal_cfg" in config, "caption decoder"),
-        (any(vision.get(key) or text.get(key) for key in _CUSTOM_BLOCKS), "attention blocks"),
-    )
-    for is_foreign, place in foreign:
-        if is_foreign:
-            raise InvalidSettings(
-                f"The model's {place} is of another kind, whose attention heads cannot be reached.",
-                "Choose a native ViT such as ViT-B-16 or ViT-L-14-336.",
-                code="foreign-tower",
-            )
+    native = "a native ViT with a class token"
+    causal = "CLIP's own causal text tower, which takes learned tokens"
+    foreign: tuple[tuple[Any, str, str], ...] = (
+        (vision.get("timm_model_name"), f"timm's {vision.get('timm_model_name')}", native),
+        (not isinstance(vision.get("layers"), int), "a convolutional image tower", native),
+        (vision.get("attentional_pool"), "an image tower with attentional pooling", native),
+        (vision.get("pool_type", "tok") != "tok", "an image tower without a class token", native),
+        (text.get("hf_model_name"), f"Hugging Face's {text.get('hf_model_name')}", causal),
+        (text.get("hf_tokenizer_name"), f"words of {text.get('hf_tokenizer_name')}", causal),
+        (text.get("embed_cls"), "a text tower with a class token", causal),
+        (text.get("no_causal_mask"), "a text tower that looks ahead", causal),
+        (text.get("pool_type", "argmax") not in ("argmax", "eos"), "other text pooling", causal),
+        ("multimodal_cfg" in config, "a caption decoder", "two towers alone"),
+        (any(vision.get(key) or text.get(key) for key in _CUSTOM_BLOCKS),
+         "attention blocks of another kind", "attention heads that can be weighed one by one"),
+    )  # fmt: skip
+    named = [(kind, needed) for is_foreign, kind, needed in foreign if is_foreign]
+    if named:
+        kinds = " and ".join(dict.fromkeys(kind for kind, _ in named))
+        missing = " and ".join(dict.fromkeys(needed for _, needed in named))
+        raise InvalidSettings(
+            f"The model has {kinds}; the methods here need {missing}.",
+            "Choose a native ViT such as ViT-B-16 or ViT-L-14-336.",
+            code="foreign-tower",
+        )
 
 
 _CUSTOM_BLOCKS = (

@@ -69,8 +69,8 @@ def _natural(name: str) -> list[str | int]:
 
 
 def stated_config(name: str) -> dict[str, Any] | None:
-    """Look up a configuration; ask open_clip of one that lies at a hub, or that was added to it."""
-    if ":" in name or "open_clip" in sys.modules:
+    """Look a configuration up, also one that was added to open_clip; nothing is fetched."""
+    if "open_clip" in sys.modules and ":" not in name:
         import open_clip
 
         known: dict[str, Any] | None = open_clip.get_model_config(name)

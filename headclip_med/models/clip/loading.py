@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclip_med.errors import UnusableWeights
-from headclip_med.models.clip.hub import EMBEDDED_PATH, Activation, FoundModel, find_model
+from headclip_med.models.clip.hub import EMBEDDED_PATH, FoundModel, find_model, refuse_unused
+from headclip_med.models.clip.snapshots import Activation
 from headclip_med.models.clip.towers import Backbone, assemble
 from headclip_med.models.clip.weights import read_weights
 from headclip_med.settings import PositionInterpolation
@@ -31,20 +32,24 @@ def load_backbone(
 
     Args:
         name: ``headclip-mini``; a name of open_clip's registry (``ViT-L-14-336``); a folder with
-            ``open_clip_config.json`` and weights, with or without ``local-dir:`` before it; or a
-            safetensors file that describes its own model, as headclip-mini's does.
-        weights: A file, a pretrained tag of the registry (``openai``), or ``random``. By default
-            the folder's own file, or ``openai`` where that tag exists. A tag is looked for in
-            open_clip's cache and downloaded only if ``fetch_weights`` was asked to.
+            ``open_clip_config.json``, or transformers' ``config.json``, and weights, with or
+            without ``local-dir:`` before it; a name of the Hub (``hf-hub:ORG/NAME``) that its cache
+            has; or a safetensors file that describes its own model, as headclip-mini's does.
+        weights: A file, such a folder, a pretrained tag of the registry (``openai``), or
+            ``random``. By default the folder's own file, or ``openai`` where that tag exists. A tag
+            is looked for in open_clip's cache and downloaded only if ``fetch_weights`` was asked
+            to.
         activation: What the weights were trained with, for files that do not tell.
         position_interpolation: How positions are stretched to other image sizes.
         seed: Of random weights.
 
     Raises:
-        InvalidSettings: The model is unknown, or not a native ViT.
+        InvalidSettings: The model is unknown, or not a native ViT, or something that was asked for
+            would not be used.
         UnusableWeights: There are no weights, or they do not fit, or the activation is wrong.
     """
     found = find_model(name, weights)
+    refuse_unused(found, activation=activation, seed=seed)
     backbone = load_found(found, activation=activation, seed=seed)
     backbone.vision.position_interpolation = position_interpolation
     return backbone

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headclip_med.models.clip.hub import Activation, FoundModel
+from headclip_med.models.clip.hub import FoundModel
 from headclip_med.models.clip.library import part
 from headclip_med.models.clip.native import PlainClip, is_plain
+from headclip_med.models.clip.snapshots import Activation
 from headclip_med.models.clip.text import TextTower, Tokenizer
 from headclip_med.models.clip.vision import VisionTower
 from headclip_med.models.clip.weights import refuse_misfits

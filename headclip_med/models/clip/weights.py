@@ -6,6 +6,7 @@ PyTorch's own loader of that format, which knows no Python.
 
 from __future__ import annotations
 
+import json
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -15,13 +16,21 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from headclip_med.errors import UnusableWeights
-from headclip_med.models.clip.hub import Activation
+from headclip_med.models.clip.snapshots import INDEX_SUFFIX, Activation
+from headclip_med.models.clip.transformers import is_transformers, to_open_clip
 
 OPENAI_ONLY_KEYS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's archives keep beside the weights; no other layout has them."""
+
+WRAPPERS = (
+    "state_dict", "model", "model_state_dict", "module", "ema", "model_ema", "ema_state_dict",
+    "state_dict_ema",
+)  # fmt: skip
+"""What training programs call the entry that holds the weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +50,17 @@ def read_weights(path: Path) -> WeightsFile:
     """Read a file of weights.
 
     Args:
-        path: ``.safetensors``, a ``torch.save``d state dict (bare, under ``state_dict``, or with
-            the ``module.`` prefix that parallel training leaves), or an OpenAI archive.
+        path: ``.safetensors``, a ``torch.save``d state dict (bare, or wrapped; see ``unwrapped``),
+            the index of several such files, or an OpenAI archive; with open_clip's names or
+            transformers'.
 
     Raises:
         UnusableWeights: The file is damaged, or holds anything but tensors.
     """
     try:
         path.open("rb").close()
+        if path.name.endswith(INDEX_SUFFIX):
+            return _clean(_read_shards(path), None)
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
         if _is_torchscript(path):
@@ -68,6 +80,28 @@ def _read_safetensors(path: Path) -> WeightsFile:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     known: dict[str | None, Activation] = {"gelu": "gelu", "quickgelu": "quickgelu"}
     return _clean(state, known.get(stated))
+
+
+def _read_shards(path: Path) -> dict[str, Tensor]:
+    """Put together what lies in several files beside their index."""
+    try:
+        names = sorted(set(json.loads(path.read_text("utf-8"))["weight_map"].values()))
+        shards = [path.parent / Path(name).name for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OSError from error
+    missing = [shard.name for shard in shards if not shard.is_file()]
+    if missing:
+        raise UnusableWeights(
+            f"{path.name} names files that are not beside it: {few(missing)}.",
+            "Copy them there.",
+            code="weights-missing",
+        )
+    state: dict[str, Tensor] = {}
+    for shard in shards:
+        state |= unwrapped(
+            load_file(shard) if shard.suffix == ".safetensors" else read_pickle(shard)
+        )
+    return state
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
@@ -95,26 +129,53 @@ def read_pickle(path: Path) -> object:
 
 
 def _clean(found: object, activation: Activation | None) -> WeightsFile:
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not found:
+    found = unwrapped(found)
+    if not found:
         raise UnusableWeights(
             "The file holds no state dict.",
             "Give the file of a CLIP model's weights.",
             code="weights-unreadable",
         )
-    state = {str(key).removeprefix("module."): value for key, value in found.items()}
-    if any(key in state for key in OPENAI_ONLY_KEYS):
+    if any(key in found for key in OPENAI_ONLY_KEYS):
         activation = "quickgelu"
-    for key in OPENAI_ONLY_KEYS:
-        state.pop(key, None)
+    state = {key: value for key, value in found.items() if key not in OPENAI_ONLY_KEYS}
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise UnusableWeights(
             "The file holds more than tensors.",
             "Give the file of a CLIP model's weights.",
             code="weights-unreadable",
         )
-    return WeightsFile(state, activation)
+    return WeightsFile(to_open_clip(state) if is_transformers(state) else state, activation)
+
+
+def unwrapped(found: object) -> dict[str, Any]:
+    """Take a state dict out of what training programs save around it.
+
+    That is one of ``WRAPPERS``, however deep, beside a step, an optimiser and the like; and in the
+    names the ``module.`` of parallel training and the ``_orig_mod.`` of a compiled model.
+
+    Raises:
+        UnusableWeights: It holds two sets of weights.
+    """
+    if not isinstance(found, dict):
+        return {}
+    sets = [key for key in found if key in WRAPPERS and isinstance(found[key], dict)]
+    if len(sets) > 1:
+        raise UnusableWeights(
+            f"The file holds {len(sets)} sets of weights: {', '.join(map(str, sets))}.",
+            "Save the one that is meant by itself.",
+            code="weights-ambiguous",
+        )
+    if sets:
+        return unwrapped(found[sets[0]])
+    return {_bare(str(key)): value for key, value in found.items()}
+
+
+def _bare(name: str) -> str:
+    name = name.replace("_orig_mod.", "")
+    while name.startswith("module."):
+        name = name.removeprefix("module.")
+    return name
 
 
 def _is_torchscript(path: Path) -> bool:
