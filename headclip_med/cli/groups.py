@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headclip_med.cli.options import Command, Takes
+from headclip_med.models.clip.hub import find_model, refuse_unused
 from headclip_med.models.header import (
     Header,
     check_device,
@@ -45,6 +46,15 @@ class WeightsOptions(Command):
     """What the weights were trained with, for files that do not tell."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
+
+    def check_backbone(self, name: str) -> None:
+        """Refuse a backbone that there is not, or options that it has no use for, before torch.
+
+        Raises:
+            InvalidSettings: The name is unknown, or an option would not be used.
+            UnusableWeights: There are no weights.
+        """
+        refuse_unused(find_model(name, self.weights), activation=self.activation)
 
     def load_backbone(self, name: str) -> Backbone:
         """Load a backbone with the weights that were asked for, into main memory."""

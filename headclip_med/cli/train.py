@@ -92,6 +92,7 @@ class Train(WeightsOptions, TrackingGroup):
         """Train, and say where the checkpoint is."""
         learning = learning_of(self.method)
         model_settings, settings, scores = self.chosen_settings()
+        self.check_backbone(self.backbone)
         options = self._tracking()
         specs = [*self.data, *self._protocol_sets()]
         if not specs:

@@ -47,8 +47,8 @@ class Weights(WeightsOptions):
     out: Path | None = None
     """To import: the checkpoint to write, ending in .safetensors."""
     feature_layers: str | None = None
-    """To import: layers that give maps, such as 24 or 6,12,18,24; four, evenly spread, by
-    default."""
+    """To import: layers that give maps, such as 24 or 6,12,18,24. By default as many, evenly
+    spread, as the file has projections for; the last where it has none."""
 
     def run(self) -> int:
         """List, fetch or import."""

@@ -50,7 +50,7 @@ def build_published(
         found: What ``read_published`` gave.
         backbone: The towers it was trained on.
         feature_layers: Which layers give maps; by default as many, evenly spread, as the file has
-            projections for, or as published.
+            projections for; the last where it has none.
 
     Raises:
         InvalidSettings: The method's authors publish no such file.

@@ -23,10 +23,10 @@ class LossTerms:
     """The parts of the loss, unweighted.
 
     Attributes:
-        image: Of the image's own score (eq. 10).
-        focal: Over both maps (eq. 11).
-        dice_normal: Of the map of normality against the healthy pixels (eq. 11).
-        dice_abnormal: Of the map of abnormality against the lesion (eq. 11).
+        image: Of the image's own score (HeadCLIP eq. 9).
+        focal: Over both maps (eq. 10).
+        dice_normal: Of the map of normality against the healthy pixels (eq. 10).
+        dice_abnormal: Of the map of abnormality against the lesion (eq. 10).
     """
 
     image: Float[Tensor, ""]
@@ -35,7 +35,7 @@ class LossTerms:
     dice_abnormal: Float[Tensor, ""]
 
     def total(self, local_weight: float = 1.0) -> Float[Tensor, ""]:
-        """Sum of all, the local terms weighted (lambda; the paper has none, so 1)."""
+        """Sum of all (eq. 11), the local terms weighted (lambda; the paper has none, so 1)."""
         return self.image + local_weight * (self.focal + self.dice_normal + self.dice_abnormal)
 
 

@@ -1,4 +1,4 @@
-"""AnomalyCLIP: object-agnostic learned prompts, compared with tokens of several layers."""
+"""AnomalyCLIP: object-agnostic learned prompts, compared with value-value tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ METHOD = Method(
     reference=(
         "AnomalyCLIP: Object-agnostic Prompt Learning for Zero-shot Anomaly Detection, ICLR 2024"
     ),
-    adapts="learned sentences and deep text tokens; value-value heads; four feature levels",
+    adapts="learned sentences and deep text tokens; value-value heads; the last level",
     settings=AnomalyClipSettings(),
     scores=SCORES,
     model=later("headclip_med.models.anomalyclip.model", "AnomalyClip"),

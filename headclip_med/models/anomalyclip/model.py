@@ -25,7 +25,7 @@ from torch import Tensor
 from headclip_med.models.anomalyclip.settings import NAME, SCORES, AnomalyClipSettings
 from headclip_med.models.clip.prompts import ObjectAgnosticPrompts
 from headclip_med.models.clip.towers import Backbone, variant
-from headclip_med.models.clip.vision import VisionTower, layers_within, quarter_layers
+from headclip_med.models.clip.vision import VisionTower, layers_within
 from headclip_med.models.engine.run import PassPlan, Ran, StreamReader, run
 from headclip_med.models.inference import InferenceModel, TrainedModel
 from headclip_med.models.maps import in_double, similarity_logits, stretched_logits, unit
@@ -192,5 +192,5 @@ def chosen_layers(
     local, features = settings.local_layers, settings.feature_layers
     if local is None:
         local = tuple(range(max(1, round(PUBLISHED_FIRST * depth / PUBLISHED_DEPTH)), depth + 1))
-    features = quarter_layers(depth) if features is None else features
+    features = (depth,) if features is None else features
     return layers_within(local, depth), layers_within(features, depth)

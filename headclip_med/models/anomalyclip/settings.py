@@ -21,8 +21,9 @@ class AnomalyClipSettings(PromptSettings):
     """One-based layers with value-value attention. None takes the published 6 to 24 of ViT-L/14's
     24, or the same fractions of another depth; empty switches it off."""
     feature_layers: Layers | None = None
-    """One-based layers whose tokens give a map each. None takes four, a quarter of the depth apart
-    (6, 12, 18, 24); the scripts of the published code's last state pass 24 alone."""
+    """One-based layers whose tokens give a map each. None takes the last alone (24), as the scripts
+    of the published code's last state do. Its earlier ones named four, 6, 12, 18 and 24, which by a
+    fault all gave the map of layer 24: the published numbers are those of one level."""
     deep_cast: Literal["none", "fp16"] = "fp16"
     """``fp16`` rounds the deep tokens and their gradients, as the published code does; ``none``
     keeps them exact."""

@@ -17,7 +17,7 @@ from headclip_med.training.network import LearningNetwork, Outputs
 def headclip_loss(
     image_logits: ScorePairs, maps: PairMaps, labels: Labels, masks: Maps, *, squeezed: bool = False
 ) -> LossTerms:
-    """Compute cross-entropy of the image (eq. 10), and focal and dice terms of the maps (eq. 11).
+    """Compute cross-entropy of the image (eq. 9), and focal and dice terms of the maps (eq. 10).
 
     Args:
         image_logits: Cosine over temperature of the class token; normal, abnormal.

@@ -56,11 +56,13 @@ def test_the_image_score_is_the_class_tokens_probability() -> None:
 
 def test_the_published_layers_of_a_vit_l_14_are_chosen() -> None:
     published = chosen_layers(AnomalyClipSettings(), 24)
-    assert published == (tuple(range(6, 25)), (6, 12, 18, 24))
-    assert chosen_layers(AnomalyClipSettings(), 12) == (tuple(range(3, 13)), (3, 6, 9, 12))
+    assert published == (tuple(range(6, 25)), (24,))
+    assert chosen_layers(AnomalyClipSettings(), 12) == (tuple(range(3, 13)), (12,))
     assert chosen_layers(AnomalyClipSettings(), 1) == ((1,), (1,))
     alone = AnomalyClipSettings(local_layers=(), feature_layers=(24,))
     assert chosen_layers(alone, 24) == ((), (24,))
+    four = AnomalyClipSettings(feature_layers=(6, 12, 18, 24))
+    assert chosen_layers(four, 24)[1] == (6, 12, 18, 24)
 
 
 def test_a_layer_beyond_the_tower_is_refused() -> None:
@@ -115,7 +117,7 @@ def test_it_is_an_anomaly_model_that_describes_itself() -> None:
     assert isinstance(folded, AnomalyModel)
     about = folded.describe()
     assert json.loads(json.dumps(about))["method"] == "anomalyclip"
-    assert about["feature_layers"] == [1, 2, 3, 4]
+    assert about["feature_layers"] == [4]
     assert (folded.image_size, folded.threshold, about["name"]) == (16, 0.25, "mine")
     assert folded.scores.global_weight == 1, "its published image score does without the map"
     softer = folded.with_scores(ScoreSettings(sigma_px=80.0))

@@ -174,7 +174,7 @@ def test_a_snapshot_as_weights_of_a_named_model(state: State, tmp_path: Path) ->
     beside = load_backbone("tiny", weights=place / "model.safetensors")
     assert beside.activation == "gelu"  # as the file beside it says
     with pytest.raises(
-        UnusableWeights, match="not those of ViT-B-16: .* embed_dim 12, and that model 512"
+        UnusableWeights, match=r"not those of ViT-B-16: .* embed_dim 12, and that model 512"
     ):
         load_backbone("ViT-B-16", weights=place)
 
