@@ -19,13 +19,10 @@ import numpy as np
 import pydicom
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentDescription
-from highdicom.spatial import get_volume_positions
 from jaxtyping import UInt8
 from pydicom.sr.codedict import codes
-from pydicom.valuerep import format_number_as_ds
 
 from headclip_med.findings import Lesion, Screening
-from headclip_med.geometry import Grid
 from headclip_med.mapped import release
 from headclip_med.volume import SliceSource
 from headclip_med.write.dicom.source import (
@@ -35,6 +32,7 @@ from headclip_med.write.dicom.source import (
     read_sources,
     stand_ins,
 )
+from headclip_med.write.dicom.spacing import keep_spacing
 from headclip_med.write.outputs import Writer, WrittenOutput
 
 MOST_SEGMENTS = 50
@@ -173,7 +171,7 @@ class SegWriter(Writer):
         )
         images = self.screening.volume.sources
         self._refer(built, {uid: images[index] for index, uid in uids.items()})
-        _keep_spacing(built, headers, self.screening.volume.grid)
+        keep_spacing(built, headers, self.screening.volume.grid)
         _pin(built, unique)
         self._mended.update(copy_patient_and_study(self.sources, built))
         return built
@@ -262,21 +260,6 @@ def _colour(rank: int) -> CIELabColor:
 def _measures(lesion: Lesion) -> str:
     size = {"mm3": "volume {:.0f} mm3", "px": "area {:.0f} pixels"}[lesion.unit].format(lesion.size)
     return f"Highest heatmap value {lesion.max_score:.3f}, {size}."
-
-
-def _keep_spacing(built: pydicom.Dataset, headers: list[pydicom.Dataset], grid: Grid) -> None:
-    """Say how the whole stack is spaced, which the slices with candidates alone may not show."""
-    if "ImagePositionPatient" not in headers[0]:
-        return
-    measures = built.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-    spacing_mm, _ = get_volume_positions(
-        [header.ImagePositionPatient for header in headers], headers[0].ImageOrientationPatient
-    )
-    if len(headers) == 1:
-        spacing_mm = float(grid.slice_thicknesses_mm[0])
-    measures.pop("SpacingBetweenSlices", None)
-    if spacing_mm is not None:
-        measures.SpacingBetweenSlices = format_number_as_ds(spacing_mm)
 
 
 def _pin(built: pydicom.Dataset, unique: str) -> None:

@@ -244,7 +244,7 @@ def test_each_frame_names_the_image_it_was_found_on(name: str, tmp_path: Path) -
     ]
 
 
-@pytest.mark.parametrize(("name", "spacing_mm"), [("axial", 3), ("gapped", None), ("tilted", None)])
+@pytest.mark.parametrize(("name", "spacing_mm"), [("axial", 3), ("gapped", 3), ("tilted", None)])
 def test_the_spacing_is_that_of_the_stack_whichever_slices_hold_candidates(
     name: str, spacing_mm: float | None, tmp_path: Path
 ) -> None:

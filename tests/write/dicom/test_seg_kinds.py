@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -59,6 +60,7 @@ from headclip_med.read import find_inputs
 from headclip_med.volume import Volume
 from headclip_med.write import write_screening
 from headclip_med.write.dicom.source import quiet
+from headclip_med.write.dicom.spacing import common_step_mm
 from tests.phantoms import edit, make_grid, write_phantom
 from tests.write.dicom.faults import FAULTS, item
 from tests.write.dicom.places import points_by_segment, sorted_points
@@ -287,6 +289,51 @@ def test_every_stack_at_right_angles_is_read_back_exactly(name: str, tmp_path: P
     assert len(found) == 2
 
 
+UNEVEN_MM: dict[str, list[float]] = {
+    "a slice is missing": [0, 3, 6, 12, 15, 18, 21, 24],
+    "from the head down": [0, -3, -6, -12, -15, -18, -21, -24],
+    "thin slices at the base": [0, 1.5, 3, 6, 9, 12, 15, 18],
+    "steps of two scans": [0, 1.08, 2.16, 6.16, 10.16, 14.16, 18.16, 22.16],
+    "nearly even": [0, 3, 6.004, 9, 12, 15.004, 18, 24],
+}
+
+
+@pytest.mark.parametrize("thickness_mm", ["1", "5", None])
+@pytest.mark.parametrize("name", UNEVEN_MM)
+def test_uneven_slices_are_read_back_exactly_whatever_thickness_they_claim(
+    name: str, thickness_mm: str | None, tmp_path: Path
+) -> None:
+    grid = stack()
+    origins = grid.origins_lps_mm[:1] + np.outer(UNEVEN_MM[name], [0, 0, 1.0])
+    volume, found = _read_by_dcmqi(
+        replace(grid, origins_lps_mm=origins), tmp_path, SliceThickness=thickness_mm
+    )
+    for number, segment in found.items():
+        np.testing.assert_allclose(segment, _marked(volume, number), atol=0.005)
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("places_mm", "step_mm"),
+    [
+        ([0, 2, 4, 6], 2),
+        ([6, 4, 0, 2], 2),
+        ([0, 2, 6], 2),
+        ([0, 2, 5], 1),
+        ([0, 1.08, 5.08], 0.04),
+        ([0, 0.5, 3000], None),
+        ([0, 0, 3], None),
+        ([0], None),
+    ],
+)
+def test_the_common_step_is_the_largest_of_which_all_are_whole_numbers_apart(
+    places_mm: list[float], step_mm: float | None
+) -> None:
+    grid = replace(stack(), origins_lps_mm=np.outer(places_mm, [0, 0, 1.0]))
+    found = common_step_mm(grid)
+    assert found == (None if step_mm is None else pytest.approx(step_mm))
+
+
 @pytest.mark.parametrize("lean_mm", [0.02, 0.1, 1.2])
 def test_what_dcmqi_drops_of_a_leaning_stack_is_the_lean_and_nothing_else(
     lean_mm: float, tmp_path: Path
@@ -308,9 +355,11 @@ def test_dcmqi_reads_nothing_of_a_stack_that_leans_towards_its_first_row(tmp_pat
     assert found == {}
 
 
-def _read_by_dcmqi(grid: Grid, folder: Path) -> tuple[Volume, dict[int, np.ndarray]]:
+def _read_by_dcmqi(
+    grid: Grid, folder: Path, **changes: object
+) -> tuple[Volume, dict[int, np.ndarray]]:
     """Write a segmentation of a stack, and give where another program sees each segment."""
-    volume = ct_volume(folder / "in", grid)
+    volume = ct_volume(folder / "in", grid, **changes)
     write_segmentation(folder, screening_of(volume, two_lesions(grid.shape)), "1")
     images = read_by_dcmqi(folder / "seg.dcm", folder / "dcmqi")
     return volume, {number: points(image) for number, image in enumerate(images, start=1)}
