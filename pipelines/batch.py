@@ -32,7 +32,7 @@ from headclip_med.write import (
     SummaryRow,
     check_outputs,
     check_writable,
-    folder_of,
+    free_folder,
     lacks_outputs,
     write_screening,
     write_summary,
@@ -109,7 +109,7 @@ class Screener:
             None where there is no result, or it is of other voxels, another model, other settings
             or another version of this program, or lacks an output.
         """
-        folder = folder_of(volume)
+        folder = free_folder(volume, self.out)
         try:
             result = json.loads((self.out / folder / "result.json").read_text("utf-8"))
             row = SummaryRow.from_result(result, folder.as_posix())

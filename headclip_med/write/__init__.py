@@ -4,7 +4,13 @@ from headclip_med.atomic import check_writable
 from headclip_med.write.ahead import HeatmapAhead
 from headclip_med.write.outputs import OUTPUTS, USUAL_OUTPUTS, check_outputs
 from headclip_med.write.rows import FailedInput, FileRow, SummaryRow, read_rows
-from headclip_med.write.screening import WrittenScreening, folder_of, lacks_outputs, write_screening
+from headclip_med.write.screening import (
+    WrittenScreening,
+    folder_of,
+    free_folder,
+    lacks_outputs,
+    write_screening,
+)
 from headclip_med.write.summary import write_summary
 
 __all__ = [
@@ -18,6 +24,7 @@ __all__ = [
     "check_outputs",
     "check_writable",
     "folder_of",
+    "free_folder",
     "lacks_outputs",
     "read_rows",
     "write_screening",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -29,6 +30,11 @@ from headclip_med.write.result import Json, build_result, to_text
 
 NOT_ASKED = "not-asked"
 """The code of an output that nobody asked for."""
+
+BESIDE_ANOTHER = (
+    "The folder of these UIDs holds the result of other images (of another patient, or of the series "
+    "before it was changed), which was kept; this one stands beside it."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +69,9 @@ def write_screening(
 ) -> WrittenScreening:
     """Write what was asked for, and result.json, of one volume.
 
-    They go to ``out/<study>/<series>``, which replaces an earlier one as a whole. What cannot be
-    written of this volume stands in result.json with the reason; the rest is written all the same.
+    They go to ``out/<study>/<series>``, which replaces an earlier result of the same content as a
+    whole; see ``free_folder``. What cannot be written of this volume stands in result.json with the
+    reason; the rest is written all the same.
 
     Args:
         screening: What was found.
@@ -80,7 +87,8 @@ def write_screening(
         UnwritableOutput: The disk does not take it.
     """
     wanted = check_outputs(outputs)
-    folder = out / folder_of(screening.volume)
+    place = free_folder(screening.volume, out)
+    folder = out / place
     with write_folder(folder) as unfinished:
         tasks, skipped = _tasks(screening, unfinished, wanted)
         if ahead is not None:
@@ -93,6 +101,7 @@ def write_screening(
         for one in written:
             files |= one.files
         notes = (
+            *((BESIDE_ANOTHER,) if place != folder_of(screening.volume) else ()),
             *(note for one in written for note in one.notes),
             *(
                 f"{one.output} was not written. {one.reason} {one.advice}"
@@ -206,6 +215,33 @@ def folder_of(volume: Volume) -> Path:
     if not is_uid(series):
         series = (volume.place_digest if volume.place else volume.content_digest)[:16]
     return Path(str(study), f"{series}-part{volume.part}" if volume.part > 1 else str(series))
+
+
+def free_folder(volume: Volume, out: Path) -> Path:
+    """Name the folder of a volume's results below ``out``, where it replaces nobody else's.
+
+    UIDs are not always unique: two patients may bear the same. Where the folder of the UIDs holds
+    a result of other content, that of this volume has its own, named by a digest of its content in
+    addition. It is the same in every run; nothing in it can be searched for a patient's identity
+    without the images themselves.
+
+    Returns:
+        Relative to ``out``.
+    """
+    usual = folder_of(volume)
+    held = _content_in(out / usual)
+    if held in (None, volume.content_digest):
+        return usual
+    return usual.with_name(f"{usual.name}-{volume.content_digest[:16]}")
+
+
+def _content_in(folder: Path) -> str | None:
+    """Read of which content a result is; None where there is none, or it does not say."""
+    try:
+        result = json.loads((folder / "result.json").read_text("utf-8"))
+        return str(result["input"]["content_digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def is_uid(text: str | None) -> bool:

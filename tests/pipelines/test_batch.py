@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from headclip_med.cli import main
@@ -24,11 +25,11 @@ from headclip_med.pipelines.batch import (
     work_through,
 )
 from headclip_med.pipelines.plan import Job, Plan
-from headclip_med.read import find_inputs
+from headclip_med.read import find_inputs, read_volume
 from headclip_med.settings import ScoreSettings, ScreenSettings
 from headclip_med.volume import Volume
 from tests.bright import BrightModel, stand_in, write_inputs, write_picture
-from tests.phantoms import edit
+from tests.phantoms import edit, write_phantom
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ScreenSettings(threshold=0.1, minimum_size=0.0)
@@ -208,6 +209,55 @@ def test_a_killed_batch_goes_on_where_it_was(
     assert main(["screen", str(batch.folder), "--out", str(tmp_path / "whole")]) == 0
     assert [len(model.calls) for model in models] == [1, 3]
     assert files(batch.out) == files(tmp_path / "whole")
+
+
+# --- the same UIDs twice ------------------------------------------------------------------------
+
+
+def of_patient(folder: Path, name: str) -> Path:
+    """Write the one series, with the one set of UIDs, as that of a patient."""
+    paths = write_phantom(folder / name)
+    edit(paths, lambda dataset, _: setattr(dataset, "PatientID", name))
+    return folder / name
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_two_patients_under_equal_uids_keep_a_result_each(tmp_path: Path, resume: bool) -> None:
+    out = tmp_path / "out"
+    screener = Screener(model=BrightModel(), out=out, settings=SETTINGS)
+    rows = {}
+    for name in ("A", "B", "A", "B"):
+        inputs = find_inputs([of_patient(tmp_path, name)])
+        found = screen_inputs(inputs, screener, resume=resume)
+        assert found.left_alone == int(resume and name in rows)
+        assert rows.setdefault(name, found.rows) == found.rows
+    folders = {row.folder for found in rows.values() for row in found}
+    assert len(folders) == len(list(out.glob("*/*/result.json"))) == 2
+    assert [any("stands beside it" in note for note in rows[name][0].notes) for name in "AB"] == [
+        False,
+        True,
+    ]
+    segmented = [pydicom.dcmread(path) for path in out.glob("*/*/seg.dcm")]
+    assert sorted(str(one.PatientID) for one in segmented) == ["A", "B"]
+    assert len({one.SOPInstanceUID for one in segmented}) == 2
+    assert len({one.SeriesInstanceUID for one in segmented}) == 2
+
+
+def test_two_patients_under_equal_uids_in_one_run_keep_a_result_each(tmp_path: Path) -> None:
+    inputs = find_inputs([of_patient(tmp_path / "in", name) for name in ("A", "B")])
+    screener = Screener(model=BrightModel(), out=tmp_path / "out", settings=SETTINGS)
+    found = screen_inputs(inputs, screener)
+    assert len({row.folder for row in found.rows}) == 2
+    assert screen_inputs(inputs, screener, resume=True).left_alone == 2
+
+
+def test_no_value_of_a_patient_is_in_a_folder_s_name_or_can_be_searched(tmp_path: Path) -> None:
+    volumes = [read_volume(of_patient(tmp_path, name)) for name in ("A", "B")]
+    screener = Screener(model=BrightModel(), out=tmp_path / "out", settings=SETTINGS)
+    for volume in volumes:
+        screener.screen(volume)
+    tails = [path.name.split("-")[1:] for path in (tmp_path / "out").glob("*/*")]
+    assert sorted(tails) == [[], [volumes[1].content_digest[:16]]]
 
 
 # --- reading ahead -----------------------------------------------------------------------------

@@ -49,7 +49,9 @@ SERIES_NUMBER = 9001
 
 def run_key(screening: Screening, version: str) -> str:
     """Name what was computed from what: equal for equal sources, model, settings and version."""
+    # By their content, too: two patients may bear the same UIDs, and their results must not.
     sources = sorted(f"{s.sop_instance_uid} {s.frame}" for s in screening.volume.sources)
+    sources.append(screening.volume.content_digest)
     what = [sources, dict(screening.model), dict(screening.settings), screening.threshold, version]
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
