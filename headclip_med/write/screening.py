@@ -32,8 +32,8 @@ NOT_ASKED = "not-asked"
 """The code of an output that nobody asked for."""
 
 BESIDE_ANOTHER = (
-    "The folder of these UIDs holds the result of other images (of another patient, or of the series "
-    "before it was changed), which was kept; this one stands beside it."
+    "The folder of these UIDs holds the result of other images (another patient's, or those of the "
+    "series before it was changed), which was kept; this one stands beside it."
 )
 
 logger = logging.getLogger(__name__)

@@ -487,19 +487,6 @@ def test_directions_that_jitter_make_one_volume(
         assert jitter < 1.5 * np.degrees(size)
 
 
-@pytest.mark.parametrize("advance_mm", [0, 3])
-def test_planes_that_turn_around_an_axis_stay_apart(tmp_path: Path, advance_mm: float) -> None:
-    def turn(dataset: Dataset, index: int) -> None:
-        angle = np.radians(index)  # one degree each, around the middle of the rows
-        across = np.array([np.cos(angle), 0, np.sin(angle)])
-        dataset.ImageOrientationPatient = [f"{x:.9f}" for x in (*across, 0, 1, 0)]
-        origin = np.array([0, 0, index * advance_mm]) - across
-        dataset.ImagePositionPatient = [f"{x:.9f}" for x in origin]
-
-    write_stack(tmp_path / "a", turn, slices=8)
-    assert [one.slices for one in find_inputs([tmp_path]).readable] == [1] * 8
-
-
 PLANS: dict[str, Sequence[tuple[Change, dict[str, float]]]] = {
     "phases": [(setting(TemporalPositionIdentifier=n), {"add": n}) for n in range(3)],
     "order": [

@@ -19,8 +19,11 @@ from headclip_med.read.dicom.planes.signs import (
 )
 from headclip_med.read.dicom.planes.tiles import TILE_KEYWORDS, Tile, find_tiles
 
+PLANE_KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient")
+
 FRAME_KEYWORDS = (
-    *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"),
+    *PLANE_KEYWORDS,
+    *("PixelSpacing", "SliceThickness"),
     *("SpacingBetweenSlices", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *CREATOR_KEYWORDS,
     *SIGN_KEYWORDS,
@@ -40,6 +43,7 @@ class Frame:
         signs: The values of ``SIGNS``, as text.
         dimensions: Further signs, as many as the object has.
         tile: The part of the stored frame that this is; None for all of it.
+        is_broken: A plane is stated, in numbers that make none.
     """
 
     number: int | None
@@ -47,6 +51,7 @@ class Frame:
     signs: tuple[str, ...] = ()
     dimensions: tuple[str, ...] = ()
     tile: Tile | None = None
+    is_broken: bool = False
 
 
 def read_frames(dataset: Dataset, count: int, size: tuple[int, int]) -> tuple[Frame, ...]:
@@ -81,7 +86,8 @@ def read_frames(dataset: Dataset, count: int, size: tuple[int, int]) -> tuple[Fr
     plane = read_plane(dataset, dataset, dataset)
     if tiles := find_tiles(dataset, size, {plane}):
         return tuple(Frame(numbers[0], tile.plane, signs, (), tile) for tile in tiles)
-    return (Frame(numbers[0], plane, signs),)
+    is_broken = plane is None and all(texts(dataset, keyword) for keyword in PLANE_KEYWORDS)
+    return (Frame(numbers[0], plane, signs, is_broken=is_broken),)
 
 
 def _enhanced_frame(number: int, levels: Sequence[Dataset]) -> Frame:

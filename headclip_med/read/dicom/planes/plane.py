@@ -17,6 +17,9 @@ UNIT_TOLERANCE = 2e-3
 ROUNDED_TOLERANCE = 0.05
 """Cosines written with one or two decimals are off by this much, and are normalised."""
 
+SHORTEST = 1e-3
+"""Of the vectors along a row and a column: shorter ones are no direction."""
+
 FARTHEST_MM = 1e6
 """A position a kilometre away is damage, and its arithmetic could overflow."""
 
@@ -85,6 +88,10 @@ def make_plane(
     if max(map(abs, (*origin, *spacing))) > FARTHEST_MM or min(spacing) < 1 / FARTHEST_MM:
         return None
     axes = np.array(cosines).reshape(2, 3)
+    lengths = np.linalg.norm(axes, axis=1)
+    is_scaled = bool(abs(lengths.mean() - 1) > 2 * ROUNDED_TOLERANCE)
+    if is_scaled and lengths.min() > SHORTEST:  # both alike: a factor, which no direction needs
+        axes = axes / lengths.mean()
     off = np.abs(axes @ axes.T - np.eye(2)).max()
     if not off <= 2 * ROUNDED_TOLERANCE:
         return None
@@ -93,7 +100,7 @@ def make_plane(
         _at_right_angles(axes),
         (spacing[0], spacing[1]),
         step_mm,
-        bool(off > 2 * UNIT_TOLERANCE),
+        bool(off > 2 * UNIT_TOLERANCE) or is_scaled,
     )
 
 

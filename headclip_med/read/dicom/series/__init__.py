@@ -68,6 +68,8 @@ def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Fail
     read = {one.header.path for stack in stacks for one in stack.slices}
     unusable += _refusals(unsound)
     unusable += _copies(copies, read)
+    astray = {one.header.path for part, _ in unsound if part.directions for one in part.slices}
+    reading = replace(reading, unusable_files=reading.unusable_files + len(astray - read))
     numbered = enumerate([*stacks, *planar], start=1)
     return [
         Stack(stack.slices, stack.grid, part, stack.reading.joined(reading))
@@ -100,6 +102,10 @@ def _stacks(
 def _refusals(unsound: Sequence[tuple[Part, int]]) -> Iterator[Failure]:
     """Name each file of which something is not read because its place is not its own."""
     for part, together in unsound:
+        paths = dict.fromkeys(one.header.path for one in part.slices)
+        if part.directions:
+            yield from (Failure.of(path, _scattered(part.directions)) for path in paths)
+            continue
         lie = lie_of(positions_mm(part.slices))
         error = UnusableGeometry(
             f"{lie.most} of {together} images of the series lie at the same position and nothing "
@@ -107,8 +113,17 @@ def _refusals(unsound: Sequence[tuple[Part, int]]) -> Iterator[Failure]:
             "Export the acquisitions as separate series.",
             code="duplicate-positions",
         )
-        paths = dict.fromkeys(one.header.path for one in part.slices)
         yield from (Failure.of(path, error) for path in paths)
+
+
+def _scattered(directions: int) -> UnusableGeometry:
+    return UnusableGeometry(
+        f"The images of the series lie in {directions} directions or pixel sizes, and this one has "
+        "no other beside it: they turn around an axis, or their directions are damaged, and make "
+        "no volume.",
+        "Give the file alone to screen it as one image, or export the series again.",
+        code="scattered-planes",
+    )
 
 
 def _copies(copies: Sequence[tuple[Slice, Slice]], read: set[Path]) -> Iterator[Failure]:

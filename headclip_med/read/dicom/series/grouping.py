@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
-from jaxtyping import Bool, Float
-
-from headclip_med.read.dicom.planes import Plane
+from headclip_med.read.dicom.series.directions import (
+    MOST_LONE,
+    are_nearly_parallel,
+    are_parallel,
+    clusters,
+    jitters,
+    scattered,
+)
 from headclip_med.read.dicom.series.evenness import cost_of, lie_of
 from headclip_med.read.dicom.series.parts import Part, PartFinder
 from headclip_med.read.dicom.series.repeats import PixelDigests
-from headclip_med.read.dicom.stack import SAME_DIRECTION, Slice, positions_mm
-
-SAME_SPACING = 1e-3
-"""Pixel spacings of one stack may differ by this fraction."""
-
-JITTER_DEGREES = 3.0
-"""Directions that differ by less may be one that was written anew, and rounded, for each file."""
-
-STEADY_TURN = 0.9
-"""Directions that end this far, of the way they went in all, turn steadily: that is no noise."""
+from headclip_med.read.dicom.stack import Slice, positions_mm
 
 FEWEST_FILES = 3
 """Of fewer values it cannot be said that every file or position has its own."""
@@ -29,16 +25,15 @@ FEWEST_FILES = 3
 FEW = 0.25
 """Of the slices: so many faults a volume may have and still be one."""
 
-_Planes = Float[np.ndarray, "planes 8"]
-_OnePlane = Float[np.ndarray, "8"]
-_IsSame = Callable[[_Planes, _OnePlane], Bool[np.ndarray, "planes"]]
-
 IDENTITIES: Mapping[str, Callable[[Slice], str]] = {
     "PatientID": lambda one: one.header.patient_key,
     "FrameOfReferenceUID": lambda one: one.header.frame_of_reference_uid or "",
     "SeriesNumber": lambda one: one.header.series_number,
 }
 """Always tell images apart, unless an exporter invented one for every file."""
+
+PATIENT = ("PatientID",)
+"""Each with a patient of its own, images stay apart where they make no volume."""
 
 KINDS: Mapping[str, Callable[[Slice], object]] = {
     "Modality": lambda one: one.header.modality,
@@ -73,20 +68,30 @@ def parallel_groups(slices: Sequence[Slice], digests: PixelDigests) -> list[list
     """Split slices of one identity by their planes, and each group into volumes.
 
     Planes whose directions differ by no more than rounding are one where that makes a volume of
-    what would else be pieces.
+    what would else be pieces. Slices that lie scattered are parts that are not sound.
     """
     found: list[list[Part]] = []
-    fine = _clusters(slices, _are_parallel)
-    for near in _clusters([group[0] for group in fine], _are_nearly_parallel):
+    of_one_direction: list[list[list[Slice]]] = []
+    fine = clusters(slices, are_parallel)
+    for near in clusters([group[0] for group in fine], are_nearly_parallel):
         firsts = {id(one) for one in near}
         pieces = [group for group in fine if id(group[0]) in firsts]
+        groups = [[group] for group in pieces]
         apart = [PartFinder(group, digests).parts() for group in pieces]
         if len(pieces) > 1:
             merged = [one for group in pieces for one in group]
             together = PartFinder(merged, digests).parts()
             if _is_better(together, [part for parts in apart for part in parts]):
-                apart = [together]
+                apart, groups = [together], [pieces]
         found += apart
+        of_one_direction += groups
+    if slices[0].header.is_localizer:
+        return found
+    astray = scattered(of_one_direction)
+    for index in astray:
+        found[index] = [
+            replace(part, is_sound=False, directions=len(fine)) for part in found[index]
+        ]
     return found
 
 
@@ -104,7 +109,9 @@ def _by_identity(
     if len([value for value in groups if value]) < 2:
         yield from _by_identity(slices, rest, digests, passed)
         return
-    if _is_invented(groups.values()) and _is_volume(slices, digests):
+    is_invented = _is_invented(groups.values())
+    is_lone = name not in PATIENT and len(groups) > MOST_LONE
+    if is_invented and (is_lone or _is_volume(slices, digests)):
         yield from _by_identity(slices, rest, digests, (*passed, name))
         return
     for group in groups.values():
@@ -120,7 +127,7 @@ def _is_invented(groups: Collection[Sequence[Slice]]) -> bool:
 
 def _is_volume(slices: Sequence[Slice], digests: PixelDigests) -> bool:
     """Whether slices make whole volumes when what tells them apart is passed over."""
-    if len(_clusters(slices, _are_nearly_parallel)) > 1:
+    if len(clusters(slices, are_nearly_parallel)) > 1:
         return False
     parts = PartFinder(slices, digests).parts()
     return all(part.is_sound for part in parts) and _faults(parts) <= FEW * len(slices)
@@ -130,61 +137,9 @@ def _is_better(together: Sequence[Part], apart: Sequence[Part]) -> bool:
     if not all(part.is_sound for part in together):
         return False
     count = sum(len(part.slices) for part in together)
-    jitter = all(_jitters(part.slices) for part in together if len(part.slices) > 1)
+    jitter = all(jitters(part.slices) for part in together if len(part.slices) > 1)
     return jitter and _faults(together) <= FEW * count and _faults(together) < _faults(apart)
 
 
 def _faults(parts: Sequence[Part]) -> int:
     return cost_of([positions_mm(part.slices) for part in parts], places=len(parts) + 1)
-
-
-def _jitters(slices: Sequence[Slice]) -> bool:
-    """Whether slices follow each other in one direction but for noise, rather than turn."""
-    positions = positions_mm(slices)
-    ordered = [slices[index].plane for index in np.argsort(positions, kind="stable")]
-    rows, columns = slices[0].size
-    centres = [_from_corner(plane, ((rows - 1) / 2, (columns - 1) / 2)) for plane in ordered]
-    steps_mm = np.diff(np.array(centres) @ np.cross(*ordered[0].axes))
-    turns = np.diff([plane.orientation for plane in ordered], axis=0)
-    turned = np.linalg.norm(turns.sum(axis=0)) / max(np.linalg.norm(turns, axis=1).sum(), 1e-12)
-    return bool(steps_mm.min() > lie_of(positions).usual_mm / 2 and turned < STEADY_TURN)
-
-
-def _from_corner(plane: Plane, place: tuple[float, float]) -> Float[np.ndarray, "3"]:
-    across, down = plane.axes
-    down_mm, across_mm = place[0] * plane.spacing_mm[0], place[1] * plane.spacing_mm[1]
-    return np.asarray(np.array(plane.position_lps_mm) + down * down_mm + across * across_mm)
-
-
-def _clusters(slices: Sequence[Slice], is_same: _IsSame) -> list[list[Slice]]:
-    """Group slices whose planes are the same as that of the first of their group."""
-    groups: list[list[Slice]] = []
-    of_kind: dict[tuple[float, ...], list[Slice]] = {}
-    firsts = np.empty((len(slices), 8))
-    for one in slices:
-        kind = (*one.plane.orientation, *one.plane.spacing_mm)
-        if kind not in of_kind:
-            near = np.flatnonzero(is_same(firsts[: len(groups)], np.array(kind)))
-            if not len(near):
-                firsts[len(groups)] = kind
-                groups.append([])
-            of_kind[kind] = groups[near[0] if len(near) else -1]
-        of_kind[kind].append(one)
-    return groups
-
-
-def _are_parallel(planes: _Planes, plane: _OnePlane) -> Bool[np.ndarray, "planes"]:
-    near = np.abs(planes[:, :6] - plane[:6]).max(axis=1) <= SAME_DIRECTION
-    return np.asarray(near & _are_spaced_alike(planes, plane))
-
-
-def _are_nearly_parallel(planes: _Planes, plane: _OnePlane) -> Bool[np.ndarray, "planes"]:
-    products = planes[:, :6] * plane[:6]
-    cosines = np.minimum(products[:, :3].sum(axis=1), products[:, 3:].sum(axis=1))
-    near = cosines >= np.cos(np.radians(JITTER_DEGREES))
-    return np.asarray(near & _are_spaced_alike(planes, plane))
-
-
-def _are_spaced_alike(planes: _Planes, plane: _OnePlane) -> Bool[np.ndarray, "planes"]:
-    off = np.abs(planes[:, 6:] - plane[6:])
-    return np.asarray((off <= SAME_SPACING * planes[:, 6:]).all(axis=1))

@@ -50,7 +50,9 @@ class Part:
         signs: What told them from others.
         copies: Slices left out, with those they repeat.
         mixes: Signs of other physics that differ among them all the same.
-        is_sound: False where several lie at one position, and nothing tells them apart.
+        is_sound: False where several lie at one position, and nothing tells them apart, or where
+            they lie scattered.
+        directions: Of the planes of all that lie together with those that lie scattered.
     """
 
     slices: list[Slice]
@@ -58,6 +60,7 @@ class Part:
     copies: list[tuple[Slice, Slice]] = field(default_factory=list)
     mixes: tuple[str, ...] = ()
     is_sound: bool = True
+    directions: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from headclip_med.reading import Reading
 
 BLOCK_BYTES = 1 << 20
 
+SECTIONAL = ("CT", "MR", "PT")
+"""Modalities whose images are slices through the patient, and mean little without their place."""
+
 
 def set_aside(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], list[Failure], Reading]:
     """Order the headers by what is in them, drop repeats, and set aside what has no pixels.
@@ -44,11 +47,26 @@ def set_aside(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], list[F
         others = [header for header in same if header is not best]
         dropped += [repeat_of(best.path, header.path) for header in others]
         differing += sum(content != min(digests)[0] for content, _ in digests)
+    kept, broken = _without_broken(kept)
+    unusable += broken
     kept.sort(key=_by_content)
     reading = Reading(
         unusable_files=len(unusable), repeated_files=len(dropped), differing_files=differing
     )
     return kept, unusable + dropped, reading
+
+
+def _without_broken(headers: list[ImageHeader]) -> tuple[list[ImageHeader], list[Failure]]:
+    """Set aside slices that state a plane which is none; one alone is an image without a place."""
+    broken = [
+        header
+        for header in headers
+        if header.modality in SECTIONAL and any(frame.is_broken for frame in header.frames)
+    ]
+    if len(headers) == 1 or not broken:
+        return headers, []
+    kept = [header for header in headers if not any(header is one for one in broken)]
+    return kept, [Failure.of(header.path, _no_plane(len(broken))) for header in broken]
 
 
 def repeat_of(kept: Path, path: Path) -> Failure:
@@ -141,4 +159,13 @@ def _conflict() -> UnreadableInput:
         "frames, so none can be trusted.",
         "Export the series again without changing its UIDs.",
         code="conflicting-uid",
+    )
+
+
+def _no_plane(files: int) -> UnreadableInput:
+    return UnreadableInput(
+        f"Position, orientation or pixel spacing are no plane in {files} file(s) of the series: "
+        "numbers are missing, not finite, or no two directions at right angles.",
+        "Export the series again; a file given alone is screened as an image without a place.",
+        code="broken-plane",
     )
