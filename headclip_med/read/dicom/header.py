@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydicom import uid as uids
@@ -104,6 +104,8 @@ def _header(
         shape = (layout.frames, layout.rows, layout.columns, 3 if layout.is_colour else 1)
         check_volume_size(shape, limits, stored_bytes=path.stat().st_size)
     frames = read_frames(dataset, layout.frames, (layout.rows, layout.columns))
+    if text(dataset, "SOPClassUID") in vocabulary.PROJECTIONS:
+        frames = tuple(replace(frame, plane=None) for frame in frames)
     _check_planes(frames, limits)
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
     modality = text(dataset, "Modality").upper()

@@ -35,6 +35,23 @@ OBJECTS_WITHOUT_IMAGE = frozenset(
 Reports, presentation states, documents and plans have none, and are known by that.
 """
 
+PROJECTIONS = frozenset(
+    {
+        uids.ComputedRadiographyImageStorage,
+        uids.DigitalXRayImageStorageForPresentation,
+        uids.DigitalXRayImageStorageForProcessing,
+        uids.DigitalMammographyXRayImageStorageForPresentation,
+        uids.DigitalMammographyXRayImageStorageForProcessing,
+        uids.DigitalIntraOralXRayImageStorageForPresentation,
+        uids.DigitalIntraOralXRayImageStorageForProcessing,
+        uids.XRayAngiographicImageStorage,
+        uids.EnhancedXAImageStorage,
+        uids.XRayRadiofluoroscopicImageStorage,
+        uids.EnhancedXRFImageStorage,
+    }
+)
+"""Classes of shadows: whatever plane a header states, a pixel is no place in the patient."""
+
 MAPS = frozenset(
     {
         *("EFF_ATOMIC_NUM", "ELECTRON_DENSITY", "MAT_SPECIFIC", "MAT_FRACTIONAL"),

@@ -348,8 +348,14 @@ def test_a_grid_is_unpacked_where_its_items_say(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.grid.origins_lps_mm[0], (-17, -26.8, 32))
 
 
-def wide(dataset: Dataset, _: int) -> None:
-    dataset.PixelSpacing = ["60", "50"]
+# The page has 12 x 18 pixels of 0.8 x 0.5 mm unless a kind says otherwise; its tiles are 4 x 6.
+def matrix_of(rows: int, columns: int, spacing: list[str]) -> Change:
+    """Frequency is encoded along rows; pixels of the image as they are stored."""
+    return setting(AcquisitionMatrix=[0, columns, rows, 0], PixelSpacing=spacing)
+
+
+def wide(modality: str, spacing: list[str]) -> Change:
+    return setting(Modality=modality, PixelSpacing=spacing)
 
 
 UNKNOWN: dict[str, Change] = {
@@ -358,7 +364,12 @@ UNKNOWN: dict[str, Change] = {
     "a normal of another plane": siemens(normal=("1.0", "0.0", "0.0")),
     "a count that does not fit": siemens(count=20),
     "too few items": uih(4),
-    "wider than any bore": wide,
+    "wider than any bore": wide("MR", ["60", "50"]),
+    "a CT wider than any bore": wide("CT", ["90", "60"]),
+    "a PET wider than any bore": wide("PT", ["90", "60"]),
+    "three fields of view": setting(ReconstructionDiameter="16", PixelSpacing=["4", "2.6667"]),
+    "two fields of view": setting(ReconstructionDiameter="24", PixelSpacing=["4", "2.6667"]),
+    "fields of view of an enhanced object": setting(ReconstructionFieldOfView=[3.0, 3.2]),
 }
 
 
@@ -369,6 +380,45 @@ def test_a_page_of_tiles_that_cannot_be_placed_is_refused_by_name(
     with pytest.raises(UnreadableInput, match="page of tiles") as refused:
         read_volume(write_page(tmp_path / "page.dcm", UNKNOWN[kind]))
     assert refused.value.code == "page-of-tiles"
+
+
+def write_square(path: Path, rows: int, change: Change) -> Path:
+    """Write one image of so many rows and columns, as an MR."""
+    (single,) = write_phantom(path.parent / "single", make_grid(shape=(1, rows, rows)))
+    edit([single], setting(Modality="MR", SOPClassUID="1.2.840.10008.5.1.4.1.1.4"))
+    edit([single], change)
+    return Path(single.replace(path))
+
+
+@pytest.mark.parametrize(("acquired", "rows", "mm"), [(16, 32, 3.4), (16, 96, 3.4), (16, 64, 2.0)])
+def test_pixels_that_nobody_scans_make_a_page_of_tiles(
+    tmp_path: Path, acquired: int, rows: int, mm: float
+) -> None:
+    change = matrix_of(acquired, acquired, [str(mm)] * 2)
+    with pytest.raises(UnreadableInput, match="page of tiles") as refused:
+        read_volume(write_square(tmp_path / "page.dcm", rows, change))
+    assert refused.value.code == "page-of-tiles"
+
+
+HONEST: dict[str, Change] = {
+    "interpolated twice": matrix_of(32, 32, ["2.9", "2.9"]),
+    "interpolated four times": matrix_of(16, 16, ["0.9", "0.9"]),
+    "few lines of phase": matrix_of(16, 64, ["3.5", "3.5"]),
+    "one field of view": setting(ReconstructionDiameter="224", PixelSpacing=["3.5", "3.5"]),
+    "cropped": setting(ReconstructionDiameter="448", PixelSpacing=["3.5", "3.5"]),
+    "padded": setting(ReconstructionDiameter="200", PixelSpacing=["3.5", "3.5"]),
+    "no diameter": setting(ReconstructionDiameter="0", PixelSpacing=["3.5", "3.5"]),
+    "no matrix": setting(AcquisitionMatrix=[0, 0, 0, 0], PixelSpacing=["3.5", "3.5"]),
+    "a widest CT": wide("CT", ["12.7", "12.7"]),
+    "a radiograph of a whole body": setting(Modality="DX", PixelSpacing=["20", "20"]),
+}
+
+
+@pytest.mark.parametrize("kind", HONEST)
+def test_an_image_of_one_slice_is_no_page(tmp_path: Path, kind: str) -> None:
+    volume = read_volume(write_square(tmp_path / "slice.dcm", 64, HONEST[kind]))
+    assert volume.voxels.shape == (1, 64, 64)
+    assert volume.grid.is_patient
 
 
 def test_the_word_on_an_enhanced_object_of_real_slices_is_passed_over(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from headclip_med.errors import UnreadableInput
 from headclip_med.read.dicom.elements import items, numbers, text, texts
 from headclip_med.read.dicom.planes.plane import Plane
+from headclip_med.read.dicom.planes.width import WIDTH_KEYWORDS, shows_several
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,9 @@ SIEMENS_FRAMES = ("002110FE", "002111FE")
 SIEMENS_FRAME_WORDS = ("00211175", "00211075")
 
 TILE_KEYWORDS = (
-    *("ImageType", "Modality", "00210011", *SIEMENS_FRAMES),
+    *("ImageType", "00210011", *SIEMENS_FRAMES, *WIDTH_KEYWORDS),
     *(SIEMENS_COUNT.keywords + SIEMENS_CSA.keywords + UIH_COUNT.keywords + UIH_FRAMES.keywords),
 )
-
-WIDEST_MR_MM = 600.0
-"""No bore is wider, so an MR image that is must be a page of several."""
 
 MOST_TILES = 1024
 
@@ -107,7 +105,7 @@ def find_tiles(
     csa = _csa(dataset)
     count = _count(dataset, csa)
     if count < 2:
-        if _is_named(dataset) or (plane is not None and _is_too_wide(dataset, size, plane)):
+        if _is_named(dataset) or (plane is not None and shows_several(dataset, size, plane)):
             raise _refusal("how many slices it holds is not known")
         return ()
     side = math.isqrt(count - 1) + 1
@@ -144,12 +142,6 @@ def _is_named(dataset: Dataset) -> bool:
             for own in items(frame, keyword):
                 words += [word for one in SIEMENS_FRAME_WORDS for word in texts(own, one)]
     return "MOSAIC" in {word.upper() for word in words}
-
-
-def _is_too_wide(dataset: Dataset, size: tuple[int, int], plane: Plane) -> bool:
-    row_mm, column_mm = plane.spacing_mm
-    widths_mm = size[0] * row_mm, size[1] * column_mm
-    return text(dataset, "Modality").upper() == "MR" and min(widths_mm) > WIDEST_MR_MM
 
 
 def _csa(dataset: Dataset) -> dict[str, list[Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.read.dicom.header import ImageHeader
+from headclip_med.read.dicom.series.directions import MOST_LONE
 from headclip_med.read.dicom.stack import Slice
 from headclip_med.read.inputs import Failure
 from headclip_med.reading import Reading
@@ -57,13 +58,13 @@ def set_aside(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], list[F
 
 
 def _without_broken(headers: list[ImageHeader]) -> tuple[list[ImageHeader], list[Failure]]:
-    """Set aside slices that state a plane which is none; one alone is an image without a place."""
+    """Set aside slices that state a plane which is none; a few are images without a place each."""
     broken = [
         header
         for header in headers
         if header.modality in SECTIONAL and any(frame.is_broken for frame in header.frames)
     ]
-    if len(headers) == 1 or not broken:
+    if len(broken) <= MOST_LONE:
         return headers, []
     kept = [header for header in headers if not any(header is one for one in broken)]
     return kept, [Failure.of(header.path, _no_plane(len(broken))) for header in broken]
