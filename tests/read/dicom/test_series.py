@@ -324,16 +324,28 @@ NO_PLANE: dict[str, Callable[[Dataset, int], object]] = {
 
 @pytest.mark.parametrize("fault", NO_PLANE)
 def test_an_image_without_a_usable_plane_stands_alone_in_pixels(tmp_path: Path, fault: str) -> None:
-    paths = write_phantom(tmp_path)
+    paths = write_phantom(tmp_path, make_grid(shape=(3, 6, 7)))
     edit(paths, NO_PLANE[fault])
     inputs = find_inputs([tmp_path])
-    assert [one.slices for one in inputs.readable] == [1] * 5
+    assert [one.slices for one in inputs.readable] == [1] * 3
     assert [one.paths[0] for one in inputs.readable] == list(paths)  # by instance number
-    volume = inputs.readable[3].read()
+    volume = inputs.readable[2].read()
     assert not volume.grid.is_patient
-    assert volume.part == 4
+    assert volume.part == 3
     assert "no usable patient geometry" in volume.notes[0]
-    np.testing.assert_array_equal(volume.voxels, make_voxels()[3:4])
+    np.testing.assert_array_equal(volume.voxels, make_voxels((3, 6, 7))[2:3])
+
+
+@pytest.mark.parametrize("fault", NO_PLANE)
+def test_a_series_of_planes_that_are_none_is_one_refusal(tmp_path: Path, fault: str) -> None:
+    edit(write_phantom(tmp_path), NO_PLANE[fault])
+    inputs = find_inputs([tmp_path])
+    if fault in ("position missing", "orientation missing"):  # nothing is claimed
+        assert [one.slices for one in inputs.readable] == [1] * 5
+    else:
+        assert not inputs.readable
+        assert {one.code for one in inputs.failures} == {"broken-plane"}
+        assert len(inputs.failures) == 5
 
 
 def test_a_missing_frame_of_reference_is_told(tmp_path: Path) -> None:

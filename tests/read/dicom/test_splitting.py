@@ -84,6 +84,14 @@ def setting(**values: object) -> Change:
 APART: dict[str, tuple[Change, Change, str]] = {
     "series number": (setting(SeriesNumber="2"), setting(SeriesNumber="3"), "SeriesNumber"),
     "echo": (setting(EchoTime="10"), setting(EchoTime="90"), "EchoTime"),
+    "sequence": (
+        setting(ScanningSequence="SE"), setting(ScanningSequence=["GR", "IR"]), "ScanningSequence",
+    ),
+    "agent": (setting(), setting(ContrastBolusAgent="Gd"), "ContrastBolusAgent"),
+    "protocol": (setting(ProtocolName="t1"), setting(ProtocolName="t2"), "ProtocolName"),
+    "description": (
+        setting(SeriesDescription="T1"), setting(SeriesDescription="T2"), "SeriesDescription",
+    ),
     "inversion": (setting(InversionTime="100"), setting(InversionTime="900"), "InversionTime"),
     "b-value": (
         setting(DiffusionBValue=0.0), setting(DiffusionBValue=1000.0), "DiffusionBValue",

@@ -48,6 +48,10 @@ CONTRASTS: Mapping[str, tuple[str, ...]] = {
     "DataType": ("ImageDataTypeSequence.DataType",),
     "ASLContext": ("MRArterialSpinLabelingSequence.ASLContext", "ASLContext"),
     "SequenceName": ("SequenceName",),
+    "ScanningSequence": ("ScanningSequence",),
+    "ContrastBolusAgent": ("ContrastBolusAgent",),
+    "ProtocolName": ("ProtocolName",),
+    "SeriesDescription": ("SeriesDescription",),
 }
 """Other physics: images that differ in one of these never make one volume. By places to look."""
 
