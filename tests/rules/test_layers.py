@@ -27,6 +27,7 @@ DOORS = {  # library: the modules, or folders of modules, that may import it
     "fastapi": ("pipelines.service",),
     "highdicom": ("read", "write"),
     "ignite": ("training", "pipelines.bundle"),
+    "imagecodecs": ("read",),
     "jinja2": ("write.pages",),
     "matplotlib": ("write.pictures", "pipelines.experiments.report"),
     "mlflow": ("tracking",),

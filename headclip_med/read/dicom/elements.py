@@ -13,7 +13,7 @@ import traceback
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from io import BufferedReader
 from pathlib import Path
@@ -59,7 +59,11 @@ ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 FIRST_TAG = 0x00010000
 DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
-ASCII_KINDS = ("CS", "DS", "IS", "UI")
+ASCII_KINDS = ("CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI")
+"""Texts of which a backslash parts the values; of these, ASCII is the same in every set."""
+
+ESCAPE = b"\x1b"
+"""Begins what is no ASCII although it looks so (ISO 2022)."""
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
 BROKEN = (
@@ -84,6 +88,7 @@ class PixelElement:
         length: That it claims; None where it is undefined, as of compressed data in fragments.
         available: Bytes of the stream from there on.
         is_words: Whether its values are 16-bit words, which big endian swaps (VR OW).
+        is_inflated: Whether the stream is not the file but what was inflated of it.
     """
 
     keyword: str
@@ -91,6 +96,7 @@ class PixelElement:
     length: int | None
     available: int
     is_words: bool
+    is_inflated: bool = False
 
 
 @contextmanager
@@ -128,6 +134,8 @@ def open_object(
             )
             _set_transfer_syntax(dataset)
             element = _pixel_element(dataset, stream, size)
+            if element is not None and stream is not file:
+                element = replace(element, is_inflated=True)
         yield dataset, element, stream
 
 
@@ -388,7 +396,10 @@ def _plain_values(element: RawDataElement) -> list[object] | None:
     kind = element.VR or _kind(element.tag)
     if kind == "US" and len(value) == 2:
         return [int.from_bytes(value, "little" if element.is_little_endian else "big")]
-    if kind in ASCII_KINDS and value.isascii():
+    if kind == "SS" and len(value) == 2:
+        order = "little" if element.is_little_endian else "big"
+        return [int.from_bytes(value, order, signed=True)]
+    if kind in ASCII_KINDS and value.isascii() and ESCAPE not in value:
         return list(value.decode("ascii").rstrip(" \0").split("\\"))
     return None
 

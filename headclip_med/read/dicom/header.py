@@ -24,6 +24,11 @@ from headclip_med.read.dicom.elements import (
     whole,
 )
 from headclip_med.read.dicom.pixels.codings import find_coding_problem
+from headclip_med.read.dicom.pixels.description import (
+    PIXEL_KEYWORDS,
+    PixelDescription,
+    describe_plain,
+)
 from headclip_med.read.dicom.pixels.layout import SAMPLES, PixelLayout, read_layout
 from headclip_med.read.dicom.planes import FRAME_KEYWORDS, Frame, find_group, read_frames
 from headclip_med.read.guards import ReadLimits, check_volume_size, translate
@@ -32,10 +37,9 @@ HEADER_KEYWORDS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
     *("FrameOfReferenceUID", "Modality", "BodyPartExamined", "AnatomicRegionSequence"),
     *("Manufacturer", "ManufacturerModelName", "SeriesDescription", "InstanceNumber"),
-    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
-    *("BitsAllocated", "WindowCenter", "WindowWidth", "SpecificCharacterSet"),
+    *("WindowCenter", "WindowWidth"),
     *("SeriesNumber", "ImagerPixelSpacing", "PatientID", "PatientName"),
-    *("PixelPresentation", *FRAME_KEYWORDS),
+    *("PixelPresentation", *FRAME_KEYWORDS, *PIXEL_KEYWORDS),
 )
 
 
@@ -53,6 +57,9 @@ class ImageHeader:
         pixel_bytes: The pixel data is what the file ends with, so many bytes.
         is_capture: A screenshot or scan of film: its values have no unit whatever its modality.
         is_map: Its values were computed (perfusion, material) or coloured: no modality's unit.
+        pixels: How its pixels are read without parsing the file again; None where that takes more
+            than is kept of a file.
+        stamp: Of the file as it was parsed; see ``stamp_of``.
         problem: Why its pixels cannot be used although the header can be read, or None.
     """
 
@@ -78,7 +85,18 @@ class ImageHeader:
     frames: tuple[Frame, ...]
     detector_spacing_mm: tuple[float, float] | None = None
     pixel_bytes: int = 0
+    pixels: PixelDescription | None = field(default=None, compare=False)
+    stamp: tuple[int, int] | None = field(default=None, compare=False)
     problem: UnreadableInput | None = field(default=None, compare=False)
+
+
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change, in ns, of a file; None where it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def read_header(path: Path, limits: ReadLimits) -> ImageHeader:
@@ -87,14 +105,19 @@ def read_header(path: Path, limits: ReadLimits) -> ImageHeader:
     Raises:
         UnreadableInput: It is damaged, no image, a result of ours, or claims more than the limits.
     """
+    stamp = stamp_of(path)
     with open_object(path, limits, keywords=HEADER_KEYWORDS) as (dataset, element, _):
         pass
     with translate("broken-dicom", *BROKEN):
-        return _header(path, dataset, element, limits)
+        return _header(path, stamp, dataset, element, limits)
 
 
 def _header(
-    path: Path, dataset: Dataset, element: PixelElement | None, limits: ReadLimits
+    path: Path,
+    stamp: tuple[int, int] | None,
+    dataset: Dataset,
+    element: PixelElement | None,
+    limits: ReadLimits,
 ) -> ImageHeader:
     _check_kind(dataset)
     layout = read_layout(dataset, element)
@@ -102,7 +125,7 @@ def _header(
     problem = find_coding_problem(str(dataset.file_meta.TransferSyntaxUID), layout, element)
     if problem is None:
         shape = (layout.frames, layout.rows, layout.columns, 3 if layout.is_colour else 1)
-        check_volume_size(shape, limits, stored_bytes=path.stat().st_size)
+        check_volume_size(shape, limits, stored_bytes=stamp[0] if stamp else None)
     frames = read_frames(dataset, layout.frames, (layout.rows, layout.columns))
     if text(dataset, "SOPClassUID") in vocabulary.PROJECTIONS:
         frames = tuple(replace(frame, plane=None) for frame in frames)
@@ -133,6 +156,8 @@ def _header(
         frames=frames,
         detector_spacing_mm=_detector_spacing(dataset),
         pixel_bytes=element.available if element else 0,
+        pixels=None if problem else describe_plain(dataset, element, layout),
+        stamp=stamp,
         problem=problem,
     )
 

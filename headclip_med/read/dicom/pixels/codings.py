@@ -16,35 +16,32 @@ DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 BIG_ENDIAN_PIXELS = (uids.ExplicitVRBigEndian, "1.2.840.113619.5.2")
 """The second is a private one of GE: little endian up to its pixels."""
 
-SPECTRAL_SELECTION, FULL_PROGRESSION = "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"
-"""Retired, still met, and decoded by what decodes the others: a JPEG stream tells its process."""
+JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 52, 53, 54, 55, 56, 57, 70))
+"""Whatever its name, a stream tells its own process. Those between, retired, are still met."""
 
-DECODERS: Mapping[str, tuple[uids.UID, tuple[str, ...]]] = {
-    uids.JPEGBaseline8Bit: (uids.JPEGBaseline8Bit, ("pillow", "pylibjpeg")),
-    uids.JPEGExtended12Bit: (uids.JPEGExtended12Bit, ("pillow", "pylibjpeg")),
-    SPECTRAL_SELECTION: (uids.JPEGExtended12Bit, ("pillow", "pylibjpeg")),
-    FULL_PROGRESSION: (uids.JPEGExtended12Bit, ("pillow", "pylibjpeg")),
-    uids.JPEGLossless: (uids.JPEGLossless, ("pylibjpeg",)),
-    uids.JPEGLosslessSV1: (uids.JPEGLosslessSV1, ("pylibjpeg",)),
-    uids.JPEGLSLossless: (uids.JPEGLSLossless, ("pyjpegls", "pylibjpeg")),
-    uids.JPEGLSNearLossless: (uids.JPEGLSNearLossless, ("pyjpegls", "pylibjpeg")),
+JPEG_XL = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112))
+"""Lossless, a JPEG packed again, and with loss."""
+
+DECODERS: Mapping[str, tuple[str, str]] = {
+    **dict.fromkeys(JPEG, (uids.JPEGBaseline8Bit, "pillow")),
     **{
-        syntax: (syntax, ("pylibjpeg",))
+        syntax: (syntax, "pylibjpeg")
         for syntax in (
             *(uids.JPEG2000Lossless, uids.JPEG2000, uids.RLELossless),
             *(uids.HTJ2KLossless, uids.HTJ2KLosslessRPCL, uids.HTJ2K),
         )
     },
 }
-"""By transfer syntax: pydicom's decoder and its plug-ins, the first that succeeds.
+"""By transfer syntax: pydicom's decoder and its plug-in; of JPEG, for the usual process only.
 
-Named, so that what else is installed changes no value. Pillow's are those of IJG's library, as in
-SimpleITK and dcmtk; another's may lie one grey level off.
+Named, so that what else is installed changes no value. Pillow's is IJG's library, as in SimpleITK
+and dcmtk; another's may lie one grey level off.
 """
 
-
-FASTER_BY_ITK = (uids.JPEGLossless, uids.JPEGLosslessSV1)
-"""SimpleITK takes half the time of pydicom's plug-in."""
+SUPPORTED = frozenset(
+    {*DECODERS, *uids.JPEGLSTransferSyntaxes, *JPEG_XL, ENCAPSULATED_PLAIN, DEFLATED_FRAMES}
+)
+"""What is decoded of pixel data in fragments."""
 
 ELSEWHERE = ("JPIP", "SMPTE")
 VIDEOS = ("MPEG", "HEVC")
@@ -101,7 +98,7 @@ def _find_compression_problem(
 ) -> UnreadableInput | None:
     if any(word in name for word in VIDEOS):
         return _unsupported(f"is a video ({name})")
-    if syntax not in (*DECODERS, ENCAPSULATED_PLAIN, DEFLATED_FRAMES):
+    if syntax not in SUPPORTED:
         if is_compressed(syntax) or uids.UID(syntax).is_private:
             return _unsupported(f"is compressed as {name}")
         return _unsupported(f"is compressed although its transfer syntax ({name}) says it is not")

@@ -6,30 +6,25 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Shaped
-from pydicom.encaps import encapsulate, generate_frames
-from pydicom.pixels.decoders.base import get_decoder
+from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.read.dicom.elements import PixelElement
-from headclip_med.read.dicom.pixels.codestreams import check_codestream, is_deep_jpeg
+from headclip_med.read.dicom.pixels.codecs import decode
 from headclip_med.read.dicom.pixels.codings import (
     BIG_ENDIAN_PIXELS,
-    DECODERS,
     DEFLATED_FRAMES,
     ENCAPSULATED_PLAIN,
-    FASTER_BY_ITK,
 )
 from headclip_med.read.dicom.pixels.colours import to_red_green_blue
 from headclip_med.read.dicom.pixels.layout import SHARED_COLOURS, PixelLayout
-from headclip_med.read.dicom.pixels.second_decoder import decode_by_itk
 
 ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 """Tags of a fragment and of what ends them (PS3.5 A.4)."""
@@ -213,37 +208,6 @@ def _decoded(
     if syntax == DEFLATED_FRAMES:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         return _plain(layout, inflater.decompress(stream, layout.frame_bits // 8 + 1))
-    if syntax == ENCAPSULATED_PLAIN:
-        return _plain(layout, stream)
-    check_codestream(stream, syntax, layout)
-    if layout.samples == 1 and is_deep_jpeg(stream):
-        return decode_by_itk(stream, syntax, layout)
-    if layout.samples == 1 and syntax in FASTER_BY_ITK and layout.bits in (8, 16):
-        with suppress(Exception):  # another decoder then says what it finds
-            return decode_by_itk(stream, syntax, layout)
-    decoder, plugins = DECODERS[syntax]
-    data = encapsulate([stream])
-    for plugin in plugins:
-        try:
-            options = {**_options(layout), "decoding_plugin": plugin}
-            return get_decoder(decoder).as_array(data, index=0, validate=False, **options)[0]
-        except Exception:
-            if plugin == plugins[-1]:
-                raise
-    raise AssertionError("there is a last plug-in")
-
-
-def _options(layout: PixelLayout) -> dict[str, Any]:
-    """Give pydicom's decoders the layout of one frame."""
-    return {
-        "correct_unused_bits": False,
-        "number_of_frames": 1,
-        "rows": layout.rows,
-        "columns": layout.columns,
-        "samples_per_pixel": layout.samples,
-        "photometric_interpretation": layout.photometric,
-        "planar_configuration": int(layout.is_planar),
-        "bits_allocated": layout.bits,
-        "bits_stored": layout.stored_bits,
-        "pixel_representation": int(layout.is_signed),
-    }
+    return (
+        _plain(layout, stream) if syntax == ENCAPSULATED_PLAIN else decode(stream, syntax, layout)
+    )

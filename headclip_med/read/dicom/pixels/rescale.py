@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.read.dicom.elements import items, numbers, text
+from headclip_med.read.dicom.elements import items, numbers, text, texts
 from headclip_med.read.dicom.pixels.layout import PixelLayout
 from headclip_med.read.dicom.planes import find_group
 
@@ -57,8 +57,11 @@ class Rescale:
         if self.table is not None:
             out[...] = apply_modality_lut(values, self.table)
             return
-        np.multiply(values, np.float32(self.slope), out=out, casting="unsafe")
-        out += np.float32(self.intercept)
+        out[...] = values  # at once, where a multiplication would convert them piece by piece
+        if self.slope != 1:
+            out *= np.float32(self.slope)
+        if self.intercept:
+            out += np.float32(self.intercept)
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,9 @@ class Rescales:
         if "RescaleSlope" not in place and "RescaleIntercept" not in place:
             place = self.dataset
         # An empty element is as good as none; a damaged one is no number, and must not become 1.
-        said = [place.get(keyword) for keyword in ("RescaleSlope", "RescaleIntercept")]
+        said = [_said(place, keyword) for keyword in ("RescaleSlope", "RescaleIntercept")]
         slope, intercept = (
-            usual if value in (None, "") else _number(value)
+            _number(value) if value else usual
             for value, usual in zip(said, (1.0, 0.0), strict=True)
         )
         if slope == 0 or not abs(slope) < LARGEST_SCALE or not abs(intercept) < LARGEST_SCALE:
@@ -113,10 +116,10 @@ class Rescales:
         return Rescale(
             slope,
             intercept,
-            is_declared=all(value not in (None, "") for value in said),
+            is_declared=all(said),
             unit=text(place, "RescaleType").upper(),
             ends=(slope * low + intercept, slope * high + intercept),
-            has_commas=any(isinstance(value, str) and "," in value for value in said),
+            has_commas=any("," in value for value in said),
         )
 
     def _by_table(self, table: Dataset) -> Rescale:
@@ -132,9 +135,17 @@ class Rescales:
         )
 
 
-def _number(value: object) -> float:
+def _said(dataset: Dataset, keyword: str) -> str:
+    """Read all that an element says, as text; what cannot be read is no number."""
+    if found := "\\".join(texts(dataset, keyword)):
+        return found
+    element = dataset.get_item(keyword)
+    return "damaged" if element is not None and element.value else ""
+
+
+def _number(value: str) -> float:
     """Read a number, with a decimal comma too; what is none is not a number."""
     try:
-        return float(str(value).replace(",", ".", 1))
+        return float(value.replace(",", ".", 1))
     except ValueError:
         return math.nan

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Shaped
-from pydicom.dataset import Dataset
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.mapped import put
-from headclip_med.read.dicom.elements import numbers, open_object
-from headclip_med.read.dicom.header import ImageHeader
+from headclip_med.read.dicom.elements import BROKEN, open_object
+from headclip_med.read.dicom.header import ImageHeader, stamp_of
 from headclip_med.read.dicom.pixels.codings import coding_name, find_coding_problem
-from headclip_med.read.dicom.pixels.colours import in_eight_bits, read_palette
+from headclip_med.read.dicom.pixels.colours import in_eight_bits
+from headclip_med.read.dicom.pixels.description import PIXEL_KEYWORDS, PixelDescription, describe
 from headclip_med.read.dicom.pixels.frames import Pixels, stored_frames
 from headclip_med.read.dicom.pixels.layout import PixelLayout, read_layout
-from headclip_med.read.dicom.pixels.rescale import RESCALE_KEYWORDS, Rescale, Rescales
+from headclip_med.read.dicom.pixels.rescale import Rescale
 from headclip_med.read.guards import ReadLimits, translate
 from headclip_med.reading import ORDINARY, Reading
 
@@ -32,20 +33,6 @@ BLOCK_VALUES = 4 << 20
 
 LOWEST_TISSUE_HU, HIGHEST_TISSUE_HU = -900.0, 3000.0
 """A padding value between these would blank real tissue, so it is not believed."""
-
-PIXEL_KEYWORDS = (
-    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
-    *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-    *("PixelPaddingValue", "PixelPaddingRangeLimit", "SpecificCharacterSet"),
-    *RESCALE_KEYWORDS,
-    *("RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData"),
-    *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
-    *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),
-    *("SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData"),
-    *("SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable"),
-    *("ExtendedOffsetTableLengths", "SharedFunctionalGroupsSequence"),
-    "PerFrameFunctionalGroupsSequence",
-)
 
 
 @dataclass
@@ -77,6 +64,27 @@ def decode_frames(
     Raises:
         UnreadableInput: The pixels are missing, damaged, or do not agree with the header.
     """
+    indices = [(number or 1) - 1 for number in frames]
+    with _opened(header, indices, limits) as pixels_and_description:
+        pixels, described = pixels_and_description
+        damaged = (
+            f"The pixel data ({coding_name(pixels.syntax)}) cannot be decoded; it is damaged or "
+            "coded in an unusual way."
+        )
+        with translate("cannot-decode", damaged, "Export the image uncompressed from its source."):
+            return _decode(header, described, pixels, indices, out)
+
+
+@contextmanager
+def _opened(
+    header: ImageHeader, indices: Sequence[int], limits: ReadLimits
+) -> Iterator[tuple[Pixels, PixelDescription]]:
+    """Open an object where its pixels lie; it is parsed again where it is not the one described."""
+    known = header.pixels
+    if known is not None and indices == [0] and header.stamp == stamp_of(header.path):
+        with translate("broken-dicom", *BROKEN), header.path.open("rb") as stream:
+            yield known.pixels_of(stream), known
+        return
     with open_object(header.path, limits, keywords=PIXEL_KEYWORDS) as (dataset, element, stream):
         layout, syntax = read_layout(dataset, element), str(dataset.file_meta.TransferSyntaxUID)
         if (layout.rows, layout.columns) != (header.rows, header.columns) or element is None:
@@ -87,24 +95,20 @@ def decode_frames(
             )
         if problem := find_coding_problem(syntax, layout, element):
             raise problem
-        offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
-        pixels = Pixels(layout, syntax, element, stream, offsets if all(offsets) else None)
-        damaged = (
-            f"The pixel data ({coding_name(syntax)}) cannot be decoded; it is damaged or coded in "
-            "an unusual way."
-        )
-        with translate("cannot-decode", damaged, "Export the image uncompressed from its source."):
-            return _decode(dataset, header, pixels, [(number or 1) - 1 for number in frames], out)
+        damaged = "The elements that describe the pixel data are damaged."
+        with translate("broken-dicom", damaged, "Export the image again from its source."):
+            described = describe(dataset, element, layout, indices)
+        yield described.pixels_of(stream), described
 
 
 def _decode(
-    dataset: Dataset,
     header: ImageHeader,
+    described: PixelDescription,
     pixels: Pixels,
     indices: Sequence[int],
     out: Sequence[Float32[np.ndarray, "rows columns *colour"]],
 ) -> Decoded:
-    layout = pixels.layout
+    layout, padding = described.layout, described.padding
     decoded = Decoded(
         reading=Reading(
             mended_elements=layout.mended,
@@ -112,16 +116,14 @@ def _decode(
             surplus_frames=pixels.surplus_frames,
         )
     )
-    palette = read_palette(dataset) if layout.photometric == "PALETTE COLOR" else None
-    rescales, padding = Rescales.of(dataset, layout), _padding_range(dataset, layout)
-    for index, values, frame in zip(indices, out, stored_frames(pixels, indices), strict=True):
-        rescale = None if layout.is_colour else rescales.of_frame(index)
+    rescales = described.rescales or [None] * len(indices)
+    for rescale, values, frame in zip(rescales, out, stored_frames(pixels, indices), strict=True):
         facts = ORDINARY if rescale is None else _facts(header, layout, rescale, padding)
         unscanned = _unscanned(header, facts)
         decoded.reading = decoded.reading.joined(facts)
         for rows in _blocks(frame):
             if rescale is None:
-                put(values[rows], in_eight_bits(frame[rows], layout, palette))
+                put(values[rows], in_eight_bits(frame[rows], layout, described.palette))
                 continue
             physical = np.empty(frame[rows].shape, np.float32)
             rescale.apply(pixels.without_unused_bits(frame[rows]), physical)
@@ -180,20 +182,12 @@ def _mark_padding(
     elif padding is None:
         return False
     else:
-        padded = (frame >= padding[0]) & (frame <= padding[1])
+        low, high = padding
+        padded = frame == low if low == high else (frame >= low) & (frame <= high)
+    if not padded.any():
+        return False
     np.copyto(values, mark, where=padded)
-    return bool(padded.any())
-
-
-def _padding_range(dataset: Dataset, layout: PixelLayout) -> tuple[int, int] | None:
-    first = numbers(dataset, "PixelPaddingValue")
-    if not first or layout.is_float:
-        return None
-    dtype = layout.dtype("=")
-    last = numbers(dataset, "PixelPaddingRangeLimit") or first
-    # Through int64, so that -2000 in an unsigned word becomes the 63536 that is stored.
-    low, high = sorted(int(np.int64(value).astype(dtype)) for value in (first[0], last[0]))
-    return low, high
+    return True
 
 
 def _holds_tissue(ends: tuple[int, int], rescale: Rescale) -> bool:
