@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -10,7 +10,6 @@ from typing import BinaryIO
 import numpy as np
 from pydicom.dataset import Dataset
 
-from headclip_med.errors import HeadClipError
 from headclip_med.read.dicom.elements import PixelElement, numbers
 from headclip_med.read.dicom.pixels.colours import Palette, read_palette
 from headclip_med.read.dicom.pixels.frames import Pixels
@@ -40,7 +39,7 @@ class PixelDescription:
         layout: Of its values.
         syntax: Transfer syntax UID.
         element: Where it lies.
-        rescales: Of the frames that were asked for, in their order; none of colours.
+        rescales: By frame, from 0, of those that were asked for; none of colours.
         padding: The lowest and the highest stored value that marks what was not scanned.
         palette: Of numbers of colours.
         offsets: The Extended Offset Table and its lengths, where there is one.
@@ -49,17 +48,16 @@ class PixelDescription:
     layout: PixelLayout
     syntax: str
     element: PixelElement
-    rescales: tuple[Rescale, ...]
+    rescales: Mapping[int, Rescale]
     padding: tuple[int, int] | None = None
     palette: Palette | None = None
     offsets: tuple[bytes, bytes] | None = None
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is that of one ordinary slice, and small enough to be kept."""
-        tables = (self.palette, self.offsets, *(one.table for one in self.rescales))
-        is_there = not self.element.is_inflated
-        return is_there and self.layout.frames == 1 and all(table is None for table in tables)
+        """Whether it has no tables, so that it is small enough to be kept of every file."""
+        tables = (self.palette, self.offsets, *(one.table for one in self.rescales.values()))
+        return not self.element.is_inflated and all(table is None for table in tables)
 
     def pixels_of(self, stream: BinaryIO) -> Pixels:
         """Give the pixel data as it lies in the object's stream."""
@@ -67,9 +65,9 @@ class PixelDescription:
 
 
 def describe(
-    dataset: Dataset, element: PixelElement, layout: PixelLayout, indices: Sequence[int]
+    dataset: Dataset, element: PixelElement, layout: PixelLayout, frames: Iterable[int]
 ) -> PixelDescription:
-    """Read what some frames mean, from 0.
+    """Read what the header says of pixel data.
 
     Raises:
         UnreadableInput: A palette or a rescale is missing or means nothing.
@@ -79,7 +77,7 @@ def describe(
         layout,
         str(dataset.file_meta.TransferSyntaxUID),
         element,
-        tuple(rescales.of_frame(index) for index in indices) if rescales else (),
+        rescales.of_frames(frames) if rescales else {},
         _padding_range(dataset, layout),
         read_palette(dataset) if layout.photometric == "PALETTE COLOR" else None,
         _offsets(dataset),
@@ -96,12 +94,11 @@ def _offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:
 def describe_plain(
     dataset: Dataset, element: PixelElement | None, layout: PixelLayout
 ) -> PixelDescription | None:
-    """Describe the pixel data of one ordinary slice; None for all else, and where it is damaged."""
-    if element is None or layout.frames > 1 or layout.photometric == "PALETTE COLOR":
-        return None
-    with suppress(HeadClipError):  # which is said where the slice is read
-        described = describe(dataset, element, layout, [0])
-        return described if described.is_plain else None
+    """Describe pixel data without tables; None for all else, and where it is damaged."""
+    if element is not None:
+        with suppress(Exception):  # which is said where it is read
+            described = describe(dataset, element, layout, range(layout.frames))
+            return described if described.is_plain else None
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,14 +88,21 @@ class Rescales:
         )
         return cls(dataset, layout, per_frame, shared[:1])
 
-    def of_frame(self, index: int) -> Rescale:
-        """Read the rescale of a frame, from 0.
+    def of_frames(self, frames: Iterable[int]) -> dict[int, Rescale]:
+        """Read the rescale of some frames, from 0; equal ones are one object.
 
         Raises:
             UnreadableInput: Slope or intercept are there but no usable numbers.
         """
         if tables := items(self.dataset, "ModalityLUTSequence"):
-            return self._by_table(tables[0])
+            return dict.fromkeys(frames, self._by_table(tables[0]))
+        if not self.per_frame:
+            return dict.fromkeys(frames, self._of_frame(0))
+        known: dict[Rescale, Rescale] = {}
+        found = ((index, self._of_frame(index)) for index in frames)
+        return {index: known.setdefault(one, one) for index, one in found}
+
+    def _of_frame(self, index: int) -> Rescale:
         groups = [*self.per_frame[index : index + 1], *self.shared]
         place = find_group(groups, "PixelValueTransformationSequence")
         if "RescaleSlope" not in place and "RescaleIntercept" not in place:

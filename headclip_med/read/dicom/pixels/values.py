@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,14 +65,16 @@ def decode_frames(
         UnreadableInput: The pixels are missing, damaged, or do not agree with the header.
     """
     indices = [(number or 1) - 1 for number in frames]
-    with _opened(header, indices, limits) as pixels_and_description:
-        pixels, described = pixels_and_description
-        damaged = (
-            f"The pixel data ({coding_name(pixels.syntax)}) cannot be decoded; it is damaged or "
-            "coded in an unusual way."
-        )
-        with translate("cannot-decode", damaged, "Export the image uncompressed from its source."):
-            return _decode(header, described, pixels, indices, out)
+    with _opened(header, indices, limits) as (pixels, described), _translated(pixels.syntax):
+        return _decode(header, described, pixels, indices, out)
+
+
+def _translated(syntax: str) -> AbstractContextManager[None]:
+    damaged = (
+        f"The pixel data ({coding_name(syntax)}) cannot be decoded; it is damaged or coded in "
+        "an unusual way."
+    )
+    return translate("cannot-decode", damaged, "Export the image uncompressed from its source.")
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def _opened(
 ) -> Iterator[tuple[Pixels, PixelDescription]]:
     """Open an object where its pixels lie; it is parsed again where it is not the one described."""
     known = header.pixels
-    if known is not None and indices == [0] and header.stamp == stamp_of(header.path):
+    if known is not None and header.stamp == stamp_of(header.path):
         with translate("broken-dicom", *BROKEN), header.path.open("rb") as stream:
             yield known.pixels_of(stream), known
         return
@@ -95,8 +97,7 @@ def _opened(
             )
         if problem := find_coding_problem(syntax, layout, element):
             raise problem
-        damaged = "The elements that describe the pixel data are damaged."
-        with translate("broken-dicom", damaged, "Export the image again from its source."):
+        with _translated(syntax):
             described = describe(dataset, element, layout, indices)
         yield described.pixels_of(stream), described
 
@@ -116,11 +117,13 @@ def _decode(
             surplus_frames=pixels.surplus_frames,
         )
     )
-    rescales = described.rescales or [None] * len(indices)
+    rescales = [described.rescales.get(index) for index in indices]
+    last, facts = None, ORDINARY
     for rescale, values, frame in zip(rescales, out, stored_frames(pixels, indices), strict=True):
-        facts = ORDINARY if rescale is None else _facts(header, layout, rescale, padding)
+        if rescale is not None and rescale is not last:  # as many frames have one
+            last, facts = rescale, _facts(header, layout, rescale, padding)
+            decoded.reading = decoded.reading.joined(facts)
         unscanned = _unscanned(header, facts)
-        decoded.reading = decoded.reading.joined(facts)
         for rows in _blocks(frame):
             if rescale is None:
                 put(values[rows], in_eight_bits(frame[rows], layout, described.palette))

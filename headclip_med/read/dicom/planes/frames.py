@@ -15,7 +15,7 @@ from headclip_med.read.dicom.planes.signs import (
     CREATOR_KEYWORDS,
     DIMENSIONS,
     SIGN_KEYWORDS,
-    read_signs,
+    SignReader,
 )
 from headclip_med.read.dicom.planes.tiles import TILE_KEYWORDS, Tile, find_tiles
 
@@ -68,30 +68,30 @@ def read_frames(dataset: Dataset, count: int, size: tuple[int, int]) -> tuple[Fr
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
     if len(per_frame) == count:
         shared = items(dataset, "SharedFunctionalGroupsSequence")[:1]
+        signs = SignReader([*shared, dataset])
         frames = tuple(
-            _enhanced_frame(number, [own, *shared, dataset])
+            _enhanced_frame(number, [own, *shared], signs.of(own))
             for number, own in enumerate(per_frame, start=1)
         )
         find_tiles(dataset, size, {frame.plane for frame in frames})
         return frames
     numbers = [None] if "NumberOfFrames" not in dataset else list(range(1, count + 1))
-    signs = read_signs([dataset])
+    usual = SignReader([dataset]).usual
     if nuclear := nuclear_frames(dataset, count):
         return tuple(
-            Frame(number, plane, signs, dimensions)
+            Frame(number, plane, usual, dimensions)
             for number, (plane, dimensions) in zip(numbers, nuclear, strict=True)
         )
     if count > 1:
         return tuple(Frame(number, None) for number in numbers)
     plane = read_plane(dataset, dataset, dataset)
     if tiles := find_tiles(dataset, size, {plane}):
-        return tuple(Frame(numbers[0], tile.plane, signs, (), tile) for tile in tiles)
+        return tuple(Frame(numbers[0], tile.plane, usual, (), tile) for tile in tiles)
     is_broken = plane is None and all(texts(dataset, keyword) for keyword in PLANE_KEYWORDS)
-    return (Frame(numbers[0], plane, signs, is_broken=is_broken),)
+    return (Frame(numbers[0], plane, usual, is_broken=is_broken),)
 
 
-def _enhanced_frame(number: int, levels: Sequence[Dataset]) -> Frame:
-    groups = levels[:-1]
+def _enhanced_frame(number: int, groups: Sequence[Dataset], signs: tuple[str, ...]) -> Frame:
     measures = find_group(groups, "PixelMeasuresSequence")
     plane = read_plane(
         find_group(groups, "PlanePositionSequence"),
@@ -104,4 +104,4 @@ def _enhanced_frame(number: int, levels: Sequence[Dataset]) -> Frame:
         of="Volume",
     )
     dimensions = texts(find_group(groups, "FrameContentSequence"), DIMENSIONS)
-    return Frame(number, plane, read_signs(levels), dimensions)
+    return Frame(number, plane, signs, dimensions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -87,6 +88,17 @@ def make_plane(
         return None
     if max(map(abs, (*origin, *spacing))) > FARTHEST_MM or min(spacing) < 1 / FARTHEST_MM:
         return None
+    orientation, is_mended = _orientation(cosines)
+    if orientation is None:
+        return None
+    return Plane(
+        (origin[0], origin[1], origin[2]), orientation, (spacing[0], spacing[1]), step_mm, is_mended
+    )
+
+
+@lru_cache(maxsize=1 << 10)
+def _orientation(cosines: tuple[float, ...]) -> tuple[tuple[float, ...] | None, bool]:
+    """Mend cosines, and tell whether they were too coarse; frames of one object share them."""
     axes = np.array(cosines).reshape(2, 3)
     lengths = np.linalg.norm(axes, axis=1)
     is_scaled = bool(abs(lengths.mean() - 1) > 2 * ROUNDED_TOLERANCE)
@@ -94,14 +106,8 @@ def make_plane(
         axes = axes / lengths.mean()
     off = np.abs(axes @ axes.T - np.eye(2)).max()
     if not off <= 2 * ROUNDED_TOLERANCE:
-        return None
-    return Plane(
-        (origin[0], origin[1], origin[2]),
-        _at_right_angles(axes),
-        (spacing[0], spacing[1]),
-        step_mm,
-        bool(off > 2 * UNIT_TOLERANCE) or is_scaled,
-    )
+        return None, False
+    return _at_right_angles(axes), bool(off > 2 * UNIT_TOLERANCE) or is_scaled
 
 
 def read_step(measures: Dataset) -> float | None:

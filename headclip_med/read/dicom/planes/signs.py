@@ -5,7 +5,7 @@ Equality is all that counts, so values stay text; numbers are written one way.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 
 from pydicom.dataset import Dataset
@@ -130,31 +130,60 @@ CREATOR_KEYWORDS = tuple(f"{group}0010" for group in _PRIVATE)
 """Name who wrote the private elements, without which their values have no type."""
 
 
-def read_signs(levels: Sequence[Dataset]) -> tuple[str, ...]:
-    """Read the signs of one frame.
+class SignReader:
+    """Reads the signs of the frames of one object.
 
     Args:
-        levels: The frame's own functional groups, the shared ones, the object; what the first of
-            them says counts.
-
-    Returns:
-        One text for each of ``SIGNS``; empty where nothing is said.
+        levels: What is said of all of them: the shared functional groups, the object. What the
+            first of them says counts, and what a frame says of itself before all.
     """
-    present = [(level, level.keys()) for level in levels]
-    return tuple(_sign(places, present) for places in _PLACES)
+
+    def __init__(self, levels: Sequence[Dataset]) -> None:
+        self._levels = [(level, level.keys()) for level in levels]
+        self._shared = [[self._of_all(place) for place in places] for places in _PLACES]
+        self._usual = [next(filter(None, values), "") for values in self._shared]
+
+    def of(self, own: Dataset) -> tuple[str, ...]:
+        """Read those of one frame by its own functional groups.
+
+        Returns:
+            One text for each of ``SIGNS``; empty where nothing is said.
+        """
+        present = own.keys()
+        return tuple(
+            usual if present.isdisjoint(tags) else _sign(places, own, shared)
+            for places, tags, shared, usual in zip(
+                _PLACES, _TAGS, self._shared, self._usual, strict=True
+            )
+        )
+
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """Those of a frame that says nothing of itself."""
+        return tuple(self._usual)
+
+    def _of_all(self, place: tuple[_Path, ...]) -> str:
+        said = (
+            _said(level, place) for level, present in self._levels if _tag(place[0][0]) in present
+        )
+        return next(filter(None, said), "")
 
 
-def _sign(places: _Places, present: Sequence[tuple[Dataset, Collection[object]]]) -> str:
-    for place in places:
-        for level, tags in present:
-            if _tag(place[0][0]) in tags:
-                values = [_canonical(_values(level, path)) for path in place]
-                if any(values):
-                    return "/".join(values)
+def _sign(places: _Places, own: Dataset, shared: Sequence[str]) -> str:
+    for place, of_all in zip(places, shared, strict=True):
+        if found := (_said(own, place) if _tag(place[0][0]) in own else "") or of_all:
+            return found
     return ""
 
 
+def _said(level: Dataset, place: tuple[_Path, ...]) -> str:
+    values = [_canonical(_values(level, path)) for path in place]
+    return "/".join(values) if any(values) else ""
+
+
 _tag = cache(Tag)
+
+_TAGS = tuple(frozenset(_tag(place[0][0]) for place in places) for places in _PLACES)
 
 
 def _values(dataset: Dataset, path: _Path) -> Iterable[str]:
