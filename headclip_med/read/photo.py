@@ -202,18 +202,15 @@ def _lies_in_deep_planes(image: Image.Image) -> bool:
 
 def _by_pillow(path: Path, image: Image.Image) -> _Picture:
     tags = getattr(image, "tag_v2", {})
-    is_deep = max(tags.get(BITS_TAG, (8,))) > 8
-    if tiles := image.format == "PNG" and getattr(image, "tile", None):  # what is still coded
-        is_deep = str(tiles[0][3]) in ("RGB;16B", "RGBA;16B")
-    is_deep_colour = is_deep and image.mode in ("RGB", "RGBA", "RGBX")
+    is_cut_off = _is_cut_off(image)
     pages = _pages(image)
     orientation = image.getexif().get(ORIENTATION_TAG, 1)
-    deep = cache(partial(_by_itk, path))
+    deep = cache(partial(_deep_png if image.format == "PNG" else _deep_tiff, path))
     turned = orientation in QUARTER_TURNED
     size = image.size[::-1] if not turned else image.size
 
     def values(page: int) -> _Values:
-        if is_deep_colour:
+        if is_cut_off:
             return _upright(deep()(page), orientation)
         image.seek(page)
         return _flat(ImageOps.exif_transpose(image))
@@ -227,6 +224,16 @@ def _by_pillow(path: Path, image: Image.Image) -> _Picture:
         full=_declared_white(path, image),
         skipped_samples=max(0, tags.get(SAMPLES_TAG, 1) - len(image.getbands())),
     )
+
+
+def _is_cut_off(image: Image.Image) -> bool:
+    """Whether Pillow keeps eight bits of more, or passes over a grey that is transparent."""
+    if image.format == "PNG":
+        tiles = getattr(image, "tile", None)  # what is still coded
+        is_clear = "transparency" in image.info and image.mode in ("1", "L", *DEEP_MODES)
+        return is_clear or (bool(tiles) and str(tiles[0][3]) in ("RGB;16B", "RGBA;16B", "LA;16B"))
+    is_deep = max(getattr(image, "tag_v2", {}).get(BITS_TAG, (8,))) > 8
+    return is_deep and image.mode in ("RGB", "RGBA", "RGBX")
 
 
 def _declared_white(path: Path, image: Image.Image) -> float | None:
@@ -269,20 +276,38 @@ def _flat(upright: Image.Image) -> _Values:
     return np.asarray(upright.convert("RGB"))
 
 
-def _by_itk(path: Path) -> Callable[[int], _Values]:
-    """Read colours of more than eight bits, which Pillow cuts off, page by page."""
-    import SimpleITK as sitk  # noqa: N813 - its usual name; loaded only where it is needed
-
-    pages = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+def _deep_tiff(path: Path) -> Callable[[int], _Values]:
+    """Read colours of more than eight bits of a TIFF, which Pillow cuts off, page by page."""
+    import tifffile  # loaded only where it is needed
 
     def values(page: int) -> _Values:
-        found = pages[page] if pages.ndim == 4 else pages
-        if found.shape[-1] < 4:
-            return np.asarray(found)
-        alpha = found[..., 3:] / np.float32(np.iinfo(found.dtype).max)
-        return np.asarray(found[..., :3] * alpha)
+        with tifffile.TiffFile(path) as file:
+            one = file.pages[page]
+            found = one.asarray()
+            # Others are no alpha, or one that lies on the colours already (TIFF 6.0, 18).
+            is_clear = [int(kind) for kind in one.extrasamples] == [2]
+        found = found if found.shape[-1] <= 4 else np.moveaxis(found, 0, -1)
+        return _over_black(found[..., : 3 + is_clear])
 
     return values
+
+
+def _deep_png(path: Path) -> Callable[[int], _Values]:
+    """Read sixteen bits of a PNG with colours or transparency, of which Pillow keeps eight."""
+    import imagecodecs  # loaded only where it is needed
+
+    pixels = imagecodecs.png_decode(path.read_bytes())
+    return lambda _: _over_black(pixels)
+
+
+def _over_black(found: Shaped[np.ndarray, "rows columns samples"]) -> _Values:
+    """Lay deep grey or colours over black where they have an alpha."""
+    colours = 1 if found.shape[-1] < 3 else 3
+    values: _Values = found[..., :colours]
+    if found.shape[-1] > colours:
+        over = values * (found[..., colours:] / np.float32(np.iinfo(found.dtype).max))
+        values = np.rint(over).astype(found.dtype)
+    return np.asarray(values if colours == 3 else values[..., 0])
 
 
 @contextmanager

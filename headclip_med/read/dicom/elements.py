@@ -394,11 +394,9 @@ def _plain_values(element: RawDataElement) -> list[object] | None:
     if not value:
         return None
     kind = element.VR or _kind(element.tag)
-    if kind == "US" and len(value) == 2:
-        return [int.from_bytes(value, "little" if element.is_little_endian else "big")]
-    if kind == "SS" and len(value) == 2:
-        order = "little" if element.is_little_endian else "big"
-        return [int.from_bytes(value, order, signed=True)]
+    if kind in ("SS", "US") and len(value) == 2:
+        number = int.from_bytes(value, "little" if element.is_little_endian else "big")
+        return [number - (1 << 16) if kind == "SS" and number >> 15 else number]
     if kind in ASCII_KINDS and value.isascii() and ESCAPE not in value:
         return list(value.decode("ascii").rstrip(" \0").split("\\"))
     return None

@@ -57,11 +57,9 @@ def _unusual_jpeg(stream: bytes, frame: JpegFrame, syntax: str, layout: PixelLay
             code="truncated-file",
         )
     # Colours without loss are as they were put in, and what they are the header alone says.
-    same = {"colorspace": "RGB", "outcolorspace": "RGB"}
+    same = "RGB" if frame.is_lossless and layout.samples == 3 else None
     try:
-        values = imagecodecs.jpeg8_decode(
-            stream, **(same if frame.is_lossless and layout.samples == 3 else {})
-        )
+        values = imagecodecs.jpeg8_decode(stream, colorspace=same, outcolorspace=same)
     except imagecodecs.Jpeg8Error:
         if layout.samples > 1 or layout.bits not in (8, 16):
             raise

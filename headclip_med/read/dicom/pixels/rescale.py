@@ -148,7 +148,7 @@ def _said(dataset: Dataset, keyword: str) -> str:
     if found := "\\".join(texts(dataset, keyword)):
         return found
     element = dataset.get_item(keyword)
-    return "damaged" if element is not None and element.value else ""
+    return "damaged" if getattr(element, "value", None) else ""
 
 
 def _number(value: str) -> float:
