@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -22,6 +24,7 @@ from tests.read.second_readers import dcmtk_slices, itk_slices
 
 GRID = make_grid(shape=(1, 64, 96))
 CINE = np.arange(5 * 64 * 96).reshape(5, 64, 96).astype(np.uint16)
+JPEG_XL = [f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112)]
 END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
@@ -48,13 +51,16 @@ def put_frames(
     path: Path, streams: Sequence[bytes], syntax: str, *, fragments: int = 1, table: bool = False
 ) -> None:
     """Replace the pixel data by coded frames."""
+    known = uids.HTJ2KLossless if syntax in JPEG_XL else syntax  # as pydicom writes no other
 
     def change(dataset: Dataset, _: int) -> None:
-        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.file_meta.TransferSyntaxUID = known
         dataset.PixelData = encapsulate(list(streams), fragments_per_frame=fragments, has_bot=table)
         dataset["PixelData"].is_undefined_length = True
 
     edit([path], change)
+    if known != syntax:
+        rename(path, known, syntax)
 
 
 def coded_frames(path: Path, syntax: str) -> list[bytes]:
@@ -178,7 +184,9 @@ def test_compressed_pixels_under_a_plain_name_are_named_so(tmp_path: Path) -> No
         ("1.2.840.10008.1.2.4.107", r"is a video \(HEVC/H.265 Main Profile"),
         ("1.2.840.10008.1.2.4.94", r"somewhere else \(JPIP Referenced\)"),
         ("1.2.840.10008.1.2.7.1", r"somewhere else \(SMPTE ST 2110-20"),
+        ("1.2.840.10008.1.2.4.58", r"compressed as JPEG Lossless, Non-Hierarchical \(Process 15\)"),
         ("1.2.840.10008.1.2.4.61", r"compressed as JPEG Spectral Selection, Hierarchical"),
+        ("1.2.840.10008.1.2.4.65", r"compressed as JPEG Lossless, Hierarchical"),
         ("1.2.840.10008.1.2.4.92", r"compressed as JPEG 2000 Part 2"),
         ("1.3.46.670589.33.1.4.1", r"compressed as a private transfer syntax"),
     ],
@@ -313,3 +321,111 @@ def test_twelve_bits_that_are_cut_short_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableInput, match="has no end") as refused:
         read_volume(coded)
     assert refused.value.code == "truncated-file"
+
+
+HIGH_THROUGHPUT = [uids.HTJ2KLossless, uids.HTJ2KLosslessRPCL, uids.HTJ2K]
+RED = np.stack([waves(8), 255 - waves(8), waves(8) // 2], axis=-1).astype(np.uint8)
+
+
+def grey_of(bits: int, *, signed: bool = False) -> Callable[[Dataset], None]:
+    def change(dataset: Dataset) -> None:
+        dataset.BitsAllocated = 8 if bits == 8 else 16
+        dataset.BitsStored, dataset.HighBit = bits, bits - 1
+        dataset.PixelRepresentation, dataset.RescaleIntercept = int(signed), 0
+
+    return change
+
+
+def red_of(dataset: Dataset) -> None:
+    grey_of(8)(dataset)
+    dataset.SamplesPerPixel, dataset.PlanarConfiguration = 3, 0
+    dataset.PhotometricInterpretation = "RGB"
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("syntax", [*HIGH_THROUGHPUT, *JPEG_XL])
+def test_the_newer_codings_are_read_to_the_last_bit(
+    tmp_path: Path, syntax: str, bits: int, signed: bool
+) -> None:
+    """Coded by OpenJPH and libjxl; the former are decoded by another library, OpenJPEG."""
+    values = waves(bits).astype("u1" if bits == 8 else "u2")
+    path = write_one(tmp_path, grey_of(bits, signed=signed))
+    if syntax in JPEG_XL:
+        stream = imagecodecs.jpegxl_encode(values, lossless=True, bitspersample=bits)
+    else:
+        stream = imagecodecs.htj2k_encode(values, reversible=True)
+    put_frames(path, [stream], syntax)
+    negative = values.astype(int) - (values.astype(int) >> (bits - 1) << bits)
+    np.testing.assert_array_equal(read_volume(path).voxels[0], negative if signed else values)
+
+
+@pytest.mark.parametrize("syntax", [*HIGH_THROUGHPUT, *JPEG_XL])
+def test_colours_of_the_newer_codings_are_read(tmp_path: Path, syntax: str) -> None:
+    path = write_one(tmp_path, red_of)
+    encode = imagecodecs.htj2k_encode if syntax in HIGH_THROUGHPUT else imagecodecs.jpegxl_encode
+    lossless = {"reversible": True} if syntax in HIGH_THROUGHPUT else {"lossless": True}
+    put_frames(path, [encode(RED, **lossless)], syntax)
+    np.testing.assert_array_equal(read_volume(path).voxels[0], RED)
+
+
+def test_a_jpeg_that_was_packed_again_by_jpeg_xl_is_read(tmp_path: Path) -> None:
+    path = write_one(tmp_path, red_of)
+    put_frames(
+        path, [imagecodecs.jpegxl_encode_jpeg(imagecodecs.jpeg8_encode(RED, 95))], JPEG_XL[1]
+    )
+    assert np.abs(read_volume(path).voxels[0] - RED).mean() < 3
+
+
+@pytest.mark.parametrize("claimed", [(6400, 9600), (32, 96)])
+def test_jpeg_xl_of_another_size_is_not_decoded(tmp_path: Path, claimed: tuple[int, int]) -> None:
+    path = write_one(tmp_path, grey_of(8))
+    put_frames(path, [imagecodecs.jpegxl_encode(np.zeros(claimed, np.uint8))], JPEG_XL[0])
+    with pytest.raises(UnreadableInput, match="claims another size") as refused:
+        read_volume(path)
+    assert refused.value.code == "codestream-mismatch"
+
+
+ARITHMETIC = {
+    "1.2.840.10008.1.2.4.52": (
+        "|JeWF01!$>Nk#wx0RR9200961|JwjV00smF1_cBL1_cHO2L=cV5DE$j2?`Vr4-60&6c`v66c!d59VH(c8zUSR79"
+        "cDjBPJ&)Dk&KsEif%8FeNA{DF4X-3kU!Z02l!Q5di<p00saM5C#9*00;pA002J#{{YK74PW#7{TDu96$>bg{wa7a"
+        "*(e<E{N%v@*#"
+    ),
+    "1.2.840.10008.1.2.4.56": (
+        "|JeWF01!$>Nk#wx0RR9200961|JwjV00smF1_cBL1_cHO2L=cV5DE$j2?`Vr4-60&6c`v66c!d59VH(c8zUSR79"
+        "cDjBPJ&)Dk&KsEif%8FeNA{DF4a;3kU!Z02l!Q5di<p00aOK|Jncu0RaF200I91mY!=@8u5Vt%m4%s1^?Or2mt{A"
+        "0R;jY?8eo+B+Fg@%m4%s1^?Or2mt{A20sG8|I7dc5C#9*00;pA00BQCrZL^n|Jncu0RaF201(js%m4%s1^?Or2mt"
+        "{A0Y4BYw6j?M*#"
+    ),
+}
+"""A ramp by IJG's jpegtran, as no library writes this code: in one pass, and progressively."""
+
+
+@pytest.mark.parametrize("syntax", ARITHMETIC)
+def test_arithmetic_coding_is_read(tmp_path: Path, syntax: str) -> None:
+    row, column = np.mgrid[:16, :24]
+    ramp = np.clip(row * 8 + column * 4, 0, 255)
+
+    def change(dataset: Dataset) -> None:
+        grey_of(8)(dataset)
+        dataset.Rows, dataset.Columns = ramp.shape
+
+    path = write_one(tmp_path, change)
+    put_frames(path, [base64.b85decode(ARITHMETIC[syntax])], syntax)
+    assert np.abs(read_volume(path).voxels[0] - ramp).max() <= 2
+
+
+@pytest.mark.parametrize("option", ["+il", "+is", "+in"])
+def test_colours_of_jpeg_ls_are_read_however_they_are_woven(tmp_path: Path, option: str) -> None:
+    program = shutil.which("dcmcjpls")
+    if program is None:
+        pytest.skip("dcmtk is not installed")
+
+    def change(dataset: Dataset) -> None:
+        red_of(dataset)
+        dataset.PixelData = RED.tobytes()
+
+    coded = tmp_path / "coded.dcm"
+    subprocess.run([program, option, write_one(tmp_path / "a", change), coded], check=True)
+    np.testing.assert_array_equal(read_volume(coded).voxels[0], RED)

@@ -19,8 +19,12 @@ BIG_ENDIAN_PIXELS = (uids.ExplicitVRBigEndian, "1.2.840.113619.5.2")
 JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 52, 53, 54, 55, 56, 57, 70))
 """Whatever its name, a stream tells its own process. Those between, retired, are still met."""
 
-JPEG_XL = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112))
-"""Lossless, a JPEG packed again, and with loss."""
+JPEG_XL: Mapping[str, str] = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
+"""Names of those that pydicom does not know yet."""
 
 DECODERS: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(JPEG, (uids.JPEGBaseline8Bit, "pillow")),
@@ -50,6 +54,8 @@ VIDEOS = ("MPEG", "HEVC")
 
 def coding_name(syntax: str) -> str:
     """Name a transfer syntax as the standard does; never by a value of the file."""
+    if syntax in JPEG_XL:
+        return JPEG_XL[syntax]
     uid = uids.UID(syntax)
     if uid.name != syntax:
         return str(uid.name)
