@@ -230,8 +230,9 @@ def _is_cut_off(image: Image.Image) -> bool:
     """Whether Pillow keeps eight bits of more, or passes over a grey that is transparent."""
     if image.format == "PNG":
         tiles = getattr(image, "tile", None)  # what is still coded
+        coded = str(tiles[0][3]) if tiles else ""
         is_clear = "transparency" in image.info and image.mode in ("1", "L", *DEEP_MODES)
-        return is_clear or (bool(tiles) and str(tiles[0][3]) in ("RGB;16B", "RGBA;16B", "LA;16B"))
+        return is_clear or coded in ("RGB;16B", "RGBA;16B", "LA;16B")
     is_deep = max(getattr(image, "tag_v2", {}).get(BITS_TAG, (8,))) > 8
     return is_deep and image.mode in ("RGB", "RGBA", "RGBX")
 
@@ -285,7 +286,7 @@ def _deep_tiff(path: Path) -> Callable[[int], _Values]:
             one = file.pages[page]
             found = one.asarray()
             # Others are no alpha, or one that lies on the colours already (TIFF 6.0, 18).
-            is_clear = [int(kind) for kind in one.extrasamples] == [2]
+            is_clear = [int(kind) for kind in getattr(one.keyframe, "extrasamples", ())] == [2]
         found = found if found.shape[-1] <= 4 else np.moveaxis(found, 0, -1)
         return _over_black(found[..., : 3 + is_clear])
 
