@@ -54,6 +54,7 @@ class Reading:
         copied_slices: Of the same pixels at the same position as one that is read; left out.
         unusable_frames: Of the series; they are missing here.
         tiles: Of a page that holds them side by side, which the slices are.
+        views: Of a series whose images turn around an axis: no slices, and no common place.
         mended_orientation: Direction cosines were too coarse for unit vectors.
         jitter_degrees: By which the directions of the slices differ; their mean is used.
         has_decimal_commas: Numbers of the geometry, or of the rescale, were written with commas.
@@ -95,6 +96,7 @@ class Reading:
     copied_slices: int = 0
     unusable_frames: int = 0
     tiles: int = 0
+    views: int = 0
     mended_orientation: bool = False
     jitter_degrees: float | None = None
     has_decimal_commas: bool = False
@@ -166,6 +168,8 @@ _SENTENCES = {
     "unusable_frames": "{} image(s) of this series share positions and could not be told apart; "
     "they are missing here.",
     "tiles": "The file is a page of {} tiles (a mosaic), which are the slices.",
+    "views": "The {} images turn around an axis: each is a view of its own, so sizes are in pixels "
+    "and no place in the patient is given.",
     "mended_orientation": "The direction cosines are no unit vectors at right angles and were "
     "normalised; places may be off by a degree.",
     "jitter_degrees": "The slices' directions differ by up to {:.2f} degrees; their mean is used.",

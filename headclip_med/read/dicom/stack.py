@@ -84,6 +84,14 @@ def planar_stack(header: ImageHeader) -> Stack:
     return Stack(slices, grid, reading=reading)
 
 
+def stack_of_views(slices: Sequence[Slice]) -> Stack:
+    """Put images that turn around an axis in the order of their numbers, without a common place."""
+    ordered = tuple(sorted(slices, key=lambda one: one.order))
+    rows, columns = ordered[0].size
+    grid = Grid.of_pixels(slices=len(ordered), rows=rows, columns=columns)
+    return Stack(ordered, grid, reading=Reading(views=len(ordered)))
+
+
 def stack_by_position(slices: Sequence[Slice]) -> Stack:
     """Put parallel slices in order, and find what is unusual about them.
 

@@ -6,10 +6,14 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from headclip_med.pipelines.batch import Screener, screen_inputs
 from headclip_med.read import find_inputs, read_volume
+from headclip_med.settings import ScreenSettings
+from tests.bright import BrightModel
 from tests.phantoms import edit, read_at
 from tests.read.dicom.test_splitting import Change, even, setting, write_stack
 
@@ -36,14 +40,61 @@ def refused(folder: Path, code: str) -> int:
 
 
 @pytest.mark.parametrize("advance_mm", [0, 3])
-@pytest.mark.parametrize("degrees", [1, 10, 22.5, 30])
-def test_planes_that_turn_around_an_axis_are_one_refusal(
+@pytest.mark.parametrize("degrees", [1, 10, 22.5, -30, 45])
+def test_planes_that_turn_around_an_axis_are_the_views_of_one_volume(
     tmp_path: Path, degrees: float, advance_mm: float
 ) -> None:
     paths = write_stack(tmp_path / "a", turning(degrees, advance_mm), slices=8)
-    assert find_inputs([tmp_path]).readable == ()
-    assert refused(tmp_path, "scattered-planes") == 8
+    inputs = find_inputs([tmp_path])
+    assert not inputs.failures
+    (one,) = inputs.readable
+    volume = one.read()
+    assert (volume.reading.views, volume.grid.is_patient) == (8, False)
+    assert [int(values.max()) for values in volume.voxels] == list(range(8))
     assert read_volume(paths[3]).grid.is_patient  # one alone lies where it says
+
+
+def test_several_images_of_each_view_stay_in_order(tmp_path: Path) -> None:
+    for phase in range(3):
+
+        def change(dataset: Dataset, index: int, phase: int = phase) -> None:
+            turning(30)(dataset, index)
+            dataset.TriggerTime, dataset.InstanceNumber = 40 * phase, 3 * index + phase + 1
+
+        write_stack(tmp_path / f"p{phase}", change, slices=5, add=phase)
+    (one,) = find_inputs([tmp_path]).readable
+    values = [int(values.max()) for values in one.read().voxels]
+    assert values == [100 * phase + index for index in range(5) for phase in range(3)]
+
+
+@pytest.mark.parametrize("order", [[0, 3, 1, 4, 2, 5], [5, 0, 4, 1, 3, 2]])
+def test_directions_that_turn_to_and_fro_are_one_refusal(tmp_path: Path, order: list[int]) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        turning(7)(dataset, order[index])
+        dataset.ImagePositionPatient = [0, 0, 5 * index]
+
+    write_stack(tmp_path / "a", change)
+    assert find_inputs([tmp_path]).readable == ()
+    assert refused(tmp_path, "scattered-planes") == 6
+
+
+def test_what_is_found_on_a_view_is_written_for_that_view_alone(tmp_path: Path) -> None:
+    write_stack(tmp_path / "in", turning(30), slices=5, add=2)
+    settings = ScreenSettings(threshold=0.01, minimum_size=0.0)
+    out = tmp_path / "out"
+    screener = Screener(model=BrightModel(), out=out, settings=settings)
+    (row,) = screen_inputs(find_inputs([tmp_path / "in"]), screener).rows
+    assert {lesion.unit for lesion in row.lesions} == {"px"}
+    assert all(len(set(lesion.slices)) == 1 for lesion in row.lesions)
+    segmentations = [pydicom.dcmread(path) for path in (out / row.folder).glob("seg*.dcm")]
+    assert len(segmentations) == 5
+    referred = set()
+    for one in segmentations:
+        (series,) = one.ReferencedSeriesSequence
+        (instance,) = series.ReferencedInstanceSequence
+        referred.add(instance.ReferencedSOPInstanceUID)
+        assert "FrameOfReferenceUID" not in one or not one.FrameOfReferenceUID
+    assert len(referred) == 5
 
 
 @pytest.mark.parametrize("size", [0.1, 0.2, 0.4])

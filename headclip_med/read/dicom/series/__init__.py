@@ -22,6 +22,7 @@ from headclip_med.read.dicom.stack import (
     planar_stack,
     positions_mm,
     stack_by_position,
+    stack_of_views,
 )
 from headclip_med.read.inputs import Failure
 from headclip_med.reading import Reading
@@ -87,7 +88,7 @@ def _stacks(
     for part in parts:
         if not part.is_sound:
             continue
-        stack = stack_by_position(part.slices)
+        stack = (stack_of_views if part.turns else stack_by_position)(part.slices)
         more = Reading(
             stacks_at_same_place=len(parts) if overlap else 0,
             told_apart_by=(*shared, *sorted(part.signs)),
@@ -119,8 +120,7 @@ def _refusals(unsound: Sequence[tuple[Part, int]]) -> Iterator[Failure]:
 def _scattered(directions: int) -> UnusableGeometry:
     return UnusableGeometry(
         f"The images of the series lie in {directions} directions or pixel sizes, and this one has "
-        "no other beside it: they turn around an axis, or their directions are damaged, and make "
-        "no volume.",
+        "no other beside it: their directions are damaged, or follow no rule, and make no volume.",
         "Give the file alone to screen it as one image, or export the series again.",
         code="scattered-planes",
     )

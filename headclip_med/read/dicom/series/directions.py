@@ -29,6 +29,9 @@ STRAY_DEGREES = 20.0
 SMALLEST_STACK = 4
 """Slices that make a stack in which one of another direction is out of place."""
 
+OFF_AXIS = 0.02
+"""Planes that turn around an axis see it alike but for this."""
+
 _Planes = Float[np.ndarray, "planes 8"]
 _OnePlane = Float[np.ndarray, "8"]
 _IsSame = Callable[[_Planes, _OnePlane], Bool[np.ndarray, "planes"]]
@@ -72,6 +75,28 @@ def _is_within(pieces: Sequence[Sequence[Slice]], stack: Sequence[Slice]) -> boo
     places = [centre_of(one.plane, one.size) @ normal for one in stack]
     here = centre_of(first.plane, first.size) @ normal
     return bool(min(places) - 2 * step_mm < here < max(places) + 2 * step_mm)
+
+
+def turn(slices: Sequence[Slice]) -> bool:
+    """Whether planes go around one axis, each farther than the one before it in number.
+
+    Projections from several sides do, and slabs like the spokes of a wheel.
+    """
+    ordered = [one.plane for one in sorted(slices, key=lambda one: one.order)]
+    axes = np.array([[*plane.axes, np.cross(*plane.axes)] for plane in ordered])
+    # What all of them see alike is the axis: (axes of one - axes of the first) @ axis = 0.
+    _, sizes, vectors = np.linalg.svd((axes - axes[0]).reshape(-1, 3))
+    if sizes[2] > OFF_AXIS * np.sqrt(len(axes)):
+        return False
+    across = np.cross(vectors[2], axes[0])
+    first = across[np.linalg.norm(across, axis=1).argmax()]
+    first /= np.linalg.norm(first)
+    # In the frame of each image, where does a fixed direction upright on the axis point to?
+    seen = axes @ first
+    flat = seen @ axes[0] @ np.stack([first, np.cross(vectors[2], first)]).T
+    steps = np.diff(np.unwrap(np.arctan2(flat[:, 1], flat[:, 0])))
+    steps = steps[np.abs(steps) > SAME_DIRECTION]
+    return len(steps) > 0 and bool(np.all(steps > 0) or np.all(steps < 0))
 
 
 def jitters(slices: Sequence[Slice]) -> bool:

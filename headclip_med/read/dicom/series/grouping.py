@@ -13,6 +13,7 @@ from headclip_med.read.dicom.series.directions import (
     clusters,
     jitters,
     scattered,
+    turn,
 )
 from headclip_med.read.dicom.series.evenness import cost_of, lie_of
 from headclip_med.read.dicom.series.parts import Part, PartFinder
@@ -68,7 +69,8 @@ def parallel_groups(slices: Sequence[Slice], digests: PixelDigests) -> list[list
     """Split slices of one identity by their planes, and each group into volumes.
 
     Planes whose directions differ by no more than rounding are one where that makes a volume of
-    what would else be pieces. Slices that lie scattered are parts that are not sound.
+    what would else be pieces. Those that turn around an axis are the views of one part, and those
+    that lie scattered are parts that are not sound.
     """
     found: list[list[Part]] = []
     of_one_direction: list[list[list[Slice]]] = []
@@ -88,6 +90,10 @@ def parallel_groups(slices: Sequence[Slice], digests: PixelDigests) -> list[list
     if slices[0].header.is_localizer:
         return found
     astray = scattered(of_one_direction)
+    views = [one for index in astray for piece in of_one_direction[index] for one in piece]
+    if len(astray) > MOST_LONE and turn(views):
+        kept = [parts for index, parts in enumerate(found) if index not in astray]
+        return [*kept, [Part(views, turns=True)]]
     for index in astray:
         found[index] = [
             replace(part, is_sound=False, directions=len(fine)) for part in found[index]

@@ -53,6 +53,7 @@ class Part:
         is_sound: False where several lie at one position, and nothing tells them apart, or where
             they lie scattered.
         directions: Of the planes of all that lie together with those that lie scattered.
+        turns: They are views from around an axis, and no slices of one direction.
     """
 
     slices: list[Slice]
@@ -61,6 +62,7 @@ class Part:
     mixes: tuple[str, ...] = ()
     is_sound: bool = True
     directions: int = 0
+    turns: bool = False
 
 
 @dataclass(frozen=True)
