@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRBigEndian
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.read import find_inputs, read_volume
+from headclip_med.reading import Reading
 from headclip_med.volume import Volume
 from tests.phantoms import edit, make_grid, write_phantom
 
@@ -146,7 +147,7 @@ def test_padding_behind_the_pixels_is_ordinary(tmp_path: Path) -> None:
         tmp_path, GREY, lambda dataset: setattr(dataset, "PixelData", dataset.PixelData + b"\0" * 6)
     )
     np.testing.assert_array_equal(volume.voxels, GREY[None])
-    assert volume.notes == ()
+    assert volume.reading == Reading(lacks_geometry=True)  # as any radiograph
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 10, 12])
