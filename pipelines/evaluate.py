@@ -155,7 +155,7 @@ def _evaluate_all(
         try:
             dataset = open_datasets([spec], planes=request.planes)
             label = _label(dataset.name, [one.dataset for one in evaluations], say)
-            evaluations.append(joined(_on_set(dataset, label, request, loaded, runs)))
+            evaluations.append(joined(_on_set(dataset, label, request, loaded, runs, say)))
         except HeadClipError as error:
             failed += 1
             say(str(error))
@@ -174,12 +174,13 @@ def _on_set(
     request: EvaluationRequest,
     loaded: LoadedMethods,
     runs: Mapping[str, Run],
+    say: Say,
 ) -> dict[str, results.Evaluation]:
     models = list(loaded.models.values())
     if request.curves and label != dataset.name:
         request = replace(request, curves=request.curves / label)
     record = SetRecord(runs, [model.scores for model in models], label)
-    each = evaluate_models(dataset, models, request, look=record.look)
+    each = evaluate_models(dataset, models, request, look=record.look, say=say)
     labelled = (replace(one, dataset=label) for one in each)
     found = dict(zip(loaded.models, labelled, strict=True))
     record.end(found)
@@ -287,6 +288,7 @@ def record_evaluation(run: Run, evaluation: results.Evaluation) -> None:
     name = evaluation.dataset
     run.dataset(name, evaluation.content_digest, use="evaluation")
     run.metrics({f"{name}/count/{what}": float(count) for what, count in evaluation.counts.items()})
+    run.metrics({f"{name}/doubts/{code}": float(n) for code, n in evaluation.doubts.items()})
     run.metrics(dict(_numbers(name, evaluation.rows)))
     for category, rows in evaluation.categories.items():
         run.metrics(dict(_numbers(f"{name}/{category}", rows)))
