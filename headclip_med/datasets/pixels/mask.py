@@ -81,8 +81,9 @@ def read_painted(path: Path, name: str, above: int = 0) -> tuple[PaintedMask, in
     with named(name):
         with photo.opened_by_pillow(path, DEFAULT_LIMITS) as picture:
             require_one(picture, name)
+            is_deeper = picture is None or photo.is_deeper(picture)  # before EXIF loads a PNG
             orientation = 1 if picture is None else photo.orientation_of(picture)
-            if picture is None or photo.is_deeper(picture):
+            if picture is None or is_deeper:
                 return PaintedMask(_of_samples(photo.all_samples(path), name), above), orientation
             lossy = _is_jpeg(picture)
             may_be_lossy = picture.format in ("WEBP", "JPEG2000")
