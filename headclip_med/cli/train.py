@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 from tyro.conf import UseAppendAction
 
-from headclip_med.cli.groups import TrackingGroup, WeightsOptions, owner_of, progress, show_run
+from headclip_med.cli.groups import (
+    DataOptions,
+    TrackingGroup,
+    WeightsOptions,
+    owner_of,
+    progress,
+    show_run,
+)
 from headclip_med.cli.options import Takes
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.registry import DEFAULT, METHODS, learning_of
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(WeightsOptions, TrackingGroup):
+class Train(WeightsOptions, DataOptions, TrackingGroup):
     """Train a method on a data set of defects, such as MVTec AD.
 
     As in the field's protocol, the images of the set's test split are used, which hold the
@@ -48,8 +55,8 @@ class Train(WeightsOptions, TrackingGroup):
     decisive: ClassVar[tuple[str, ...]] = ("method", "backbone")
 
     data: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(metavar="LAYOUT:DIR")] = ()
-    """mvtec:DIR for one category or many, folder:DIR, or a set that 'headclip datasets' lists; may
-    be repeated."""
+    """mvtec:DIR for one category or many, folder:DIR, csv:FILE, meta:DIR, or a set that 'headclip
+    datasets' lists; may be repeated."""
     protocol: str | None = None
     """Train on the sets of a protocol below --data-root: visa-to-mvtec or mvtec-to-all."""
     data_root: Path | None = None
@@ -94,7 +101,7 @@ class Train(WeightsOptions, TrackingGroup):
         model_settings, settings, scores = self.chosen_settings()
         self.check_backbone(self.backbone)
         options = self._tracking()
-        specs = [*self.data, *self._protocol_sets()]
+        specs = [*self.named_sets(self.data), *self._protocol_sets()]
         if not specs:
             raise InvalidSettings(
                 "Nothing to train on was named.", "Name a set with --data, or a --protocol."
