@@ -114,11 +114,17 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
         from headclip_med.evaluation.examples import Examples
         from headclip_med.models.clip.vision import default_image_size
         from headclip_med.models.loading import choose_device
-        from headclip_med.pipelines.train import TrainRequest, described_data, train
+        from headclip_med.pipelines.train import TrainRequest, described_data, from_labels, train
         from headclip_med.training.processes import own_device
 
         if "mosaic" not in self.changes(TrainSettings):
             settings = replace(settings, mosaic=learning.mosaics.get(dataset.name, 0.0))
+        if dataset.level == "image" and self.changes(TrainSettings).get("local_weight"):
+            raise InvalidSettings(
+                "The set has no masks, so that no local term can be weighed.",
+                "Leave local_weight out.",
+            )
+        settings = from_labels(settings, dataset, self.method, _tell)
         backbone = self.load_backbone(self.backbone).to(own_device(choose_device(self.device)))
         examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
         steps = settings.epochs * -(-len(examples) // settings.batch_size)

@@ -62,7 +62,7 @@ def resolve(names: Collection[str], told: Iterable[str], *, what: str, option: s
 
     Raises:
         UnreadableInput: The names do not tell, or tell two things; a class that is told is not
-            there; or there is only one.
+            there, or all are.
     """
     written = ", ".join(names)
     told = tuple(told)
@@ -76,6 +76,12 @@ def resolve(names: Collection[str], told: Iterable[str], *, what: str, option: s
     wanted = {one.lower() for one in told}
     normal = [n for n in names if n.lower() in wanted] if told else _by_name(names)
     abnormal = tuple(name for name in names if name not in normal)
+    if told and not abnormal:
+        raise UnreadableInput(
+            f"All {what} would be normal: {written}.",
+            f"Give only those that are as {option}.",
+            code="no-such-class",
+        )
     if not told and len(normal) > 1:
         raise UnreadableInput(
             f"Several of the {what} may be the normal ones: {', '.join(normal)}, of {written}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ def scan_folders(known: KnownSet, folder: Path) -> Scan:
     """
     options = known.options
     options.require(TAKEN, known.name)
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise shape_refusal(folder)
     layouts, classes = _arranged(folder, options)
     try:
@@ -55,7 +56,7 @@ def scan_folders(known: KnownSet, folder: Path) -> Scan:
 
 def _arranged(folder: Path, options: SetOptions) -> tuple[tuple[Layout, ...], Classes | None]:
     """Write down the patterns that may fit a folder, and what its class folders mean."""
-    inner = folders_in(folder)
+    inner = folders_in(folder) if folder.exists() else []
     apart = tuple(name for name in inner if _is_apart(name, options))
     splits = [name for name in inner if name.lower() in _SPLIT_FOLDERS]
     others = [name for name in inner if name not in splits and not _is_beside(name, options)]
@@ -64,7 +65,11 @@ def _arranged(folder: Path, options: SetOptions) -> tuple[tuple[Layout, ...], Cl
     if splits and not others:
         prefix, places = "{split}/", [folder / name for name in splits]
         named = tuple(sorted(split_names(splits, "the folder").items()))
-    kinds = sorted(dict.fromkeys(name for place in places for name in _kinds(place, options)))
+    kinds = sorted(
+        dict.fromkeys(name for place in places if place.exists() for name in _kinds(place, options))
+    )
+    if not any(_has_pictures(place / name) for place in places for name in kinds):
+        kinds = []
     if not kinds or _has_images_folder(places, options):
         if options.normal:
             raise UnreadableInput(
@@ -73,7 +78,8 @@ def _arranged(folder: Path, options: SetOptions) -> tuple[tuple[Layout, ...], Cl
                 code="no-such-class",
             )
         return tuple(_layouts(prefix, options, (), named, apart)), None
-    _refuse_masks_beside([folder, *places], options)
+    if len(kinds) > 1:
+        _refuse_masks_beside([folder, *places], options)
     what, option = "class folders", "--normal-class NAME"
     classes = resolve(kinds, options.normal, what=what, option=option)
     return tuple(_layouts(prefix, options, classes.normal, named, apart)), classes
@@ -115,6 +121,12 @@ def _kinds(place: Path, options: SetOptions) -> Iterator[str]:
             yield name
 
 
+def _has_pictures(folder: Path) -> bool:
+    return folder.is_dir() and any(
+        name.lower().endswith(PICTURE_SUFFIXES) for _, _, names in os.walk(folder) for name in names
+    )
+
+
 def _has_images_folder(places: Sequence[Path], options: SetOptions) -> bool:
     wanted = (options.images or "images").lower()
     return any(name.lower() == wanted for place in places for name in folders_in(place))
@@ -131,10 +143,9 @@ def _layouts(
     ends = tuple(_ends(options))
     masks = options.masks or "masks"
     images = options.images or "images"
-    has_folder = bool(options.masks) or not options.mask_suffix
 
     def layout(place: str, mask_folders: Sequence[str]) -> Layout:
-        patterns = [f"{one}/{{stem}}{end}" for one in mask_folders if has_folder for end in ends]
+        patterns = [f"{one}/{{stem}}{end}" for one in mask_folders for end in ends]
         if options.mask_suffix:
             patterns += [f"{place}/{{stem}}{end}" for end in ends]
         return Layout(
@@ -146,9 +157,8 @@ def _layouts(
         )
 
     start = prefix.rstrip("/")
-    yield layout(
-        f"{prefix}{images}", [f"{prefix}{masks}", *([f"{masks}/{start}"] if start else [])]
-    )
+    here = [f"{prefix}{masks}", *([f"{masks}/{start}"] if start else [])]
+    yield layout(f"{prefix}{images}", here)
     if options.masks or options.mask_suffix:
         kind = f"{prefix}{{kind}}"
         beside = [f"{prefix}{masks}/{{kind}}", f"{masks}/{kind}", f"{prefix}{masks}", masks]

@@ -47,7 +47,7 @@ def shape_refusal(path: Path, *, lacks_masks: bool = False) -> UnreadableInput:
     if lacks_masks and looks in (_FLAT, _NOTHING[0]):
         looks, advice = "images without masks or labels", _UNLABELLED
     return UnreadableInput(
-        f"{path.name or 'The path'} is not laid out as folder: reads it (one folder a class, or "
+        f"{path.name or 'The path'} is not laid out as 'folder:' reads it (one folder a class, or "
         f"images/ and masks/): it looks like {looks}.",
         advice,
         code="unknown-layout",
@@ -88,10 +88,6 @@ class _Shape:
     def pictures(self) -> list[Path]:
         """The pictures."""
         return self.ending(PICTURE_SUFFIXES)
-
-
-def _missing(shape: _Shape) -> Said | None:
-    return None if shape.path.exists() else ("nothing: there is nothing there", "Correct the path.")
 
 
 def _archive(shape: _Shape) -> Said | None:
@@ -231,7 +227,7 @@ _NOTHING: Said = (
 )
 
 _KINDS: tuple[Callable[[_Shape], Said | None], ...] = (
-    _missing, _archive, _meta, _coco, _volumes, _table, _boxes, _mvtec, _masks, _siblings, _flat,
+    _archive, _meta, _coco, _volumes, _table, _boxes, _mvtec, _masks, _siblings, _flat,
 )  # fmt: skip
 
 

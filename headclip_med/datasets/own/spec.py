@@ -108,9 +108,9 @@ class SetSpec:
 def _options(said: str) -> SetOptions:
     found: dict[str, str | tuple[str, ...]] = {}
     for one in filter(None, said.split("&")):
-        name, equals, value = one.partition("=")
+        name, _, value = one.partition("=")
         if name not in OPTIONS or not value:
-            problem = "has no value" if equals or name in OPTIONS else "is not known"
+            problem = "has no value" if name in OPTIONS else "is not known"
             raise InvalidSettings(
                 f"The option '{name}' of a set {problem}.",
                 f"Write name=value, of {', '.join(OPTIONS)}.",
