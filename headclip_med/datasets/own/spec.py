@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -106,7 +107,7 @@ class SetSpec:
 
 
 def _options(said: str) -> SetOptions:
-    found: dict[str, str | tuple[str, ...]] = {}
+    found: dict[str, Any] = {}
     for one in filter(None, said.split("&")):
         name, _, value = one.partition("=")
         if name not in OPTIONS or not value:
