@@ -147,7 +147,7 @@ class _Found:
                 "categories": list(categories),
             },
             rows=self._rows(None),
-            notes=(*self._notes(settings, planes), *_in_doubt(doubts)),
+            notes=(*_of_level(tested), *self._notes(settings, planes), *_in_doubt(doubts)),
             categories={} if is_single else {name: self._rows(name) for name in categories},
             vanished=self.vanished,
             planes=planes,
