@@ -237,7 +237,7 @@ GENERIC_SETS = (
     ),
     KnownSet(
         "meta",
-        "images that a meta.json lists, as AnomalyCLIP's and others' codes write it",
+        "images that a meta.json lists, as the field's published codes write it",
         (Layout("what meta.json names", masks=("its masks",)),),
         listing="meta",
     ),

@@ -22,7 +22,7 @@ _SPLITS: dict[str, Split | None] = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedImage:
     """One line of a list.
 
     Attributes:
@@ -50,7 +50,7 @@ class Read:
         findings: What was guessed.
     """
 
-    entries: Sequence[Entry | UnreadableInput]
+    entries: Sequence[ListedImage | UnreadableInput]
     layout: str
     findings: tuple[Finding, ...] = ()
 
@@ -67,7 +67,7 @@ def scan_list(read: Read, bases: Sequence[Path], list_name: str) -> Scan:
     Raises:
         UnreadableInput: It names no image, none that is there, or a split that is not known.
     """
-    entries = [one for one in read.entries if isinstance(one, Entry)]
+    entries = [one for one in read.entries if isinstance(one, ListedImage)]
     if not entries:
         problem = next((one for one in read.entries if isinstance(one, UnreadableInput)), None)
         raise problem or UnreadableInput(
@@ -82,7 +82,7 @@ def scan_list(read: Read, bases: Sequence[Path], list_name: str) -> Scan:
             code="missing-file",
         )
     level_is_pixel = any(one.masks for one in entries)
-    lookup = _Lookup(files, level_is_pixel, list_name)
+    lookup = _PathLookup(files, level_is_pixel, list_name)
     found = [one for entry in entries for one in lookup.found(entry, splits)]
     samples = list(_joined([one for one in found if isinstance(one, Sample)], files.base))
     problems = [one for one in read.entries if isinstance(one, UnreadableInput)]
@@ -123,7 +123,7 @@ class _Files:
         self.base = base
         self._stems: dict[Path, dict[str, Path]] = {}
 
-    def count(self, entries: Sequence[Entry]) -> int:
+    def count(self, entries: Sequence[ListedImage]) -> int:
         """Say how many of the images are there; of many, of a part evenly spread."""
         some = entries[:: max(1, len(entries) // 200)]
         return sum(self.find(one.image) is not None for one in some)
@@ -145,12 +145,12 @@ class _Files:
 
 
 @dataclass(frozen=True)
-class _Lookup:
+class _PathLookup:
     files: _Files
     level_is_pixel: bool
     list_name: str
 
-    def found(self, entry: Entry, splits: dict[str, Split]) -> Iterator[Found]:
+    def found(self, entry: ListedImage, splits: dict[str, Split]) -> Iterator[Found]:
         """Yield the image, or all that is wrong with it."""
         paths = {name: self.files.find(name) for name in (entry.image, *entry.masks)}
         missing = [name for name, path in paths.items() if path is None]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from headclip_med.datasets.own.listing import Entry, Read, scan_list
+from headclip_med.datasets.own.listing import ListedImage, Read, scan_list
 from headclip_med.datasets.own.spec import SetOptions
 from headclip_med.datasets.scan import Scan
 from headclip_med.errors import UnreadableInput
@@ -35,7 +35,7 @@ def scan_meta(name: str, path: Path, options: SetOptions) -> Scan:
     options.require(("root",), name)
     file = path / META if path.is_dir() else path
     splits = read_json(file)
-    entries: list[Entry | UnreadableInput] = []
+    entries: list[ListedImage | UnreadableInput] = []
     for split, classes in splits.items():
         if isinstance(classes, list):
             classes = {"": classes}
@@ -48,7 +48,7 @@ def scan_meta(name: str, path: Path, options: SetOptions) -> Scan:
     return scan_list(Read(entries, f"what {file.name} names"), bases, file.name)
 
 
-def _entry(one: Any, split: str, category: str, file: Path) -> Entry | UnreadableInput:
+def _entry(one: Any, split: str, category: str, file: Path) -> ListedImage | UnreadableInput:
     image = one.get(_IMAGE) if isinstance(one, Mapping) else None
     if not isinstance(image, str) or not image:
         raise _not_so(file)
@@ -62,7 +62,7 @@ def _entry(one: Any, split: str, category: str, file: Path) -> Entry | Unreadabl
     masks = one.get(_MASK) or ()
     masks = (masks,) if isinstance(masks, str) else tuple(str(mask) for mask in masks)
     shown = one.get(_CATEGORY) or category or file.resolve().parent.name
-    return Entry(image, masks, label, str(shown), split)
+    return ListedImage(image, masks, label, str(shown), split)
 
 
 def _label(one: Mapping[str, Any]) -> Literal[0, 1] | None:
@@ -108,7 +108,7 @@ def _lists(folder: Path) -> list[Path]:
     return sorted((inner if inner.is_dir() else folder).glob("*.json"))
 
 
-def _listed(file: Path, base: Path) -> Iterator[Entry | UnreadableInput]:
+def _listed(file: Path, base: Path) -> Iterator[ListedImage | UnreadableInput]:
     found = read_json(file)
     about = found.get("meta") or {}
     prefix, normal = about.get("prefix", f"{file.stem}/"), about.get("normal_class", "OK")
@@ -122,7 +122,7 @@ def _listed(file: Path, base: Path) -> Iterator[Entry | UnreadableInput]:
                 image = f"{prefix}{one['image_path']}"
             except (KeyError, TypeError, AttributeError) as error:
                 raise _not_so(file) from error
-            yield Entry(image, mask, 1 if is_abnormal else 0, file.stem, split)
+            yield ListedImage(image, mask, 1 if is_abnormal else 0, file.stem, split)
 
 
 def read_json(file: Path) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from headclip_med.datasets.own.classes import Classes, resolve
-from headclip_med.datasets.own.listing import Entry, Read, scan_list
+from headclip_med.datasets.own.listing import ListedImage, Read, scan_list
 from headclip_med.datasets.own.spec import SetOptions
 from headclip_med.datasets.report import Finding
 from headclip_med.datasets.scan import Scan
@@ -185,7 +185,9 @@ def _classes(
     )
 
 
-def _entry(row: _Row, classes: Classes | None, usual: str, number: int) -> Entry | UnreadableInput:
+def _entry(
+    row: _Row, classes: Classes | None, usual: str, number: int
+) -> ListedImage | UnreadableInput:
     image, mask, stated = row.cell("image"), row.cell("mask"), row.cell("label")
     if not image or (classes is not None and not stated):
         return UnreadableInput(
@@ -197,7 +199,7 @@ def _entry(row: _Row, classes: Classes | None, usual: str, number: int) -> Entry
     label: Literal[0, 1] | None = None if masks else 0
     if classes is not None:
         label = 0 if stated in classes.normal else 1
-    return Entry(image, masks, label, row.cell("category") or usual, row.cell("split"))
+    return ListedImage(image, masks, label, row.cell("category") or usual, row.cell("split"))
 
 
 def _guesses(classes: Classes | None) -> Iterator[Finding]:
