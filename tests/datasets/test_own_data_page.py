@@ -120,3 +120,11 @@ def test_a_training_of_the_page_works(
     said = " ".join(capsys.readouterr().err.split())
     assert "classes has no masks: HeadCLIP learns from the images' labels alone" in said
     assert (folders / "runs/labels/headclip.safetensors").is_file()
+
+
+def test_the_bundle_takes_the_same_specifications(folders: Path) -> None:
+    from headclip_med.pipelines.bundle.training import LabelledImages
+
+    found = LabelledImages(str(folders / "scanners?normal=before"), "folder")
+    assert [one["image"].label for one in found] == [1, 1, 1, 0, 0, 0]
+    assert len(LabelledImages(folders / "table/list.csv", "csv")) == 2

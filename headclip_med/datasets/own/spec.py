@@ -64,12 +64,24 @@ class SetOptions:
         for name in self.given:
             if name not in allowed:
                 raise InvalidSettings(
-                    f"The layout {layout} has no use for '{name}'.",
+                    f"The layout {layout} has no use for '{name}'{_by_option(name)}.",
                     f"It takes {', '.join(allowed)}."
                     if allowed
                     else "Leave it out, or name the set by folder: or csv:, which take options.",
                     code="unused-option",
                 )
+
+
+_BY_OPTION = {
+    "normal": "--normal-class",
+    "masks": "--mask-folder",
+    "mask_suffix": "--mask-suffix",
+    "images": "--image-folder",
+}
+
+
+def _by_option(name: str) -> str:
+    return f" ({_BY_OPTION[name]})" if name in _BY_OPTION else ""
 
 
 OPTIONS = tuple(one.name for one in fields(SetOptions))
