@@ -49,7 +49,7 @@ def _in_both(tested: list[Sample], trained: list[Sample]) -> set[Path]:
     digest, found = cache(file_digest), set()
     for path in {one.image_path for one in tested}:
         alike = sizes.get(_size(path), set()) if path.is_file() else set()
-        if path in alike or digest(path) in {digest(one) for one in alike}:
+        if path in alike or (alike and digest(path) in {digest(one) for one in alike}):
             found.add(path)
     return found
 
