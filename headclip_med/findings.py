@@ -127,6 +127,66 @@ _NOT_CUT = {
 }
 
 
+WhySymmetry = Literal[
+    "asked", "subject", "switched-off", "unknown-subject", "other-subject", "not-symmetric"
+]
+"""Why both sides are compared (``asked`` for, or the ``subject``: its modality and body part), or
+are not (``switched-off``; the input does not say what it shows; it shows something else; no slice
+shows two sides that are alike)."""
+
+SYMMETRIC: tuple[WhySymmetry, ...] = ("asked", "subject")
+"""Reasons for which sides are compared."""
+
+
+@dataclass(frozen=True)
+class SymmetryUsed:
+    """How a head's two sides were compared.
+
+    Attributes:
+        why: They were, or were not.
+        kind: ``plane`` of a volume, or ``lines``, one of each slice; None where nothing was.
+        yaw_deg: How far the plane's normal is turned from the patient's left to the back; of lines
+            the median of their turn from the columns, the upper end to the right.
+        roll_deg: How far the normal is tilted from the left to the head; None of lines.
+        offset: From the middle of the volume to the plane, to the left, or of slices to their
+            lines, to the right (median).
+        unit: Of ``offset``.
+        slices: How many were compared.
+        has_features: Whether the model's own local features took part, beside grey levels.
+        own_score: The study's score by the method alone.
+        share: What symmetry added to the study's score, as a share of it.
+    """
+
+    why: WhySymmetry = "switched-off"
+    kind: Literal["plane", "lines"] | None = None
+    yaw_deg: float | None = None
+    roll_deg: float | None = None
+    offset: float | None = None
+    unit: Literal["mm", "px"] | None = None
+    slices: int = 0
+    has_features: bool = False
+    own_score: float | None = None
+    share: float | None = None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether map and scores hold what it found."""
+        return self.slices > 0
+
+    def sentence(self) -> str | None:
+        """Say it in words; None where there is nothing to say."""
+        if self.is_used:
+            with_what = " and the model's local features" if self.has_features else ""
+            return (
+                f"Map and scores also hold how far the head's two sides differ in grey levels"
+                f"{with_what} ({self.slices} slices); without that the score is "
+                f"{self.own_score or 0:.3f}."
+            )
+        if self.why == "not-symmetric":
+            return "The head's two sides were not compared: no slice shows both."
+        return None
+
+
 @dataclass(frozen=True, eq=False)
 class Screening:
     """The outcome for one volume.
@@ -148,6 +208,8 @@ class Screening:
         timings_s: Seconds per step.
         planes: In which slices were cut and shown to the model.
         planes_left_out: Those that were asked for besides.
+        symmetry: How both sides of a head were compared; where they were, the heatmap and all
+            scores hold it.
     """
 
     volume: Volume
@@ -164,8 +226,11 @@ class Screening:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     planes: tuple[PlaneUsed, ...] = ()
     planes_left_out: tuple[PlaneLeftOut, ...] = ()
+    symmetry: SymmetryUsed = SymmetryUsed()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """How it was read and cut into slices, in sentences without any patient value."""
-        return (*self.volume.notes, *(one.sentence() for one in self.planes_left_out))
+        sides = self.symmetry.sentence()
+        left_out = (one.sentence() for one in self.planes_left_out)
+        return (*self.volume.notes, *left_out, *([] if sides is None else [sides]))

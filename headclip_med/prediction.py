@@ -35,6 +35,8 @@ Patches = Float[Tensor, "batch patches joint"]
 """A vector of that space for each patch."""
 GridTokens = Float[Tensor, "rows columns joint"]
 """The same of one image, where its patches lie."""
+PatchGrid = Float[Tensor, "batch grid_rows grid_columns features"]
+"""Vectors of unit length where the places lie that they describe."""
 PatchTokens = Float[Tensor, "batch patches channels"]
 """What a layer of a tower gives for patches, the class token left out."""
 Tokens = Float[Tensor, "batch tokens channels"]
@@ -59,9 +61,13 @@ class Prediction:
             rounds to 1, and every smoothing follows from them (``models.similarity``).
         local_score: float32 in [0, 1]; S_local of eq. 7 where the model's scores take it from
             ``patches``, which ``map`` no longer shows; None where they take it from pixels.
+        patches: float32, unit length; the method's own local features, which its map is made of,
+            each where it lies in the image: what ``compare_sides`` compares. A method that sees
+            an image and its mirror image gives both, one behind the other. None where it has none.
     """
 
     map: Maps
     global_score: ImageScores
     logits: Maps
     local_score: ImageScores | None = None
+    patches: PatchGrid | None = None

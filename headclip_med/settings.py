@@ -43,6 +43,9 @@ PositionInterpolation = Literal["bilinear", "bicubic", "bicubic-antialias"]
 Plane = Literal["axial", "coronal", "sagittal"]
 """A plane of the patient's body."""
 
+Symmetry = Literal["auto", "on", "off"]
+"""Whether both sides of a head are compared."""
+
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
@@ -289,6 +292,9 @@ class ScreenSettings(Settings):
     planes: Literal["axial", "coronal", "sagittal", "all"] = "axial"
     """Which of the patient's planes slices are cut in, however the file stores them; ``all`` takes
     the mean of the three. Where slices lie far apart they stay those of the acquisition."""
+    symmetry: Symmetry = "auto"
+    """Whether a slice is compared with its mirror image too: ``auto`` does it for CT and MR of the
+    head, by their coded modality and body part; ``on`` for whatever is given."""
     tiling: Literal["whole", "windows"] = "whole"
     """``whole`` resizes a slice to the model's input: one pass, and the class token sees the whole
     organ, which is what it was trained for. ``windows`` slides the model's input over the slice."""

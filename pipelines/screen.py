@@ -12,9 +12,18 @@ from torch import Tensor
 
 from headclip_med.content import content_of_volume
 from headclip_med.errors import InvalidSettings
-from headclip_med.findings import Box, PlaneLeftOut, PlaneUsed, Screening, WindowUsed, hull_of
+from headclip_med.findings import (
+    Box,
+    PlaneLeftOut,
+    PlaneUsed,
+    Screening,
+    SymmetryUsed,
+    WindowUsed,
+    hull_of,
+)
 from headclip_med.mapped import allocate, blocks_of, release
 from headclip_med.models.model import AnomalyModel, name_content
+from headclip_med.pipelines.symmetry import Comparisons
 from headclip_med.settings import NO_PATCHES, ScoreSettings, ScreenSettings
 from headclip_med.transforms import (
     apply_window,
@@ -31,6 +40,7 @@ from headclip_med.transforms import (
     predict_batch,
 )
 from headclip_med.transforms.planes import AS_STORED, View
+from headclip_med.transforms.scores import either
 from headclip_med.volume import Heatmap, Volume
 
 
@@ -96,18 +106,32 @@ def screen(
     is_final = [view.shown is volume for view in views] == [True]
     told = _told(report, len(volume.voxels), sum(view.slices for view in views))
     window: WindowUsed | None = None
+    comparisons = Comparisons(settings.symmetry)
     for view in views:
         prepared = preprocess(view, settings, window)
-        window = prepared.window
         clock.lap("preprocess")
+        if window is None:
+            comparisons.decide(prepared.volume, prepared.window)
+            clock.lap("symmetry")
+        window = prepared.window
         found.append(SlicePredictions(prepared, model.scores))
+        sides = comparisons.of_view(prepared.volume, window, prepared.crop_box, model)
+        seen_by = model if sides is None else sides.watched
         for slices, voxels in blocks_of(prepared.volume.voxels, settings.batch_size):
-            found[-1].add(slices, *predict_batch(model, prepared.images(voxels), settings=settings))
+            images = prepared.images(voxels)
+            found[-1].add(slices, *predict_batch(seen_by, images, settings=settings))
+            if sides is not None:
+                clock.lap("predict")
+                is_fresh = settings.tiling == "whole"
+                found[-1].join(slices, *sides.compare(slices, images, settings, is_fresh=is_fresh))
+                clock.lap("symmetry")
             if is_final:
                 follow(found[-1].heatmap.values[slices])
             told(len(voxels))
         clock.lap("predict")
-    return postprocess(found, model, settings, clock.laps_s, left_out=left_out)
+    return postprocess(
+        found, model, settings, clock.laps_s, left_out=left_out, comparisons=comparisons
+    )
 
 
 def preprocess(view: View, settings: ScreenSettings, window: WindowUsed | None = None) -> Prepared:
@@ -147,7 +171,8 @@ class SlicePredictions:
     Attributes:
         prepared: As given.
         heatmap: The maps so far, on the volume's own slices.
-        slice_scores: JAS of each slice so far, in [0, 1].
+        slice_scores: Of each slice so far, in [0, 1]: JAS, joined with that of its symmetry.
+        own_scores: JAS of each slice so far, by the method alone.
     """
 
     def __init__(self, prepared: Prepared, scores: ScoreSettings) -> None:
@@ -155,6 +180,7 @@ class SlicePredictions:
         self.prepared = prepared
         self.heatmap = Heatmap(allocate(grid.shape), grid)
         self.slice_scores = np.zeros(grid.shape[0])
+        self.own_scores = np.zeros(grid.shape[0])
         self._scores = scores
 
     def add(
@@ -186,7 +212,46 @@ class SlicePredictions:
         else:
             local = local_score(shown, self._scores.top_percent)
         found = global_scores.numpy().astype(np.float64)
-        self.slice_scores[slices] = joint_score(found, local, self._scores.global_weight)
+        joint = joint_score(found, local, self._scores.global_weight)
+        self.slice_scores[slices] = self.own_scores[slices] = joint
+
+    def join(
+        self,
+        slices: slice,
+        maps: Float[np.ndarray, "block height width"],
+        scores: Float[np.ndarray, "block"],
+    ) -> None:
+        """Join what was said of some slices with how they differ from their mirror images.
+
+        Args:
+            slices: Which ones; ``add`` has taken them.
+            maps: Of the part of the slices that the model saw, in [0, 1].
+            scores: Of each slice, in [0, 1].
+        """
+        shown = self.heatmap.values[slices][(..., *self.prepared.crop_box.indices)]
+        shown[:] = either(shown, maps)
+        release(self.heatmap.values)
+        self.slice_scores[slices] = either(self.own_scores[slices], scores)
+
+
+def compare_sides_of(
+    found: SlicePredictions, model: AnomalyModel, settings: ScreenSettings
+) -> Comparisons:
+    """Join what was said of all slices of a view with how they differ from their mirror images.
+
+    Args:
+        found: Changed in place where sides are compared.
+        model: What gives local features.
+        settings: Of the screening.
+    """
+    prepared, comparisons = found.prepared, Comparisons(settings.symmetry)
+    comparisons.decide(prepared.volume, prepared.window)
+    sides = comparisons.of_view(prepared.volume, prepared.window, prepared.crop_box, model)
+    if sides is not None:
+        for slices, voxels in blocks_of(prepared.volume.voxels, settings.batch_size):
+            images = prepared.images(voxels)
+            found.join(slices, *sides.compare(slices, images, settings))
+    return comparisons
 
 
 def postprocess(
@@ -196,6 +261,7 @@ def postprocess(
     timings_s: Mapping[str, float],
     *,
     left_out: tuple[PlaneLeftOut, ...] = (),
+    comparisons: Comparisons | None = None,
 ) -> Screening:
     """Turn the maps of all slices into lesion candidates and the volume's score.
 
@@ -207,6 +273,10 @@ def postprocess(
         settings: Of the screening.
         timings_s: Seconds per step so far.
         left_out: Planes in which no slices were cut.
+        comparisons: Of both sides, which maps and scores were joined with.
+
+    Raises:
+        UnusableGeometry: Symmetry was asked for, and no slice shows two sides.
     """
     clock = Clock(timings_s)
     threshold = model.threshold if settings.threshold is None else settings.threshold
@@ -217,12 +287,14 @@ def postprocess(
     heatmap, labels = Heatmap(back.arranged(fused.values), volume.grid), back.arranged(labels)
     crop_box = hull_of(one.prepared.view.stored_box(one.prepared.crop_box) for one in found)
     pooled = [pool_slices(one.slice_scores, settings) for one in found]
+    score = float(np.mean(pooled))
+    own_score = float(np.mean([pool_slices(one.own_scores, settings) for one in found]))
     clock.lap("find")
     return Screening(
         volume=volume,
         heatmap=heatmap,
         slice_scores=_stored_scores(found, heatmap, crop_box, model.scores),
-        score=float(np.mean(pooled)),
+        score=score,
         threshold=threshold,
         labels=labels,
         lesions=lesions if back == AS_STORED else numbered_as_stored(lesions, labels, heatmap),
@@ -238,6 +310,7 @@ def postprocess(
             for view, score in zip(views, pooled, strict=True)
         ),
         planes_left_out=left_out,
+        symmetry=SymmetryUsed() if comparisons is None else comparisons.used(score, own_score),
     )
 
 

@@ -36,6 +36,16 @@ def joint_score(
     return np.asarray(joint_weight * global_scores + (1 - joint_weight) * local_scores)
 
 
+def either(
+    first: Float[np.ndarray, "*any"], second: Float[np.ndarray, "*any"]
+) -> Float[np.ndarray, "*any"]:
+    """Join two judges' values in [0, 1] as independent: 1 - (1 - a)(1 - b).
+
+    Where one says 0 the other's value stays as it is, to the bit; neither is ever lowered.
+    """
+    return np.asarray(first + second * (1 - first))
+
+
 def pool_slices(slice_scores: Float[np.ndarray, "slices"], settings: ScreenSettings) -> float:
     """Pool slice scores into the study's, as ``settings.pooling`` says.
 

@@ -22,7 +22,7 @@ from headclip_med.models.engine.run import BlockReader, PassPlan, Ran, run, sett
 from headclip_med.models.maps import in_double, patches_of, smooth
 from headclip_med.models.model import EVEN, AnomalyModel
 from headclip_med.models.shown import require_images
-from headclip_med.prediction import Images, ImageScores, Maps, Prediction
+from headclip_med.prediction import Images, ImageScores, Maps, PatchGrid, Prediction
 from headclip_med.settings import MethodSettings, Precision, ScoreSettings, top_count
 from headclip_med.training.network import Trainable
 
@@ -145,7 +145,9 @@ class InferenceModel(nn.Module):
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
         return (images.to(mean.device) - mean) / std
 
-    def smoothed(self, logits: Maps, score: ImageScores) -> Prediction:
+    def smoothed(
+        self, logits: Maps, score: ImageScores, patches: PatchGrid | None = None
+    ) -> Prediction:
         """Turn log-odds into a map, smoothed as the model's scores want it."""
         # Sides are tensors while a graph is traced.
         side = max(int(one) for one in logits.shape[-2:])
@@ -153,7 +155,8 @@ class InferenceModel(nn.Module):
         local = None
         if self.scores.local_map == "patches":
             local = self._local_score(logits)
-        return Prediction(smooth(logits.sigmoid(), sigma_px), score.float(), logits, local)
+        smoothed = smooth(logits.sigmoid(), sigma_px)
+        return Prediction(smoothed, score.float(), logits, local, patches)
 
     def _local_score(self, logits: Maps) -> ImageScores:
         """Average the most abnormal patches (eq. 7)."""

@@ -10,12 +10,12 @@ from importlib.resources import files
 import numpy as np
 
 from headclip_med import __version__
-from headclip_med.findings import Lesion, Screening
+from headclip_med.findings import Lesion, Screening, SymmetryUsed
 from headclip_med.reading import Reading
 from headclip_med.write.outputs import SkippedOutput, WrittenOutput
 from headclip_med.write.plain_text import visible
 
-SCHEMA_VERSION = "2.1"
+SCHEMA_VERSION = "2.2"
 """The first number rises when a key goes or changes its meaning, the second when one comes."""
 
 Json = dict[str, object]
@@ -59,7 +59,8 @@ def build_result(
         "series_instance_uid": volume.series_instance_uid,
         "part": volume.part,
         "score": _rounded(screening.score),
-        "calibrated": bool(screening.model.get("calibrated", False)),
+        # Joined with symmetry a score is no longer on the scale that was calibrated.
+        "calibrated": bool(screening.model.get("calibrated")) and not screening.symmetry.is_used,
         "threshold": _rounded(screening.threshold),
         "slices": [_slice(screening, index, pictures) for index in range(len(volume.sources))],
         "lesions": [_lesion(lesion, segments) for lesion in screening.lesions],
@@ -70,12 +71,20 @@ def build_result(
             "used": [{**asdict(one), "score": _rounded(one.score)} for one in screening.planes],
             "left_out": [asdict(one) for one in screening.planes_left_out],
         },
+        "symmetry": _symmetry(screening.symmetry),
         "outputs": dict(files),
         "heatmaps": {name: dict(how) for one in written for name, how in one.heatmaps.items()},
         "skipped_outputs": [asdict(one) for one in skipped],
         "notes": [*screening.notes, *notes],
         "timings_s": {step: round(float(s), 4) for step, s in screening.timings_s.items()},
     }
+
+
+def _symmetry(used: SymmetryUsed) -> Json:
+    numbers = ("yaw_deg", "roll_deg", "offset", "own_score", "share")
+    known = {name: getattr(used, name) for name in numbers}
+    rounded = {name: None if one is None else _rounded(one) for name, one in known.items()}
+    return {"is_used": used.is_used, **asdict(used), **rounded}
 
 
 def to_text(result: Json) -> bytes:

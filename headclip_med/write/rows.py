@@ -32,7 +32,7 @@ class SummaryRow:
         series_instance_uid: DICOM only.
         part: Which stack of its series, from 1.
         has_patient_geometry: Whether its voxels have a place in the patient.
-        model: Name and method of the model.
+        model: Name and method of the model, and whether both sides were compared besides.
         outputs: Paths relative to ``folder``, by name.
         picture: Path of the picture of the most suspicious slice, relative to ``folder``.
         notes: Sentences on how it was read and written.
@@ -86,7 +86,8 @@ class SummaryRow:
             series_instance_uid=result["series_instance_uid"],
             part=result["part"],
             has_patient_geometry=given["has_patient_geometry"],
-            model=" / ".join(str(model[key]) for key in ("name", "method") if key in model),
+            model=" / ".join(str(model[key]) for key in ("name", "method") if key in model)
+            + (" + symmetry" if result.get("symmetry", {}).get("is_used") else ""),
             outputs=dict(result["outputs"]),
             picture=max(result["slices"], key=lambda one: one["score"])["picture"],
             notes=tuple(result["notes"]),

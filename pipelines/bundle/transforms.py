@@ -24,7 +24,12 @@ from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.models.model import name_content
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.plan import Job
-from headclip_med.pipelines.screen import Prepared, SlicePredictions, postprocess
+from headclip_med.pipelines.screen import (
+    Prepared,
+    SlicePredictions,
+    compare_sides_of,
+    postprocess,
+)
 from headclip_med.read import read_volume
 from headclip_med.settings import Plane, ScreenSettings, require
 from headclip_med.transforms import choose_views, split_blended
@@ -189,8 +194,12 @@ class WriteScreeningd(MapTransform):
             planes = torch.as_tensor(data[key]).detach().cpu().float().permute(3, 0, 1, 2)
             shown = planes[(..., *prepared.crop_box.indices)]
             found.add(slice(0, len(planes)), *split_blended(shown))
+            comparisons = compare_sides_of(found, model, self.settings)
             left_out = data.get(LEFT_OUT, ())
-            screening = postprocess([found], model, self.settings, timings_s, left_out=left_out)
+            screening = postprocess(
+                [found], model, self.settings, timings_s, left_out=left_out,
+                comparisons=comparisons,
+            )  # fmt: skip
             written = write_screening(screening, self.output_dir, outputs=self.outputs)
             result["screening"] = screening
             result["row"] = SummaryRow.of(written, self.output_dir)

@@ -258,7 +258,8 @@ class FoldedAdaClip(InferenceModel):
         features = self.model(images, names, plain=plain, precision=self.ran)
         probability = self.model.image_probabilities(features)
         logits = mean_logits(self.model.level_maps(features, *images.shape[-2:]))
-        return self.smoothed(logits, probability[:, 1])
+        patches = features.patches[-1].reshape(len(images), *features.grid, -1)
+        return self.smoothed(logits, probability[:, 1], patches)
 
 
 def mean_logits(levels: LevelMaps) -> Maps:

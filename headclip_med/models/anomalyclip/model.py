@@ -142,7 +142,9 @@ class FoldedAnomalyClip(InferenceModel):
         """Turn what was read into maps and scores."""
         frozen = freeze(reader, self.settings, _grid(self.vision, images))
         logits = compare(frozen, self.get_buffer("_text"), self.settings.temperature)
-        return self.smoothed(mean_logits(logits, *images.shape[-2:]), image_score(logits))
+        patches = frozen.levels[-1].reshape(len(images), *frozen.grid, -1)
+        maps = mean_logits(logits, *images.shape[-2:])
+        return self.smoothed(maps, image_score(logits), patches)
 
 
 def freeze(

@@ -138,7 +138,8 @@ class AnoVl(sentences.SentenceModel):
         if self.settings.views:
             others = [self.abnormality(self.class_token(view)) for view in other_views(images)]
             score = torch.stack([score, *others]).mean(dim=0)
-        return self.smoothed(log_odds(abnormal, normal), score)
+        placed = unit(patches).reshape(len(images), rows, columns, -1)
+        return self.smoothed(log_odds(abnormal, normal), score, placed)
 
     def abnormality(self, features: AnyEmbeddings) -> Float[Tensor, "*batch"]:
         """Compare features with the sentences: P(abnormal)."""

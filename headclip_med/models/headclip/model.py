@@ -23,7 +23,15 @@ from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
 from headclip_med.models.headclip.settings import NAME, SCORES, HeadClipSettings
 from headclip_med.models.inference import InferenceModel, TrainedModel
 from headclip_med.models.maps import averaged_logits, patch_logits, similarity_logits, unit
-from headclip_med.prediction import Embeddings, Images, Patches, PatchTokens, Prediction, ScorePairs
+from headclip_med.prediction import (
+    Embeddings,
+    Images,
+    Patches,
+    PatchGrid,
+    PatchTokens,
+    Prediction,
+    ScorePairs,
+)
 
 PAPER_FIRST, PAPER_LAST, PAPER_DEPTH = 5, 19, 24
 """The paper's local layers, of ViT-L/14."""
@@ -201,7 +209,15 @@ class FoldedHeadClip(InferenceModel):
             seen, mirrored = logits.reshape(2, -1, *logits.shape[-2:])
             logits = averaged_logits(seen, mirrored.flip(-1))
             score = score.reshape(2, -1).mean(dim=0)
-        return self.smoothed(logits, score)
+        return self.smoothed(logits, score, self._placed(local, grid.shape[-2:]))
+
+    def _placed(self, local: Patches, grid: tuple[int, int]) -> PatchGrid:
+        """Lay local tokens where they belong; those of mirror images behind the image's own."""
+        placed = local.reshape(-1, *grid, local.shape[-1])
+        if not self.settings.mirrored:
+            return placed
+        seen, mirrored = placed.reshape(2, -1, *placed.shape[1:])
+        return unit(torch.cat([seen, mirrored.flip(-2)], dim=-1))
 
 
 class _FoldedReader(LastToken):

@@ -123,13 +123,14 @@ class WinClip(sentences.SentenceModel):
         """Predict images by their windows."""
         size = images.shape[-2], images.shape[-1]
         rows, columns = (side // self.vision.patch_px for side in size)
-        windows = []
+        windows, placed = [], []
         for scale in self.settings.scales:
             index = window_index(rows, columns, scale)
             tokens = run_windows(self.vision, reader.first, index, precision=self.ran)
             features = unit(self.vision.project(tokens.float()))
             grid = (rows - scale + 1, columns - scale + 1)
             windows.append(self.logits(features).view(-1, *grid))
+            placed.append(features.reshape(len(images), *grid, -1))
         whole = self.logits(unit(self.vision.project(reader.token.float())))
         follows_paper = self.settings.implementation == "anomalib"
         if follows_paper:
@@ -141,7 +142,8 @@ class WinClip(sentences.SentenceModel):
         if _is_halved(self.settings):
             normal, abnormal = (1 + normal) / 2, abnormal / 2
         score = whole.sigmoid() if follows_paper else abnormal.amax(dim=(1, 2))
-        return self.smoothed(log_odds(abnormal, normal), score)
+        smallest = placed[self.settings.scales.index(min(self.settings.scales))]
+        return self.smoothed(log_odds(abnormal, normal), score, smallest)
 
     def abnormality(self, features: AnyEmbeddings) -> Float[Tensor, "*batch"]:
         """Compare unit features with the sentences: P(abnormal)."""

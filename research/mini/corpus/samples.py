@@ -16,7 +16,7 @@ from research.mini.corpus.acquisition import Camera, draw_camera
 from research.mini.corpus.canvas import Canvas, FamilyDrawing
 from research.mini.corpus.captions import NOUNS, abnormal_caption, normal_caption
 from research.mini.corpus.defects import Defect, draw_defect
-from research.mini.corpus.heads import draw_computed_head
+from research.mini.corpus.heads import draw_computed_head, draw_magnetic_head
 from research.mini.corpus.moles import draw_mole
 from research.mini.corpus.objects import draw_object
 from research.mini.corpus.organs import draw_organ, draw_skin
@@ -124,9 +124,27 @@ def _draw_family(canvas: Canvas, family: str) -> FamilyDrawing:
     return draw(canvas)
 
 
+def draw_heads(seed: tuple[int, int, int], count: int, size_px: int, *, magnetic: bool) -> Samples:
+    """Draw single heads of one modality, the last of them with defects.
+
+    Args:
+        seed: Of all that is drawn.
+        count: How many.
+        size_px: Width and height.
+        magnetic: MR in place of CT.
+    """
+    canvas = Canvas(count, size_px, seed)
+    draw = draw_magnetic_head if magnetic else draw_computed_head
+    return _finish(canvas, draw(canvas), "head")
+
+
 def _draw_batch(canvas: Canvas, family: str) -> Samples:
+    return _finish(canvas, _draw_family(canvas, family), family)
+
+
+def _finish(canvas: Canvas, drawing: FamilyDrawing, family: str) -> Samples:
+    """Add defects to some pictures of a batch, and take all of them by a camera."""
     organ = family in _ORGANS
-    drawing = _draw_family(canvas, family)
     camera = draw_camera(canvas, drawing.foreground, organ=organ)
     kinds = [""] * canvas.count
     places = [(0.0, 0.0)] * canvas.count
