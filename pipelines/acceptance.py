@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from headclip_med.evaluation.measure import baseline_maps
+from headclip_med.evaluation.baselines import baseline_maps
 from headclip_med.evaluation.results import THE_MODEL, Evaluation, ResultRow, average
 from headclip_med.geometry import Grid
 from headclip_med.metrics import Sampled, sample_images, sample_pixels

@@ -297,7 +297,9 @@ def record_evaluation(run: Run, evaluation: results.Evaluation) -> None:
 def _numbers(place: str, rows: Iterable[results.ResultRow]) -> Iterator[tuple[str, float]]:
     """Name numbers so that MLflow shows the metrics of one table's row in one section."""
     for row in rows:
-        section = f"trivial/{place}/{row.method}" if row.is_baseline else place
+        section = f"trivial/{place}/{row.judge}" if row.is_baseline else place
+        if row.addition and not row.is_baseline:
+            section = f"{place}/{row.addition.lstrip('+ ')}"
         for metric, found in row.metrics.items():
             yield f"{section}/{row.level} {row.score} {row.protocol}/{metric}", found.value
 

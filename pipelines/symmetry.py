@@ -16,12 +16,7 @@ from headclip_med.findings import SYMMETRIC, Box, SymmetryUsed, WindowUsed
 from headclip_med.models.model import AnomalyModel
 from headclip_med.prediction import Images, PatchGrid, Prediction
 from headclip_med.settings import ScreenSettings, Symmetry
-from headclip_med.transforms import (
-    cut_slices,
-    memory_advice,
-    resize_images,
-    resize_maps,
-)
+from headclip_med.transforms import cut_slices, memory_advice, resize_images, resize_maps
 from headclip_med.transforms import symmetry as sides
 from headclip_med.volume import Volume
 
@@ -32,8 +27,9 @@ Mirrored = tuple[Float[Tensor, "block 3 height width"], Bool[np.ndarray, "block"
 class Mirror(Protocol):
     """Mirrors the slices of a volume."""
 
-    head_share: float | None
-    """Size of the head as a share of a whole slice's; None where each slice has its own."""
+    @property
+    def head_share(self) -> float | None:
+        """Size of the head as a share of a whole slice's; None where each slice has its own."""
 
     def mirrored(
         self, volume: Volume, window: WindowUsed, span: slice, box: Box, images: Images
@@ -90,10 +86,13 @@ class PlaneMirror:
 class LineMirror:
     """Mirrors each slice in a line of its own."""
 
-    head_share = None
-
     def __init__(self) -> None:
         self._lines: list[sides.MirrorLine] = []
+
+    @property
+    def head_share(self) -> None:
+        """Each slice has its own."""
+        return None
 
     def mirrored(
         self, volume: Volume, window: WindowUsed, span: slice, box: Box, images: Images

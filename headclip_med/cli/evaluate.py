@@ -33,7 +33,8 @@ class Evaluate(ModelOptions, DataOptions, TrackingGroup):
     takes: ClassVar[tuple[Takes, ...]] = (
         Takes(ScoreSettings),
         Takes(
-            EvaluationSettings, ("limit", "batch_size", "metrics", "intervals", "store", "curves")
+            EvaluationSettings,
+            ("limit", "batch_size", "metrics", "symmetry", "intervals", "store", "curves"),
         ),
     )
     own: ClassVar[tuple[str, ...]] = ("image_size",)

@@ -40,9 +40,10 @@ class Screen(ModelOptions, RegistryOptions):
 
     takes: ClassVar[tuple[Takes, ...]] = (
         *ModelOptions.takes,
-        Takes(ScreenSettings, (
-            "window", "planes", "symmetry", "crop", "tiling", "threshold", "batch_size",
-        )),
+        Takes(
+            ScreenSettings,
+            ("window", "planes", "symmetry", "crop", "tiling", "threshold", "batch_size"),
+        ),
     )
     common: ClassVar[tuple[str, ...]] = (
         "input", "out", "plan", "hide_names", "model", "method", "device", "window", "threshold",

@@ -1,13 +1,11 @@
 """From predictions to metrics: one pass over the logits for each choice of smoothing, k and r.
 
-Two baselines that have learnt nothing stand beside the model. What they reach is what a set gives
-away for free, by brightness or by how it was framed: a model that does not clear them has shown
-nothing there.
+Judges that have learnt nothing stand beside the model; see ``baselines``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +16,15 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from headclip_med.datasets import read_mask
+from headclip_med.evaluation.baselines import (
+    BASELINES,
+    IMAGE_BASELINES,
+    SIDES_PX,
+    MapsOf,
+    ScoresOf,
+    centre_maps,
+)
+from headclip_med.evaluation.examples import prepare_image
 from headclip_med.evaluation.predictions import Predictions
 from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.evaluation.results import Estimate, average
@@ -36,52 +43,8 @@ from headclip_med.metrics.scores import Maps, Masks, Scores
 from headclip_med.metrics.streaming import MEMORY_MB
 from headclip_med.models.maps import log_odds, patches_of, smooth_logits_and_map
 from headclip_med.settings import ScoreSettings
-from headclip_med.transforms import joint_score, local_score, resize_maps
-
-CENTRE_SIGMA = 0.25
-"""Width of the centre prior, as a fraction of the image's side."""
-
-
-def median_maps(images: Maps, *, inside: Masks | None = None) -> Maps:
-    """Map each grey image to |I - median of I|.
-
-    Args:
-        images: Grey levels in [0, 1].
-        inside: The median is taken here, and the map is 0 elsewhere; the whole image by default.
-            Knowing the body is more than a model is told, which only helps the baseline.
-    """
-    if inside is None:
-        return np.asarray(np.abs(images - np.median(images, axis=(1, 2), keepdims=True)))
-    maps = np.zeros_like(images)
-    for image, body, one in zip(images, inside, maps, strict=True):
-        if body.any():
-            one[body] = np.abs(image[body] - np.median(image[body]))
-    return maps
-
-
-def centre_maps(count: int, rows: int, columns: int) -> Maps:
-    """Give every image the same bell around its centre, highest there."""
-    y, x = ((np.arange(side) - (side - 1) / 2) / (CENTRE_SIGMA * side) for side in (rows, columns))
-    bell = np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / 2).astype(np.float32)
-    return np.broadcast_to(bell, (count, rows, columns))
-
-
-def baseline_maps(images: Maps, *, inside: Masks | None = None) -> Iterator[tuple[str, Maps]]:
-    """Give the maps of both baselines, each with its name for a table."""
-    median, centre = BASELINES
-    yield median, median_maps(images, inside=inside)
-    yield centre, centre_maps(*images.shape)
-
-
-MapsOf = Callable[[Maps], Maps]
-"""Turns grey images into maps."""
-
-BASELINES: Mapping[str, MapsOf] = {
-    "distance to the median": median_maps,
-    "centre prior": lambda images: centre_maps(*images.shape),
-}
-"""Both baselines over whole images, by their names in tables; each image's map is its own."""
-
+from headclip_med.transforms import joint_score, local_score, resize_images, resize_maps
+from headclip_med.transforms.scores import either
 
 Compared = tuple[slice, Maps, Maps, Masks]
 """Which images; what ``exact`` ranks their pixels by; their maps; their masks."""
@@ -181,12 +144,36 @@ def measure_baselines(
     Returns:
         By the baseline's name.
     """
-    return {
-        name: _measured(
-            _BaselineMaps(predictions, maps_of, top_percent), settings or EvaluationSettings()
-        )
+    settings = settings or EvaluationSettings()
+    with_maps = {
+        name: _measured(_BaselineMaps(predictions, maps_of, top_percent), settings)
         for name, maps_of in BASELINES.items()
     }
+    whole = {
+        name: _ImageJudge(predictions, scores_of, settings).measured()
+        for name, scores_of in IMAGE_BASELINES.items()
+    }
+    return with_maps | whole
+
+
+def measure_centred(
+    predictions: Predictions, scores: ScoreSettings, settings: EvaluationSettings | None = None
+) -> Measured:
+    """Measure a model whose maps are multiplied with the centre prior; as for ``measure``."""
+    return _measured(CentredMaps(predictions, scores), settings or EvaluationSettings())
+
+
+def measure_joined(
+    predictions: Predictions, scores: ScoreSettings, settings: EvaluationSettings | None = None
+) -> Measured | None:
+    """Measure a model joined with what both sides of a head differ by; as for ``measure``.
+
+    Returns:
+        None where sides were not compared.
+    """
+    if predictions.side_maps is None:
+        return None
+    return _measured(JoinedMaps(predictions, scores), settings or EvaluationSettings())
 
 
 class CategoryScores(NamedTuple):
@@ -257,6 +244,49 @@ class ModelMaps:
         return self.image_scores(part, np.concatenate(local))
 
 
+class CentredMaps(ModelMaps):
+    """A model's maps, each multiplied with the centre prior: whether it knows more than framing."""
+
+    def read(self, rows: slice) -> _Batch:
+        """Multiply some images' maps, which rank pixels as well."""
+        maps = super().read(rows)[1]
+        centred = maps * centre_maps(*maps.shape)
+        return centred, centred
+
+    def local(self, rows: slice, maps: _Squares) -> _Locals:
+        """Give S_local of the products (eq. 7)."""
+        return local_score(maps, self.scores.top_percent)
+
+    def image_scores(self, part: slice, local: Scores) -> dict[str, Scores]:
+        """Give the ``local`` score."""
+        return {"local": local}
+
+
+class JoinedMaps(ModelMaps):
+    """A model's maps and scores joined with those of both sides' difference, by ``either``."""
+
+    def read(self, rows: slice) -> _Batch:
+        """Join some images: 1 - (1 - A)(1 - B), ranked by its log-odds."""
+        logits, maps = super().read(rows)
+        if self.predictions.side_maps is None:
+            return logits, maps
+        sides = _read(self.predictions.side_maps, rows).astype(np.float64)
+        joined = either(maps, sides)
+        normal = torch.from_numpy(-logits).double().sigmoid() * torch.from_numpy(1 - sides)
+        return log_odds(torch.from_numpy(joined), normal).numpy(), joined
+
+    def local(self, rows: slice, maps: _Squares) -> _Locals:
+        """Give S_local of the model's own maps; the score of sides is joined with it later."""
+        return super().local(rows, super().read(rows)[1])
+
+    def image_scores(self, part: slice, local: Scores) -> dict[str, Scores]:
+        """Join each score with that of the images' sides."""
+        own, sides = super().image_scores(part, local), self.predictions.side_scores
+        if sides is None:
+            return own
+        return {name: either(one, sides[part].astype(np.float64)) for name, one in own.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class _BaselineMaps:
     """What a baseline makes of the images that a model saw."""
@@ -274,6 +304,51 @@ class _BaselineMaps:
 
     def image_scores(self, part: slice, local: Scores) -> dict[str, Scores]:
         return {"local": local}
+
+
+@dataclass(frozen=True, eq=False)
+class _ImageJudge:
+    """Measures a baseline that gives images a score and no map."""
+
+    predictions: Predictions
+    scores_of: ScoresOf
+    settings: EvaluationSettings
+
+    def measured(self) -> Measured:
+        """Measure every category that has both classes."""
+        found = {}
+        for name, part in self.predictions.parts().items():
+            scores = np.concatenate([self.scores_of(self._images(rows)) for rows in _batches(part)])
+            found[name] = sampled_images(self.predictions, part, {"global": scores}, self.settings)
+        return Measured(found)
+
+    def _images(self, rows: slice) -> _Inputs:
+        """Give grey images of ``SIDES_PX``: read again, since a model's own may be smaller."""
+        if self.predictions.samples:
+            read = [prepare_image(one, SIDES_PX) for one in self.predictions.samples[rows]]
+            return np.asarray(torch.stack(read).mean(dim=1).numpy())
+        grey = torch.from_numpy(_read(self.predictions.grey, rows))[:, None]
+        return np.asarray(resize_images(grey.expand(-1, 3, -1, -1), SIDES_PX)[:, 0].numpy())
+
+
+def sampled_images(
+    predictions: Predictions,
+    part: slice,
+    scores: Mapping[str, Scores],
+    settings: EvaluationSettings,
+) -> dict[Key, Sampled]:
+    """Measure how scores tell the images of a category apart; nothing where a class is absent."""
+    labels, units = predictions.labels[part], predictions.units[part]
+    if labels.all() or not labels.any():
+        return {}
+    found: dict[Key, Sampled] = {}
+    for kind, values in scores.items():
+        if settings.intervals:
+            sampled = sample_images(values, labels, groups=units, seed=SEED)
+        else:
+            sampled = Sampled(image_metrics(values, labels), {})
+        found |= {("images", kind, protocol): sampled for protocol in settings.protocols}
+    return found
 
 
 def _measured(maps: ModelMaps | _BaselineMaps, settings: EvaluationSettings) -> Measured:
@@ -314,21 +389,8 @@ class _Category:
                 if protocol == "exact" and self.settings.intervals:
                     draws = self._draws(stream.pooled(), values)
                 found["pixels", "map", protocol] = Sampled(values, draws)
-        return found | self._images(np.concatenate(local))
-
-    def _images(self, local: Scores) -> dict[Key, Sampled]:
-        predictions = self.maps.predictions
-        labels, units = predictions.labels[self.part], predictions.units[self.part]
-        if labels.all() or not labels.any():
-            return {}
-        found: dict[Key, Sampled] = {}
-        for kind, values in self.maps.image_scores(self.part, local).items():
-            if self.settings.intervals:
-                sampled = sample_images(values, labels, groups=units, seed=SEED)
-            else:
-                sampled = Sampled(image_metrics(values, labels), {})
-            found |= {("images", kind, protocol): sampled for protocol in self.settings.protocols}
-        return found
+        of_images = self.maps.image_scores(self.part, np.concatenate(local))
+        return found | sampled_images(self.maps.predictions, self.part, of_images, self.settings)
 
     def _draws(
         self, pooled: Pooled, values: Mapping[str, float]

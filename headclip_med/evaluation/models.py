@@ -13,7 +13,14 @@ import torch
 from jaxtyping import UInt8
 
 from headclip_med.datasets import Dataset, doubts_of
-from headclip_med.evaluation.measure import Measured, ModelMaps, measure, measure_baselines
+from headclip_med.evaluation.measure import (
+    Measured,
+    ModelMaps,
+    measure,
+    measure_baselines,
+    measure_centred,
+    measure_joined,
+)
 from headclip_med.evaluation.predictions import Predictions, choose, predict_dataset
 from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.evaluation.results import THE_MODEL, Evaluation, ResultRow, title_of
@@ -69,7 +76,7 @@ def evaluate_models(
     for part in [tested] if settings.store is not None else _by_category(tested):
         predicted = predict_dataset(
             part, models, store=settings.store, batch_size=settings.batch_size,
-            image_size=settings.image_size, limit=settings.limit,
+            image_size=settings.image_size, limit=settings.limit, symmetry=settings.symmetry,
         )  # fmt: skip
         look(predicted)
         baselines: dict[tuple[int, float], dict[str, Measured]] = {}
@@ -77,13 +84,25 @@ def evaluate_models(
             alike = predictions.image_size, model.scores.top_percent
             if alike not in baselines:
                 baselines[alike] = measure_baselines(predictions, alike[1], settings)
-            one.add(predictions, measure(predictions, model.scores, settings), baselines[alike])
+            one.add(predictions, _measured(predictions, model, settings), baselines[alike])
         if settings.curves is not None:
             draw_curves(predicted, [model.scores for model in models], settings.curves)
     return [
         one.evaluation(tested, model, settings, doubts)
         for model, one in zip(models, found, strict=True)
     ]
+
+
+def _measured(
+    predictions: Predictions, model: AnomalyModel, settings: EvaluationSettings
+) -> dict[str, Measured]:
+    """Measure a model alone, and with what stands beside it, by how a table calls that."""
+    joined = measure_joined(predictions, model.scores, settings)
+    return {
+        ALONE: measure(predictions, model.scores, settings),
+        **({} if joined is None else {WITH_SYMMETRY: joined}),
+        CENTRED: measure_centred(predictions, model.scores, settings),
+    }
 
 
 def _by_category(tested: Dataset) -> list[Dataset]:
@@ -93,11 +112,15 @@ def _by_category(tested: Dataset) -> list[Dataset]:
     ]
 
 
+ALONE, WITH_SYMMETRY, CENTRED = "", "+ symmetry", "x centre"
+"""The model by itself, joined with both sides' difference, and multiplied with the centre prior."""
+
+
 @dataclass(eq=False)
 class _Found:
     """What was found of one model so far."""
 
-    own: Measured = field(default_factory=lambda: Measured({}))
+    own: dict[str, Measured] = field(default_factory=dict)
     baselines: dict[str, Measured] = field(default_factory=dict)
     described: dict[str, object] = field(default_factory=dict)
     digest: str | None = None
@@ -105,14 +128,20 @@ class _Found:
     images: int = 0
     abnormal: int = 0
     vanished: int = 0
+    compared: int = 0
 
     def add(
-        self, predictions: Predictions, own: Measured, baselines: Mapping[str, Measured]
+        self,
+        predictions: Predictions,
+        own: Mapping[str, Measured],
+        baselines: Mapping[str, Measured],
     ) -> None:
         """Put another part of the set beside those before."""
-        self.own = self.own.joined(own)
-        for name, measured in baselines.items():
-            self.baselines[name] = self.baselines.get(name, Measured({})).joined(measured)
+        for kept, more in ((self.own, own), (self.baselines, baselines)):
+            for name, measured in more.items():
+                kept[name] = kept.get(name, Measured({})).joined(measured)
+        if predictions.side_scores is not None:
+            self.compared += int((np.asarray(predictions.side_scores) > 0).sum())
         self.described, self.digest = dict(predictions.model), predictions.content_digest
         self.side = predictions.image_size
         self.images += len(predictions.labels)
@@ -144,6 +173,7 @@ class _Found:
                 "intervals": settings.intervals,
                 "eval_size": settings.eval_size,
                 "planes": settings.planes,
+                "symmetry": settings.symmetry,
                 "categories": list(categories),
             },
             rows=self._rows(None),
@@ -156,13 +186,16 @@ class _Found:
 
     def _rows(self, category: str | None) -> tuple[ResultRow, ...]:
         """Average over categories, or take one; pixels first, then images."""
+        judges = [(THE_MODEL, addition, one) for addition, one in self.own.items()]
+        judges += [(name, ALONE, one) for name, one in self.baselines.items()]
         rows = []
-        for name, measured in {THE_MODEL: self.own, **self.baselines}.items():
+        for name, addition, measured in judges:
+            is_baseline = name != THE_MODEL or addition == CENTRED
             for level, score, protocol in measured.keys:
                 found = measured.estimates(level, score, protocol, category=category)
                 if found:
-                    is_baseline = measured is not self.own
-                    rows.append(ResultRow(level, name, score, found, protocol, is_baseline))
+                    row = ResultRow(level, name, score, found, protocol, is_baseline, addition)
+                    rows.append(row)
         return tuple(sorted(rows, key=lambda row: row.level != "pixels"))
 
     def _notes(self, settings: EvaluationSettings, planes: Mapping[str, int]) -> Iterator[str]:
@@ -178,6 +211,11 @@ class _Found:
             yield (
                 f"In {self.vanished} images what is abnormal is too small to survive the resizing; "
                 "its pixels count as normal."
+            )
+        if WITH_SYMMETRY in self.own:
+            yield (
+                f"With symmetry, {self.compared} of {self.images} images were compared with their "
+                "mirror images; the others show no two sides, and have the model's own scores."
             )
         if settings.limit is not None:
             yield f"At most {settings.limit} images of each category were judged."

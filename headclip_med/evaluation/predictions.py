@@ -20,17 +20,24 @@ from headclip_med.datasets import Dataset, Sample, read_mask
 from headclip_med.datasets.known import content_of_category
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import prepare_image, resize_mask
+from headclip_med.evaluation.sides import MirroredImage, compare_images, mirror_image
+from headclip_med.findings import SYMMETRIC
 from headclip_med.mapped import release
 from headclip_med.models.inference import predict_together
 from headclip_med.models.model import AnomalyModel, name_content
-from headclip_med.settings import NO_PATCHES, ScreenSettings
+from headclip_med.prediction import Prediction
+from headclip_med.settings import NO_PATCHES, ScreenSettings, Symmetry
 from headclip_med.store import Entry, Kept, MakeArray, for_now
+from headclip_med.transforms.symmetry import wants_symmetry
 from headclip_med.transforms.tiles import memory_advice
 
 _log = logging.getLogger(__name__)
 
 FORM = 2
 """Of what is kept; another number where logits or files come to mean something else."""
+
+SIDES_FORM = 1
+"""The same of how sides differ."""
 
 _OF_NO_EFFECT = ("scores", "name", "calibrated", "precision_asked")
 """What a model says of itself that its logits do not follow from."""
@@ -167,6 +174,8 @@ class Predictions(GroundTruth):
         logits: Log-odds of the maps before smoothing; see ``Prediction``.
         global_scores: In [0, 1]; see ``Prediction``.
         samples: Where each image and its mask can be read again.
+        side_maps: How both sides of what is seen differ, in [0, 1]; None where none are compared.
+        side_scores: The same of each image; 0 of those that show no two sides.
     """
 
     dataset: str
@@ -177,6 +186,8 @@ class Predictions(GroundTruth):
     logits: Float[np.ndarray, "images size size"]
     global_scores: Float[np.ndarray, "images"]
     samples: tuple[Sample, ...] = ()
+    side_maps: Float[np.ndarray, "images size size"] | None = None
+    side_scores: Float[np.ndarray, "images"] | None = None
 
     @property
     def patch_px(self) -> int:
@@ -195,7 +206,7 @@ class Predictions(GroundTruth):
         return parts_of(self.categories)
 
 
-def predict_dataset(
+def predict_dataset(  # noqa: PLR0913 - set and models; the rest is optional, and named
     dataset: Dataset,
     models: Sequence[AnomalyModel],
     *,
@@ -203,6 +214,7 @@ def predict_dataset(
     batch_size: int = 8,
     image_size: int | None = None,
     limit: int | None = None,
+    symmetry: Symmetry = "off",
 ) -> list[Predictions]:
     """Show a set's test images to models, each to each once.
 
@@ -220,6 +232,8 @@ def predict_dataset(
         batch_size: Images per forward pass.
         image_size: Rows and columns of all models' input; each one's own by default.
         limit: At most this many images of each category, evenly spread over its list.
+        symmetry: Whether both sides of what is seen are compared; ``auto`` where the set declares
+            itself CT or MR of the head.
 
     Returns:
         The predictions of each model, in their order.
@@ -235,7 +249,7 @@ def predict_dataset(
     found: dict[int, Predictions] = {}
     for side in dict.fromkeys(sides):
         numbers = [number for number, one in enumerate(sides) if one == side]
-        predicting = _Predicting(dataset, chosen, side, limit, settings)
+        predicting = _Predicting(dataset, chosen, side, limit, settings, symmetry)
         group = predicting.predict([models[number] for number in numbers], store)
         found.update(zip(numbers, group, strict=True))
     return [found[number] for number in range(len(models))]
@@ -250,6 +264,7 @@ class _Predicting:
     side: int
     limit: int | None
     settings: ScreenSettings
+    symmetry: Symmetry
 
     def predict(self, models: Sequence[AnomalyModel], root: Path | None) -> list[Predictions]:
         digest = None if root is None else self.dataset.split("test").content_digest
@@ -290,7 +305,7 @@ class _Predicting:
             Entry.of(
                 folder,
                 str(model.describe().get("method", "unnamed")),
-                {**identity, "model_digest": model_digest(model)},
+                {**identity, **self._compares, "model_digest": model_digest(model)},
             )
             for model in models
         ]
@@ -337,8 +352,35 @@ class _Predicting:
                     arrays["logits"][rows] = prediction.logits.float().cpu().numpy()
                     arrays["global_scores"][rows] = prediction.global_score.cpu().numpy()
                     release(arrays["logits"])
+                if wants_symmetry(self.symmetry, content) in SYMMETRIC:
+                    mirrored = [mirror_image(sample, self.side) for sample in samples]
+                    for arrays, model, one in zip(predictions.values(), named, found, strict=True):
+                        self._compare(arrays, rows, mirrored, model, one)
             count = part.stop - part.start
             _log.info("%s, %s: %d images predicted", self.dataset.name, category, count)
+
+    def _compare(
+        self,
+        arrays: Mapping[str, Any],
+        rows: slice,
+        mirrored: Sequence[MirroredImage],
+        model: AnomalyModel,
+        seen: Prediction,
+    ) -> None:
+        """Compare some images' sides."""
+        with memory_advice(self.settings.batch_size, self.side), torch.no_grad():
+            maps, scores = compare_images(mirrored, model, seen.patches)
+        arrays["side_maps"][rows], arrays["side_scores"][rows] = maps, scores
+        release(arrays["side_maps"])
+
+    @property
+    def _compares(self) -> dict[str, int]:
+        """What tells predictions apart that have more: nothing, where sides are not compared."""
+        contents = (
+            content_of_category(self.dataset.name, one) for one in set(self.chosen.categories)
+        )
+        wanted = [wants_symmetry(self.symmetry, one) in SYMMETRIC for one in contents]
+        return {"sides": SIDES_FORM} if any(wanted) else {}
 
     def _described(self, model: AnomalyModel) -> Mapping[str, object]:
         # With several categories no single content describes the run.
@@ -353,10 +395,11 @@ class _Predicting:
 
     def _blank(self, make: MakeArray) -> dict[str, Any]:
         count = len(self.chosen.samples)
-        return {
-            "logits": make("logits", (count, self.side, self.side), np.float32),
-            "global_scores": make("global_scores", (count,), np.float32),
-        }
+        square = (count, self.side, self.side)
+        names = {"logits": square, "global_scores": (count,)}
+        if self._compares:
+            names |= {"side_maps": square, "side_scores": (count,)}
+        return {name: make(name, shape, np.float32) for name, shape in names.items()}
 
 
 def model_digest(model: AnomalyModel) -> str:

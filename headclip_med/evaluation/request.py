@@ -9,7 +9,7 @@ from pydantic import Field
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.request import ModelRequest
-from headclip_med.settings import Count, ImageSize, Plane, Settings, Words, checked
+from headclip_med.settings import Count, ImageSize, Plane, Settings, Symmetry, Words, checked
 from headclip_med.tracking import TrackingOptions
 
 FORMS = (".md", ".csv", ".json")
@@ -39,6 +39,9 @@ class EvaluationSettings(Settings):
     eval_size: EvalSize = "input"
     """Where pixels are compared: at the model's input, as published, or at each image's own
     size."""
+    symmetry: Symmetry = "auto"
+    """Whether rows of the model joined with both sides' difference stand beside its own: ``auto``
+    adds them to sets that declare themselves CT or MR of the head."""
     intervals: bool = True
     """Whether the exact metrics are bootstrapped, which reads all maps a second time."""
     store: Path | None = None

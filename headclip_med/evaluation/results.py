@@ -54,6 +54,8 @@ class ResultRow:
         metrics: By name.
         protocol: By which they were computed; see ``headclip_med.metrics``.
         is_baseline: Whether it has learnt nothing.
+        addition: What stands beside the model in this row, as a table calls it: ``+ symmetry``, or
+            ``x centre``; nothing else.
     """
 
     level: str
@@ -62,6 +64,12 @@ class ResultRow:
     metrics: Mapping[str, Estimate]
     protocol: Protocol = "exact"
     is_baseline: bool = False
+    addition: str = ""
+
+    @property
+    def judge(self) -> str:
+        """Who judges, for a table."""
+        return f"{self.method} {self.addition}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -185,7 +193,10 @@ def _merged(evaluations: Mapping[str, Evaluation], category: str | None) -> tupl
         for method, evaluation in evaluations.items():
             own = own_rows(evaluation, category)
             rows += [replace(row, method=title_of(method)) for row in own if row.level == level]
-        rows += [row for row in first if row.level == level and row.is_baseline]
+        for method, evaluation in evaluations.items():
+            more = [row for row in _rows_of(evaluation, category) if row.addition]
+            rows += [replace(row, method=title_of(method)) for row in more if row.level == level]
+        rows += [row for row in first if row.level == level and is_of_set(row)]
     return tuple(rows)
 
 
@@ -197,8 +208,14 @@ def own_rows(evaluation: Evaluation, category: str | None = None) -> list[Result
     """Choose the rows of the model itself: its map, and the image score that it is used with."""
     scores = evaluation.settings["scores"]
     kind = scores["image_score"] if isinstance(scores, Mapping) else "joint"
-    own = [row for row in _rows_of(evaluation, category) if not row.is_baseline]
+    rows = _rows_of(evaluation, category)
+    own = [row for row in rows if not row.is_baseline and not row.addition]
     return [row for row in own if row.score in ("map", kind)]
+
+
+def is_of_set(row: ResultRow) -> bool:
+    """Tell whether a row is the same whatever model is evaluated."""
+    return row.is_baseline and not row.addition
 
 
 def title_of(method: str) -> str:
@@ -240,7 +257,7 @@ def to_csv(evaluations: Iterable[Evaluation]) -> str:
     for one in evaluations:
         for category, rows in {"": one.rows, **one.categories}.items():
             for row in rows:
-                about = (one.dataset, category, row.level, row.method, row.score, row.protocol)
+                about = (one.dataset, category, row.level, row.judge, row.score, row.protocol)
                 for name, found in row.metrics.items():
                     ends = (_plain(value) for value in (found.value, found.low, found.high))
                     lines.writerow((*map(csv_cell, about), name, *ends))
@@ -255,7 +272,7 @@ def _markdown_rows(rows: Sequence[ResultRow]) -> list[str]:
     ]
     for row in rows:
         cells = [_percent(row.metrics.get(name)) for name in used]
-        place = f"{row.level} | {row.method} | {row.score} | {row.protocol}"
+        place = f"{row.level} | {row.judge} | {row.score} | {row.protocol}"
         lines.append(f"| {place} | {' | '.join(cells)} |")
     return lines
 
@@ -274,7 +291,7 @@ def _row_json(row: ResultRow) -> dict[str, object]:
     }
     return {
         "level": row.level,
-        "judge": row.method,
+        "judge": row.judge,
         "score": row.score,
         "protocol": row.protocol,
         "metrics": metrics,

@@ -24,12 +24,7 @@ from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.models.model import name_content
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.plan import Job
-from headclip_med.pipelines.screen import (
-    Prepared,
-    SlicePredictions,
-    compare_sides_of,
-    postprocess,
-)
+from headclip_med.pipelines.screen import Prepared, SlicePredictions, compare_sides_of, postprocess
 from headclip_med.read import read_volume
 from headclip_med.settings import Plane, ScreenSettings, require
 from headclip_med.transforms import choose_views, split_blended

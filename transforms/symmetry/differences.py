@@ -49,6 +49,7 @@ a few pixels are no evidence."""
 _UNDECIDED = 0.05
 """Grey level by which both sides may differ from the head's median without being told apart."""
 
+
 @dataclass(frozen=True, eq=False)
 class Sides:
     """Slices and their mirror images, as a model sees both.

@@ -31,7 +31,9 @@ def find_head(grey: Picture) -> Bool[np.ndarray, "rows columns"]:
     return np.asarray(ndimage.binary_fill_holes(pieces == sizes.argmax()))
 
 
-def overlap(first: Bool[np.ndarray, "rows columns"], other: Bool[np.ndarray, "rows columns"]) -> float:
+def overlap(
+    first: Bool[np.ndarray, "rows columns"], other: Bool[np.ndarray, "rows columns"]
+) -> float:
     """Give Dice's coefficient of two shapes, 0 where both are empty."""
     total = int(first.sum()) + int(other.sum())
     return 2 * int((first & other).sum()) / total if total else 0.0

@@ -77,11 +77,10 @@ def fit_line(grey: Picture, row_height: float = 1.0) -> LineFit | None:
     ]
     angle, offset = min(starts, key=lambda start: unlike(*start))
     at = np.array([angle * _PX_PER_DEG, offset])
+    simplex = at + np.array([[0.0, 0.0], [1.2, 0.0], [0.0, 1.2]])
     found = optimize.minimize(
         lambda place: unlike(place[0] / _PX_PER_DEG, place[1]), at, method="Nelder-Mead",
-        options={
-            "xatol": 0.01, "fatol": 1e-6, "initial_simplex": at + [[0, 0], [1.2, 0], [0, 1.2]]
-        },
+        options={"xatol": 0.01, "fatol": 1e-6, "initial_simplex": simplex},
     ).x  # fmt: skip
     line = MirrorLine(float(found[0]) / _PX_PER_DEG, float(found[1]))
     alike = overlap(head, line.mirrored(head.astype(np.float32)) > 0.5)

@@ -91,8 +91,8 @@ def spans_enough(grid: Grid) -> bool:
 def fit_plane(volume: Volume, window: WindowUsed) -> PlaneFit | None:
     """Find the plane in which a volume differs least from its mirror image.
 
-    As for a picture: sum |V - mirror(V)| / sum (V + mirror(V)) over places of the head, in a copy of
-    a few millimetres a voxel, over two angles and the offset; coarsely on a grid around the
+    As for a picture: sum |V - mirror(V)| / sum (V + mirror(V)) over places of the head, in a copy
+    of a few millimetres a voxel, over two angles and the offset; coarsely on a grid around the
     patient's own left and right and the centroid, then by Nelder and Mead.
 
     Args:
@@ -145,7 +145,7 @@ def _values(
 ) -> tuple[Float[np.ndarray, "points"], np.ndarray]:
     """Interpolate linearly, and say which places lie in the volume."""
     ends = np.array(grey.shape) - 0.5
-    is_seen = ((places >= -0.5) & (places <= ends)).all(axis=1)
+    is_seen = np.asarray(((places >= -0.5) & (places <= ends)).all(axis=1))
     found = ndimage.map_coordinates(grey, places.T, order=1, mode="nearest", output=np.float32)
     return found, is_seen
 
@@ -171,10 +171,13 @@ def _coarse(
     group = max(1, round(COARSE_MM / step_mm))
     starts = range(0, len(stack), group)
     thick = np.stack([stack[start : start + group].mean(axis=0) for start in starts])
-    origins = np.stack([grid.origins_lps_mm[start : start + group].mean(axis=0) for start in starts])
+    origins = np.stack(
+        [grid.origins_lps_mm[start : start + group].mean(axis=0) for start in starts]
+    )
     down, across = grid.rows / stack.shape[1], grid.columns / stack.shape[2]
     row_step, column_step = grid.row_step_lps_mm * down, grid.column_step_lps_mm * across
-    origins = origins + (row_step - grid.row_step_lps_mm + column_step - grid.column_step_lps_mm) / 2
+    more = row_step - grid.row_step_lps_mm + column_step - grid.column_step_lps_mm
+    origins = origins + more / 2  # the first pixel's centre moves by half of what it grew
     coarse = Grid(origins, row_step, column_step, stack.shape[1], stack.shape[2])
     soft = ndimage.gaussian_filter(thick, (0.5, 1, 1)).astype(np.float32)
     return soft, coarse, math.sqrt(largest)

@@ -60,4 +60,5 @@ def _mirrored_indices(
     corners = np.array([[number, 0, 0], [number, 1, 0], [number, 0, 1]], dtype=float)
     first, below, beside = indices_of(grid, plane.mirrored(grid.to_lps_mm(corners)))
     down, across = (below - first)[:, None, None], (beside - first)[:, None, None]
-    return first[:, None, None] + down * rows[None, :, None] + across * columns[None, None, :]
+    found = first[:, None, None] + down * rows[None, :, None] + across * columns[None, None, :]
+    return np.asarray(found)

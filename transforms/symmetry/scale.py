@@ -1,12 +1,19 @@
 """How much two sides must differ to be abnormal: a scale that drawn healthy heads gave.
 
-A difference x becomes 1 / (1 + 19 ** (log(high / x) / log(high / usual))): 0.05 where it is what
-healthy heads usually have, 0.5 where few have more. No medical picture took part: the numbers below
-are what ``python -m research.mini.symmetry`` prints, which draws the heads.
+A difference is put where a method's own value stands that is as rare in healthy heads. Two
+quantiles are matched: what healthy heads usually have, and what few exceed. Between and beyond them
+the log-odds follow the logarithm of the difference x:
+
+    logit u(x) = logit a + (logit b - logit a) log(x / usual) / log(high / usual)
+
+where a and b are the same quantiles of headclip-mini's own values on the same heads. So joining
+both treats them alike without knowing what is abnormal. No medical picture took part: the numbers
+below are what ``python -m research.mini.symmetry`` prints, which draws the heads.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,33 +21,40 @@ from jaxtyping import Float
 
 
 class Scale(NamedTuple):
-    """Differences that drawn healthy heads have.
+    """Two quantiles of differences in drawn healthy heads, and of a model's values there.
 
     Attributes:
-        usual: What becomes 0.05.
-        high: What becomes 0.5.
+        usual: The lower difference.
+        high: The higher one.
+        usual_value: The model's value at the lower quantile, in (0, 1).
+        high_value: The same at the higher one.
     """
 
     usual: float
     high: float
+    usual_value: float
+    high_value: float
 
     def unusual(self, differences: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
-        """Turn differences, at least 0, into values in [0, 1]."""
+        """Turn differences, at least 0, into values in [0, 1]; 0 stays 0."""
         least = np.finfo(np.float32).tiny
-        steps = np.log(self.high / np.maximum(differences, least)) / np.log(self.high / self.usual)
-        return np.asarray(1 / (1 + 19 ** np.minimum(steps, 60)), dtype=np.float32)
+        steps = np.log(np.maximum(differences, least) / self.usual)
+        low, high = (math.log(one / (1 - one)) for one in (self.usual_value, self.high_value))
+        odds = low + (high - low) * steps / math.log(self.high / self.usual)
+        found = 1 / (1 + np.exp(-np.clip(odds, -80, 80)))
+        return np.where(differences > 0, found, 0).astype(np.float32)
 
 
-GREY_OF_HEAD = Scale(usual=0.1163, high=0.3522)
-"""Of grey levels in [0, 1]; the mean over the most different tenth of a head: the median over
-heads, and what one in twenty exceeds."""
+GREY_OF_HEAD = Scale(0.1163, 0.3522, 0.2263, 0.5613)
+"""Of grey levels in [0, 1], the mean over the most different tenth of a head; and of scores. The
+median over heads, and what one in twenty exceeds."""
 
-PATCHES_OF_HEAD = Scale(usual=0.2957, high=1.0574)
+PATCHES_OF_HEAD = Scale(0.2957, 1.0574, 0.2263, 0.5613)
 """The same of local features: 1 - cosine over its mean between any two places of both sides, so
 that one scale serves every backbone."""
 
-GREY_OF_PIXEL = Scale(usual=0.0905, high=0.4118)
-"""Of single pixels: what one in ten exceeds, and what one in two hundred does."""
+GREY_OF_PIXEL = Scale(0.0905, 0.4118, 0.2005, 0.5482)
+"""Of single pixels, and of maps: what one in ten exceeds, and what one in two hundred does."""
 
-PATCHES_OF_PIXEL = Scale(usual=0.3384, high=1.3056)
+PATCHES_OF_PIXEL = Scale(0.3384, 1.3056, 0.2005, 0.5482)
 """The same of local features."""

@@ -12,6 +12,7 @@ PAIRED = ("head", "brain", "skull")
 MODALITIES = ("CT", "MR")
 """In which both sides of a healthy head look alike: an image of uptake need not."""
 
+
 def wants_symmetry(asked: Symmetry, content: ImageContent) -> WhySymmetry:
     """Decide by the modality and the body part, or the declared subject of a set.
 

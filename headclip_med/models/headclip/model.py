@@ -209,7 +209,7 @@ class FoldedHeadClip(InferenceModel):
             seen, mirrored = logits.reshape(2, -1, *logits.shape[-2:])
             logits = averaged_logits(seen, mirrored.flip(-1))
             score = score.reshape(2, -1).mean(dim=0)
-        return self.smoothed(logits, score, self._placed(local, grid.shape[-2:]))
+        return self.smoothed(logits, score, self._placed(local, (height // patch, width // patch)))
 
     def _placed(self, local: Patches, grid: tuple[int, int]) -> PatchGrid:
         """Lay local tokens where they belong; those of mirror images behind the image's own."""
