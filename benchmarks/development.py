@@ -75,7 +75,7 @@ def main() -> None:
     for crop in given.crops:
         heard = Heard(model)
         for one in drawn:
-            screen(to_volume(one), heard, settings=ScreenSettings(crop=crop))
+            screen(to_volume(one), heard, settings=ScreenSettings(crop=crop, symmetry="off"))
         whole = np.concatenate(heard.whole)
         for weight, percent in SCORES:
             slices = joint_score(whole, np.concatenate(heard.local[percent]), weight)

@@ -127,14 +127,14 @@ _NOT_CUT = {
 }
 
 
-WhySymmetry = Literal[
+SymmetryBasis = Literal[
     "asked", "subject", "switched-off", "unknown-subject", "other-subject", "not-symmetric"
 ]
 """Why both sides are compared (``asked`` for, or the ``subject``: its modality and body part), or
 are not (``switched-off``; the input does not say what it shows; it shows something else; no slice
 shows two sides that are alike)."""
 
-SYMMETRIC: tuple[WhySymmetry, ...] = ("asked", "subject")
+SYMMETRIC: tuple[SymmetryBasis, ...] = ("asked", "subject")
 """Reasons for which sides are compared."""
 
 
@@ -143,7 +143,7 @@ class SymmetryUsed:
     """How a head's two sides were compared.
 
     Attributes:
-        why: They were, or were not.
+        basis: Why they were, or were not.
         kind: ``plane`` of a volume, or ``lines``, one of each slice; None where nothing was.
         yaw_deg: How far the plane's normal is turned from the patient's left to the back; of lines
             the median of their turn from the columns, the upper end to the right.
@@ -157,7 +157,7 @@ class SymmetryUsed:
         share: What symmetry added to the study's score, as a share of it.
     """
 
-    why: WhySymmetry = "switched-off"
+    basis: SymmetryBasis = "switched-off"
     kind: Literal["plane", "lines"] | None = None
     yaw_deg: float | None = None
     roll_deg: float | None = None
@@ -175,16 +175,13 @@ class SymmetryUsed:
 
     def sentence(self) -> str | None:
         """Say it in words; None where there is nothing to say."""
-        if self.is_used:
-            with_what = " and the model's local features" if self.has_features else ""
-            return (
-                f"Map and scores also hold how far the head's two sides differ in grey levels"
-                f"{with_what} ({self.slices} slices); without that the score is "
-                f"{self.own_score or 0:.3f}."
-            )
-        if self.why == "not-symmetric":
-            return "The head's two sides were not compared: no slice shows both."
-        return None
+        if not self.is_used:
+            return None
+        with_what = " and the model's local features" if self.has_features else ""
+        return (
+            f"Map and scores also hold how far the head's two sides differ in grey levels"
+            f"{with_what} ({self.slices} slices); without that the score is {self.own_score:.3f}."
+        )
 
 
 @dataclass(frozen=True, eq=False)

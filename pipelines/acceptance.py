@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from headclip_med.evaluation.baselines import baseline_maps
+from headclip_med.evaluation.baselines import IMAGE_BASELINES, SIDES_PX, baseline_maps
+from headclip_med.evaluation.models import WITH_SYMMETRY
 from headclip_med.evaluation.results import THE_MODEL, Evaluation, ResultRow, average
 from headclip_med.geometry import Grid
 from headclip_med.metrics import Sampled, sample_images, sample_pixels
@@ -18,7 +19,13 @@ from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.screen import screen
 from headclip_med.settings import ScreenSettings
 from headclip_med.synthetic.acceptance import Phantom, acceptance_phantoms
-from headclip_med.transforms import apply_window, local_score, pool_slices
+from headclip_med.transforms import (
+    apply_window,
+    cut_slices,
+    local_score,
+    pool_slices,
+    resize_images,
+)
 from headclip_med.volume import SliceSource, Volume
 
 _log = logging.getLogger(__name__)
@@ -36,12 +43,13 @@ _Maps = Float[np.ndarray, "slices rows columns"]
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
-    """What the model or a baseline says of one volume."""
+    """What the model or a baseline says of one volume; a judge of whole slices has no maps."""
 
     method: str
     is_baseline: bool
-    maps: _Maps
+    maps: _Maps | None
     slice_scores: Mapping[str, Float[np.ndarray, "slices"]]
+    addition: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,18 +131,26 @@ def _scored(phantom: Phantom, model: AnomalyModel, settings: ScreenSettings) -> 
     """Screen with r = 1, with r = 0 and with the model's own: the pipeline gives each score."""
     volume, scores = to_volume(phantom), replace(model.scores, image_score="joint")
     weights = {"global": 1.0, "local": 0.0, "joint": scores.joint_weight}
+    alone = replace(settings, symmetry="off")
     screenings = {
         kind: screen(
-            volume, model.with_scores(replace(scores, joint_weight=weight)), settings=settings
+            volume, model.with_scores(replace(scores, joint_weight=weight)), settings=alone
         )
         for kind, weight in weights.items()
     }
     joint = screenings["joint"]
     slice_scores = {kind: screening.slice_scores for kind, screening in screenings.items()}
     yield _Scored(THE_MODEL, False, joint.heatmap.values, slice_scores)
+    if settings.symmetry != "off":
+        sides = screen(volume, model.with_scores(scores), settings=settings)
+        kinds = {"joint": sides.slice_scores}
+        yield _Scored(THE_MODEL, False, sides.heatmap.values, kinds, WITH_SYMMETRY)
     grey = apply_window(volume.voxels, joint.window)
     for name, maps in baseline_maps(grey, inside=phantom.body):
         yield _Scored(name, True, maps, {"local": local_score(maps, scores.top_percent)})
+    shown = resize_images(cut_slices(grey), SIDES_PX)[:, 0].numpy()
+    for name, scores_of in IMAGE_BASELINES.items():
+        yield _Scored(name, True, None, {"global": scores_of(shown)})
 
 
 def _ground_truth(phantoms: list[Phantom]) -> _GroundTruth:
@@ -154,10 +170,16 @@ def _rows(
 
     def row(level: str, kind: str, sampled: Sampled) -> ResultRow:
         metrics = average([sampled])
-        return ResultRow(level, first.method, kind, metrics, is_baseline=first.is_baseline)
+        return ResultRow(
+            level, first.method, kind, metrics, is_baseline=first.is_baseline,
+            addition=first.addition,
+        )  # fmt: skip
 
-    maps = np.concatenate([one.maps for one in scored])
+    all_maps = [one.maps for one in scored if one.maps is not None]
+    maps = np.concatenate(all_maps) if all_maps else None
     for level, inside in (("pixels, whole slice", None), ("pixels, inside the body", truth.body)):
+        if maps is None:
+            break
         sampled = sample_pixels(maps, truth.lesion, inside=inside, units=truth.volume, seed=SEED)
         yield row(level, "map", sampled)
     marked = truth.lesion.sum(axis=(1, 2))

@@ -299,7 +299,7 @@ def _numbers(place: str, rows: Iterable[results.ResultRow]) -> Iterator[tuple[st
     for row in rows:
         section = f"trivial/{place}/{row.judge}" if row.is_baseline else place
         if row.addition and not row.is_baseline:
-            section = f"{place}/{row.addition.lstrip('+ ')}"
+            section = f"symmetry/{place}"
         for metric, found in row.metrics.items():
             yield f"{section}/{row.level} {row.score} {row.protocol}/{metric}", found.value
 

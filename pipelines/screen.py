@@ -112,7 +112,8 @@ def screen(
         clock.lap("preprocess")
         if window is None:
             comparisons.decide(prepared.volume, prepared.window)
-            clock.lap("symmetry")
+            if settings.symmetry != "off":
+                clock.lap("symmetry")
         window = prepared.window
         found.append(SlicePredictions(prepared, model.scores))
         sides = comparisons.of_view(prepared.volume, window, prepared.crop_box, model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ Mirrored = tuple[Float[Tensor, "block 3 height width"], Bool[np.ndarray, "block"
 """Mirror images of some slices, and which slices show two sides."""
 
 
+@runtime_checkable
 class Mirror(Protocol):
     """Mirrors the slices of a volume."""
 
@@ -133,14 +134,14 @@ def find_mirror(
     Returns:
         What mirrors it, None where it is not to be, and why.
     """
-    why = sides.wants_symmetry(asked, content_of_volume(volume))
-    if why not in SYMMETRIC:
-        return None, SymmetryUsed(why)
+    basis = sides.wants_symmetry(asked, content_of_volume(volume))
+    if basis not in SYMMETRIC:
+        return None, SymmetryUsed(basis)
     if volume.is_colour or not sides.spans_enough(volume.grid):
-        return LineMirror(), SymmetryUsed(why)
+        return LineMirror(), SymmetryUsed(basis)
     fit = sides.fit_plane(volume, window)
     is_seen = fit is not None and fit.is_symmetric
-    return (PlaneMirror(fit) if fit is not None and is_seen else LineMirror()), SymmetryUsed(why)
+    return (PlaneMirror(fit) if fit is not None and is_seen else LineMirror()), SymmetryUsed(basis)
 
 
 class Watched:
@@ -279,10 +280,10 @@ class Comparisons:
         Raises:
             UnusableGeometry: It was asked for, and no slice shows two sides.
         """
-        why, used = self._decided.why, [one for one in self._views if one.slices]
-        if why not in SYMMETRIC:
+        basis, used = self._decided.basis, [one for one in self._views if one.slices]
+        if basis not in SYMMETRIC:
             return self._decided
-        if not used and why == "asked":
+        if not used and basis == "asked":
             raise UnusableGeometry(
                 "Symmetry was asked for, and no slice shows two sides that could be compared.",
                 "Leave symmetry at auto, or turn it off.",
@@ -292,7 +293,7 @@ class Comparisons:
             return SymmetryUsed("not-symmetric")
         return replace(
             used[0].place(),
-            why=why,
+            basis=basis,
             slices=sum(one.slices for one in used),
             has_features=any(one.has_features for one in used),
             own_score=own_score,

@@ -45,6 +45,7 @@ from headclip_med.models.maps import log_odds, patches_of, smooth_logits_and_map
 from headclip_med.settings import ScoreSettings
 from headclip_med.transforms import joint_score, local_score, resize_images, resize_maps
 from headclip_med.transforms.scores import either
+from headclip_med.transforms.symmetry.scale import GREY_OF_HEAD
 
 Compared = tuple[slice, Maps, Maps, Masks]
 """Which images; what ``exact`` ranks their pixels by; their maps; their masks."""
@@ -284,7 +285,9 @@ class JoinedMaps(ModelMaps):
         own, sides = super().image_scores(part, local), self.predictions.side_scores
         if sides is None:
             return own
-        return {name: either(one, sides[part].astype(np.float64)) for name, one in own.items()}
+        found = np.array(sides[part], dtype=np.float64)
+        found[found == 0] = GREY_OF_HEAD.usual_value  # nothing is known: as of a usual head
+        return {name: either(one, found) for name, one in own.items()}
 
 
 @dataclass(frozen=True, eq=False)

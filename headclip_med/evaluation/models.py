@@ -215,7 +215,7 @@ class _Found:
         if WITH_SYMMETRY in self.own:
             yield (
                 f"With symmetry, {self.compared} of {self.images} images were compared with their "
-                "mirror images; the others show no two sides, and have the model's own scores."
+                "mirror images; the others show no two sides, and count as usual."
             )
         if settings.limit is not None:
             yield f"At most {settings.limit} images of each category were judged."

@@ -13,14 +13,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from headclip_med.evaluation import measure as measuring
-from headclip_med.evaluation.measure import (
-    Measured,
-    ModelMaps,
-    centre_maps,
-    measure,
-    measure_baselines,
-    median_maps,
-)
+from headclip_med.evaluation.baselines import IMAGE_BASELINES, centre_maps, median_maps
+from headclip_med.evaluation.measure import Measured, ModelMaps, measure, measure_baselines
 from headclip_med.evaluation.models import draw_curves
 from headclip_med.evaluation.predictions import Predictions
 from headclip_med.evaluation.request import EvaluationSettings
@@ -229,7 +223,7 @@ def test_the_baselines_are_measured_on_the_same_images() -> None:
         "distance to the median": median_maps(made.grey),
         "centre prior": centre_maps(6, 24, 24),
     }
-    assert set(found) == set(maps)
+    assert set(found) == {*maps, *IMAGE_BASELINES}
     for judge, one in maps.items():
         for protocol in BOTH.protocols:
             expected = pixel_metrics(np.array(one), masks, protocol)

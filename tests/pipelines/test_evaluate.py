@@ -16,7 +16,7 @@ from torch import Tensor
 from headclip_med.datasets import Dataset, Sample, open_dataset
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation import results
-from headclip_med.evaluation.measure import centre_maps, median_maps
+from headclip_med.evaluation.baselines import centre_maps, median_maps
 from headclip_med.evaluation.results import Estimate, Evaluation, ResultRow, average
 from headclip_med.geometry import Grid
 from headclip_med.metrics import Sampled, image_metrics, ranking

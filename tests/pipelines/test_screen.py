@@ -15,7 +15,7 @@ from headclip_med.settings import ScoreSettings, ScreenSettings
 from tests.bright import BrightModel
 from tests.phantoms import make_grid, write_phantom
 
-SETTINGS = ScreenSettings(window="100,200", minimum_size=0.0, batch_size=2)
+SETTINGS = ScreenSettings(window="100,200", minimum_size=0.0, batch_size=2, symmetry="off")
 """0 HU is black, 200 HU is white."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from scipy import ndimage, optimize
 
 from headclip_med.transforms.symmetry.heads import find_head, overlap
@@ -71,7 +72,7 @@ def fit_line(grey: Picture, row_height: float = 1.0) -> LineFit | None:
         return float(np.abs(seen - other).sum() / (seen + other).sum())
 
     starts = [
-        (angle, float(middle @ MirrorLine(angle, 0).normal) + step)
+        (angle, float(middle @ MirrorLine(angle, 0.0).normal) + step)
         for angle in _ANGLES_DEG.tolist()
         for step in _STEPS_PX
     ]
@@ -88,7 +89,9 @@ def fit_line(grey: Picture, row_height: float = 1.0) -> LineFit | None:
     return LineFit(MirrorLine(own.angle_deg, own.offset_px, row_height), alike)
 
 
-def _shrunk(grey: Picture, factor: float, row_height: float) -> Picture:
+def _shrunk(
+    grey: Picture, factor: float, row_height: float
+) -> Float[np.ndarray, "small_rows small_columns"]:
     """Resize to square pixels, averaged where there are fewer of them."""
     import torch
 

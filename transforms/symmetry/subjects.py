@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headclip_med.content import ImageContent
-from headclip_med.findings import WhySymmetry
+from headclip_med.findings import SymmetryBasis
 from headclip_med.settings import Symmetry
 
 PAIRED = ("head", "brain", "skull")
@@ -13,7 +13,7 @@ MODALITIES = ("CT", "MR")
 """In which both sides of a healthy head look alike: an image of uptake need not."""
 
 
-def wants_symmetry(asked: Symmetry, content: ImageContent) -> WhySymmetry:
+def wants_symmetry(asked: Symmetry, content: ImageContent) -> SymmetryBasis:
     """Decide by the modality and the body part, or the declared subject of a set.
 
     Args:
