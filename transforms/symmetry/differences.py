@@ -164,7 +164,7 @@ def _strangeness(
     if not len(seen):
         return seen
     median = np.median(np.concatenate([seen, other]))
-    own, its = (np.abs(one - median) + _UNDECIDED for one in (seen, other))
+    own, its = ((np.abs(one - median) + _UNDECIDED) ** 2 for one in (seen, other))
     return np.asarray(np.minimum(1, 2 * own / (own + its)))
 
 

@@ -46,10 +46,9 @@ class MirrorLine:
         turn = np.linalg.inv(size) @ (np.eye(2) - 2 * np.outer(normal, normal)) @ size
         middle = (np.array(picture.shape) - 1) / 2
         shift = np.linalg.inv(size) @ (2 * self.offset_px * normal)
+        start, edge = middle - turn @ middle + shift, "grid-constant"
         return np.asarray(
-            ndimage.affine_transform(
-                picture, turn, offset=middle - turn @ middle + shift, order=1, output=np.float32
-            )
+            ndimage.affine_transform(picture, turn, start, order=1, output=np.float32, mode=edge)
         )
 
 

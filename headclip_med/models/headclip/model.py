@@ -26,7 +26,6 @@ from headclip_med.models.maps import averaged_logits, patch_logits, similarity_l
 from headclip_med.prediction import (
     Embeddings,
     Images,
-    Patches,
     PatchGrid,
     PatchTokens,
     Prediction,
@@ -211,7 +210,9 @@ class FoldedHeadClip(InferenceModel):
             score = score.reshape(2, -1).mean(dim=0)
         return self.smoothed(logits, score, self._placed(local, (height // patch, width // patch)))
 
-    def _placed(self, local: Patches, grid: tuple[int, int]) -> PatchGrid:
+    def _placed(
+        self, local: Float[Tensor, "seen patches joint"], grid: tuple[int, int]
+    ) -> PatchGrid:
         """Lay local tokens where they belong; those of mirror images behind the image's own."""
         placed = local.reshape(-1, *grid, local.shape[-1])
         if not self.settings.mirrored:
