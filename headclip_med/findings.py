@@ -154,7 +154,7 @@ class SymmetryUsed:
         slices: How many were compared.
         has_features: Whether the model's own local features took part, beside grey levels.
         own_score: The study's score by the method alone.
-        share: What symmetry added to the study's score, as a share of it.
+        share: Of the study's score, how much comes from both sides' difference.
     """
 
     basis: SymmetryBasis = "switched-off"

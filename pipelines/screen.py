@@ -40,7 +40,7 @@ from headclip_med.transforms import (
     predict_batch,
 )
 from headclip_med.transforms.planes import AS_STORED, View
-from headclip_med.transforms.scores import either
+from headclip_med.transforms.scores import joined_maps, joined_scores
 from headclip_med.volume import Heatmap, Volume
 
 
@@ -174,6 +174,7 @@ class SlicePredictions:
         heatmap: The maps so far, on the volume's own slices.
         slice_scores: Of each slice so far, in [0, 1]: JAS, joined with that of its symmetry.
         own_scores: JAS of each slice so far, by the method alone.
+        side_scores: How both sides of each differ, in [0, 1]; NaN where they were not compared.
     """
 
     def __init__(self, prepared: Prepared, scores: ScoreSettings) -> None:
@@ -182,6 +183,7 @@ class SlicePredictions:
         self.heatmap = Heatmap(allocate(grid.shape), grid)
         self.slice_scores = np.zeros(grid.shape[0])
         self.own_scores = np.zeros(grid.shape[0])
+        self.side_scores = np.full(grid.shape[0], np.nan)
         self._scores = scores
 
     def add(
@@ -227,12 +229,13 @@ class SlicePredictions:
         Args:
             slices: Which ones; ``add`` has taken them.
             maps: Of the part of the slices that the model saw, in [0, 1].
-            scores: Of each slice, in [0, 1].
+            scores: Of each slice, in [0, 1]; NaN where it shows no two sides.
         """
         shown = self.heatmap.values[slices][(..., *self.prepared.crop_box.indices)]
-        shown[:] = either(shown, maps)
+        shown[:] = joined_maps(shown, maps)
         release(self.heatmap.values)
-        self.slice_scores[slices] = either(self.own_scores[slices], scores)
+        self.side_scores[slices] = scores
+        self.slice_scores[slices] = joined_scores(self.own_scores[slices], scores)
 
 
 def compare_sides_of(
@@ -289,7 +292,10 @@ def postprocess(
     crop_box = hull_of(one.prepared.view.stored_box(one.prepared.crop_box) for one in found)
     pooled = [pool_slices(one.slice_scores, settings) for one in found]
     score = float(np.mean(pooled))
-    own_score = float(np.mean([pool_slices(one.own_scores, settings) for one in found]))
+    alone = [
+        float(np.mean([pool_slices(scores, settings) for scores in kind]))
+        for kind in zip(*((one.own_scores, np.nan_to_num(one.side_scores)) for one in found))
+    ]
     clock.lap("find")
     return Screening(
         volume=volume,
@@ -311,7 +317,7 @@ def postprocess(
             for view, score in zip(views, pooled, strict=True)
         ),
         planes_left_out=left_out,
-        symmetry=SymmetryUsed() if comparisons is None else comparisons.used(score, own_score),
+        symmetry=SymmetryUsed() if comparisons is None else comparisons.used(*alone),
     )
 
 

@@ -204,14 +204,15 @@ class SideComparison:
             is_fresh: Whether ``watched`` has just been shown these images, each whole.
 
         Returns:
-            Maps in [0, 1] of the part that the model sees, and a score of each slice in [0, 1]; all
-            0 for slices that do not show two sides.
+            Maps in [0, 1] of the part that the model sees, and a score of each slice in [0, 1]; 0
+            and NaN of slices that do not show two sides.
 
         Raises:
             OutOfMemory: A batch does not fit the device.
         """
         height, width = images.shape[-2:]
-        maps, scores = np.zeros((len(images), height, width), np.float32), np.zeros(len(images))
+        maps = np.zeros((len(images), height, width), np.float32)
+        scores = np.full(len(images), np.nan)
         other, shows_both = self._mirror.mirrored(
             self._volume, self._window, span, self._box, images
         )
@@ -270,12 +271,12 @@ class Comparisons:
         self._views.append(SideComparison(self._mirror, volume, window, box, model))
         return self._views[-1]
 
-    def used(self, score: float, own_score: float) -> SymmetryUsed:
+    def used(self, own_score: float, side_score: float) -> SymmetryUsed:
         """Say how both sides were compared, and what came of it.
 
         Args:
-            score: The study's.
-            own_score: The same without symmetry.
+            own_score: The study's, by the method alone.
+            side_score: The same by both sides alone.
 
         Raises:
             UnusableGeometry: It was asked for, and no slice shows two sides.
@@ -297,5 +298,5 @@ class Comparisons:
             slices=sum(one.slices for one in used),
             has_features=any(one.has_features for one in used),
             own_score=own_score,
-            share=1 - own_score / score if score > 0 else 0.0,
+            share=side_score / (own_score + side_score) if side_score > 0 else 0.0,
         )

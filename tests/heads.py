@@ -52,9 +52,13 @@ def head_volume(
     )
     back = np.array([-math.sin(yaw), math.cos(yaw), 0.0])
     grid = _grid(plane)
-    places = np.stack(grid.to_lps_mm(np.argwhere(np.ones(grid.shape)).astype(float)).T, axis=-1)
-    own = [places @ left - offset_mm, places @ back, places @ np.cross(left, back)]
-    grey = grey_head(*own, lesion=lesion).reshape(grid.shape)
+    indices = np.argwhere(np.ones(grid.shape)).astype(float)
+    grey = np.zeros(len(indices), dtype=np.float32)
+    for within in (-0.4, -0.2, 0.0, 0.2, 0.4):  # a slice is as thick as the way to the next
+        places = grid.to_lps_mm(indices) + within * grid.mean_step_lps_mm
+        own = [places @ left - offset_mm, places @ back, places @ np.cross(left, back)]
+        grey += grey_head(*own, lesion=lesion) / 5
+    grey = grey.reshape(grid.shape)
     return Volume(
         voxels=100 * grey, grid=grid, sources=(SliceSource(Path("drawn")),) * grid.shape[0],
         origin="dicom", modality="CT", body_part=part,

@@ -36,14 +36,28 @@ def joint_score(
     return np.asarray(joint_weight * global_scores + (1 - joint_weight) * local_scores)
 
 
-def either(
-    first: Float[np.ndarray, "*any"], second: Float[np.ndarray, "*any"]
-) -> Float[np.ndarray, "*any"]:
-    """Join two judges' values in [0, 1] as independent: 1 - (1 - a)(1 - b).
+def joined_scores(
+    own: Float[np.ndarray, "images"], sides: Float[np.ndarray, "images"]
+) -> Float[np.ndarray, "images"]:
+    """Join a method's scores with those of both sides' difference: (S_own + S_sides) / 2.
 
-    Where one says 0 the other's value stays as it is, to the bit; neither is ever lowered.
+    Both are on one scale: equal values are equally rare among healthy heads, and so is their mean.
+
+    Args:
+        own: In [0, 1].
+        sides: In [0, 1]; NaN where no sides were compared, which leaves the method's score.
     """
-    return np.asarray(first + second * (1 - first))
+    return np.where(np.isnan(sides), own, (own + sides) / 2)
+
+
+def joined_maps(
+    own: Float[np.ndarray, "*any"], sides: Float[np.ndarray, "*any"]
+) -> Float[np.ndarray, "*any"]:
+    """Join a method's maps with those of both sides' difference: the higher of both.
+
+    What the method found is never lowered; where sides are alike it stays as it is, to the bit.
+    """
+    return np.maximum(own, sides)
 
 
 def pool_slices(slice_scores: Float[np.ndarray, "slices"], settings: ScreenSettings) -> float:

@@ -44,8 +44,7 @@ from headclip_med.metrics.streaming import MEMORY_MB
 from headclip_med.models.maps import log_odds, patches_of, smooth_logits_and_map
 from headclip_med.settings import ScoreSettings
 from headclip_med.transforms import joint_score, local_score, resize_images, resize_maps
-from headclip_med.transforms.scores import either
-from headclip_med.transforms.symmetry.scale import GREY_OF_HEAD
+from headclip_med.transforms.scores import joined_maps, joined_scores
 
 Compared = tuple[slice, Maps, Maps, Masks]
 """Which images; what ``exact`` ranks their pixels by; their maps; their masks."""
@@ -264,30 +263,28 @@ class CentredMaps(ModelMaps):
 
 
 class JoinedMaps(ModelMaps):
-    """A model's maps and scores joined with those of both sides' difference, by ``either``."""
+    """A model's maps and scores joined with those of both sides' difference."""
 
     def read(self, rows: slice) -> _Batch:
-        """Join some images: 1 - (1 - A)(1 - B), ranked by its log-odds."""
+        """Join some images by ``joined_maps``: the higher of both, in log-odds too."""
         logits, maps = super().read(rows)
         if self.predictions.side_maps is None:
             return logits, maps
-        sides = _read(self.predictions.side_maps, rows).astype(np.float64)
-        joined = either(maps, sides)
-        normal = torch.from_numpy(-logits).double().sigmoid() * torch.from_numpy(1 - sides)
-        return log_odds(torch.from_numpy(joined), normal).numpy(), joined
+        sides = torch.from_numpy(_read(self.predictions.side_maps, rows)).double()
+        by_sides = log_odds(sides, 1 - sides).numpy()
+        return joined_maps(logits, by_sides), joined_maps(maps, sides.numpy())
 
     def local(self, rows: slice, maps: _Squares) -> _Locals:
         """Give S_local of the model's own maps; the score of sides is joined with it later."""
         return super().local(rows, super().read(rows)[1])
 
     def image_scores(self, part: slice, local: Scores) -> dict[str, Scores]:
-        """Join each score with that of the images' sides."""
+        """Join each score with that of the images' sides, by ``joined_scores``."""
         own, sides = super().image_scores(part, local), self.predictions.side_scores
         if sides is None:
             return own
         found = np.array(sides[part], dtype=np.float64)
-        found[found == 0] = GREY_OF_HEAD.usual_value  # nothing is known: as of a usual head
-        return {name: either(one, found) for name, one in own.items()}
+        return {name: joined_scores(one, found) for name, one in own.items()}
 
 
 @dataclass(frozen=True, eq=False)

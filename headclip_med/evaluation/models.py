@@ -141,7 +141,7 @@ class _Found:
             for name, measured in more.items():
                 kept[name] = kept.get(name, Measured({})).joined(measured)
         if predictions.side_scores is not None:
-            self.compared += int((np.asarray(predictions.side_scores) > 0).sum())
+            self.compared += int(np.isfinite(predictions.side_scores).sum())
         self.described, self.digest = dict(predictions.model), predictions.content_digest
         self.side = predictions.image_size
         self.images += len(predictions.labels)
@@ -215,7 +215,7 @@ class _Found:
         if WITH_SYMMETRY in self.own:
             yield (
                 f"With symmetry, {self.compared} of {self.images} images were compared with their "
-                "mirror images; the others show no two sides, and count as usual."
+                "mirror images; the others show no two sides, and keep the model's scores."
             )
         if settings.limit is not None:
             yield f"At most {settings.limit} images of each category were judged."

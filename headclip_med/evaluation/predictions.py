@@ -175,7 +175,7 @@ class Predictions(GroundTruth):
         global_scores: In [0, 1]; see ``Prediction``.
         samples: Where each image and its mask can be read again.
         side_maps: How both sides of what is seen differ, in [0, 1]; None where none are compared.
-        side_scores: The same of each image; 0 of those that show no two sides.
+        side_scores: The same of each image; NaN of those that show no two sides.
     """
 
     dataset: str
@@ -399,7 +399,10 @@ class _Predicting:
         names = {"logits": square, "global_scores": (count,)}
         if self._compares:
             names |= {"side_maps": square, "side_scores": (count,)}
-        return {name: make(name, shape, np.float32) for name, shape in names.items()}
+        made = {name: make(name, shape, np.float32) for name, shape in names.items()}
+        if "side_scores" in made:
+            made["side_scores"][:] = np.nan
+        return made
 
 
 def model_digest(model: AnomalyModel) -> str:

@@ -63,11 +63,12 @@ def compare_images(
         patches: Its local features of the images themselves; None where it has none.
 
     Returns:
-        Maps in [0, 1] of the model's size, and a score of each image; 0 without two sides.
+        Maps in [0, 1] of the model's size, and a score of each image; 0 and NaN without two
+        sides.
     """
     size = images[0].for_model.shape[-1]
     maps = np.zeros((len(images), size, size), dtype=np.float32)
-    scores = np.zeros(len(images))
+    scores = np.full(len(images), np.nan)
     rows = np.array([one.is_symmetric for one in images])
     if not rows.any():
         return maps, scores

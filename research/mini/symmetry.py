@@ -21,7 +21,7 @@ from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.loading import load_model
 from headclip_med.settings import EMBEDDED_NAME
 from headclip_med.transforms import cut_slices, joint_score, local_score, resize_images, resize_maps
-from headclip_med.transforms.scores import either
+from headclip_med.transforms.scores import joined_scores
 from headclip_med.transforms.symmetry import Sides, compare_sides, fit_line
 from headclip_med.transforms.symmetry.differences import SIDE_PX, SideDifference, side_differences
 from headclip_med.transforms.symmetry.scale import Scale
@@ -93,7 +93,7 @@ def main() -> None:
     _log.info(
         "%d heads, %d with a defect; AUROC by the scales of the package:", len(drawn), labels.sum()
     )
-    for name, scores in (("model", own), ("sides", sides), ("both", either(own, sides))):
+    for name, scores in (("model", own), ("sides", sides), ("both", joined_scores(own, sides))):
         _log.info("%s %.3f", name, image_metrics(scores, labels)["AUROC"])
 
 

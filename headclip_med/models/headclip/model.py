@@ -26,6 +26,7 @@ from headclip_med.models.maps import averaged_logits, patch_logits, similarity_l
 from headclip_med.prediction import (
     Embeddings,
     Images,
+    Patches,
     PatchGrid,
     PatchTokens,
     Prediction,
