@@ -292,10 +292,8 @@ def postprocess(
     crop_box = hull_of(one.prepared.view.stored_box(one.prepared.crop_box) for one in found)
     pooled = [pool_slices(one.slice_scores, settings) for one in found]
     score = float(np.mean(pooled))
-    alone = [
-        float(np.mean([pool_slices(scores, settings) for scores in kind]))
-        for kind in zip(*((one.own_scores, np.nan_to_num(one.side_scores)) for one in found))
-    ]
+    kinds = [one.own_scores for one in found], [np.nan_to_num(one.side_scores) for one in found]
+    alone = [float(np.mean([pool_slices(one, settings) for one in kind])) for kind in kinds]
     clock.lap("find")
     return Screening(
         volume=volume,

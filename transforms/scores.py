@@ -47,7 +47,7 @@ def joined_scores(
         own: In [0, 1].
         sides: In [0, 1]; NaN where no sides were compared, which leaves the method's score.
     """
-    return np.where(np.isnan(sides), own, (own + sides) / 2)
+    return np.asarray(np.where(np.isnan(sides), own, (own + sides) / 2))
 
 
 def joined_maps(
@@ -57,7 +57,7 @@ def joined_maps(
 
     What the method found is never lowered; where sides are alike it stays as it is, to the bit.
     """
-    return np.maximum(own, sides)
+    return np.asarray(np.maximum(own, sides))
 
 
 def pool_slices(slice_scores: Float[np.ndarray, "slices"], settings: ScreenSettings) -> float:
