@@ -237,10 +237,33 @@ def to_markdown(evaluations: Sequence[Evaluation], *, per_category: bool = False
         "Percent, with 95 % bootstrap intervals in brackets." if drawn else "Percent.",
         *(sentence for name, sentence in _PROTOCOLS.items() if name in protocols),
         "Averaged over categories. Trivial baselines stand beside the model: where they are as "
-        "good, the model has shown nothing. Research use only.\n",
+        "good, the model has shown nothing. Research use only.",
     ]
+    better = list(_better_untaught(evaluations))
+    if better:
+        said.append(
+            "A judge that has learnt nothing tells images apart at least as well as the model "
+            f"alone (AUROC): {'; '.join(better)}."
+        )
+    said[-1] += "\n"
     tables = (one.to_markdown(per_category=per_category) for one in evaluations)
     return "\n".join([" ".join(said), *tables])
+
+
+def _better_untaught(evaluations: Iterable[Evaluation]) -> Iterator[str]:
+    """Name the sets whose images an untaught judge tells apart as well as the model, or better."""
+    for one in evaluations:
+        own = [_image_auroc(row) for row in own_rows(one) if row.level == "images"]
+        untaught = [row for row in one.rows if row.level == "images" and is_of_set(row)]
+        best = max(untaught, key=_image_auroc, default=None)
+        if own and best is not None and _image_auroc(best) >= max(own):
+            shown = f"{100 * _image_auroc(best):.1f}, model {100 * max(own):.1f}"
+            yield f"{one.dataset} ({best.judge} {shown})"
+
+
+def _image_auroc(row: ResultRow) -> float:
+    found = row.metrics.get("AUROC")
+    return found.value if found is not None and math.isfinite(found.value) else 0.0
 
 
 def to_csv(evaluations: Iterable[Evaluation]) -> str:

@@ -23,7 +23,7 @@ from headclip_med.volume import Volume
 from headclip_med.write.result import build_result
 from tests import tiny
 from tests.bright import BrightModel
-from tests.heads import LESION_MM, head_picture, head_volume
+from tests.transforms.heads import LESION_MM, head_picture, head_volume
 
 OFF = ScreenSettings(window="50,100", crop="none", symmetry="off")
 AUTO = replace(OFF, symmetry="auto")

@@ -24,7 +24,7 @@ from headclip_med.transforms.symmetry import (
 )
 from headclip_med.transforms.symmetry.planes import indices_of
 from headclip_med.transforms.symmetry.scale import Scale
-from tests.heads import head_picture, head_volume
+from tests.transforms.heads import head_picture, head_volume
 from tests.phantoms import make_grid
 
 WINDOW = WindowUsed("as-is", 0.0, 100.0, "")
