@@ -251,7 +251,7 @@ class CentredMaps(ModelMaps):
         """Multiply some images' maps, which rank pixels as well."""
         maps = super().read(rows)[1]
         centred = maps * centre_maps(*maps.shape)
-        return centred, centred
+        return centred.astype(np.float32), centred
 
     def local(self, rows: slice, maps: _Squares) -> _Locals:
         """Give S_local of the products (eq. 7)."""

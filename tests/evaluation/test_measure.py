@@ -14,7 +14,14 @@ from scipy.ndimage import gaussian_filter
 
 from headclip_med.evaluation import measure as measuring
 from headclip_med.evaluation.baselines import IMAGE_BASELINES, centre_maps, median_maps
-from headclip_med.evaluation.measure import Measured, ModelMaps, measure, measure_baselines
+from headclip_med.evaluation.measure import (
+    Measured,
+    ModelMaps,
+    measure,
+    measure_baselines,
+    measure_centred,
+    measure_joined,
+)
 from headclip_med.evaluation.models import draw_curves
 from headclip_med.evaluation.predictions import Predictions
 from headclip_med.evaluation.request import EvaluationSettings
@@ -231,6 +238,28 @@ def test_the_baselines_are_measured_on_the_same_images() -> None:
         labels = masks.any(axis=(1, 2))
         expected = image_metrics(local_score(np.array(one), 10.0), labels)
         assert plain(found[judge], "images", "local") == pytest.approx(expected)
+
+
+def test_maps_times_the_centre_prior_and_joined_with_sides_are_measured_as_any() -> None:
+    logits, masks = noisy()
+    made = answers(logits, masks)
+    maps = 1 / (1 + np.exp(-made.logits.astype(np.float64)))
+    centred = (maps * centre_maps(*maps.shape)).astype(np.float32)
+    found = measure_centred(made, NO_BLUR, BRIEFLY)
+    expected = pixel_metrics(centred, masks)
+    assert plain(found, "pixels", "map", "exact") == pytest.approx(expected, abs=1e-6)
+    assert measure_joined(made, NO_BLUR, BRIEFLY) is None
+    sides = np.where(masks, 0.999, 0.0).astype(np.float32)
+    with_sides = replace(made, side_maps=sides, side_scores=masks.any(axis=(1, 2)) * 1.0)
+    joined = measure_joined(with_sides, NO_BLUR, BRIEFLY)
+    assert joined is not None
+    expected = pixel_metrics(np.maximum(maps, sides).astype(np.float32), masks)
+    assert plain(joined, "pixels", "map", "exact") == pytest.approx(expected, abs=1e-6)
+    unseen = replace(made, side_maps=0 * sides, side_scores=np.full(len(masks), np.nan))
+    alone = measure(made, NO_BLUR, BRIEFLY)
+    same = measure_joined(unseen, NO_BLUR, BRIEFLY)
+    assert same is not None
+    assert all(same.estimates(*key) == alone.estimates(*key) for key in alone.keys)
 
 
 def test_mapped_answers_are_measured_as_those_in_memory(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from headclip_med.transforms.symmetry import (
 )
 from headclip_med.transforms.symmetry.planes import indices_of
 from headclip_med.transforms.symmetry.scale import Scale
-from tests.transforms.heads import head_picture, head_volume
 from tests.phantoms import make_grid
+from tests.transforms.heads import head_picture, head_volume
 
 WINDOW = WindowUsed("as-is", 0.0, 100.0, "")
 
