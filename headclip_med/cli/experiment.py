@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class RunExperiment(WeightsOptions, TrackingGroup):
     """Run an experiment of the paper, and write its tables with the paper's beside them.
 
-    main (tables 1-3, 10-26), lhw (4-6), layers (7), init (8), jas (figure 4), modules (9). VisA is
+    main (tables 1-3, 10-26), lhw (4-6), layers (7), init (8), jas (figure 4), modules (9), readings
+    (7 and 9, read in several ways). VisA is
     trained on to test MVTec AD, MVTec AD to test all others. What is there already (trainings,
     predictions) is not done again: a stopped run goes on.
 
@@ -47,7 +48,7 @@ class RunExperiment(WeightsOptions, TrackingGroup):
     )  # fmt: skip
     decisive: ClassVar[tuple[str, ...]] = ("backbone",)
 
-    name: Positional[Literal["main", "lhw", "layers", "init", "jas", "modules"]]
+    name: Positional[Literal["main", "lhw", "layers", "init", "jas", "modules", "readings"]]
     """Which experiment."""
     data_root: Path | None = None
     """Folder below which sets are looked for."""

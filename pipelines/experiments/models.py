@@ -24,6 +24,7 @@ from headclip_med.pipelines.experiments.definitions import (
     ExperimentDefinition,
     Variant,
     scaled_layers,
+    scaled_size,
 )
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.train import TrainRequest, train
@@ -100,11 +101,17 @@ class Setup:
         if variant.method != DEFAULT:
             size = {name: value for name, value in self.model.items() if name == "image_size"}
             return usual.changed(**size)
-        changes = {**self.model, **variant.model}
-        if "local_layers" in variant.model:
-            depth = self.backbone.vision.depth
-            changes["local_layers"] = scaled_layers(changes["local_layers"], depth)
-        return usual.changed(**changes)
+        return usual.changed(**{**self.model, **self.scaled(variant)})
+
+    def scaled(self, variant: Variant) -> dict[str, Any]:
+        """Give what a variant changes, layers and image sizes as they are on this tower."""
+        vision, found = self.backbone.vision, dict[str, Any](variant.model)
+        for name, value in variant.model.items():
+            if isinstance(value, tuple):
+                found[name] = scaled_layers(value, vision.depth)
+            elif name == "image_size":
+                found[name] = scaled_size(int(value), vision.image_size, vision.patch_px)
+        return found
 
     def train_settings(self, method: str) -> TrainSettings:
         """Settle how a method is trained."""

@@ -14,7 +14,12 @@ from headclip_med.datasets import KNOWN_SETS
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.inference import HeadWeights
 from headclip_med.paper import METRICS
-from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, Variant, scaled_layers
+from headclip_med.pipelines.experiments.definitions import (
+    PAPER_DEPTH,
+    PAPER_PATCH_PX,
+    PAPER_SIZE_PX,
+    Variant,
+)
 from headclip_med.pipelines.experiments.models import BuiltModel, Models, Setup
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.experiments.results import Results, has_other_images, mean_of
@@ -109,19 +114,36 @@ def learned_heads(models: Models) -> dict[str, HeadWeights]:
 
 def _scaled(plan: ExperimentPlan, setup: Setup) -> Iterator[str]:
     """Say which layers stand for the paper's on a tower of another depth."""
-    depth = setup.backbone.vision.depth
-    named = dict.fromkeys(variant.model.get("local_layers") for variant in plan.variants)
-    pairs = (
-        f"{', '.join(map(str, layers))} as {', '.join(map(str, scaled_layers(layers, depth)))}"
-        for layers in named
-        if isinstance(layers, tuple)
+    vision = setup.backbone.vision
+    named = dict.fromkeys(
+        (value, setup.scaled(variant)[name])
+        for variant in plan.variants
+        for name, value in variant.model.items()
+        if isinstance(value, tuple)
     )
-    told = "; ".join(pairs)
-    if told and depth != PAPER_DEPTH:
+    told = "; ".join(f"{_layers(layers)} as {_layers(here)}" for layers, here in named)
+    if told and vision.depth != PAPER_DEPTH:
         yield (
-            f"This tower has {depth} layers: those named stand for the ones at the same fractions "
-            f"of its depth ({told})."
+            f"This tower has {vision.depth} layers: those named stand for the ones at the same "
+            f"fractions of its depth ({told})."
         )
+    sizes = {
+        f"{variant.model['image_size']} px as {setup.scaled(variant)['image_size']}": None
+        for variant in plan.variants
+        if "image_size" in variant.model
+    }
+    if sizes and (vision.image_size, vision.patch_px) != (PAPER_SIZE_PX, PAPER_PATCH_PX):
+        yield (
+            f"It was pretrained on images of {vision.image_size} px, and sizes are put at the same "
+            f"multiples of that ({'; '.join(sizes)})."
+        )
+
+
+def _layers(layers: tuple[int, ...]) -> str:
+    """Name layers, three and more in a row by the first and the last."""
+    first, last = layers[0], layers[-1]
+    is_row = len(layers) > 2 and layers == tuple(range(first, last + 1))
+    return f"{first}-{last}" if is_row else ", ".join(map(str, layers))
 
 
 def _facts(
