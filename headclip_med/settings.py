@@ -31,6 +31,9 @@ NO_PATCHES = (
 EMBEDDED_NAME = "headclip-mini"
 """The backbone that travels with the package."""
 
+MOST_SEEDS = 100
+"""That one command goes through."""
+
 AUTO = "auto"
 """A choice that is left to the data, or to the machine."""
 

@@ -7,19 +7,19 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
-from headclip_med.atomic import write_file
+from headclip_med.atomic import check_writable, write_file
 from headclip_med.datasets import Dataset, discover, protocol_sets
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.evaluation import results
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.evaluation.measure import CategoryScores, ModelMaps
 from headclip_med.evaluation.models import evaluate_models, file_name, sample_row
-from headclip_med.evaluation.predictions import Predictions
+from headclip_med.evaluation.predictions import Predictions, choose
 from headclip_med.evaluation.request import EvaluationRequest
 from headclip_med.models.loading import LoadedMethods
 from headclip_med.models.model import AnomalyModel
@@ -40,6 +40,9 @@ JOINT_WEIGHTS = tuple(step / 20 for step in range(21))
 
 Say = Callable[[str], None]
 """Takes a line for whoever waits."""
+
+Seen = Callable[[int, int], None]
+"""Takes how many images were seen, and how many there are in all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +91,18 @@ class EvaluationReport:
         return found
 
 
-def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> EvaluationReport:
+def evaluate(
+    request: EvaluationRequest,
+    *,
+    say: Say = lambda line: None,
+    seen: Seen = lambda count, total: None,
+) -> EvaluationReport:
     """Evaluate everything that is asked for: find, load, predict, measure, record and write.
 
     Args:
         request: What is asked for.
         say: Is told what is absent, what cannot be used, and what comes next.
+        seen: Is told after each batch how many images that was, and of how many in all.
 
     Raises:
         InvalidSettings: There is no such protocol, method or model.
@@ -109,6 +118,11 @@ def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> Eva
             say(f"absent, and left out: {', '.join(absent)}")
     elif request.data_root:
         specs += discover(request.data_root)
+    opened, failed = _opened(request, specs, say)
+    if not opened and not request.acceptance:
+        raise _none_evaluated()
+    if request.out:
+        check_writable(request.out.absolute().parent)
     loaded = load_models(request.model)
     for method, reason in loaded.missing.items():
         say(f"without {method}: {reason}")
@@ -117,28 +131,59 @@ def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> Eva
     parameters["method"] = request.model.method
     with track("evaluate", options=request.tracking, parameters=parameters) as run:
         with runs_of_methods(run, loaded.models) as runs:
-            evaluations, failed = _evaluate_all(request, specs, loaded, runs, say)
+            counted = partial(_count, seen, _images(request, opened, loaded))
+            evaluations, broken = _evaluate_all(request, opened, loaded, runs, (say, counted))
+        failed += broken
         report = EvaluationReport(request, evaluations, failed, run)
         if run.is_recording:
             run.text(report.text(".md"), "tables/evaluation.md")
             run.text(report.text(".json"), "tables/evaluation.json")
             run.metrics({"failed sets": float(failed)})
     if request.out:
-        request.out.parent.mkdir(parents=True, exist_ok=True)
         for path, content in report.files(request.out).items():
             write_file(path, content.encode())
     return report
 
 
+def _opened(request: EvaluationRequest, specs: Sequence[str], say: Say) -> tuple[list[Dataset], int]:
+    """Open the sets, before a run is begun and models are loaded; count those that cannot be."""
+    opened, failed = [], 0
+    for spec in specs:
+        try:
+            opened.append(open_datasets([spec], planes=request.planes))
+        except HeadClipError as error:
+            failed += 1
+            say(f"{spec.partition(':')[0]}: {error}")
+    return opened, failed
+
+
+def _images(request: EvaluationRequest, opened: Sequence[Dataset], loaded: LoadedMethods) -> int:
+    """Count the images that are going to be looked at, at each size again."""
+    sizes = {request.image_size or model.image_size for model in loaded.models.values()}
+    return len(sizes) * sum(len(choose(one, request.limit).samples) for one in opened)
+
+
+def _count(seen: Seen, total: int, count: int) -> None:
+    seen(count, total)
+
+
+def _none_evaluated() -> UnreadableInput:
+    return UnreadableInput(
+        "None of the sets could be evaluated, so there is no table.",
+        "The reasons stand above.",
+        code="none-evaluated",
+    )
+
+
 def _evaluate_all(
     request: EvaluationRequest,
-    specs: Sequence[str],
+    opened: Sequence[Dataset],
     loaded: LoadedMethods,
     runs: Mapping[str, Run],
-    say: Say,
+    told: tuple[Say, Callable[[int], None]],
 ) -> tuple[list[results.Evaluation], int]:
     """Evaluate models on one set after the other, and count the sets that could not be used."""
-    evaluations, failed = [], 0
+    evaluations, failed, (say, seen) = [], 0, told
 
     def joined(found: Mapping[str, results.Evaluation]) -> results.Evaluation:
         if request.model.method == ALL:
@@ -150,21 +195,16 @@ def _evaluate_all(
         for name, evaluation in found.items():
             record_evaluation(runs[name], evaluation)
         evaluations.append(joined(found))
-    for spec in specs:
-        say(f"evaluating {spec.partition(':')[0]} ...")
+    for dataset in opened:
+        say(f"evaluating {dataset.name} ...")
         try:
-            dataset = open_datasets([spec], planes=request.planes)
             label = _label(dataset.name, [one.dataset for one in evaluations], say)
-            evaluations.append(joined(_on_set(dataset, label, request, loaded, runs)))
+            evaluations.append(joined(_on_set(dataset, label, request, loaded, runs, seen)))
         except HeadClipError as error:
             failed += 1
             say(str(error))
     if not evaluations:
-        raise UnreadableInput(
-            "None of the sets could be evaluated, so there is no table.",
-            "The reasons stand above.",
-            code="none-evaluated",
-        )
+        raise _none_evaluated()
     return evaluations, failed
 
 
@@ -174,12 +214,13 @@ def _on_set(
     request: EvaluationRequest,
     loaded: LoadedMethods,
     runs: Mapping[str, Run],
+    seen: Callable[[int], None],
 ) -> dict[str, results.Evaluation]:
     models = list(loaded.models.values())
     if request.curves and label != dataset.name:
         request = replace(request, curves=request.curves / label)
     record = SetRecord(runs, [model.scores for model in models], label)
-    each = evaluate_models(dataset, models, request, look=record.look)
+    each = evaluate_models(dataset, models, request, look=record.look, seen=seen)
     labelled = (replace(one, dataset=label) for one in each)
     found = dict(zip(loaded.models, labelled, strict=True))
     record.end(found)

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, UseAppendAction
 
-from headclip_med.cli.groups import ModelOptions, TrackingGroup, show_run
+from headclip_med.cli.groups import ModelOptions, TrackingGroup, counting, show_run
 from headclip_med.cli.options import Takes
 from headclip_med.evaluation.request import EvaluationRequest, EvaluationSettings
 from headclip_med.settings import ScoreSettings
@@ -69,10 +69,14 @@ class Evaluate(ModelOptions, TrackingGroup):
         self.check()
         self._require_sets()
         from headclip_med.pipelines.evaluate import evaluate
+        from headclip_med.write.plain_text import aligned
 
-        report = evaluate(request, say=lambda line: print(f"headclip: {line}", file=sys.stderr))
+        with counting("image") as seen:
+            report = evaluate(
+                request, say=lambda line: print(f"headclip: {line}", file=sys.stderr), seen=seen
+            )
         show_run(report.run, request.tracking)
-        print(report.text(".json" if self.json else ".md"))
+        print(report.text(".json") if self.json else aligned(report.text(".md")))
         return 3 if report.failed else 0
 
     def _require_sets(self) -> None:

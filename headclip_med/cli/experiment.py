@@ -65,6 +65,8 @@ class RunExperiment(WeightsOptions, TrackingGroup):
     cache_limit_gb: float = 4.0
     """Most that the frozen tower's outputs may take on disk while trainings read them; 0 keeps
     none."""
+    seeds: int = 1
+    """Train with this many seeds, from the setting seed on: means ± standard deviations."""
     images_per_pass: int = 8
     """When predicting."""
     backbone: str = EMBEDDED_NAME
@@ -85,6 +87,7 @@ class RunExperiment(WeightsOptions, TrackingGroup):
 
     def run(self) -> int:
         """Run the experiment, and print its tables."""
+        from headclip_med.atomic import check_writable
         from headclip_med.datasets import require_folders
 
         require_folders((*self.datasets, *self.train), self.data_root)
@@ -98,6 +101,7 @@ class RunExperiment(WeightsOptions, TrackingGroup):
         asked = Request(self.data_root, self.datasets, self.train, self.methods, self.limit)
         plan = plan_experiment(experiment, asked)
         command = shown_command(self.command_line, self.data_root)
+        check_writable(self.out)
         with progress(None, "step") as bar:
             setup = self._setup(bar)
             setup.refuse_varied(experiment)
@@ -105,7 +109,9 @@ class RunExperiment(WeightsOptions, TrackingGroup):
                 if one.reason or one.untrained:
                     setup.say(f"{one.name}: {one.reason or one.untrained}")
             named = experiment.tracked_as
-            with track(experiment.name, experiment=named, options=options) as tracked:
+            with track(
+                experiment.name, experiment=named, options=options, at_once=False
+            ) as tracked:
                 outcome = run_experiment(plan, setup, command=command, run=tracked)
         show_run(tracked, options)
         if self.json:
@@ -136,6 +142,7 @@ class RunExperiment(WeightsOptions, TrackingGroup):
             scores=self.changes(ScoreSettings),
             batch_size=self.images_per_pass,
             precision=self.judging_precision,
+            seeds=self.seeds,
             cache_limit_gb=self.cache_limit_gb,
             say=lambda text: bar.write(text, file=sys.stderr),
             step=step,

@@ -25,6 +25,9 @@ from headclip_med.settings import ScoreSettings
 from headclip_med.write.pictures.curves import write_curves
 from headclip_med.write.pictures.overlay import draw_sample
 
+LEAST_IMAGES = 10
+"""Of a class; a bootstrap of fewer draws the same few again and again."""
+
 Look = Callable[[Sequence[Predictions]], None]
 """Sees what models predicted."""
 
@@ -35,6 +38,7 @@ def evaluate_models(
     settings: EvaluationSettings | None = None,
     *,
     look: Look = lambda predictions: None,
+    seen: Callable[[int], None] = lambda count: None,
 ) -> list[Evaluation]:
     """Predict the test images of a set with several models, and compare with the truth.
 
@@ -50,6 +54,7 @@ def evaluate_models(
         models: What is evaluated; their ``scores`` say how maps become scores.
         settings: How; curves are of the models' input at any size.
         look: Called with all models' predictions of each part of the set, while they are there.
+        seen: Is told after each batch how many images that was.
 
     Returns:
         For each model, in their order: pixel metrics of the maps where the set has masks; image
@@ -66,7 +71,7 @@ def evaluate_models(
     for part in [tested] if settings.store is not None else _by_category(tested):
         predicted = predict_dataset(
             part, models, store=settings.store, batch_size=settings.batch_size,
-            image_size=settings.image_size, limit=settings.limit,
+            image_size=settings.image_size, limit=settings.limit, seen=seen,
         )  # fmt: skip
         look(predicted)
         baselines: dict[tuple[int, float], dict[str, Measured]] = {}
@@ -168,6 +173,13 @@ class _Found:
             yield (
                 f"In {self.vanished} images what is abnormal is too small to survive the resizing; "
                 "its pixels count as normal."
+            )
+        normal = self.images - self.abnormal
+        if settings.intervals and 0 < min(self.abnormal, normal or self.abnormal) < LEAST_IMAGES:
+            yield (
+                f"{normal} normal and {self.abnormal} abnormal images are too few for an interval: "
+                f"the bootstrap wants at least {LEAST_IMAGES} of each, and the ends shown are "
+                "closer together than they should be."
             )
         if settings.limit is not None:
             yield f"At most {settings.limit} images of each category were judged."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +195,7 @@ class Predictions(GroundTruth):
         return parts_of(self.categories)
 
 
-def predict_dataset(
+def predict_dataset(  # noqa: PLR0913 - what, by whom, where it is kept and how, each by its name
     dataset: Dataset,
     models: Sequence[AnomalyModel],
     *,
@@ -203,6 +203,7 @@ def predict_dataset(
     batch_size: int = 8,
     image_size: int | None = None,
     limit: int | None = None,
+    seen: Callable[[int], None] = lambda count: None,
 ) -> list[Predictions]:
     """Show a set's test images to models, each to each once.
 
@@ -220,6 +221,7 @@ def predict_dataset(
         batch_size: Images per forward pass.
         image_size: Rows and columns of all models' input; each one's own by default.
         limit: At most this many images of each category, evenly spread over its list.
+        seen: Is told after each batch how many images that was.
 
     Returns:
         The predictions of each model, in their order.
@@ -235,7 +237,7 @@ def predict_dataset(
     found: dict[int, Predictions] = {}
     for side in dict.fromkeys(sides):
         numbers = [number for number, one in enumerate(sides) if one == side]
-        predicting = _Predicting(dataset, chosen, side, limit, settings)
+        predicting = _Predicting(dataset, chosen, side, limit, settings, seen)
         group = predicting.predict([models[number] for number in numbers], store)
         found.update(zip(numbers, group, strict=True))
     return [found[number] for number in range(len(models))]
@@ -250,6 +252,7 @@ class _Predicting:
     side: int
     limit: int | None
     settings: ScreenSettings
+    seen: Callable[[int], None]
 
     def predict(self, models: Sequence[AnomalyModel], root: Path | None) -> list[Predictions]:
         digest = None if root is None else self.dataset.split("test").content_digest
@@ -337,6 +340,7 @@ class _Predicting:
                     arrays["logits"][rows] = prediction.logits.float().cpu().numpy()
                     arrays["global_scores"][rows] = prediction.global_score.cpu().numpy()
                     release(arrays["logits"])
+                self.seen(len(samples))
             count = part.stop - part.start
             _log.info("%s, %s: %d images predicted", self.dataset.name, category, count)
 

@@ -29,11 +29,13 @@ from headclip_med.pipelines.experiments.definitions import (
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.train import TrainRequest, train
 from headclip_med.settings import (
+    MOST_SEEDS,
     MethodSettings,
     Precision,
     ScoreSettings,
     ScreenSettings,
     TrainSettings,
+    require,
 )
 from headclip_med.store import Entry, digest_of
 from headclip_med.training.handlers import StepReport
@@ -55,6 +57,8 @@ class Setup:
         scores: Fields of ``ScoreSettings`` to change, of every method.
         batch_size: Images per forward pass when predicting.
         precision: Of that pass.
+        seeds: How many seeds everything that is trained is trained with, from the one in
+            ``training`` on.
         cache_limit_gb: Most that the frozen tower's outputs of training images may take on disk
             while trainings need them; 0 keeps none, and the tower runs in every epoch.
         say: Is told in a sentence what is being done.
@@ -69,6 +73,7 @@ class Setup:
     scores: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 8
     precision: Precision = "fp32"
+    seeds: int = 1
     cache_limit_gb: float = 4.0
     say: Callable[[str], None] = lambda text: None
     step: Callable[[StepReport, int], None] = lambda report, total: None
@@ -83,6 +88,21 @@ class Setup:
         ScreenSettings(batch_size=self.batch_size)
         METHODS[DEFAULT].settings.changed(**self.model)
         TrainSettings(**self.training)
+        require(1 <= self.seeds <= MOST_SEEDS, f"seeds must lie from 1 to {MOST_SEEDS}.")
+
+    @property
+    def train_seed(self) -> int:
+        """The first seed that is trained with."""
+        return TrainSettings(**self.training).seed
+
+    def of_seeds(self) -> list[Setup]:
+        """Give the setup of each seed."""
+        return [
+            replace(self, seeds=1, training={**self.training, "seed": self.train_seed + number})
+            if number
+            else replace(self, seeds=1)
+            for number in range(self.seeds)
+        ]
 
     @property
     def changes(self) -> dict[str, Mapping[str, Any]]:

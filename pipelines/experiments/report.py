@@ -28,12 +28,11 @@ from headclip_med.pipelines.experiments.tables import (
     averaged_sets,
     sweep_averages,
     swept_sets,
-    tables_of,
 )
 from headclip_med.tracking import Run
 from headclip_med.training.handlers import read_log
 from headclip_med.write.pictures.curves import head_weights_figure, joint_weight_figure, to_png
-from headclip_med.write.tables import Document, Drawing
+from headclip_med.write.tables import Document, Drawing, Table
 
 PERCENT = "Percent, averaged over categories and then over sets. Research use only."
 BESIDE = (
@@ -43,7 +42,9 @@ BESIDE = (
 )
 
 
-def describe(results: Results, models: Models, setup: Setup, command: str) -> Document:
+def describe(
+    results: Results, models: Models, setup: Setup, command: str, tables: tuple[Table, ...]
+) -> Document:
     """Put tables, pictures and facts together."""
     plan = results.plan
     drawings = tuple(
@@ -58,7 +59,7 @@ def describe(results: Results, models: Models, setup: Setup, command: str) -> Do
             PERCENT if plan.experiment.sweep else f"{PERCENT} {BESIDE}",
         ),
         facts=tuple(_facts(results, models, setup, command)),
-        tables=tables_of(results),
+        tables=tables,
         drawings=drawings,
         machine={
             "backbone": {**setup.backbone.describe(), "layers": setup.backbone.vision.depth},
@@ -170,6 +171,9 @@ def _facts(
             )
     for tested in plan.tested:
         yield f"Tested on {tested.name}", _tested_text(results, tested)
+    if setup.seeds > 1:
+        seeds = [str(one.train_seed) for one in setup.of_seeds()]
+        yield "Seeds", f"{', '.join(seeds)}; pictures are of the first"
     if plan.limit is not None:
         yield "Limit", f"at most {plan.limit} images of each category were tested"
     for name, changes in setup.changes.items():
@@ -227,21 +231,30 @@ def record_beginning(run: Run, plan: ExperimentPlan, setup: Setup) -> None:
 
 
 def record_results(
-    run: Run, results: Results, models: Models, setup: Setup, paths: Mapping[str, Path]
+    run: Run, of_seeds: Sequence[tuple[Results, Models]], setup: Setup, paths: Mapping[str, Path]
 ) -> None:
-    """Record what came out, with a run below of each variant."""
+    """Record what came out, with a run below of each variant, and of each seed of several.
+
+    Args:
+        run: Of the experiment.
+        of_seeds: What each seed came to; pictures are of the first.
+        setup: On what, and where.
+        paths: Files by kind.
+    """
     if not run.is_recording:
         return
     for kind in ("md", "csv", "html", "json"):
         run.artifact(paths[kind], "tables")
-    for key, _, figure in figures_of(results, models):
+    for key, _, figure in figures_of(*of_seeds[0]):
         run.figure(figure, f"{key}.png")
-    for variant in results.plan.variants:
-        own = models.of(variant)
-        with run.child(variant.name, _parameters(own)) as child:
-            for one in own:
-                _record_training(child, one, setup)
-            _record_variant(child, variant, own, results)
+    for one, (results, models) in zip(setup.of_seeds(), of_seeds, strict=True):
+        for variant in results.plan.variants:
+            own = models.of(variant)
+            name = f"{variant.name}, seed {one.train_seed}" if setup.seeds > 1 else variant.name
+            with run.child(name, _parameters(own)) as child:
+                for model in own:
+                    _record_training(child, model, setup)
+                _record_variant(child, variant, own, results)
 
 
 def _parameters(models: Sequence[BuiltModel]) -> dict[str, object]:
