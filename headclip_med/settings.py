@@ -78,6 +78,11 @@ class Settings:
         """Plain values for a checkpoint's header and a result file."""
         return asdict(self)  # type: ignore[call-overload,no-any-return]  # it is a dataclass below
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether what it describes draws at random in use, from its ``seed``."""
+        return False
+
     def changed(self: S, **changes: object) -> S:
         """Give the same settings, some fields otherwise."""
         return replace(self, **changes)  # type: ignore[type-var]

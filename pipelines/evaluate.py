@@ -21,6 +21,7 @@ from headclip_med.evaluation.measure import CategoryScores, ModelMaps
 from headclip_med.evaluation.models import evaluate_models, file_name, sample_row
 from headclip_med.evaluation.predictions import Predictions, choose
 from headclip_med.evaluation.request import EvaluationRequest
+from headclip_med.evaluation.seeds import over_seeds, requests_of_seeds
 from headclip_med.models.loading import LoadedMethods
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import METHODS
@@ -135,17 +136,67 @@ def evaluate(
             evaluations, broken = _evaluate_all(request, opened, loaded, runs, (say, counted))
         failed += broken
         report = EvaluationReport(request, evaluations, failed, run)
-        if run.is_recording:
-            run.text(report.text(".md"), "tables/evaluation.md")
-            run.text(report.text(".json"), "tables/evaluation.json")
-            run.metrics({"failed sets": float(failed)})
-    if request.out:
-        for path, content in report.files(request.out).items():
-            write_file(path, content.encode())
+        _record_tables(run, report)
+    _write(report)
     return report
 
 
-def _opened(request: EvaluationRequest, specs: Sequence[str], say: Say) -> tuple[list[Dataset], int]:
+def evaluate_seeds(
+    request: EvaluationRequest,
+    *,
+    say: Say = lambda line: None,
+    seen: Seen = lambda count, total: None,
+) -> EvaluationReport:
+    """Evaluate with ``request.seeds`` seeds, each recorded as a run, and all of them as another.
+
+    Args:
+        request: What is asked for.
+        say: As for ``evaluate``.
+        seen: Likewise, for all seeds together.
+
+    Raises:
+        HeadClipError: As ``evaluate``; or no seed changes anything.
+    """
+    requests = requests_of_seeds(request)
+    if len(requests) == 1:
+        return evaluate(request, say=say, seen=seen)
+    reports = []
+    for number, one in enumerate(requests, start=1):
+        say(f"seed {number} of {len(requests)}")
+
+        def seen_of_all(count: int, total: int) -> None:
+            seen(count, total * len(requests))
+
+        reports.append(evaluate(one.changed(out=None), say=say, seen=seen_of_all))
+    same = zip(*(report.evaluations for report in reports), strict=True)
+    joined = [over_seeds(evaluations) for evaluations in same]
+    parameters = {"seeds": len(requests), "method": request.model.method}
+    with track("evaluate", options=request.tracking, parameters=parameters) as run:
+        report = EvaluationReport(request, joined, reports[0].failed, run)
+        for evaluation in joined:
+            record_evaluation(run, evaluation)
+        _record_tables(run, report)
+    _write(report)
+    return report
+
+
+def _record_tables(run: Run, report: EvaluationReport) -> None:
+    if run.is_recording:
+        run.text(report.text(".md"), "tables/evaluation.md")
+        run.text(report.text(".json"), "tables/evaluation.json")
+        run.metrics({"failed sets": float(report.failed)})
+
+
+def _write(report: EvaluationReport) -> None:
+    out = report.request.out
+    if out:
+        for path, content in report.files(out).items():
+            write_file(path, content.encode())
+
+
+def _opened(
+    request: EvaluationRequest, specs: Sequence[str], say: Say
+) -> tuple[list[Dataset], int]:
     """Open the sets, before a run is begun and models are loaded; count those that cannot be."""
     opened, failed = [], 0
     for spec in specs:
@@ -338,7 +389,10 @@ def _numbers(place: str, rows: Iterable[results.ResultRow]) -> Iterator[tuple[st
     for row in rows:
         section = f"trivial/{place}/{row.method}" if row.is_baseline else place
         for metric, found in row.metrics.items():
-            yield f"{section}/{row.level} {row.score} {row.protocol}/{metric}", found.value
+            name = f"{section}/{row.level} {row.score} {row.protocol}/{metric}"
+            yield name, found.value
+            if found.deviation is not None:
+                yield f"{name} std", found.deviation
 
 
 def _jas_curve(kept: Sequence[CategoryScores]) -> list[float]:

@@ -48,6 +48,9 @@ class Evaluate(ModelOptions, TrackingGroup):
     """The sets that a published protocol tests: visa-to-mvtec or mvtec-to-all."""
     acceptance: bool = False
     """Evaluate the synthetic acceptance phantoms."""
+    seeds: int = 1
+    """Evaluate with this many seeds: means ± standard deviations. --model is the folder of a
+    'headclip train --seeds'; or what is evaluated draws by itself."""
     per_category: bool = False
     """Show a table for each category as well."""
     paper: bool = False
@@ -64,15 +67,18 @@ class Evaluate(ModelOptions, TrackingGroup):
             data=self.data, data_root=self.data_root, protocol=self.protocol,
             acceptance=self.acceptance, paper=self.paper, per_category=self.per_category,
             out=self.out, model=self.request(self.checkpoint), tracking=self.tracked,
+            seeds=self.seeds,
             **self.changes(EvaluationSettings),
         )  # fmt: skip
-        self.check()
+        from headclip_med.evaluation.seeds import requests_of_seeds
+
+        self.check_model(requests_of_seeds(request)[0].model)
         self._require_sets()
-        from headclip_med.pipelines.evaluate import evaluate
+        from headclip_med.pipelines.evaluate import evaluate_seeds
         from headclip_med.write.plain_text import aligned
 
         with counting("image") as seen:
-            report = evaluate(
+            report = evaluate_seeds(
                 request, say=lambda line: print(f"headclip: {line}", file=sys.stderr), seen=seen
             )
         show_run(report.run, request.tracking)

@@ -119,9 +119,17 @@ class ModelOptions(WeightsOptions):
             InvalidSettings: A name is unknown.
             UnusableWeights: A file is missing, or another method's.
         """
+        self.check_model(self.request())
+
+    def check_model(self, request: ModelRequest) -> None:
+        """Refuse what was asked for; see ``check``.
+
+        Args:
+            request: The model; of several seeds the first.
+        """
         check_device(self.device)
-        if not self.model.startswith(REGISTERED):
-            find_sources(self.request())
+        if not request.name.startswith(REGISTERED):
+            find_sources(request)
         for settings in TRAINING_FREE.values():
             self.settings(type(settings), settings)
 

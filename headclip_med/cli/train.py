@@ -27,7 +27,6 @@ from headclip_med.settings import (
 )
 from headclip_med.spread import DDOF_NOTE
 from headclip_med.tracking import TrackingOptions, check_model_name, track
-from headclip_med.write.plain_text import aligned
 
 if TYPE_CHECKING:
     from headclip_med.pipelines.train import Trained
@@ -210,6 +209,8 @@ def _show(trained: SeededTraining, *, as_json: bool) -> None:
     if len(trained.each) == 1:
         _show_one(trained.each[0])
         return
+    from headclip_med.write.plain_text import aligned
+
     rows = [
         f"| {one.seed} | {one.losses[-1]:.4f} | {one.threshold:.3f} | {one.checkpoint} |"
         for one in trained.each

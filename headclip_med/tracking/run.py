@@ -206,7 +206,14 @@ class Run:
         self._children.add(name)
         below, tracker = Run(), self._tracker
         if tracker:
-            below = Run(tracker, lambda: tracker.begin_below(self.begin(), name))
+
+            def begin() -> Begun:
+                above = self.begin()
+                if above is None:
+                    raise AssertionError("a run at a tracker has begun by now")
+                return tracker.begin_below(above, name)
+
+            below = Run(tracker, begin)
         with ending(below) as run:
             if at_once:
                 run.begin()
