@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from tyro.conf import Positional, UseAppendAction
 
 from headclip_med.cli.groups import ModelOptions, TrackingGroup, counting, show_run
 from headclip_med.cli.options import Takes
+from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.request import EvaluationRequest, EvaluationSettings
+from headclip_med.models.request import ALL
 from headclip_med.settings import ScoreSettings
 
 
@@ -94,3 +97,66 @@ class Evaluate(ModelOptions, TrackingGroup):
             protocol_sets(self.protocol, self.data_root, "test")
         elif self.data_root is not None:
             discover(self.data_root)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(ModelOptions):
+    """Draw images beside the truth and the map of every method, as a picture and a page.
+
+    The paper's figure 3, of any sets. Images are drawn at random from each set's abnormal test
+    images, by --seed and before any method has seen them. Writes compare-grid.png, compare.html
+    (which holds the picture and loads nothing), and the image scores as .csv, .md and .json.
+
+    Examples:
+      headclip compare BrainMRI:/data/BrainMRI Kvasir:/data/Kvasir --out compare
+      headclip compare mvtec:DIR --method all --model ViT-L-14-336 --weights FILE --examples 5
+    """
+
+    common: ClassVar[tuple[str, ...]] = (
+        "data", "examples", "seed", "model", "method", "out", "set",
+    )  # fmt: skip
+    takes: ClassVar[tuple[Takes, ...]] = (Takes(ScoreSettings),)
+    own: ClassVar[tuple[str, ...]] = ("image_size",)
+
+    data: Positional[tuple[str, ...]] = ()
+    """Sets, as LAYOUT:FOLDER."""
+    method: str | None = ALL
+    """all, or one of {methods}."""
+    examples: int = 3
+    """Abnormal images of each set."""
+    seed: int = 0
+    """Of their choice."""
+    out: Path = Path("compare")
+    """Folder for picture, page and scores."""
+    batch_size: int = 8
+    """Images per forward pass."""
+    image_size: int | None = None
+    """Rows and columns of every model's input, in pixels; each one's own by default."""
+    checkpoint: Annotated[tuple[Path, ...], UseAppendAction] = ()
+    """A trained method's checkpoint on the same backbone; may be repeated."""
+
+    def run(self) -> int:
+        """Draw it, and say where it is."""
+        from headclip_med.datasets import require_folders
+
+        if not self.data:
+            raise InvalidSettings("Nothing to compare on was named.", "Name a set: LAYOUT:FOLDER.")
+        require_folders(self.data, None)
+        self.check_model(self.request(self.checkpoint))
+        from headclip_med.pipelines.compare import CompareRequest, compare
+        from headclip_med.write.plain_text import aligned
+        from headclip_med.write.tables import table_to_markdown, to_json
+
+        request = CompareRequest(
+            data=self.data, model=self.request(self.checkpoint), examples=self.examples,
+            seed=self.seed, out=self.out, batch_size=self.batch_size, image_size=self.image_size,
+        )  # fmt: skip
+        found = compare(request, say=lambda line: print(f"headclip: {line}", file=sys.stderr))
+        paths = {kind: str(path) for kind, path in found.paths.items()}
+        if self.json:
+            print(json.dumps({**to_json(found.document), "files": paths}))
+            return 0
+        print(aligned("\n".join(map(table_to_markdown, found.document.tables))))
+        print(f"picture        {paths['grid']}")
+        print(f"page           {paths['html']}")
+        return 0

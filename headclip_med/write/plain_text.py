@@ -42,10 +42,10 @@ def aligned(markdown: str) -> str:
 def _padded(rows: list[str]) -> Iterator[str]:
     cells = [[cell.strip() for cell in _CELL.split(row)[1:-1]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
+    for number, row in enumerate(cells):
         filled = (
-            cell.replace("---", "-" * (width - len(cell) + 3))
-            if cell.strip("-:") == "" and cell
+            cell.replace("-", "-" * (width - len(cell) + 1), 1)
+            if number == 1
             else cell.ljust(width)
             for cell, width in zip(row, widths, strict=True)
         )
