@@ -25,7 +25,7 @@ from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import METHODS
 from headclip_med.models.request import ModelRequest
 from headclip_med.pipelines.loading import load_models
-from headclip_med.settings import Count, ImageSize, Seed, Settings, Words, checked
+from headclip_med.settings import Count, ImageSize, Seed, Settings, Words, checked, require
 from headclip_med.write.pictures.comparison import ComparedRow, draw_comparison
 from headclip_med.write.tables import Document, Drawing, Line, Number, Table, write_document
 
@@ -47,7 +47,7 @@ SCALE = (
 class CompareRequest(Settings):
     """What is asked of a comparison."""
 
-    data: Annotated[tuple[Words, ...], Field(min_length=1)]
+    data: tuple[Words, ...] = ()
     """Sets, as ``LAYOUT:FOLDER``."""
     model: ModelRequest = Field(default_factory=ModelRequest)
     """Who is compared."""
@@ -59,8 +59,12 @@ class CompareRequest(Settings):
     """Images per forward pass."""
     image_size: ImageSize | None = None
     """Rows and columns of every model's input, in pixels; each one's own by default."""
-    out: Path
+    out: Path = Path(NAME)
     """Folder for picture, page and table."""
+
+    def __post_init__(self) -> None:
+        """Check that there is something to look at."""
+        require(bool(self.data), "Nothing to compare on was named.", "Name a set: LAYOUT:FOLDER.")
 
 
 @dataclass(frozen=True, eq=False)

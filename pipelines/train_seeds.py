@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch.utils.data import Dataset as TorchDataset
 
+from headclip_med.evaluation.spread import mean_and_deviation
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.pipelines.train import Trained, TrainRequest, train
-from headclip_med.spread import mean_and_deviation
 from headclip_med.tracking import Run
 from headclip_med.training.batches import Example
 from headclip_med.training.handlers import StepReport

@@ -12,10 +12,9 @@ from tyro.conf import Positional, UseAppendAction
 
 from headclip_med.cli.groups import ModelOptions, TrackingGroup, counting, show_run
 from headclip_med.cli.options import Takes
-from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.request import EvaluationRequest, EvaluationSettings
 from headclip_med.models.request import ALL
-from headclip_med.settings import ScoreSettings
+from headclip_med.settings import ScoreSettings, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +138,7 @@ class Compare(ModelOptions):
         """Draw it, and say where it is."""
         from headclip_med.datasets import require_folders
 
-        if not self.data:
-            raise InvalidSettings("Nothing to compare on was named.", "Name a set: LAYOUT:FOLDER.")
+        require(bool(self.data), "Nothing to compare on was named.", "Name a set: LAYOUT:FOLDER.")
         require_folders(self.data, None)
         self.check_model(self.request(self.checkpoint))
         from headclip_med.pipelines.compare import CompareRequest, compare

@@ -15,6 +15,7 @@ from tyro.conf import UseAppendAction
 from headclip_med.cli.groups import TrackingGroup, WeightsOptions, owner_of, progress, show_run
 from headclip_med.cli.options import Takes
 from headclip_med.errors import InvalidSettings
+from headclip_med.evaluation.spread import DDOF_NOTE
 from headclip_med.models.registry import DEFAULT, METHODS, learning_of
 from headclip_med.ranks import torchrun_ranks
 from headclip_med.settings import (
@@ -25,7 +26,6 @@ from headclip_med.settings import (
     TrainSettings,
     require,
 )
-from headclip_med.spread import DDOF_NOTE
 from headclip_med.tracking import TrackingOptions, check_model_name, track
 
 if TYPE_CHECKING:

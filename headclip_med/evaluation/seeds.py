@@ -10,10 +10,10 @@ from pathlib import Path
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.request import EvaluationRequest
 from headclip_med.evaluation.results import Estimate, Evaluation, ResultRow
+from headclip_med.evaluation.spread import DDOF_NOTE, mean_and_deviation
 from headclip_med.models.registry import METHODS
 from headclip_med.models.request import ModelRequest
 from headclip_med.settings import Settings
-from headclip_med.spread import DDOF_NOTE, mean_and_deviation
 
 _FOLDER = re.compile(r"seed-(\d+)")
 
@@ -90,7 +90,7 @@ def _models(model: ModelRequest, count: int) -> list[ModelRequest]:
     raise InvalidSettings(
         "Nothing that is evaluated here is drawn, so that every seed would give the same.",
         "Leave --seeds out; or name the folder of a 'headclip train --seeds' as --model, or a "
-        "method that adapts to each image (--method anovl --set adaptation=independent).",
+        "method that adapts to each image (--set adaptation=independent).",
         code="seeds-unused",
     )
 

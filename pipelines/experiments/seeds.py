@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from headclip_med.spread import DDOF_NOTE, mean_and_deviation
+from headclip_med.evaluation.spread import DDOF_NOTE, mean_and_deviation
 from headclip_med.write.tables import Line, Number, Table
 
 FIXED = "What has no ± came out the same with every seed: nothing of it is drawn."

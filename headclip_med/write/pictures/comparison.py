@@ -65,8 +65,8 @@ def draw_comparison(methods: Sequence[str], rows: Sequence[ComparedRow]) -> Imag
         for column, cell in enumerate(_cells(row)):
             left = NAMES_PX + column * step
             if cell is None:
-                middle = (left + SIDE_PX / 2, top + SIDE_PX / 2)
-                draw.text(middle, "not known", fill=MUTED, font=font(13), anchor="mm")
+                centre = (left + SIDE_PX / 2, top + SIDE_PX / 2)
+                draw.text(centre, "not known", fill=MUTED, font=font(13), anchor="mm")
             else:
                 sheet.paste(Image.fromarray(cell), (left, top))
     return sheet
