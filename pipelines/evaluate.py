@@ -45,6 +45,9 @@ Say = Callable[[str], None]
 Seen = Callable[[int, int], None]
 """Takes how many images were seen, and how many there are in all."""
 
+Told = tuple[Say, Callable[[int], None]]
+"""Who is told lines, and of how many images."""
+
 
 @dataclass(frozen=True, eq=False)
 class EvaluationReport:
@@ -231,10 +234,10 @@ def _evaluate_all(
     opened: Sequence[Dataset],
     loaded: LoadedMethods,
     runs: Mapping[str, Run],
-    told: tuple[Say, Callable[[int], None]],
+    told: Told,
 ) -> tuple[list[results.Evaluation], int]:
     """Evaluate models on one set after the other, and count the sets that could not be used."""
-    evaluations, failed, (say, seen) = [], 0, told
+    evaluations, failed, (say, _) = [], 0, told
 
     def joined(found: Mapping[str, results.Evaluation]) -> results.Evaluation:
         if request.model.method == ALL:
@@ -250,7 +253,7 @@ def _evaluate_all(
         say(f"evaluating {dataset.name} ...")
         try:
             label = _label(dataset.name, [one.dataset for one in evaluations], say)
-            evaluations.append(joined(_on_set(dataset, label, request, loaded, runs, seen)))
+            evaluations.append(joined(_on_set(dataset, label, request, loaded, runs, told)))
         except HeadClipError as error:
             failed += 1
             say(str(error))
@@ -265,13 +268,14 @@ def _on_set(
     request: EvaluationRequest,
     loaded: LoadedMethods,
     runs: Mapping[str, Run],
-    seen: Callable[[int], None],
+    told: Told,
 ) -> dict[str, results.Evaluation]:
     models = list(loaded.models.values())
     if request.curves and label != dataset.name:
         request = replace(request, curves=request.curves / label)
     record = SetRecord(runs, [model.scores for model in models], label)
-    each = evaluate_models(dataset, models, request, look=record.look, seen=seen)
+    say, seen = told
+    each = evaluate_models(dataset, models, request, look=record.look, say=say, seen=seen)
     labelled = (replace(one, dataset=label) for one in each)
     found = dict(zip(loaded.models, labelled, strict=True))
     record.end(found)
@@ -379,6 +383,7 @@ def record_evaluation(run: Run, evaluation: results.Evaluation) -> None:
     name = evaluation.dataset
     run.dataset(name, evaluation.content_digest, use="evaluation")
     run.metrics({f"{name}/count/{what}": float(count) for what, count in evaluation.counts.items()})
+    run.metrics({f"{name}/doubts/{code}": float(n) for code, n in evaluation.doubts.items()})
     run.metrics(dict(_numbers(name, evaluation.rows)))
     for category, rows in evaluation.categories.items():
         run.metrics(dict(_numbers(f"{name}/{category}", rows)))

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 import headclip_med
 from headclip_med.atomic import check_writable
+from headclip_med.datasets import Dataset
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import Examples, Mosaics, healthy_threshold
 from headclip_med.models.checkpoint import read_checkpoint, write_checkpoint
@@ -44,7 +45,7 @@ class TrainRequest:
         model: What it is made of.
         settings: Optimiser and schedule.
         scores: How maps shall become scores.
-        data: Name and digest of the data, for the checkpoint's header.
+        data: Of the data, for the checkpoint's header; see ``described_data``.
         cache: Where the frozen tower's outputs are kept, so that it runs once per image, of a
             method that can do with it. It changes nothing about the result.
         cache_limit_gb: Most that they may take.
@@ -173,6 +174,20 @@ def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its
     return replace(trained, registered=record.end(request, trained, backbone, examples))
 
 
+def described_data(dataset: Dataset, doubts: Mapping[str, int]) -> dict[str, object]:
+    """Say for a checkpoint's header what was learned from.
+
+    Args:
+        dataset: The auxiliary data.
+        doubts: How many findings it has of each kind; see ``doubts_of``.
+
+    Returns:
+        Name, digest, and the doubts where there are any.
+    """
+    found: dict[str, object] = {"name": dataset.name, "digest": dataset.content_digest}
+    return {**found, "doubts": dict(doubts)} if doubts else found
+
+
 def training_record(
     data: Mapping[str, object],
     settings: TrainSettings,
@@ -278,6 +293,9 @@ class _Record:
         )
         digest = request.data.get("digest")
         self._run.dataset(str(request.data["name"]), str(digest or ""), use="training")
+        doubts = request.data.get("doubts")
+        if isinstance(doubts, Mapping):
+            self._run.metrics({f"doubts/{code}": float(count) for code, count in doubts.items()})
 
     def step(self, report: StepReport) -> None:
         """Record the losses of a step."""

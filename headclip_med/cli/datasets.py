@@ -17,9 +17,6 @@ from headclip_med.errors import InvalidSettings
 if TYPE_CHECKING:
     from headclip_med.datasets import KnownSet, Report
 
-SHOWN_OF_A_KIND = 10
-"""Findings of one kind that are printed; --all prints the rest, --json has them in any case."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Datasets(Command):
@@ -109,6 +106,8 @@ def _counts(counts: tuple[int, int] | None) -> dict[str, int] | None:
 
 
 def _lines(report: Report, note: str, *, everything: bool) -> Iterator[str]:
+    from headclip_med.datasets.report import SHOWN_OF_A_KIND, shown_lines
+
     where = f" in {report.folder}" if report.folder else ""
     yield f"{report.name}{where}"
     if report.layout:
@@ -122,13 +121,6 @@ def _lines(report: Report, note: str, *, everything: bool) -> Iterator[str]:
         yield f"    {category}: {normal} normal and {abnormal} abnormal"
     if note:
         yield f"  {note}"
-    seen: dict[tuple[str, str], int] = {}
-    for one in report.findings:
-        kind = one.severity, one.code
-        seen[kind] = seen.get(kind, 0) + 1
-        if everything or seen[kind] <= SHOWN_OF_A_KIND:
-            yield f"{one.severity}: {one.message}"
-    for (severity, code), count in seen.items():
-        if not everything and count > SHOWN_OF_A_KIND:
-            yield f"{severity}: {count - SHOWN_OF_A_KIND} more of the kind {code}; --all shows them"
+    most = None if everything else SHOWN_OF_A_KIND
+    yield from shown_lines(report.findings, most, elsewhere="--all")
     yield "usable" if report.is_usable else "not usable until the errors above are repaired"

@@ -110,13 +110,15 @@ class Train(WeightsOptions, TrackingGroup):
             raise InvalidSettings(
                 "Nothing to train on was named.", "Name a set with --data, or a --protocol."
             )
+        from headclip_med.datasets import doubts_of
         from headclip_med.evaluation.datasets import open_datasets
 
         dataset = open_datasets(specs)
+        doubts = doubts_of(dataset, dataset.split("test").samples, _tell)
         from headclip_med.evaluation.examples import Examples
         from headclip_med.models.clip.vision import default_image_size
         from headclip_med.models.loading import choose_device
-        from headclip_med.pipelines.train import TrainRequest
+        from headclip_med.pipelines.train import TrainRequest, described_data
         from headclip_med.pipelines.train_seeds import seeds_of, train_seeds
         from headclip_med.training.processes import own_device
 
@@ -131,7 +133,7 @@ class Train(WeightsOptions, TrackingGroup):
             model=model_settings,
             settings=settings,
             scores=scores,
-            data={"name": dataset.name, "digest": dataset.content_digest},
+            data=described_data(dataset, doubts),
             cache=places.get(self.cache, Path(self.cache)),
             cache_limit_gb=self.cache_limit_gb,
             needs_cache=self.cache != "auto",
@@ -150,13 +152,9 @@ class Train(WeightsOptions, TrackingGroup):
                 bar.update(1)
                 bar.set_postfix(epoch=step.epoch, loss=f"{step.loss:.3f}", refresh=False)
 
-            def say(line: str) -> None:
-                if is_first:
-                    print(line, file=sys.stderr)
-
             trained = train_seeds(
                 seeds_of(request, self.seeds), examples, backbone,
-                out=self.out, run=run, report=report, say=say,
+                out=self.out, run=run, report=report, say=_tell,
             )  # fmt: skip
         if is_first:
             show_run(run, options)
@@ -198,6 +196,11 @@ class Train(WeightsOptions, TrackingGroup):
             if not options.is_on:
                 raise InvalidSettings("--register needs the tracker.", "Leave --no-tracking out.")
         return options
+
+
+def _tell(line: str) -> None:
+    if torchrun_ranks().first:
+        print(line, file=sys.stderr)
 
 
 def _show(trained: SeededTraining, *, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from headclip_med.datasets.discover import (
 )
 from headclip_med.datasets.known import KNOWN_SETS, find_set, open_dataset
 from headclip_med.datasets.layouts import KnownSet
+from headclip_med.datasets.pixels.doubts import doubts_of
 from headclip_med.datasets.report import Report
 from headclip_med.datasets.samples import Dataset, Sample, join_datasets, read_image, read_mask
 
@@ -24,6 +25,7 @@ __all__ = [
     "Sample",
     "check_set",
     "discover",
+    "doubts_of",
     "find_set",
     "find_sets",
     "join_datasets",

@@ -16,18 +16,11 @@ from jaxtyping import UInt8
 from headclip_med.datasets import samples
 from headclip_med.datasets.known import scan_set
 from headclip_med.datasets.layouts import PICTURE_SUFFIXES, KnownSet
+from headclip_med.datasets.pixels.doubts import MaskDoubts, in_order
 from headclip_med.datasets.report import Finding, Report
 from headclip_med.datasets.scan import Scan
+from headclip_med.datasets.walk import is_hidden
 from headclip_med.errors import UnreadableInput
-
-CODES_AT_MOST = 16
-"""A mask of more grey levels than this is a blurred one, not one of codes."""
-
-UNSURE_LEVELS = (64, 191)
-"""Between these, a mask cut at 127 does not say clearly what it means."""
-
-UNSURE_SHARE = 0.5
-"""Of what a blurred mask marks; the edges of small regions stay below."""
 
 
 def check_set(
@@ -51,9 +44,9 @@ def check_set(
     try:
         scanned = scan_set(known, folder, slices)
     except UnreadableInput as problem:
-        return Report(known.name, None, "", {}, {}, 0, {}, (_error(problem),))
+        return Report(known.name, None, "", {}, {}, 0, {}, (Finding.of(problem),))
     seen = _Seen()
-    seen.findings += [_error(problem) for problem in scanned.problems]
+    seen.findings += [Finding.of(problem) for problem in scanned.problems]
     for number, sample in enumerate(scanned.samples, start=1):
         seen.look_at(sample)
         if progress:
@@ -62,12 +55,13 @@ def check_set(
     counts: dict[samples.Split, tuple[int, int]] = seen.counts(0)
     categories: dict[str, tuple[int, int]] = seen.counts(1)
     findings = (
+        *scanned.passed_over,
         *seen.findings,
+        *seen.masks.all(),
         *seen.duplicates(),
         *_differences(known, counts, expected, set(categories)),
         *_unused(scanned),
     )
-    order = ("error", "warning", "note")
     return Report(
         known.name,
         scanned.root,
@@ -76,7 +70,7 @@ def check_set(
         categories,
         len({path for sample in scanned.samples for path in sample.mask_paths}),
         expected,
-        tuple(sorted(findings, key=lambda one: order.index(one.severity))),
+        tuple(in_order(findings)),
     )
 
 
@@ -85,6 +79,7 @@ class _Seen:
     """What was seen of the images so far."""
 
     findings: list[Finding] = field(default_factory=list)
+    masks: MaskDoubts = field(default_factory=MaskDoubts)
     labels: list[tuple[samples.Split, str, int]] = field(default_factory=list)
     files: dict[bytes, list[samples.Sample]] = field(default_factory=dict)
     pixels: dict[bytes, list[samples.Sample]] = field(default_factory=dict)
@@ -96,9 +91,10 @@ class _Seen:
             image = samples.read_image(sample)
             self._remember(sample, image)
             if sample.mask_paths:
-                label = self._look_at_mask(sample, (image.shape[1], image.shape[0]))
+                marks = self.masks.look_at(sample)
+                label = int(marks) if label is None else label
         except UnreadableInput as problem:
-            self.findings.append(_error(problem))
+            self.findings.append(Finding.of(problem))
         self.labels.append((sample.split, sample.category, int(label or 0)))
 
     def counts(self, column: int) -> dict[Any, tuple[int, int]]:
@@ -126,61 +122,6 @@ class _Seen:
         if sample.slice_index is None and len(same) == 1:
             digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
             self.pixels.setdefault(digest, []).append(sample)
-
-    def _look_at_mask(self, sample: samples.Sample, size: tuple[int, int]) -> int:
-        """Check a mask, and return whether it marks anything, or what else the label says."""
-        if sample.slices is None:
-            for path in sample.mask_paths:
-                levels = samples.read_mask_levels(path, sample, size)
-                self.findings += _grey_levels(sample.shown(path), levels, sample.mask_above)
-        mask = samples.read_mask(sample)
-        name = sample.shown(sample.mask_path) if sample.mask_path else ""
-        image = sample.shown(sample.image_path)
-        if sample.label == 1 and not mask.any():
-            self.findings.append(
-                Finding(
-                    "error",
-                    "empty-mask",
-                    f"The mask {name} marks nothing, but its image {image} is abnormal.",
-                    "Find the right mask, or label the image as normal.",
-                )
-            )
-        if mask.all():
-            self.findings.append(
-                Finding(
-                    "warning",
-                    "full-mask",
-                    f"The mask {name} marks the whole image {image}.",
-                    "Is it inverted?",
-                )
-            )
-        return int(mask.any()) if sample.label is None else sample.label
-
-
-def _grey_levels(
-    name: str, levels: UInt8[np.ndarray, "rows columns"], above: int
-) -> Iterator[Finding]:
-    """Yield a warning where a threshold does not part a mask's levels cleanly."""
-    counts = np.bincount(levels.ravel(), minlength=256)
-    if above == 0 and np.count_nonzero(counts) > CODES_AT_MOST:
-        yield Finding(
-            "warning",
-            "grey-mask",
-            f"The mask {name} has {np.count_nonzero(counts)} grey levels, so it was blurred "
-            "or compressed, and all but black counts as abnormal.",
-            "Find the original.",
-        )
-    unsure, marked = (
-        counts[UNSURE_LEVELS[0] : UNSURE_LEVELS[1] + 1].sum(),
-        counts[above + 1 :].sum(),
-    )
-    if above > 0 and unsure > UNSURE_SHARE * max(marked, 1):
-        yield Finding(
-            "warning",
-            "grey-mask",
-            f"The mask {name} has {unsure} pixels between grey levels {UNSURE_LEVELS[0]} and "
-            f"{UNSURE_LEVELS[1]}, beside {marked} above {above}: the threshold decides much of it.",
-        )
 
 
 def _same(group: list[samples.Sample], what: str) -> str:
@@ -224,8 +165,8 @@ def _unused(scanned: Scan) -> Iterator[Finding]:
     used = {p for s in scanned.samples for p in (s.image_path, *s.mask_paths)}
     left: Counter[Path] = Counter()
     for place, folders, files in os.walk(scanned.root):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        paths = (Path(place) / name for name in files if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        paths = (Path(place) / name for name in files if not is_hidden(name))
         left[Path(place)] = sum(
             path.suffix.lower() in PICTURE_SUFFIXES and path not in used for path in paths
         )
@@ -233,7 +174,3 @@ def _unused(scanned: Scan) -> Iterator[Finding]:
         if count:
             where = folder.relative_to(scanned.root)
             yield Finding("note", "unused", f"{count} pictures in {where}/ are not used.")
-
-
-def _error(problem: UnreadableInput) -> Finding:
-    return Finding("error", problem.code, problem.reason, problem.advice)

@@ -86,7 +86,7 @@ def dataset_of(known: KnownSet, scanned: Scan) -> Dataset:
         raise scanned.problems[0]
     has_own_name = not known.is_generic or known.name == "mvtec"
     name = known.name if has_own_name else scanned.root.resolve().name
-    return Dataset(name, scanned.samples, scanned.layout.level)
+    return Dataset(name, scanned.samples, scanned.layout.level, scanned.passed_over)
 
 
 def _slices(sample: Sample, slices: SliceReader) -> Iterator[Found]:

@@ -17,7 +17,9 @@ from pydantic.dataclasses import dataclass
 
 from headclip_med.datasets.samples import Level, Split
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
+PICTURE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".jp2",
+)  # fmt: skip
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
 JPEG_MASK_ABOVE = 127

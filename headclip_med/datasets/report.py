@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from headclip_med.datasets.samples import Split
+from headclip_med.errors import HeadClipError
+
+if TYPE_CHECKING:
+    from headclip_med.datasets.samples import Split
 
 Severity = Literal["error", "warning", "note"]
+
+SHOWN_OF_A_KIND = 10
+"""Findings of one kind that are shown; the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,36 @@ class Finding:
     reason: str
     advice: str = ""
 
+    @classmethod
+    def of(cls, problem: HeadClipError) -> Finding:
+        """Take what kept a file from being used."""
+        return cls("error", problem.code, problem.reason, problem.advice)
+
     @property
     def message(self) -> str:
         """Both, as a person reads them."""
         return f"{self.reason} {self.advice}".strip()
+
+
+def shown_lines(
+    findings: Sequence[Finding], most: int | None = SHOWN_OF_A_KIND, *, elsewhere: str
+) -> Iterator[str]:
+    """Yield a line for each finding, then one for each kind of which there are too many.
+
+    Args:
+        findings: In the order in which they are shown.
+        most: Of one kind that are shown; None shows all.
+        elsewhere: What shows the rest.
+    """
+    seen: dict[tuple[str, str], int] = {}
+    for one in findings:
+        kind = one.severity, one.code
+        seen[kind] = seen.get(kind, 0) + 1
+        if most is None or seen[kind] <= most:
+            yield f"{one.severity}: {one.message}"
+    for (severity, code), count in seen.items():
+        if most is not None and count > most:
+            yield f"{severity}: {count - most} more of the kind {code}; {elsewhere} shows them"
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,19 +11,15 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image, ImageOps
 
+from headclip_med.datasets.pixels.image import PictureSize, place_of, read_picture
+from headclip_med.datasets.pixels.mask import PaintedMask, laid_on, read_painted
+from headclip_med.datasets.report import Finding
 from headclip_med.errors import InvalidSettings, UnreadableInput
 from headclip_med.settings import Plane
-from headclip_med.volume import significant_bits
 
 Split = Literal["train", "test"]
 Level = Literal["pixel", "image"]
-
-ORIENTATION_TAG = 0x0112
-
-# What Pillow raises on a file that is broken, cut short or absurdly large.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 @runtime_checkable
@@ -55,8 +50,9 @@ class Sample:
         label: 1 abnormal, 0 normal, None where only the mask tells.
         category: The kind of thing shown; metrics are computed per category, then averaged.
         split: Sets without a split are all ``test``: nothing is ever trained on them.
-        mask_above: A mask's pixel is abnormal where its grey level (0 to 255) is above this: 0 for
-            clean masks, whose values may be codes; 127 where compression blurred the edges.
+        mask_above: A mask's pixel is abnormal where it is painted more strongly than this (0 to
+            255): 0 for clean masks, whose values may be codes; 127 where compression blurred the
+            edges. A mask that is found to be a JPEG is cut in the middle in any case.
         more_mask_paths: Further masks of the same image; what any of them marks is abnormal.
         slice_index: Which slice of a volume this is, from 0; None for a picture.
         plane: Which of the patient's planes that slice lies in, where this is known.
@@ -101,11 +97,13 @@ class Dataset:
         name: As used in tables, for example ``"BrainMRI"``.
         samples: Ordered by category, split and file name.
         level: ``pixel`` where abnormal images have masks, ``image`` where only labels exist.
+        findings: What was noticed beside the images, such as files that were passed over.
     """
 
     name: str
     samples: tuple[Sample, ...]
     level: Level
+    findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a set without images."""
@@ -180,33 +178,23 @@ def join_datasets(datasets: Sequence[Dataset]) -> Dataset:
         for dataset in datasets
         for sample in dataset.samples
     )
-    return Dataset("+".join(names), tuple(samples), datasets[0].level)
+    findings = tuple(one for dataset in datasets for one in dataset.findings)
+    return Dataset("+".join(names), tuple(samples), datasets[0].level, findings)
 
 
 def read_image(sample: Sample) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Read an image as red, green, blue in [0, 255].
+    """Read an image as red, green, blue in [0, 255], as it would be screened.
 
     The picture is upright by its EXIF orientation. Grey images are shown three times, transparency
-    is dropped; of deeper levels the upper eight of the bits in use are kept.
+    is laid over black unless it is the same everywhere, and deeper levels are shown by the bits in
+    use.
 
     Raises:
         UnreadableInput: The file is missing, broken, or holds several pictures.
     """
     if sample.slices is not None and sample.slice_index is not None:
         return sample.slices.image(sample.image_path, sample.slice_index)
-    with _opened(sample, sample.image_path) as picture:
-        if picture.mode == "F":
-            raise UnreadableInput(
-                f"The image {sample.shown(sample.image_path)} has floating-point values of no "
-                "known range.",
-                "Save it with 8 or 16 bits per channel.",
-                code="unknown-range",
-            )
-        if picture.mode.startswith("I"):
-            deep = np.asarray(picture).clip(0, 65535)
-            deep >>= significant_bits(float(deep.max())) - 8
-            return np.repeat(deep.astype(np.uint8)[..., None], 3, axis=2)
-        return np.array(picture.convert("RGB"))
+    return read_picture(sample.image_path, sample.shown(sample.image_path))
 
 
 def read_mask(sample: Sample) -> Bool[np.ndarray, "rows columns"]:
@@ -221,75 +209,51 @@ def read_mask(sample: Sample) -> Bool[np.ndarray, "rows columns"]:
     """
     if sample.slices is not None and sample.slice_index is not None and sample.mask_path:
         return sample.slices.mask(sample.mask_path, sample.slice_index)
-    with _opened(sample, sample.image_path) as picture:
-        size = picture.size
-    if not sample.mask_paths:
-        if sample.label == 0:
-            return np.zeros(size[::-1], dtype=bool)
+    if not sample.mask_paths and sample.label != 0:
         raise UnreadableInput(
             f"The image {sample.shown(sample.image_path)} is abnormal but has no mask.",
             "Evaluate this set on image level.",
             code="no-mask",
         )
-    marked = np.zeros(size[::-1], dtype=bool)
-    for path in sample.mask_paths:
-        marked |= read_mask_levels(path, sample, size) > sample.mask_above
-    return marked
+    if not sample.mask_paths:
+        return np.zeros(_place(sample)[:2], dtype=bool)
+    return joined_masks(read_painted_masks(sample))
 
 
-def read_mask_levels(
-    path: Path, sample: Sample, size: tuple[int, int]
-) -> UInt8[np.ndarray, "rows columns"]:
-    """Read the grey levels of a mask, before any threshold.
+def joined_masks(masks: Sequence[PaintedMask]) -> Bool[np.ndarray, "rows columns"]:
+    """Mark what any of an image's masks marks; there is at least one."""
+    return np.asarray(np.logical_or.reduce([one.marked for one in masks]))
 
-    Args:
-        path: The mask.
-        sample: Whose mask it is, to be named in an error.
-        size: Columns and rows of that image.
+
+def read_painted_masks(sample: Sample) -> tuple[PaintedMask, ...]:
+    """Read the masks of a picture, each laid on its upright image.
 
     Raises:
-        UnreadableInput: The mask is missing, broken, or of another size.
+        UnreadableInput: A mask is missing, broken, or of another size than its image.
     """
-    with _opened(sample, path) as mask:
-        if mask.size != size:  # drawn on the pixels as they are stored, before they were turned
-            with Image.open(sample.image_path) as image:
-                mask.getexif()[ORIENTATION_TAG] = image.getexif().get(ORIENTATION_TAG, 1)
-            mask = ImageOps.exif_transpose(mask)
-        if mask.size != size:
-            raise UnreadableInput(
-                f"The mask {sample.shown(path)} has {mask.size[0]} x {mask.size[1]} px, but its "
-                f"image {sample.shown(sample.image_path)} has {size[0]} x {size[1]}.",
-                "Find the mask that was drawn on this image.",
-                code="mask-size",
-            )
-        return np.asarray(mask.convert("L"))
+    place = _place(sample)
+    return tuple(_laid(path, sample, place) for path in sample.mask_paths)
 
 
-@contextmanager
-def _opened(sample: Sample, path: Path) -> Iterator[Image.Image]:
-    """Open a picture; whatever then fails on its bytes is said with the file's name."""
-    try:
-        with Image.open(path) as picture:
-            if getattr(picture, "n_frames", 1) > 1:
-                raise UnreadableInput(
-                    f"The file {sample.shown(path)} holds several pictures, but one is needed.",
-                    "Save the one that is meant.",
-                    code="several-pictures",
-                )
-            yield ImageOps.exif_transpose(picture)
-    except FileNotFoundError as error:
-        raise UnreadableInput(
-            f"The file {sample.shown(path)} is not there.",
-            "Fetch the set again, or correct the path.",
-            code="missing-file",
-        ) from error
-    except _BROKEN as error:
-        raise UnreadableInput(
-            f"The file {sample.shown(path)} is not a readable picture (empty, cut short or "
-            "another format).",
-            "Fetch it again.",
-            code="broken-picture",
-        ) from error
+def _place(sample: Sample) -> PictureSize:
+    return place_of(sample.image_path, sample.shown(sample.image_path))
+
+
+def _laid(path: Path, sample: Sample, place: PictureSize) -> PaintedMask:
+    mask, image = sample.shown(path), sample.shown(sample.image_path)
+    painted, own = read_painted(path, mask, sample.mask_above)
+    found = laid_on(painted, own, place)
+    if found is not None:
+        return found
+    rows, columns = painted.levels.shape
+    is_turned = (columns, rows) == place[:2]
+    raise UnreadableInput(
+        f"The mask {mask} has {columns} x {rows} px, but its image {image} has "
+        f"{place.columns} x {place.rows}{', as if one of them were turned' * is_turned}.",
+        "Find the mask that was drawn on this image"
+        + (", or turn it as its image is." if is_turned else "."),
+        code="mask-size",
+    )
 
 
 def file_digest(path: Path) -> bytes:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from headclip_med.datasets.layouts import JPEG_MASK_ABOVE, KnownSet, Layout, plain
+from headclip_med.datasets.layouts import JPEG_MASK_ABOVE, NIFTI_SUFFIXES, KnownSet, Layout, plain
+from headclip_med.datasets.pixels.beside import inner_folder, no_picture, not_of_a_class
+from headclip_med.datasets.report import Finding
 from headclip_med.datasets.samples import Sample, shown
 from headclip_med.datasets.tables import LabelTable, Listed
-from headclip_med.datasets.walk import Fields, Listing, Place, Walk, cut_suffix, filled, matched
+from headclip_med.datasets.walk import (
+    Fields,
+    Listing,
+    Place,
+    Walk,
+    cut_suffix,
+    filled,
+    is_no_class,
+    matched,
+)
 from headclip_med.errors import UnreadableInput
 
 DEPTH = 2
@@ -28,12 +39,14 @@ class Scan:
         layout: The arrangement that fitted.
         samples: Every image that has what it needs.
         problems: Everything that is missing or ambiguous, each naming its file.
+        passed_over: What lies among the images and is none, each naming its file.
     """
 
     root: Path
     layout: Layout
     samples: tuple[Sample, ...]
     problems: tuple[UnreadableInput, ...]
+    passed_over: tuple[Finding, ...] = ()
 
 
 def scan(known: KnownSet, folder: Path) -> Scan:
@@ -54,12 +67,11 @@ def scan(known: KnownSet, folder: Path) -> Scan:
         )
     fitting = _fitting(known, folder)
     found = list(fitting.found())
-    return Scan(
-        fitting.root,
-        fitting.layout,
-        tuple(one for one in found if isinstance(one, Sample)),
-        tuple(one for one in found if isinstance(one, UnreadableInput)),
-    )
+    samples = tuple(one for one in found if isinstance(one, Sample))
+    beside = list(fitting.beside({p for s in samples for p in (s.image_path, *s.mask_paths)}))
+    problems = [one for one in (*found, *beside) if isinstance(one, UnreadableInput)]
+    passed_over = tuple(one for one in beside if isinstance(one, Finding))
+    return Scan(fitting.root, fitting.layout, samples, tuple(problems), passed_over)
 
 
 def _fitting(known: KnownSet, folder: Path) -> _Reader:
@@ -122,6 +134,33 @@ class _Reader:
         if self._table:
             yield from self._table.leftovers()
 
+    def beside(self, used: Set[Path]) -> Iterator[Finding | UnreadableInput]:
+        """Yield what lies in the folders of images and was not read.
+
+        Args:
+            used: The files that were.
+        """
+        of_volumes = self.layout.suffixes == NIFTI_SUFFIXES
+        for folder, _ in self._places():
+            folders = [folder, *self._inner(folder)]
+            for place in folders:
+                for path in self._listing.others(place):
+                    if not (self._table and self._table.is_table(path)):
+                        name = shown(path, self.root)
+                        yield no_picture(path, name, of_volumes=of_volumes)
+            for place in () if self._reads_inner else self._listing.below(folder):
+                files = self._listing.files(place)
+                if files and not used & set(files):
+                    yield inner_folder(shown(place, self.root), len(files))
+
+    @property
+    def _reads_inner(self) -> bool:
+        """Whether folders inside a class belong to it: where no layout of anybody's says more."""
+        return self.known.is_generic and self.layout.guesses_classes and not self.layout.masks
+
+    def _inner(self, folder: Path) -> Iterator[Path]:
+        return self._listing.below(folder) if self._reads_inner else iter(())
+
     def _places(self) -> Iterator[Place]:
         return (p for p in self._walk.places(self.root) if not isinstance(p, UnreadableInput))
 
@@ -135,7 +174,8 @@ class _Reader:
         ]
         return [
             path
-            for path in self._listing.files(folder)
+            for place in (folder, *self._inner(folder))
+            for path in self._listing.files(place)
             if path.name.lower().endswith(suffix)
             and not any(matched(mask, self._listing.stem(path)) for mask in masks)
         ]
@@ -145,6 +185,9 @@ class _Reader:
         return any(matched(file, self._listing.stem(path)) for path in self._images(folder))
 
     def _class(self, folder: Path, fields: Fields) -> Iterator[Found]:
+        for place in self._inner(folder):
+            if is_no_class(place.name):
+                yield not_of_a_class(shown(place, self.root))
         images = self._images(folder)
         if not images:
             yield UnreadableInput(

@@ -47,6 +47,10 @@ class LabelTable:
         """Tell whether the table of a folder's images is there."""
         return self._path(fields) is not None
 
+    def is_table(self, path: Path) -> bool:
+        """Tell whether a file is one of the tables that were read."""
+        return path in self._rows
+
     def load(self, fields: Fields) -> Iterator[UnreadableInput]:
         """Read the table of a folder's images, once; yield what is wrong with it."""
         path = self._path(fields)

@@ -21,8 +21,8 @@ _SUFFIX = re.compile(r"\.[a-z]+$")
 
 # A folder of unlabelled pictures taken for a class would be counted as abnormal without a word.
 _NO_CLASSES = frozenset(
-    {"ground_truth", "images", "masks", "pred", "prediction", "predictions", "test", "train"}
-    | {"unlabeled", "unlabelled", "val"}
+    {"ground_truth", "images", "mask", "masks", "pred", "prediction", "predictions", "test"}
+    | {"train", "unlabeled", "unlabelled", "val"}
 )
 
 Place = tuple[Path, Fields]
@@ -42,6 +42,11 @@ def matched(pattern: str, text: str) -> Fields | None:
     return found.groupdict() if found else None
 
 
+def is_no_class(name: str) -> bool:
+    """Whether a folder's name says that what it holds is no class, or no images at all."""
+    return name.lower() in _NO_CLASSES
+
+
 def cut_suffix(pattern: str) -> tuple[str, str]:
     """Part a pattern from the suffix written at its end, if there is one."""
     found = _SUFFIX.search(pattern)
@@ -58,7 +63,12 @@ def entries(folder: Path) -> list[Path]:
         found = sorted(folder.iterdir())
     except OSError as error:
         raise _no_folder(folder.name) from error
-    return [path for path in found if not path.name.startswith((".", "__"))]
+    return [path for path in found if not is_hidden(path.name)]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is passed over without a word: by convention, or an archive's."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 class Listing:
@@ -70,7 +80,7 @@ class Listing:
 
     def __init__(self, suffixes: tuple[str, ...]) -> None:
         self._suffixes = suffixes
-        self._entries: dict[Path, tuple[list[Path], list[Path]]] = {}
+        self._entries: dict[Path, tuple[list[Path], list[Path], list[Path]]] = {}
         self._stems: dict[Path, dict[str, list[Path]]] = {}
 
     def folders(self, folder: Path) -> list[Path]:
@@ -80,6 +90,20 @@ class Listing:
     def files(self, folder: Path) -> list[Path]:
         """List the files of a folder that may belong to a set."""
         return self._read(folder)[1]
+
+    def others(self, folder: Path) -> list[Path]:
+        """List the files of a folder that end in nothing that a set's files end in."""
+        return self._read(folder)[2]
+
+    def below(self, folder: Path) -> Iterator[Path]:
+        """Go through the folders inside a folder to the bottom, each once however it is linked."""
+        ahead, seen = [*self.folders(folder)], {folder.resolve()}
+        while ahead:
+            here = ahead.pop(0)
+            if here.resolve() not in seen:
+                seen.add(here.resolve())
+                yield here
+                ahead = [*self.folders(here), *ahead]
 
     def folder(self, here: Path, name: str) -> Path | None:
         """Find a folder inside another, in any case of letters if need be."""
@@ -119,12 +143,13 @@ class Listing:
             place = self.folder(place, part) if place else None
         return place, *cut_suffix(file)
 
-    def _read(self, folder: Path) -> tuple[list[Path], list[Path]]:
+    def _read(self, folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
         if folder not in self._entries:
             found = entries(folder)
             inner = [path for path in found if path.is_dir()]
-            files = [path for path in found if self._suffix(path) and path not in set(inner)]
-            self._entries[folder] = inner, files
+            rest = [path for path in found if path not in set(inner)]
+            files = [path for path in rest if self._suffix(path)]
+            self._entries[folder] = inner, files, [path for path in rest if path not in set(files)]
         return self._entries[folder]
 
     def _suffix(self, path: Path) -> str:
@@ -188,7 +213,7 @@ class Walk:
                 yield self._listing.folder(here, name) or _no_folder(name), {"kind": name}
             return
         for inner in self._listing.folders(here):
-            if inner.name.lower() in _NO_CLASSES:
+            if is_no_class(inner.name):
                 yield _not_a_class(inner), {}
             else:
                 yield inner, {"kind": inner.name}

@@ -72,7 +72,7 @@ class VolumeSlices:
         return grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, axis=2)
 
     def mask(self, path: Path, index: int) -> Bool[np.ndarray, "rows columns"]:
-        """Read which pixels of one slice, from 0, are abnormal: those above 0."""
+        """Read which pixels of one slice, from 0, are abnormal: those that are not 0."""
         marked: Bool[np.ndarray, "rows columns"] = _marked(path, self.planes)[index]
         return marked
 
@@ -127,7 +127,9 @@ def _grey(
 def _marked(path: Path, planes: Plane) -> Bool[np.ndarray, "slices rows columns"]:
     """Cut a mask as its image; where pixels are resampled, at one half."""
     stored = _volume(path)
-    marked = replace(stored, voxels=np.asarray(stored.voxels > 0, dtype=np.float32))
+    colours = stored.voxels.ndim == 4
+    painted = np.asarray(stored.voxels.any(axis=-1) if colours else stored.voxels != 0)
+    marked = replace(stored, voxels=np.asarray(painted, dtype=np.float32))
     (view,), _ = choose_views(marked, planes)
     return np.asarray(view.shown.voxels >= 0.5)
 

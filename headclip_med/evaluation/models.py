@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from headclip_med.datasets import Dataset
+from headclip_med.datasets import Dataset, doubts_of
 from headclip_med.evaluation.measure import Measured, ModelMaps, measure, measure_baselines
-from headclip_med.evaluation.predictions import Predictions, predict_dataset
+from headclip_med.evaluation.predictions import Predictions, choose, predict_dataset
 from headclip_med.evaluation.request import EvaluationSettings
 from headclip_med.evaluation.results import THE_MODEL, Evaluation, ResultRow, title_of
 from headclip_med.metrics import Curves, PixelMetrics, image_curves
@@ -39,6 +39,7 @@ def evaluate_models(
     *,
     look: Look = lambda predictions: None,
     seen: Callable[[int], None] = lambda count: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Evaluation]:
     """Predict the test images of a set with several models, and compare with the truth.
 
@@ -55,6 +56,7 @@ def evaluate_models(
         settings: How; curves are of the models' input at any size.
         look: Called with all models' predictions of each part of the set, while they are there.
         seen: Is told after each batch how many images that was.
+        say: Is told what is doubtful about the set's files and masks, before any model runs.
 
     Returns:
         For each model, in their order: pixel metrics of the maps where the set has masks; image
@@ -63,10 +65,11 @@ def evaluate_models(
 
     Raises:
         InvalidSettings: ``limit`` or ``batch_size`` is below 1.
-        UnreadableInput: A file of the set cannot be used.
+        UnreadableInput: A file of the set cannot be used, or a mask contradicts its image's label.
         OutOfMemory: A batch does not fit the device.
     """
     settings, tested = settings or EvaluationSettings(), dataset.split("test")
+    doubts = doubts_of(dataset, choose(dataset, settings.limit).samples, say)
     found = [_Found() for _ in models]
     for part in [tested] if settings.store is not None else _by_category(tested):
         predicted = predict_dataset(
@@ -83,7 +86,8 @@ def evaluate_models(
         if settings.curves is not None:
             draw_curves(predicted, [model.scores for model in models], settings.curves)
     return [
-        one.evaluation(tested, model, settings) for model, one in zip(models, found, strict=True)
+        one.evaluation(tested, model, settings, doubts)
+        for model, one in zip(models, found, strict=True)
     ]
 
 
@@ -121,7 +125,11 @@ class _Found:
         self.vanished += int(predictions.has_vanished.sum())
 
     def evaluation(
-        self, tested: Dataset, model: AnomalyModel, settings: EvaluationSettings
+        self,
+        tested: Dataset,
+        model: AnomalyModel,
+        settings: EvaluationSettings,
+        doubts: Mapping[str, int],
     ) -> Evaluation:
         """Put it into words and rows."""
         categories = tested.categories
@@ -143,10 +151,11 @@ class _Found:
                 "categories": list(categories),
             },
             rows=self._rows(None),
-            notes=tuple(self._notes(settings, planes)),
+            notes=(*self._notes(settings, planes), *_in_doubt(doubts)),
             categories={} if is_single else {name: self._rows(name) for name in categories},
             vanished=self.vanished,
             planes=planes,
+            doubts=doubts,
         )
 
     def _rows(self, category: str | None) -> tuple[ResultRow, ...]:
@@ -189,6 +198,12 @@ def _planes_of(tested: Dataset) -> dict[str, int]:
     """Count the volumes of a set by the plane that they were cut in."""
     volumes = {one.image_path: one.plane for one in tested.samples if one.plane is not None}
     return dict(Counter(volumes.values()))
+
+
+def _in_doubt(doubts: Mapping[str, int]) -> Iterator[str]:
+    if doubts:
+        counted = ", ".join(f"{code} {count}" for code, count in doubts.items())
+        yield f"The set's files leave doubts, which 'headclip datasets check' explains: {counted}."
 
 
 def draw_curves(

@@ -82,6 +82,8 @@ class Evaluation:
         categories: The rows of each category alone, where they were averaged over several.
         vanished: Images whose abnormal pixels did not survive the resizing.
         planes: How many volumes were cut in which of the patient's planes.
+        doubts: How many findings the set's check has of each kind, by code, of those that bear on
+            what was used.
     """
 
     dataset: str
@@ -95,6 +97,7 @@ class Evaluation:
     categories: Mapping[str, tuple[ResultRow, ...]] = field(default_factory=dict)
     vanished: int = 0
     planes: Mapping[str, int] = field(default_factory=dict)
+    doubts: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Plain values at full precision; undefined ones are null."""
@@ -111,6 +114,7 @@ class Evaluation:
             },
             "notes": list(self.notes),
             "planes": dict(self.planes),
+            "doubts": dict(self.doubts),
         }
 
     def to_markdown(self, *, per_category: bool = False) -> str:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+from jaxtyping import Bool
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.metrics.exact import ExactSums, count_groups, with_mean
 from headclip_med.metrics.paper import paper_metrics
 from headclip_med.metrics.scores import (
-    Labels,
-    Maps,
-    Masks,
-    Scores,
+    Given,
     SortedScores,
+    as_array,
+    as_scores,
+    as_truth,
     region_shares,
     require_finite,
     require_full_precision,
@@ -26,12 +27,12 @@ from headclip_med.metrics.scores import (
 __all__ = ["Protocol", "image_metrics", "pixel_metrics"]
 
 
-def image_metrics(scores: Scores, labels: Labels) -> dict[str, float]:
+def image_metrics(scores: Given, labels: Given) -> dict[str, float]:
     """Judge one score per image; the same by both protocols.
 
     Args:
-        scores: Higher is more abnormal, in any unit.
-        labels: 1 abnormal, 0 normal.
+        scores: Of each image, higher is more abnormal, in any unit: an array, a tensor or a list.
+        labels: 1 or True abnormal, 0 or False normal.
 
     Returns:
         ``AUROC``, ``AP``, ``F1-max`` and their mean ``mAD``, fractions of 1; NaN with one class.
@@ -45,15 +46,17 @@ def image_metrics(scores: Scores, labels: Labels) -> dict[str, float]:
 
 
 def pixel_metrics(
-    maps: Maps, masks: Masks, protocol: Protocol = "exact", *, inside: Masks | None = None
+    maps: Given, masks: Given, protocol: Protocol = "exact", *, inside: Given | None = None
 ) -> dict[str, float]:
     """Judge maps against masks, all pixels of all images of a class pooled.
 
     Args:
-        maps: How abnormal each pixel looks, in any unit, float32 or float64; never scaled image
+        maps: How abnormal each pixel looks, images by rows by columns: an array, a tensor or lists,
+            in any unit, float32 or float64; never scaled image
             by image. Scores that saturate (many equal to 1) have lost their order: give the logits
             before the softmax instead.
-        masks: True where abnormal; all False for normal images, whose pixels count as well.
+        masks: True where abnormal; all False for normal images, whose pixels count as well. Of any
+            type that says yes or no: booleans, 0 and 1, 0 and 255.
         protocol: ``exact``: every distinct value is a threshold. ``paper``: the threshold grids of
             the published code, whose AUPRO, F1-max and IoU-max follow the scale of the scores.
         inside: Only pixels where this is True count; all by default.
@@ -64,7 +67,9 @@ def pixel_metrics(
 
     Raises:
         HeadClipError: A map's value is not a number.
-        InvalidSettings: The protocol is unknown, or the maps are in half precision.
+        InvalidSettings: The protocol is unknown, the maps are in half precision, or masks hold
+            more than yes and no.
+        ValueError: The shapes differ.
     """
     require_protocol(protocol)
     return pool_pixels(maps, masks, inside=inside).metrics(protocol)
@@ -114,26 +119,30 @@ class Pooled:
         return with_mean(found)
 
 
-def pool_images(scores: Scores, labels: Labels) -> Pooled:
+def pool_images(given: Given, labels: Given) -> Pooled:
     """Sort image scores; see ``image_metrics``."""
-    require_labels(labels)
+    scores, abnormal = as_scores(given), as_labels(labels)
     require_full_precision(scores)
+    if scores.ndim != 1 or scores.shape != abnormal.shape:
+        raise ValueError(f"scores have the shape {scores.shape}, labels {abnormal.shape}")
     ordered = np.sort(scores)
     require_finite(ordered, is_sorted=True)
-    return Pooled([SortedScores(ordered)], [SortedScores(np.sort(scores[labels == 1]))])
+    return Pooled([SortedScores(ordered)], [SortedScores(np.sort(scores[abnormal]))])
 
 
-def pool_pixels(maps: Maps, masks: Masks, *, inside: Masks | None = None) -> Pooled:
+def pool_pixels(given: Given, truth: Given, *, inside: Given | None = None) -> Pooled:
     """Sort the pixels of all images; see ``pixel_metrics``.
 
     All are sorted by value alone, several times faster than with their labels; only abnormal ones,
     which are few, are sorted a second time with their shares.
     """
+    maps, masks = as_scores(given), as_truth(truth)
+    chosen = None if inside is None else as_truth(inside)
     require_full_precision(maps)
-    require_same_shape(maps, masks, inside)
-    ordered = np.sort(maps if inside is None else maps[inside], axis=None)
+    require_same_shape(maps, masks, chosen)
+    ordered = np.sort(maps if chosen is None else maps[chosen], axis=None)
     require_finite(ordered, is_sorted=True)
-    counted = masks if inside is None else masks & inside
+    counted = masks if chosen is None else masks & chosen
     values = maps.reshape(-1)[np.flatnonzero(counted)]
     shares, regions = region_shares(counted)
     order = np.argsort(values)
@@ -152,11 +161,13 @@ def require_protocol(protocol: str) -> None:
         raise InvalidSettings(f"The protocol {protocol} is unknown.", f"Known: {', '.join(known)}.")
 
 
-def require_labels(labels: Labels) -> None:
-    """Refuse labels other than 0 and 1.
+def as_labels(given: Given) -> Bool[np.ndarray, "..."]:
+    """Take labels of any type, True for those of abnormal images.
 
     Raises:
-        ValueError: There are others.
+        ValueError: There are others than 0 and 1.
     """
-    if not np.isin(labels, (0, 1)).all():
+    labels = as_array(given)
+    if labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
         raise ValueError("labels must be 0 (normal) or 1 (abnormal)")
+    return np.asarray(labels == 1)

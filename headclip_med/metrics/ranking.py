@@ -10,13 +10,12 @@ from jaxtyping import Bool, Float, Int, Num
 
 from headclip_med.metrics.bootstrap import bootstrap_draws
 from headclip_med.metrics.exact import ExactSums, Groups
-from headclip_med.metrics.pooled import require_labels
+from headclip_med.metrics.pooled import as_labels
 from headclip_med.metrics.scores import (
-    Labels,
-    Maps,
-    Masks,
-    Scores,
+    Given,
     Units,
+    as_scores,
+    as_truth,
     region_shares,
     require_finite,
     require_full_precision,
@@ -117,20 +116,20 @@ class Ranking:
         return Sampled(self.metrics(), draws)
 
 
-def rank_images(scores: Scores, labels: Labels) -> Ranking:
+def rank_images(given: Given, labels: Given) -> Ranking:
     """Sort image scores once; each image is a unit."""
-    require_labels(labels)
-    return Ranking(scores, labels.astype(bool), np.arange(len(scores)))
+    scores = as_scores(given)
+    return Ranking(scores, as_labels(labels), np.arange(len(scores)))
 
 
 def rank_pixels(
-    maps: Maps, masks: Masks, *, inside: Masks | None = None, units: Units | None = None
+    given: Given, truth: Given, *, inside: Given | None = None, units: Units | None = None
 ) -> Ranking:
     """Sort the pixels of all images once.
 
     Args:
-        maps: How abnormal each pixel looks, float32 or float64.
-        masks: True where abnormal.
+        given: Maps: how abnormal each pixel looks, float32 or float64.
+        truth: Masks of any type that says yes or no; True where abnormal.
         inside: Only pixels where this is True count; all by default.
         units: The number of each image's unit, from 0; each image is one by default.
 
@@ -138,8 +137,9 @@ def rank_pixels(
         HeadClipError: A map's value is not a number.
         InvalidSettings: The maps are in half precision.
     """
-    require_same_shape(maps, masks, inside)
-    chosen = np.ones(maps.shape, dtype=bool) if inside is None else inside
+    maps, masks = as_scores(given), as_truth(truth)
+    chosen = np.ones(maps.shape, dtype=bool) if inside is None else as_truth(inside)
+    require_same_shape(maps, masks, chosen)
     abnormal = masks & chosen
     shares = np.zeros(maps.shape)
     shares[abnormal], _ = region_shares(abnormal)
@@ -149,14 +149,14 @@ def rank_pixels(
 
 
 def sample_images(
-    scores: Scores, labels: Labels, *, groups: Units | None = None, seed: int
+    scores: Given, labels: Given, *, groups: Units | None = None, seed: int
 ) -> Sampled:
     """Compute image metrics and their draws; ``groups`` are drawn as a whole."""
     return rank_images(scores, labels).sampled(groups=groups, seed=seed, repeats=IMAGE_REPEATS)
 
 
 def sample_pixels(
-    maps: Maps, masks: Masks, *, inside: Masks | None = None, units: Units | None = None, seed: int
+    maps: Given, masks: Given, *, inside: Given | None = None, units: Units | None = None, seed: int
 ) -> Sampled:
     """Compute pixel metrics and their draws over whole images, or over ``units`` of images."""
     ranking = rank_pixels(maps, masks, inside=inside, units=units)

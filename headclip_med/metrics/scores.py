@@ -27,6 +27,9 @@ Labels = Shaped[np.ndarray, "images"]
 Units = Int[np.ndarray, "images"]
 """The number of what each image is drawn with."""
 
+Given = object
+"""An array, a tensor or nested lists; ``as_scores`` and ``as_truth`` take it or refuse it."""
+
 _TOUCHING = np.ones((3, 3), dtype=bool)  # eight neighbours, as in the definition of AUPRO
 
 
@@ -100,6 +103,62 @@ class SortedScores:
         return np.asarray(np.concatenate([np.zeros(1, dtype=np.int64), running])[of])
 
 
+def as_scores(given: Given) -> Shaped[np.ndarray, "..."]:
+    """Take scores as an array: of torch, lists and whole numbers as well.
+
+    Raises:
+        InvalidSettings: They are no numbers.
+    """
+    found = as_array(given)
+    if found.dtype.kind == "f":
+        return found
+    if found.dtype.kind in "biu":
+        return found.astype(np.float64)
+    raise _unusable("Scores and maps must be numbers.", "Give an array of float32 or float64.")
+
+
+def as_truth(given: Given) -> Bool[np.ndarray, "..."]:
+    """Take masks or labels of any type that says yes or no: False and True, 0 and 1, 0 and 255.
+
+    Raises:
+        InvalidSettings: They hold something else, such as several labels or soft edges.
+    """
+    found = as_array(given)
+    if found.dtype.kind == "b":
+        return found
+    if found.dtype.kind not in "iuf":
+        raise _unusable("Masks and labels must be numbers or booleans.", _YES_OR_NO)
+    marked = found != 0
+    highest = found.max(initial=0)
+    if highest not in (0, 1, 255) or not np.isin(found, (0, highest)).all():
+        raise _unusable(
+            "Masks and labels must say yes or no, and these hold more than 0 and 1 (or 0 and 255): "
+            "codes, soft edges, or what is not a number.",
+            _YES_OR_NO,
+        )
+    return np.asarray(marked)
+
+
+_YES_OR_NO = "Give mask > 0, or mask > 0.5, as it is meant."
+
+
+def _unusable(reason: str, advice: str) -> InvalidSettings:
+    return InvalidSettings(reason, advice, code="unusable-truth")
+
+
+def as_array(given: Given) -> Shaped[np.ndarray, "..."]:
+    """Take an array, nested lists, or a tensor wherever it lies."""
+    detach = getattr(given, "detach", None)  # of a tensor; metrics do without torch
+    try:
+        return np.asarray(given if detach is None else detach().cpu())
+    except (TypeError, ValueError):  # bfloat16, or lists of unequal lengths
+        raise _unusable(
+            "Scores, maps, masks and labels must be arrays of numbers, of one shape and a type "
+            "that NumPy knows.",
+            "Convert them, for example with .float() or np.stack.",
+        ) from None
+
+
 def require_full_precision(scores: Shaped[np.ndarray, "..."]) -> None:
     """Refuse half precision: it has rounded close scores to equal ones before they came here.
 
@@ -121,8 +180,10 @@ def require_same_shape(
     """Refuse masks of another shape than the maps: pixels would be paired wrongly.
 
     Raises:
-        ValueError: One has another shape.
+        ValueError: One has another shape, or they are no stack of images.
     """
+    if maps.ndim != 3:
+        raise ValueError(f"maps have the shape {maps.shape}; give images, rows and columns")
     for other in others:
         if other is not None and other.shape != maps.shape:
             raise ValueError(f"maps have the shape {maps.shape}, masks {other.shape}; resize one")

@@ -11,9 +11,12 @@ from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.metrics.distinct import DistinctScores
 from headclip_med.metrics.pooled import Pooled, Protocol, require_protocol
 from headclip_med.metrics.scores import (
+    Given,
     Maps,
     Masks,
     SortedScores,
+    as_scores,
+    as_truth,
     region_shares,
     require_finite,
     require_full_precision,
@@ -83,30 +86,32 @@ class PixelMetrics:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def update(self, maps: Maps, masks: Masks, *, inside: Masks | None = None) -> None:
+    def update(self, maps: Given, masks: Given, *, inside: Given | None = None) -> None:
         """Add images.
 
         Args:
             maps: How abnormal each pixel looks, float32; of any size, also another than before.
-            masks: True where abnormal.
+            masks: True where abnormal, of any type that says yes or no.
             inside: Only pixels where this is True count; all by default.
 
         Raises:
             HeadClipError: A map's value is not a number, or there is no room for the files.
             InvalidSettings: The maps are not float32.
         """
-        require_full_precision(maps)
-        if maps.dtype != np.float32:
+        scores, marked = as_scores(maps), as_truth(masks)
+        chosen = None if inside is None else as_truth(inside)
+        require_full_precision(scores)
+        if scores.dtype != np.float32:
             raise InvalidSettings(
-                f"Streaming counts distinct float32 scores, and these are {maps.dtype}.",
+                f"Streaming counts distinct float32 scores, and these are {scores.dtype}.",
                 "Convert them, or use pixel_metrics.",
             )
-        require_same_shape(maps, masks, inside)
-        require_finite(maps)
-        step = max(1, self._most_bytes // 32 // max(1, maps[0].size if len(maps) else 1))
-        for start in range(0, len(maps), step):
+        require_same_shape(scores, marked, chosen)
+        require_finite(scores)
+        step = max(1, self._most_bytes // 32 // max(1, scores[0].size if len(scores) else 1))
+        for start in range(0, len(scores), step):
             part = slice(start, start + step)
-            self._add(maps[part], masks[part], None if inside is None else inside[part])
+            self._add(scores[part], marked[part], None if chosen is None else chosen[part])
             self._make_room()
 
     def compute(self, protocol: Protocol | None = None) -> dict[str, float]:

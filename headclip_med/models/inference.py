@@ -21,6 +21,7 @@ from headclip_med.models.clip.vision import VisionTower, default_image_size
 from headclip_med.models.engine.run import BlockReader, PassPlan, Ran, run, settled
 from headclip_med.models.maps import in_double, patches_of, smooth
 from headclip_med.models.model import EVEN, AnomalyModel
+from headclip_med.models.shown import require_images
 from headclip_med.prediction import Images, ImageScores, Maps, Prediction
 from headclip_med.settings import MethodSettings, Precision, ScoreSettings, top_count
 from headclip_med.training.network import Trainable
@@ -110,6 +111,9 @@ class InferenceModel(nn.Module):
 
         Returns:
             Smoothed map and global score, float32, on the model's device.
+
+        Raises:
+            InvalidSettings: They are no such images; see ``require_images``.
         """
         return _predict_sharing([self], images)[0]
 
@@ -132,7 +136,12 @@ class InferenceModel(nn.Module):
         return self._backbone["digest"], self.ran, str(self.device), *run_key
 
     def prepare(self, images: Images) -> Images:
-        """Move images in [0, 1] to the model's device, and normalise them."""
+        """Move images in [0, 1] to the model's device, and normalise them.
+
+        Raises:
+            InvalidSettings: They are no such images; see ``require_images``.
+        """
+        require_images(images)
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
         return (images.to(mean.device) - mean) / std
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -20,11 +21,18 @@ from headclip_med.read.inputs import Input
 from headclip_med.reading import Reading
 from headclip_med.volume import SliceSource, Volume, count_labels, significant_bits
 
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000")
 """Of Pillow; no other of its readers is ever tried. JPEG includes MPO, several in one file."""
 
 ORIENTATION_TAG = 0x0112
 QUARTER_TURNED = (5, 6, 7, 8)
+INVERSE = {one: one for one in range(9)} | {6: 8, 8: 6}
+"""The orientation that undoes another."""
+
+WIDTH_TAG, LENGTH_TAG = 256, 257
 BITS_TAG, PHOTOMETRIC_TAG, SAMPLES_TAG, LARGEST_TAG, PLANAR_TAG = 258, 262, 277, 281, 284
 """Tags of EXIF and TIFF (TIFF 6.0)."""
 
@@ -85,7 +93,8 @@ def find_image(path: Path, limits: ReadLimits) -> Input:
 def read_image(path: Path, limits: ReadLimits) -> Volume:
     """Read an image; the pages of a TIFF become slices.
 
-    EXIF orientation is applied, palettes become colours, transparency is laid over black. Grey
+    EXIF orientation is applied, palettes become colours, transparency that is not the same
+    everywhere is laid over black. Grey
     stays grey, with all its bits, and its window ends where its bits do; colours of more than
     eight bits are brought to [0, 255].
 
@@ -164,26 +173,42 @@ def _full_scale(kind: np.dtype[np.generic], highest: float, lowest: float) -> fl
 @contextmanager
 def _opened(path: Path, limits: ReadLimits) -> Iterator[_Picture]:
     check_file(path, limits)
-    with translate("broken-image", *BROKEN):
+    with ExitStack() as stack:
+        with translate("broken-image", *BROKEN):
+            image = stack.enter_context(opened_by_pillow(path, limits))
+            if image is None:
+                picture = stack.enter_context(_odd_tiff(path, limits))
+            else:
+                picture = _by_pillow(path, image)
+        yield picture
+
+
+@contextmanager
+def opened_by_pillow(path: Path, limits: ReadLimits) -> Iterator[Image.Image | None]:
+    """Open a picture, which is not loaded; None for a TIFF that Pillow gets wrong, or not at all.
+
+    Pillow maps files that it is given by name, and then scrambles a TIFF that lies on its side.
+
+    Raises:
+        UnreadableInput: It is larger than the limits.
+    """
+    with path.open("rb") as file:
         try:
-            image = Image.open(path, formats=FORMATS)
+            image = Image.open(file, formats=FORMATS)
         except Image.DecompressionBombError:
             raise _too_large(limits) from None
         except UnidentifiedImageError:
-            with path.open("rb") as file:
-                if file.read(4) not in TIFF_STARTS:
-                    raise
+            file.seek(0)
+            if file.read(4) not in TIFF_STARTS:
+                raise
             image = None
-    if image is None or _lies_in_deep_planes(image):
-        with translate("broken-image", *BROKEN), _odd_tiff(path, limits) as picture:
-            yield picture
-        return
-    with image:
-        if image.width * image.height > limits.image_px:
-            raise _too_large(limits)
-        with translate("broken-image", *BROKEN):
-            picture = _by_pillow(path, image)
-        yield picture
+        if image is None or _lies_in_deep_planes(image):
+            yield None
+            return
+        with image:
+            if image.width * image.height > limits.image_px:
+                raise _too_large(limits)
+            yield image
 
 
 def _too_large(limits: ReadLimits) -> UnreadableInput:
@@ -204,26 +229,38 @@ def _by_pillow(path: Path, image: Image.Image) -> _Picture:
     tags = getattr(image, "tag_v2", {})
     is_cut_off = _is_cut_off(image)
     pages = _pages(image)
-    orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    orientation = orientation_of(image)
     deep = cache(partial(_deep_png if image.format == "PNG" else _deep_tiff, path))
-    turned = orientation in QUARTER_TURNED
-    size = image.size[::-1] if not turned else image.size
 
     def values(page: int) -> _Values:
         if is_cut_off:
-            return _upright(deep()(page), orientation)
+            return turned(deep()(page), orientation)
         image.seek(page)
         return _flat(ImageOps.exif_transpose(image))
 
     return _Picture(
-        *size,
+        *upright_size(image),
         pages,
         getattr(image, "n_frames", 1) - len(pages),
         values,
-        is_white_low=tags.get(PHOTOMETRIC_TAG) == 0 and image.mode in DEEP_MODES,
+        is_white_low=is_white_low(image),
         full=_declared_white(path, image),
         skipped_samples=max(0, tags.get(SAMPLES_TAG, 1) - len(image.getbands())),
     )
+
+
+def is_white_low(image: Image.Image) -> bool:
+    """Whether the grey of a deep picture is stored the other way round, which Pillow leaves."""
+    return image.mode in DEEP_MODES and getattr(image, "tag_v2", {}).get(PHOTOMETRIC_TAG) == 0
+
+
+def is_deeper(image: Image.Image) -> bool:
+    """Whether a picture that is not loaded yet has more bits than Pillow keeps of it."""
+    if image.mode in DEEP_MODES:
+        return False
+    if image.format == "PNG":  # what is still coded
+        return any(str(tile[3]).endswith(";16B") for tile in getattr(image, "tile", ()))
+    return bool(max(getattr(image, "tag_v2", {}).get(BITS_TAG, (8,))) > 8)
 
 
 def _is_cut_off(image: Image.Image) -> bool:
@@ -258,7 +295,7 @@ def _pages(image: Image.Image) -> list[int]:
     looks = set()
     for page in range(count):
         image.seek(page)
-        looks.add((image.size, image.mode, image.getexif().get(ORIENTATION_TAG, 1)))
+        looks.add((image.size, image.mode, orientation_of(image)))
     image.seek(0)
     return list(range(count)) if len(looks) == 1 else [0]
 
@@ -269,12 +306,13 @@ def _flat(upright: Image.Image) -> _Values:
     if upright.mode in ("1", "L"):
         return np.asarray(upright.convert("L"))
     has_alpha = "transparency" in upright.info or upright.mode in ("LA", "La", "PA", "RGBA", "RGBa")
-    if has_alpha:
-        layered = upright.convert("RGBA")
-        black = Image.new("RGBA", layered.size, (0, 0, 0, 255))
-        black.alpha_composite(layered)
-        return np.asarray(black.convert("L" if upright.mode in ("LA", "La") else "RGB"))
-    return np.asarray(upright.convert("RGB"))
+    colours = "L" if upright.mode in ("LA", "La") else "RGB"
+    layered = upright.convert("RGBA") if has_alpha else None
+    if layered is None or len(set(layered.getchannel("A").getextrema())) == 1:
+        return np.asarray(upright.convert(colours))  # the same everywhere, it hides nothing
+    black = Image.new("RGBA", layered.size, (0, 0, 0, 255))
+    black.alpha_composite(layered)
+    return np.asarray(black.convert(colours))
 
 
 def _deep_tiff(path: Path) -> Callable[[int], _Values]:
@@ -305,8 +343,9 @@ def _over_black(found: Shaped[np.ndarray, "rows columns samples"]) -> _Values:
     """Lay deep grey or colours over black where they have an alpha."""
     colours = 1 if found.shape[-1] < 3 else 3
     values: _Values = found[..., :colours]
-    if found.shape[-1] > colours:
-        over = values * (found[..., colours:] / np.float32(np.iinfo(found.dtype).max))
+    alpha = found[..., colours:]
+    if alpha.size and alpha.min() < alpha.max():  # the same everywhere, it hides nothing
+        over = values * (alpha / np.float32(np.iinfo(found.dtype).max))
         values = np.rint(over).astype(found.dtype)
     return np.asarray(values if colours == 3 else values[..., 0])
 
@@ -323,17 +362,17 @@ def _odd_tiff(path: Path, limits: ReadLimits) -> Iterator[_Picture]:
         same = [page for page in file.pages if page.shape == first.shape]
         pages = list(range(len(file.pages))) if len(same) == len(file.pages) else [0]
         colours = 3 if first.photometric == 2 and first.samplesperpixel >= 3 else 1
+        orientation = _orientation_of_page(first)
 
         def values(page: int) -> _Values:
-            found = file.pages[page].asarray()
+            found = turned(_in_rows(file.pages[page].aspage()), orientation)
             if first.samplesperpixel == 1:
                 return np.asarray(found)
-            found = found if first.planarconfig == 1 else np.moveaxis(found, 0, -1)
             return np.asarray(found[..., :colours] if colours == 3 else found[..., 0])
 
+        sides = first.imagelength, first.imagewidth
         yield _Picture(
-            first.imagelength,
-            first.imagewidth,
+            *(sides[::-1] if orientation in QUARTER_TURNED else sides),
             pages,
             len(file.pages) - len(pages),
             values,
@@ -342,7 +381,55 @@ def _odd_tiff(path: Path, limits: ReadLimits) -> Iterator[_Picture]:
         )
 
 
-def _upright(values: _Values, orientation: int) -> _Values:
+def all_samples(path: Path) -> Shaped[np.ndarray, "rows columns *samples"]:
+    """Read all that a PNG, or the first page of a TIFF, stores of each pixel, turned upright."""
+    with path.open("rb") as file:
+        is_tiff = file.read(4) in TIFF_STARTS
+    if is_tiff:
+        import tifffile
+
+        with tifffile.TiffFile(path) as tiff:
+            first = tiff.pages.first
+            return turned(_in_rows(first), _orientation_of_page(first))
+    import imagecodecs
+
+    with Image.open(path) as image:
+        orientation = orientation_of(image)
+    return turned(np.asarray(imagecodecs.png_decode(path.read_bytes())), orientation)
+
+
+def _orientation_of_page(page: TiffPage) -> int:
+    tag = page.tags.get(ORIENTATION_TAG)
+    return 1 if tag is None else int(tag.value)
+
+
+def _in_rows(page: TiffPage) -> Shaped[np.ndarray, "rows columns *samples"]:
+    """Decode a page, its samples last whether or not they are stored in planes of their own."""
+    found = np.asarray(page.asarray())
+    is_one = page.samplesperpixel == 1 or page.planarconfig == 1
+    return found if is_one else np.moveaxis(found, 0, -1)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Say how a picture that is not loaded yet lies, as EXIF counts: 1 is upright.
+
+    Of a TIFF its own tag is asked: once EXIF is asked for, Pillow remembers a turn that it makes
+    itself while it loads, and a second turn would follow.
+    """
+    tags = image.getexif() if (own := getattr(image, "tag_v2", None)) is None else own
+    found = tags.get(ORIENTATION_TAG, 1)
+    return found if found in range(1, 9) else 1
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Give rows and columns of a picture, not loaded yet, once it is upright."""
+    columns, rows = image.size
+    tags = getattr(image, "tag_v2", {})  # of a TIFF the size may be the upright one already
+    columns, rows = tags.get(WIDTH_TAG, columns), tags.get(LENGTH_TAG, rows)
+    return (columns, rows) if orientation_of(image) in QUARTER_TURNED else (rows, columns)
+
+
+def turned(values: Shaped[np.ndarray, "..."], orientation: int) -> Shaped[np.ndarray, "..."]:
     """Turn as EXIF says: what the first row and the first column show (1 is upright)."""
     if orientation in QUARTER_TURNED:
         values = values.swapaxes(0, 1)

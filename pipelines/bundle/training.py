@@ -19,7 +19,7 @@ from monai.handlers.mlflow_handler import MLFlowHandler
 from monai.transforms.transform import MapTransform
 from torch import Tensor, nn
 
-from headclip_med.datasets import Dataset, Sample
+from headclip_med.datasets import Dataset, Sample, doubts_of
 from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.evaluation.examples import Examples, healthy_threshold, read_example
@@ -40,6 +40,9 @@ from headclip_med.training.state import STATE_FILE, TrainingState
 from headclip_med.transforms import joint_score, local_score
 
 _UNIQUE = re.compile(r"-\d{8}-\d{6}-\d{6}-\d+$")
+
+
+_log = logging.getLogger(__name__)
 
 
 def unique_run_name(kind: str) -> str:
@@ -102,7 +105,8 @@ class LabelledImages(list[dict[str, Sample]]):
 
     Raises:
         InvalidSettings: The layout is unknown.
-        UnreadableInput: The folder does not have that layout.
+        UnreadableInput: The folder does not have that layout, or a mask contradicts its image's
+            label.
     """
 
     def __init__(self, dataset_dir: Any, layout: str) -> None:
@@ -110,7 +114,9 @@ class LabelledImages(list[dict[str, Sample]]):
         self.dataset: Dataset | None = None
         if dataset_dir is not None:
             self.dataset = open_datasets([f"{layout}:{Path(str(dataset_dir)).expanduser()}"])
-            self.extend({"image": one} for one in self.dataset.split("test").samples)
+            samples = self.dataset.split("test").samples
+            doubts_of(self.dataset, samples, _log.warning)
+            self.extend({"image": one} for one in samples)
 
 
 class TrainingNetwork(nn.Module):

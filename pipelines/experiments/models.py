@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from headclip_med.datasets import Dataset, join_datasets
+from headclip_med.datasets import Dataset, doubts_of, join_datasets
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.evaluation.examples import Examples
 from headclip_med.models.checkpoint import Checkpoint, read_checkpoint
@@ -238,6 +238,7 @@ def run_training(training: Training, setup: Setup) -> Path:
     folder = training.entry(setup.out).open()
     request, backbone = training.request, setup.backbone_to_train()
     examples = Examples(training.data, default_image_size(request.model, backbone.vision))
+    doubts_of(training.data, examples.samples, setup.say)
     steps = request.settings.epochs * -(-len(examples) // request.settings.batch_size)
     request = replace(
         request,

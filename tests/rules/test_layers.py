@@ -18,6 +18,8 @@ LAYERS = (  # top to bottom
 )  # fmt: skip
 NOUNS = LAYERS[4]  # these may use one another
 NEIGHBOURS = {  # (from, to): why these neighbours may meet
+    ("datasets", "read"): "a picture of a set is read as one that is screened",
+    ("datasets", "transforms"): "and gets the same window",
     ("models", "store"): "what the frozen tower gives is kept while a method learns",
     ("models", "training"): "a method brings its learner to the loop",
     ("write", "transforms"): "SimpleITK resamples a heatmap for software that knows no shear",

@@ -210,6 +210,33 @@ def test_every_orientation_of_a_camera_is_turned_upright(
     np.testing.assert_allclose(one.read().voxels[0], upright, rtol=1e-5)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["grey", "deep", "colour", "double"])
+def test_a_tiff_is_turned_as_a_png_is(tmp_path: Path, orientation: int, kind: str) -> None:
+    shown = COLOURS if kind == "colour" else GREY
+    pixels = shown.astype({"deep": "<u2", "double": "<f8"}.get(kind, "u1"))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    png = read_volume(save(tmp_path / "a.png", shown, exif=exif))
+    if kind == "double":
+        tag = (0x0112, "H", 1, orientation, False)
+        tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[tag], photometric="minisblack")
+    else:
+        save(tmp_path / "a.tif", pixels, exif=exif)
+    (one,) = find_inputs([tmp_path / "a.tif"]).readable
+    found = one.read().voxels
+    assert (one.rows, one.columns) == found.shape[1:3]
+    np.testing.assert_array_equal(found, png.voxels)
+
+
+@pytest.mark.parametrize("alpha", [0, 90, 255])
+def test_transparency_that_is_the_same_everywhere_hides_nothing(tmp_path: Path, alpha: int) -> None:
+    seen = np.dstack([COLOURS, np.full_like(GREY, alpha)])
+    np.testing.assert_array_equal(read_volume(save(tmp_path / "a.png", seen)).voxels[0], COLOURS)
+    grey = read_volume(save(tmp_path / "b.png", np.dstack([GREY, np.full_like(GREY, alpha)])))
+    np.testing.assert_array_equal(grey.voxels[0], GREY)
+
+
 def test_floats_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", np.array([[1, np.nan]], np.float32))
     with pytest.raises(UnreadableInput, match="not numbers"):
