@@ -33,9 +33,7 @@ class Evaluate(ModelOptions, TrackingGroup):
 
     takes: ClassVar[tuple[Takes, ...]] = (
         Takes(ScoreSettings),
-        Takes(
-            EvaluationSettings, ("limit", "batch_size", "metrics", "intervals", "store", "curves")
-        ),
+        Takes(EvaluationSettings, ("limit", "metrics", "intervals", "store", "curves")),
     )
     own: ClassVar[tuple[str, ...]] = ("image_size",)
     common: ClassVar[tuple[str, ...]] = (
