@@ -174,6 +174,45 @@ def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its
     return replace(trained, registered=record.end(request, trained, backbone, examples))
 
 
+def from_labels(
+    settings: TrainSettings, dataset: Dataset, method: str, say: Callable[[str], None]
+) -> TrainSettings:
+    """Leave the terms of the maps out of a training on a set without masks, and say so.
+
+    Args:
+        settings: Optimiser and schedule.
+        dataset: The auxiliary data.
+        method: Which is trained.
+        say: Takes a line.
+
+    Returns:
+        The settings as they are for a set with masks; else with ``local_weight`` 0.
+
+    Raises:
+        InvalidSettings: The method learns from maps only, or the set has images of one class only.
+    """
+    if dataset.level == "pixel":
+        return settings
+    title = METHODS[method].title
+    if not learning_of(method).from_labels:
+        raise InvalidSettings(
+            f"{dataset.name} has no masks, and {title}'s loss has no term of the image alone.",
+            "Name a set with masks, or train another method.",
+            code="no-masks",
+        )
+    if len({one.label for one in dataset.split("test").samples}) < 2:
+        raise InvalidSettings(
+            f"{dataset.name} has no masks, and its images are all normal or all abnormal.",
+            "Name a set with images of both kinds.",
+            code="one-class",
+        )
+    say(
+        f"{dataset.name} has no masks: {title} learns from the images' labels alone (local_weight "
+        "0), so what only shapes its maps stays as it starts"
+    )
+    return replace(settings, local_weight=0.0)
+
+
 def described_data(dataset: Dataset, doubts: Mapping[str, int]) -> dict[str, object]:
     """Say for a checkpoint's header what was learned from.
 
@@ -182,9 +221,11 @@ def described_data(dataset: Dataset, doubts: Mapping[str, int]) -> dict[str, obj
         doubts: How many findings it has of each kind; see ``doubts_of``.
 
     Returns:
-        Name, digest, and the doubts where there are any.
+        Name, digest, the level where there are no masks, and the doubts where there are any.
     """
     found: dict[str, object] = {"name": dataset.name, "digest": dataset.content_digest}
+    if dataset.level == "image":
+        found["level"] = dataset.level
     return {**found, "doubts": dict(doubts)} if doubts else found
 
 

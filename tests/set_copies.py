@@ -348,6 +348,109 @@ MAGNETIC_TILE = Copy(
     ignored=("MT_Free/Imgs/exp1_num_1.png",),
 )
 
+MVTEC_LOCO = Copy(
+    "MVTecLOCO",
+    """
+    juice_bottle/train/good/000.png | | 0 | train | juice_bottle
+    juice_bottle/validation/good/000.png | | 0 | train | juice_bottle
+    juice_bottle/test/good/000.png | | 0 | test | juice_bottle
+    juice_bottle/test/logical_anomalies/000.png | juice_bottle/ground_truth/logical_anomalies/000/000.png | 1 | test | juice_bottle
+    juice_bottle/test/structural_anomalies/000.png | juice_bottle/ground_truth/structural_anomalies/000/000.png | 1 | test | juice_bottle
+    pushpins/train/good/000.png | | 0 | train | pushpins
+    pushpins/validation/good/000.png | | 0 | train | pushpins
+    pushpins/test/good/000.png | | 0 | test | pushpins
+    pushpins/test/logical_anomalies/000.png | pushpins/ground_truth/logical_anomalies/000/000.png | 1 | test | pushpins
+    """,  # noqa: E501
+    files={
+        "juice_bottle/defects_config.json": '[{"defect_name": "missing_fruit_icon", '
+        '"pixel_value": 255, "saturation_threshold": 0.3, "relative_saturation": true}]',
+        "readme.txt": "",
+    },
+)
+MVTEC_AD_2 = Copy(
+    "MVTecAD2",
+    """
+    can/train/good/000_regular.png | | 0 | train | can
+    can/validation/good/000_regular.png | | 0 | train | can
+    can/test_public/good/000_regular.png | | 0 | test | can
+    can/test_public/good/000_overexposed.png | | 0 | test | can
+    can/test_public/bad/000_regular.png | can/test_public/ground_truth/bad/000_regular_mask.png | 1 | test | can
+    vial/train/good/000_regular.png | | 0 | train | vial
+    vial/validation/good/000_regular.png | | 0 | train | vial
+    vial/test_public/good/000_regular.png | | 0 | test | vial
+    vial/test_public/bad/001_shift_1.png | vial/test_public/ground_truth/bad/001_shift_1_mask.png | 1 | test | vial
+    """,  # noqa: E501
+    ignored=("can/test_private/000_regular.png", "can/test_private_mixed/000_mixed.png"),
+)
+KOLEKTOR_SDD2 = Copy(
+    "KolektorSDD2",
+    """
+    train/10000.png | train/10000_GT.png | ? | train | surface
+    train/10001.png | train/10001_GT.png | ? | train | surface
+    test/20000.png | test/20000_GT.png | ? | test | surface
+    test/20001.png | test/20001_GT.png | ? | test | surface
+    """,
+    black_masks=("train/10000_GT.png", "test/20000_GT.png"),
+)
+BMAD_BRAIN = Copy(
+    "BMAD-Brain",
+    """
+    Brain_AD/valid/good/img/00001_60.png | | 0 | train | brain
+    Brain_AD/valid/Ungood/img/00002_80.png | Brain_AD/valid/Ungood/label/00002_80.png | 1 | train | brain
+    Brain_AD/test/good/img/00003_60.png | | 0 | test | brain
+    Brain_AD/test/Ungood/img/00004_80.png | Brain_AD/test/Ungood/label/00004_80.png | 1 | test | brain
+    Brain_AD/test/Ungood/img/00005_80.png | Brain_AD/test/Ungood/label/00005_80.png | 1 | test | brain
+    """,  # noqa: E501
+    ignored=("Brain_AD/train/good/00000_60.png",),
+)
+BMAD_LIVER = Copy(
+    "BMAD-Liver",
+    """
+    valid/good/img/1.png | | 0 | train | liver
+    valid/Ungood/img/2.png | valid/Ungood/label/2.png | 1 | train | liver
+    test/good/img/3.png | | 0 | test | liver
+    test/Ungood/img/4.png | test/Ungood/label/4.png | 1 | test | liver
+    """,
+)
+BMAD_RESC = Copy(
+    "BMAD-RESC",
+    """
+    valid/good/img/PIC01_1.png | | 0 | train | retina
+    valid/Ungood/img/PIC02_1.png | valid/Ungood/label/PIC02_1.png | 1 | train | retina
+    test/good/img/PIC03_1.png | | 0 | test | retina
+    test/Ungood/img/PIC04_1.png | test/Ungood/label/PIC04_1.png | 1 | test | retina
+    """,
+)
+BMAD_OCT2017 = Copy(
+    "BMAD-OCT2017",
+    """
+    train/good/NORMAL-1.jpeg | | 0 | train | retina
+    valid/good/NORMAL-2.jpeg | | 0 | train | retina
+    valid/Ungood/CNV-1.jpeg | | 1 | train | retina
+    test/good/NORMAL-3.jpeg | | 0 | test | retina
+    test/Ungood/DRUSEN-1.jpeg | | 1 | test | retina
+    """,
+)
+BMAD_CHEST = Copy(
+    "BMAD-Chest",
+    """
+    train/good/a.png | | 0 | train | chest
+    valid/good/b.png | | 0 | train | chest
+    valid/Ungood/c.png | | 1 | train | chest
+    test/good/d.png | | 0 | test | chest
+    test/Ungood/e.png | | 1 | test | chest
+    """,
+)
+BMAD_HISTOPATHOLOGY = Copy(
+    "BMAD-Histopathology",
+    """
+    train/good/img/a.png | | 0 | train | tissue
+    valid/good/img/b.png | | 0 | train | tissue
+    valid/Ungood/img/c.png | | 1 | train | tissue
+    test/good/img/d.png | | 0 | test | tissue
+    test/Ungood/img/e.png | | 1 | test | tissue
+    """,
+)
 SEVENTEEN = (
     MVTEC_AD, VISA, MPDD, BTAD, SDD, DAGM, DTD_SYNTHETIC,
     ISIC, CLINIC_DB, COLON_DB, KVASIR, ENDOTECT, TN3K, HEAD_CT, BRAIN_MRI, BR35H, COVID_19,
@@ -355,4 +458,6 @@ SEVENTEEN = (
 OTHERS = (
     VISA_REARRANGED, SDD_AS_PUBLISHED, ISIC_REARRANGED, CLINIC_DB_AS_PUBLISHED,
     HEAD_CT_REARRANGED, COVID_19_LATER, BUSI, DDTI, MAGNETIC_TILE,
+    MVTEC_LOCO, MVTEC_AD_2, KOLEKTOR_SDD2,
+    BMAD_BRAIN, BMAD_LIVER, BMAD_RESC, BMAD_OCT2017, BMAD_CHEST, BMAD_HISTOPATHOLOGY,
 )  # fmt: skip

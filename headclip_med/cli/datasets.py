@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tyro.conf import Positional
 
-from headclip_med.cli.groups import progress
-from headclip_med.cli.options import Command
+from headclip_med.cli.groups import DataOptions, progress
 from headclip_med.errors import InvalidSettings
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Datasets(Command):
+class Datasets(DataOptions):
     """List the data sets that are known, or check a copy of one before it is used.
 
     'headclip datasets' lists them with licence, source, expected counts and level (pixel: masks,
@@ -29,16 +28,20 @@ class Datasets(Command):
     Examples:
       headclip datasets
       headclip datasets check VisA /data/VisA
+      headclip datasets check folder DIR --normal-class healthy
     """
 
-    common: ClassVar[tuple[str, ...]] = ("action", "name", "folder", "all", "json")
+    common: ClassVar[tuple[str, ...]] = (
+        "action", "name", "folder", "normal_class", "mask_folder", "mask_suffix", "image_folder",
+        "columns", "all", "json",
+    )  # fmt: skip
 
     action: Positional[Literal["list", "check"]] = "list"
     """What to do."""
     name: Positional[str | None] = None
-    """A set, or mvtec, folder or nifti for any set."""
+    """A set, or mvtec, folder, csv, meta or nifti for any set."""
     folder: Positional[Path | None] = None
-    """Where the set is kept."""
+    """Where the set is kept, or the table that lists it."""
     all: bool = False
     """Print more than 10 findings of one kind."""
 
@@ -51,8 +54,11 @@ class Datasets(Command):
                 "No set or no folder to check was named.", "Use headclip datasets check NAME DIR."
             )
         from headclip_med.datasets import check_set, find_set
+        from headclip_med.datasets.own.spec import SetSpec
 
-        known = find_set(self.name)
+        (spec,) = self.named_sets([f"{self.name}:{self.folder}"])
+        named = SetSpec.parse(spec)
+        known = replace(find_set(named.layout), options=named.options)
         slices = None
         if known.name == "nifti":  # torch, and all that windows volumes, for volumes only
             from headclip_med.evaluation.datasets import VolumeSlices
@@ -64,7 +70,7 @@ class Datasets(Command):
                 bar.total = total
                 bar.update(1)
 
-            report = check_set(known, self.folder, slices=slices, progress=advance)
+            report = check_set(known, named.path, slices=slices, progress=advance)
         if self.json:
             print(json.dumps(report.to_json()))
         else:

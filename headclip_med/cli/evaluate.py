@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, UseAppendAction
 
-from headclip_med.cli.groups import ModelOptions, TrackingGroup, counting, show_run
+from headclip_med.cli.groups import DataOptions, ModelOptions, TrackingGroup, counting, show_run
 from headclip_med.cli.options import Takes
 from headclip_med.evaluation.request import EvaluationRequest, EvaluationSettings
 from headclip_med.models.request import ALL
@@ -18,12 +18,13 @@ from headclip_med.settings import ScoreSettings, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(ModelOptions, TrackingGroup):
+class Evaluate(ModelOptions, DataOptions, TrackingGroup):
     """Measure a model, or all methods, on labelled images, beside untaught baselines.
 
-    Sets are named as LAYOUT:FOLDER (mvtec:DIR, folder:DIR, BrainMRI:DIR ...), found below
-    --data-root, or are the synthetic head volumes of --acceptance. Intervals are 95 % bootstrap
-    intervals. --method all puts every method that can be had on the backbone into one table.
+    Sets are named as LAYOUT:PATH (folder:DIR, mvtec:DIR, csv:FILE, meta:DIR, BrainMRI:DIR ...),
+    found below --data-root, or are the synthetic head volumes of --acceptance. Intervals are 95 %
+    bootstrap intervals. --method all puts every method that can be had on the backbone into one
+    table.
 
     Examples:
       headclip evaluate BrainMRI:/data/BrainMRI mvtec:/data/screw
@@ -41,7 +42,7 @@ class Evaluate(ModelOptions, TrackingGroup):
     )  # fmt: skip
 
     data: Positional[tuple[str, ...]] = ()
-    """Sets, as LAYOUT:FOLDER."""
+    """Sets, as LAYOUT:PATH, or LAYOUT:PATH?option=value."""
     data_root: Path | None = None
     """Every known set below this folder, or those of --protocol."""
     protocol: str | None = None
@@ -64,7 +65,7 @@ class Evaluate(ModelOptions, TrackingGroup):
     def run(self) -> int:
         """Evaluate everything that was named, and print one table."""
         request = EvaluationRequest(
-            data=self.data, data_root=self.data_root, protocol=self.protocol,
+            data=self.named_sets(self.data), data_root=self.data_root, protocol=self.protocol,
             acceptance=self.acceptance, paper=self.paper, per_category=self.per_category,
             out=self.out, model=self.request(self.checkpoint), tracking=self.tracked,
             seeds=self.seeds,
@@ -89,7 +90,7 @@ class Evaluate(ModelOptions, TrackingGroup):
         """Refuse what has nothing to evaluate before anything heavy is imported."""
         from headclip_med.datasets import discover, protocol_sets, require_folders
 
-        require_folders(self.data, self.data_root)
+        require_folders(self.named_sets(self.data), self.data_root)
         if self.protocol is not None:
             protocol_sets(self.protocol, self.data_root, "test")
         elif self.data_root is not None:

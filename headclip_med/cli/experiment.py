@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 from tyro.conf import Positional, UseAppendAction
 
-from headclip_med.cli.groups import TrackingGroup, WeightsOptions, progress, show_run
+from headclip_med.cli.groups import DataOptions, TrackingGroup, WeightsOptions, progress, show_run
 from headclip_med.cli.options import Takes
 from headclip_med.models.registry import DEFAULT, METHODS
 from headclip_med.settings import EMBEDDED_NAME, Precision, ScoreSettings, TrainSettings
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunExperiment(WeightsOptions, TrackingGroup):
+class RunExperiment(WeightsOptions, DataOptions, TrackingGroup):
     """Run an experiment of the paper, and write its tables with the paper's beside them.
 
     main (tables 1-3, 10-26), lhw (4-6), layers (7), init (8), jas (figure 4), modules (9), readings
@@ -53,7 +53,7 @@ class RunExperiment(WeightsOptions, TrackingGroup):
     data_root: Path | None = None
     """Folder below which sets are looked for."""
     datasets: tuple[str, ...] = ()
-    """Sets to test, as SET or LAYOUT:DIR; all that are found by default."""
+    """Sets to test, as SET or LAYOUT:PATH; all that are found by default."""
     train: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(metavar="LAYOUT:DIR")] = ()
     """Train on this set for every test, not by the published protocol; may be repeated."""
     methods: tuple[str, ...] = ()
@@ -90,7 +90,8 @@ class RunExperiment(WeightsOptions, TrackingGroup):
         from headclip_med.atomic import check_writable
         from headclip_med.datasets import require_folders
 
-        require_folders((*self.datasets, *self.train), self.data_root)
+        tested, train = self._named_sets()
+        require_folders((*tested, *train), self.data_root)
         from headclip_med.pipelines.experiments.definitions import experiment_named
         from headclip_med.pipelines.experiments.plan import Request, plan_experiment
         from headclip_med.pipelines.experiments.runner import run_experiment
@@ -98,7 +99,7 @@ class RunExperiment(WeightsOptions, TrackingGroup):
         from headclip_med.write.tables import to_json, to_markdown
 
         experiment, options = experiment_named(self.name), self.tracked
-        asked = Request(self.data_root, self.datasets, self.train, self.methods, self.limit)
+        asked = Request(self.data_root, tested, train, self.methods, self.limit)
         plan = plan_experiment(experiment, asked)
         command = shown_command(self.command_line, self.data_root)
         check_writable(self.out)
@@ -121,6 +122,15 @@ class RunExperiment(WeightsOptions, TrackingGroup):
             print(to_markdown(outcome.document))
         print(f"written: {', '.join(map(str, outcome.paths.values()))}", file=sys.stderr)
         return 3 if outcome.failed else 0
+
+    def _named_sets(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Add what is said of sets to those named with their place: tested, and trained on."""
+        own = [one for one in (*self.datasets, *self.train) if ":" in one]
+        told = dict(zip(own, self.named_sets(own), strict=True))
+        tested, train = (
+            tuple(told.get(one, one) for one in named) for named in (self.datasets, self.train)
+        )
+        return tested, train
 
     def _setup(self, bar: tqdm) -> Setup:
         from headclip_med.models.loading import choose_device

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import tyro
+from tyro.conf import UseAppendAction
 
 from headclip_med.cli.options import Command, Takes
 from headclip_med.models.clip.hub import find_model, refuse_unused
@@ -65,6 +68,44 @@ class WeightsOptions(Command):
         from headclip_med.models.clip.loading import load_backbone
 
         return load_backbone(name, weights=self.weights, activation=self.activation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Command):
+    """What is said of sets of one's own: of folder:, mvtec: and csv:, all that are named."""
+
+    normal_class: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
+    """A class folder, or a label of a table, that means normal, where the names do not tell; may be
+    repeated."""
+    mask_folder: str | None = None
+    """The folder of the masks, beside the images' or beside the classes; masks/ by default."""
+    mask_suffix: str | None = None
+    """What a mask's name has after its image's, such as _gt or .mask.png."""
+    image_folder: str | None = None
+    """The folder of the images beside that of the masks; images/ by default."""
+    columns: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(metavar="ROLE=NAME")] = ()
+    """Of a table, the column of image, mask, label, category or split, where its name does not
+    tell; may be repeated."""
+
+    def named_sets(self, specs: Sequence[str]) -> tuple[str, ...]:
+        """Add to each set what is said of all.
+
+        Args:
+            specs: As ``LAYOUT:PATH``.
+
+        Raises:
+            InvalidSettings: Something is said, and no set is named; or a column is of no known use.
+        """
+        from headclip_med.datasets.own.spec import with_options
+
+        single = {"masks": self.mask_folder, "mask_suffix": self.mask_suffix,
+                  "images": self.image_folder}  # fmt: skip
+        said = {name: [value] for name, value in single.items() if value is not None}
+        for column in self.columns:
+            role, _, name = column.partition("=")
+            said[role] = [name]
+        said |= {"normal": list(self.normal_class)} if self.normal_class else {}
+        return with_options(specs, said)
 
 
 @dataclass(frozen=True, kw_only=True)

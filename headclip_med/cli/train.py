@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 from tyro.conf import UseAppendAction
 
-from headclip_med.cli.groups import TrackingGroup, WeightsOptions, owner_of, progress, show_run
+from headclip_med.cli.groups import (
+    DataOptions,
+    TrackingGroup,
+    WeightsOptions,
+    owner_of,
+    progress,
+    show_run,
+)
 from headclip_med.cli.options import Takes
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.spread import DDOF_NOTE
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(WeightsOptions, TrackingGroup):
+class Train(WeightsOptions, DataOptions, TrackingGroup):
     """Train a method on a data set of defects, such as MVTec AD.
 
     As in the field's protocol, the images of the set's test split are used, which hold the
@@ -57,8 +64,8 @@ class Train(WeightsOptions, TrackingGroup):
     decisive: ClassVar[tuple[str, ...]] = ("method", "backbone")
 
     data: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(metavar="LAYOUT:DIR")] = ()
-    """mvtec:DIR for one category or many, folder:DIR, or a set that 'headclip datasets' lists; may
-    be repeated."""
+    """mvtec:DIR for one category or many, folder:DIR, csv:FILE, meta:DIR, or a set that 'headclip
+    datasets' lists; may be repeated."""
     protocol: str | None = None
     """Train on the sets of a protocol below --data-root: visa-to-mvtec or mvtec-to-all."""
     data_root: Path | None = None
@@ -105,7 +112,7 @@ class Train(WeightsOptions, TrackingGroup):
         model_settings, settings, scores = self.chosen_settings()
         self.check_backbone(self.backbone)
         options = self._tracking()
-        specs = [*self.data, *self._protocol_sets()]
+        specs = [*self.named_sets(self.data), *self._protocol_sets()]
         if not specs:
             raise InvalidSettings(
                 "Nothing to train on was named.", "Name a set with --data, or a --protocol."
@@ -118,12 +125,18 @@ class Train(WeightsOptions, TrackingGroup):
         from headclip_med.evaluation.examples import Examples
         from headclip_med.models.clip.vision import default_image_size
         from headclip_med.models.loading import choose_device
-        from headclip_med.pipelines.train import TrainRequest, described_data
+        from headclip_med.pipelines.train import TrainRequest, described_data, from_labels
         from headclip_med.pipelines.train_seeds import seeds_of, train_seeds
         from headclip_med.training.processes import own_device
 
         if "mosaic" not in self.changes(TrainSettings):
             settings = replace(settings, mosaic=learning.mosaics.get(dataset.name, 0.0))
+        if dataset.level == "image" and self.changes(TrainSettings).get("local_weight"):
+            raise InvalidSettings(
+                "The set has no masks, so that no local term can be weighed.",
+                "Leave local_weight out.",
+            )
+        settings = from_labels(settings, dataset, self.method, _tell)
         backbone = self.load_backbone(self.backbone).to(own_device(choose_device(self.device)))
         examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
         steps = settings.epochs * -(-len(examples) // settings.batch_size)

@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from headclip_med.datasets import samples
 from headclip_med.datasets.known import scan_set
 from headclip_med.datasets.layouts import PICTURE_SUFFIXES, KnownSet
+from headclip_med.datasets.own.doubts import set_doubts
 from headclip_med.datasets.pixels.doubts import MaskDoubts, in_order
 from headclip_med.datasets.report import Finding, Report
 from headclip_med.datasets.scan import Scan
@@ -56,6 +57,7 @@ def check_set(
     categories: dict[str, tuple[int, int]] = seen.counts(1)
     findings = (
         *scanned.passed_over,
+        *_of_the_whole(known, scanned),
         *seen.findings,
         *seen.masks.all(),
         *seen.duplicates(),
@@ -72,6 +74,11 @@ def check_set(
         expected,
         tuple(in_order(findings)),
     )
+
+
+def _of_the_whole(known: KnownSet, scanned: Scan) -> Iterator[Finding]:
+    if scanned.samples:
+        yield from set_doubts(samples.Dataset(known.name, scanned.samples, scanned.layout.level))
 
 
 @dataclass

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from headclip_med.datasets.known import KNOWN_SETS
+from headclip_med.datasets.own.spec import SetSpec
 from headclip_med.errors import InvalidSettings, UnreadableInput
 
 DEPTH = 4
@@ -57,7 +58,7 @@ def require_folders(specs: Sequence[str], root: Path | None = None) -> None:
     """Refuse at once what has no folder to work on; nothing is opened.
 
     Args:
-        specs: Sets as ``LAYOUT:FOLDER``; those that are only named are looked for below the root.
+        specs: Sets as ``LAYOUT:PATH``; those that are only named are looked for below the root.
         root: Where sets are looked for.
 
     Raises:
@@ -69,7 +70,7 @@ def require_folders(specs: Sequence[str], root: Path | None = None) -> None:
             "Correct the path.",
             code="missing-folder",
         )
-    folders = [Path(spec.partition(":")[2]) for spec in specs if ":" in spec]
+    folders = [SetSpec.parse(spec).path for spec in specs if ":" in spec]
     if folders and root is None and not any(folder.exists() for folder in folders):
         raise UnreadableInput(
             "None of the sets that were named has a folder at the path given.",

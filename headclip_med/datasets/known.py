@@ -8,12 +8,17 @@ from pathlib import Path
 
 from headclip_med.content import ImageContent
 from headclip_med.datasets.layouts import GENERIC_SETS, NIFTI_SUFFIXES, KnownSet, declared_sets
+from headclip_med.datasets.own.folders import scan_folders
+from headclip_med.datasets.own.meta import scan_meta, scan_real_iad
+from headclip_med.datasets.own.spec import SetSpec
+from headclip_med.datasets.own.table import scan_table
 from headclip_med.datasets.samples import Dataset, Sample, SliceReader
 from headclip_med.datasets.scan import Found, Scan, scan
 from headclip_med.errors import InvalidSettings, UnreadableInput
 
 KNOWN_SETS = {one.name: one for one in (*declared_sets("industrial"), *declared_sets("medical"))}
-"""The public sets; ``mvtec``, ``folder`` and ``nifti`` are layouts that any set may have."""
+"""The public sets; ``mvtec``, ``folder``, ``meta``, ``csv`` and ``nifti`` are layouts that any set
+may have."""
 
 _GENERIC = {one.name: one for one in GENERIC_SETS}
 
@@ -36,30 +41,33 @@ def find_set(name: str) -> KnownSet:
 
 
 def open_dataset(spec: str, slices: SliceReader | None = None) -> Dataset:
-    """Open a set given as ``LAYOUT:FOLDER``.
+    """Open a set given as ``LAYOUT:PATH``, or ``LAYOUT:PATH?option=value&option=value``.
 
     Args:
-        spec: The layout is ``mvtec``, ``folder`` (class folders, or images/ and masks/), ``nifti``
-            (volumes and masks), or the name of a set; see ``KNOWN_SETS``.
+        spec: The layout is ``mvtec``, ``folder`` (class folders, or images/ and masks/), ``meta``
+            (a meta.json), ``csv`` (a table), ``nifti`` (volumes and masks), or the name of a set;
+            see ``KNOWN_SETS``, and ``SetOptions`` for the options.
         slices: Reads volumes; needed for ``nifti``.
 
     Raises:
-        InvalidSettings: The layout is unknown, the folder is left out, or there is no reader.
-        UnreadableInput: The folder does not have that layout, or a file of it is missing.
+        InvalidSettings: The layout is unknown, the path is left out, an option is of no use, or
+            there is no reader.
+        UnreadableInput: The path does not have that layout, or a file is missing.
     """
-    name, _, folder = spec.partition(":")
-    known = find_set(name if folder else "")
-    return dataset_of(known, scan_set(known, Path(folder), slices))
+    named = SetSpec.parse(spec)
+    known = replace(find_set(named.layout), options=named.options)
+    return dataset_of(known, scan_set(known, named.path, slices))
 
 
 def scan_set(known: KnownSet, folder: Path, slices: SliceReader | None = None) -> Scan:
     """Find all images of a set, and all that is wrong with it; volumes slice by slice.
 
     Raises:
-        InvalidSettings: The set is one of volumes, and there is no reader.
+        InvalidSettings: The set is one of volumes, and there is no reader; or an option of it is of
+            no use.
         UnreadableInput: The folder does not have the set's layout.
     """
-    scanned = scan(known, folder)
+    scanned = _scanned(known, folder)
     if scanned.layout.suffixes != NIFTI_SUFFIXES:
         return scanned
     if slices is None:
@@ -74,6 +82,29 @@ def scan_set(known: KnownSet, folder: Path, slices: SliceReader | None = None) -
         samples=tuple(one for one in found if isinstance(one, Sample)),
         problems=(*scanned.problems, *(p for p in found if isinstance(p, UnreadableInput))),
     )
+
+
+def _scanned(known: KnownSet, path: Path) -> Scan:
+    """Read it in its own way."""
+    if known.listing:
+        return _LISTS[known.listing](known.name, path, known.options)
+    if known.name == "folder":
+        return scan_folders(known, path)
+    known.options.require(("normal",) if known.name == "mvtec" else (), known.name)
+    if known.options.normal:
+        layouts = (replace(one, normal=known.options.normal) for one in known.layouts)
+        known = replace(known, layouts=tuple(layouts))
+    scanned = scan(known, path)
+    if known.options.normal and all(one.label for one in scanned.samples):
+        raise UnreadableInput(
+            "No class folder is called what was given as the normal class.",
+            "Correct --normal-class.",
+            code="no-such-class",
+        )
+    return scanned
+
+
+_LISTS = {"meta": scan_meta, "csv": scan_table, "real-iad": scan_real_iad}
 
 
 def dataset_of(known: KnownSet, scanned: Scan) -> Dataset:

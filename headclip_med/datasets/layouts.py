@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from headclip_med.datasets.own.spec import SetOptions
 from headclip_med.datasets.samples import Level, Split
 
 PICTURE_SUFFIXES = (
@@ -74,6 +75,7 @@ class Layout:
         mask_above: See ``Sample``; None lets it follow from the masks' format.
         test: Normal and abnormal test images, where this arrangement holds others than the set's.
         suffixes: What files of this arrangement end in.
+        apart: Folders beside the classes that are none of them, such as the masks'.
     """
 
     images: str
@@ -88,6 +90,7 @@ class Layout:
     mask_above: int | None = None
     test: tuple[int, int] | None = None
     suffixes: tuple[str, ...] = PICTURE_SUFFIXES
+    apart: tuple[str, ...] = ()
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -140,6 +143,8 @@ class KnownSet:
         train: The same of the training split.
         aliases: Other names of the set or of its folder; case, spaces and dashes do not matter.
         note: What one should know before using it.
+        listing: How its images are listed, for sets that no pattern describes.
+        options: What a user says of a copy, of an arrangement that any set may have.
     """
 
     name: str
@@ -155,6 +160,8 @@ class KnownSet:
     train: tuple[int, int] | None = None
     aliases: tuple[str, ...] = ()
     note: str = ""
+    listing: Literal["meta", "csv", "real-iad"] | None = None
+    options: SetOptions = SetOptions()
 
     @property
     def level(self) -> Level:
@@ -229,6 +236,18 @@ GENERIC_SETS = (
         ),
     ),
     KnownSet(
+        "meta",
+        "images that a meta.json lists, as the field's published codes write it",
+        (Layout("what meta.json names", masks=("its masks",)),),
+        listing="meta",
+    ),
+    KnownSet(
+        "csv",
+        "images that a table lists: image, and mask, label, class or split",
+        (Layout("what a table names", masks=("its masks",)),),
+        listing="csv",
+    ),
+    KnownSet(
         "nifti",
         "NIfTI volumes with masks, judged slice by slice",
         (
@@ -243,4 +262,5 @@ GENERIC_SETS = (
         ),
     ),
 )
-"""Arrangements rather than sets: ``mvtec:DIR``, ``folder:DIR`` and ``nifti:DIR``."""
+"""Arrangements rather than sets: ``mvtec:DIR``, ``folder:DIR``, ``meta:DIR``, ``csv:FILE`` and
+``nifti:DIR``."""

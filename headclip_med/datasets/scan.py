@@ -177,8 +177,13 @@ class _Reader:
             for place in (folder, *self._inner(folder))
             for path in self._listing.files(place)
             if path.name.lower().endswith(suffix)
-            and not any(matched(mask, self._listing.stem(path)) for mask in masks)
+            and not any(self._is_called(path, mask) for mask in masks)
         ]
+
+    def _is_called(self, path: Path, pattern: str) -> bool:
+        stem, suffix = cut_suffix(pattern)
+        ends = path.name.lower().endswith(suffix)
+        return ends and matched(stem, self._listing.stem(path)) is not None
 
     def _has_some(self, folder: Path, fields: Fields) -> bool:
         file = filled(cut_suffix(self.layout.file)[0], fields)
@@ -264,7 +269,7 @@ class _Reader:
                     sample,
                     mask_path=masks[0],
                     mask_above=self._mask_above(masks[0]),
-                    more_mask_paths=tuple(path for some in more for path in some),
+                    more_mask_paths=tuple(p for some in more for p in some if p != masks[0]),
                 )
         return UnreadableInput(
             f"The image {sample.shown(sample.image_path)} has no mask of its name, and pairing by "

@@ -213,6 +213,8 @@ class Walk:
                 yield self._listing.folder(here, name) or _no_folder(name), {"kind": name}
             return
         for inner in self._listing.folders(here):
+            if inner.name in self._layout.apart:
+                continue
             if is_no_class(inner.name):
                 yield _not_a_class(inner), {}
             else:

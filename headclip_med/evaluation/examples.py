@@ -6,6 +6,7 @@ And the map value from which a pixel counts as abnormal, measured on the healthy
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -35,11 +36,23 @@ def resize_mask(mask: Bool[np.ndarray, "rows columns"], size_px: int) -> Bool[np
 
 
 def read_example(sample: Sample, size_px: int) -> Example:
-    """Read an image with its mask, both resized to a square."""
-    mask = read_mask(sample)
+    """Read an image with its mask, both resized to a square.
+
+    Of a set without masks nothing is marked, and the label counts.
+    """
+    mask = _mask_of(sample)
     small = torch.from_numpy(resize_mask(mask, size_px)).float()
     label = int(mask.any()) if sample.label is None else int(sample.label)
     return Example(prepare_image(sample, size_px), small, label, sample.category)
+
+
+def _mask_of(sample: Sample) -> Bool[np.ndarray, "rows columns"]:
+    """Read a mask; that of an abnormal image in a set without masks marks nothing.
+
+    Nothing is learned from maps there: see ``pipelines.train.from_labels``.
+    """
+    is_unmarked = sample.label == 1 and not sample.mask_paths
+    return read_mask(replace(sample, label=0) if is_unmarked else sample)
 
 
 class Examples(TorchDataset[Example]):
@@ -110,7 +123,7 @@ def mosaic(
 
     All take the first one's size before.
     """
-    images, masks = [read_image(one) for one in samples], [read_mask(one) for one in samples]
+    images, masks = [read_image(one) for one in samples], [_mask_of(one) for one in samples]
     rows, columns = masks[0].shape
     pictures = [Image.fromarray(image).resize((columns, rows)) for image in images]
     marks = [
@@ -142,13 +155,17 @@ def healthy_threshold(model: AnomalyModel, examples: TorchDataset[Example]) -> f
 
     Args:
         model: In the form that is used.
-        examples: Up to ``IMAGES`` of them are looked at.
+        examples: Up to ``IMAGES`` of them are looked at; of abnormal ones only those with a mask.
     """
     count = len(examples)  # type: ignore[arg-type]
     chosen = np.unique(np.linspace(0, count - 1, min(count, IMAGES)).round().astype(int))
-    healthy = []
-    for number in chosen:
+    healthy: list[Tensor] = []
+    for turn, number in enumerate((*chosen, *np.setdiff1d(np.arange(count), chosen))):
+        if turn >= len(chosen) and healthy:
+            break
         example = examples[int(number)]
+        if example.label and not example.mask.any():
+            continue  # of an image without a mask nobody knows which pixels are healthy
         found = model.predict(example.image[None]).map[0].cpu()
         healthy.append(found[example.mask == 0])
     return threshold_at_specificity(torch.cat(healthy), SPECIFICITY)

@@ -143,6 +143,7 @@ class _Found:
             model=self.described if is_single else model.describe(),
             settings={
                 "scores": model.scores.to_json(),
+                "level": tested.level,
                 "limit": settings.limit,
                 "protocols": list(settings.protocols),
                 "intervals": settings.intervals,
@@ -151,7 +152,7 @@ class _Found:
                 "categories": list(categories),
             },
             rows=self._rows(None),
-            notes=(*self._notes(settings, planes), *_in_doubt(doubts)),
+            notes=(*_of_level(tested), *self._notes(settings, planes), *_in_doubt(doubts)),
             categories={} if is_single else {name: self._rows(name) for name in categories},
             vanished=self.vanished,
             planes=planes,
@@ -198,6 +199,11 @@ def _planes_of(tested: Dataset) -> dict[str, int]:
     """Count the volumes of a set by the plane that they were cut in."""
     volumes = {one.image_path: one.plane for one in tested.samples if one.plane is not None}
     return dict(Counter(volumes.values()))
+
+
+def _of_level(tested: Dataset) -> Iterator[str]:
+    if tested.level == "image":
+        yield "The set has no masks: images were told apart, and nothing is said of pixels."
 
 
 def _in_doubt(doubts: Mapping[str, int]) -> Iterator[str]:

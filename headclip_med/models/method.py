@@ -89,6 +89,8 @@ class Learning:
             backbone and with the feature layers (None: its own) that it was trained with.
         usual: Gives the settings on a named backbone where nothing else is said.
         mosaics: By a data set's name, the share of mosaics in the published training on it.
+        from_labels: Whether its loss has a term of the image alone, so that it learns something
+            from a set without masks.
     """
 
     settings: TrainSettings
@@ -98,3 +100,4 @@ class Learning:
     published: Callable[[Mapping[str, Any], Backbone, Layers | None], TrainedModel] | None = None
     usual: Callable[[str], MethodSettings] | None = None
     mosaics: Mapping[str, float] = field(default_factory=dict)
+    from_labels: bool = True

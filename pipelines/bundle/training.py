@@ -30,7 +30,7 @@ from headclip_med.models.clip.snapshots import Activation
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import DEFAULT, learning_of, method_named
 from headclip_med.pipelines.bundle.network import ScreeningNetwork, changed_scores, predict
-from headclip_med.pipelines.train import training_record
+from headclip_med.pipelines.train import from_labels, training_record
 from headclip_med.settings import Precision, ScoreSettings, TrainSettings
 from headclip_med.training.batches import Batch
 from headclip_med.training.handlers import followers
@@ -210,6 +210,9 @@ class TrainingFolder:
         resume: bool = False,
     ) -> None:
         self._settings = TrainSettings(**settings)
+        if data.dataset is not None:
+            method = network.trained.method
+            self._settings = from_labels(self._settings, data.dataset, method, _log.warning)
         self._network, self._data = network, data
         self._folder = Path(ckpt_dir)
         self._checkpoint = self._folder / f"{network.trained.method}.safetensors"

@@ -27,7 +27,7 @@ from headclip_med.pipelines.experiments.definitions import (
     scaled_size,
 )
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
-from headclip_med.pipelines.train import TrainRequest, train
+from headclip_med.pipelines.train import TrainRequest, from_labels, train
 from headclip_med.settings import (
     MOST_SEEDS,
     MethodSettings,
@@ -204,7 +204,7 @@ def training_of(variant: Variant, auxiliary: Sequence[Dataset], setup: Setup) ->
     request = TrainRequest(
         method=variant.method,
         model=setup.model_settings(variant),
-        settings=setup.train_settings(variant.method),
+        settings=from_labels(setup.train_settings(variant.method), data, variant.method, setup.say),
         scores=METHODS[variant.method].scores,
         data={"name": data.name, "digest": data.content_digest},
     )

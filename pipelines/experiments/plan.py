@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headclip_med.datasets import KNOWN_SETS, PROTOCOLS, Dataset, find_set, find_sets
 from headclip_med.datasets.discover import INDUSTRIAL, MEDICAL, discover
+from headclip_med.datasets.own.spec import SetSpec
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.models.registry import METHODS
@@ -217,8 +218,8 @@ def _entry(name: str, places: Mapping[str, Path]) -> _Wanted:
 
 
 def _given(spec: str) -> _Wanted:
-    known = find_set(spec.partition(":")[0])
-    folder = Path(spec.partition(":")[2]).resolve().name
+    named = SetSpec.parse(spec)
+    known, folder = find_set(named.layout), named.path.resolve().name
     has_own_name = not known.is_generic or known.name == "mvtec"
     return (known.name if has_own_name else folder), known.domain, spec
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from headclip_med.cli import main
-from headclip_med.cli.groups import TrackingGroup
+from headclip_med.cli.groups import DataOptions, TrackingGroup
 from headclip_med.cli.main import COMMANDS
 from headclip_med.cli.options import Command, form_of, parse
 from headclip_med.cli.screen import Screen
@@ -95,7 +95,7 @@ def test_all_help_shows_every_option_and_setting(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_has_at_most_twenty_options_of_its_own(command: str) -> None:
     kind = COMMANDS[command]
-    shared = {one.name for group in (Command, TrackingGroup) for one in fields(group)}
+    shared = {one.name for group in (Command, DataOptions, TrackingGroup) for one in fields(group)}
     assert len([one for one in fields(form_of(kind)) if one.name not in shared]) <= 20
     assert len(kind.common) <= 12
     assert set(kind.common) <= {one.name for one in fields(form_of(kind))}

@@ -181,7 +181,9 @@ def test_a_missing_class_of_a_known_set_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["BrainMRI", "BrainMRI:", "brain:here", "/here"])
 def test_an_unknown_layout_lists_the_known_ones(spec: str) -> None:
-    with pytest.raises(InvalidSettings, match=r"mvtec, folder, nifti, MVTecAD, VisA.*BUSI"):
+    with pytest.raises(
+        InvalidSettings, match=r"mvtec, folder, meta, csv, nifti, MVTecAD, VisA.*BUSI"
+    ):
         open_dataset(spec)
 
 

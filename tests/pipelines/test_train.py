@@ -26,7 +26,7 @@ def mvtec_folder(root: Path, *, categories: tuple[str, ...] = ("nut", "tile")) -
         for number in range(3):
             grey = np.full((40, 60, 3), 90 + number, dtype=np.uint8)
             name = f"{number:03d}.png"
-            Image.fromarray(grey).save(root / category / "train/good" / name)
+            Image.fromarray(grey - 40).save(root / category / "train/good" / name)
             Image.fromarray(grey).save(root / category / "test/good" / name)
             grey[10:20, 30:60] = 255
             Image.fromarray(grey).save(root / category / "test/scratch" / name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool
 
+from headclip_med.datasets.own.doubts import set_doubts
 from headclip_med.datasets.pixels.mask import CODES_AT_MOST, PaintedMask
 from headclip_med.datasets.report import Finding, shown_lines
 from headclip_med.datasets.samples import (
@@ -121,7 +122,7 @@ def doubts_of(
     Raises:
         UnreadableInput: A mask cannot be used; see ``masks_in_doubt``.
     """
-    findings = [*dataset.findings, *masks_in_doubt(samples)]
+    findings = [*dataset.findings, *set_doubts(dataset), *masks_in_doubt(samples)]
     counts: dict[str, int] = {}
     for one in findings:
         counts[one.code] = counts.get(one.code, 0) + 1
