@@ -139,7 +139,7 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
         settings = from_labels(settings, dataset, self.method, _tell)
         backbone = self.load_backbone(self.backbone).to(own_device(choose_device(self.device)))
         examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
-        steps = settings.epochs * -(-len(examples) // settings.batch_size)
+        steps = self.seeds * settings.epochs * -(-len(examples) // settings.batch_size)
         places: dict[str, Literal["ram"] | None] = {"none": None, "auto": "ram", "ram": "ram"}
         request = TrainRequest(
             method=self.method,
@@ -154,7 +154,6 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
             from_epoch=self.from_epoch,
             register=self.register,
         )
-        steps *= self.seeds
         is_first = torchrun_ranks().first
         with track("train", options=options, at_once=False) as run, progress(steps, "step") as bar:
 
