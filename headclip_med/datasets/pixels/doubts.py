@@ -98,7 +98,8 @@ def masks_in_doubt(samples: Iterable[Sample]) -> tuple[Finding, ...]:
     errors = [one for one in found if one.severity == "error"]
     if errors:
         rest = len(errors) - 1
-        more = f" There {'is' if rest == 1 else 'are'} {rest} more error{'s' * (rest > 1)} about masks."
+        counted = "is 1 more error" if rest == 1 else f"are {rest} more errors"
+        more = f" There {counted} about masks."
         raise UnreadableInput(
             errors[0].reason + more * (rest > 0),
             f"{errors[0].advice} 'headclip datasets check' lists all that is wrong.".strip(),
