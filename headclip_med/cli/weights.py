@@ -155,10 +155,11 @@ def told(found: Verification) -> Iterator[str]:
         yield f"SHA-256 {found.file.sha256}: {STATUS[found.file.status]}{names and f' ({names})'}"
     if found.shipped:
         yield "these are headclip-mini's weights as shipped"
-    yield "drawn pictures       strength  own sentence first  loss"
+    yield f"{'drawn pictures':42}  strength  own sentence first   loss"
     for fit in found.fingerprint.fits:
         hits = f"{fit.hits} of {len(fit.losses)}"
-        yield f"  {fit.way}: {fit.strength:.1f}  {hits} (by chance {fit.chance})  {fit.loss:.2f}"
+        hits = f"{hits} (chance {fit.chance})"
+        yield f"  {fit.way:40}  {fit.strength:8.1f}  {hits:>18}  {fit.loss:5.2f}"
     yield VERDICT[found.fingerprint.verdict]
     if found.difference is not None:
         yield f"largest difference to the saved cosines: {found.difference:.4f}"

@@ -44,11 +44,7 @@ class Verification:
         stated = {one.activation for one in self.file.published} if self.file else set()
         better, asked = self.fingerprint.better, self.fingerprint.fits[0]
         if self.file and self.file.status == "wrong":
-            return UnusableWeights(
-                "The file is called like a published one, but its digest is another.",
-                "It is incomplete or was changed: download it anew.",
-                code="digest-wrong",
-            )
+            return _wrong_digest()
         if stated and self.activation not in stated:
             return UnusableWeights(
                 f"These weights were trained with {' or '.join(stated)}, and were run with "
@@ -150,6 +146,8 @@ def _digest_of(weights: str | None) -> FileDigest:
     if not Path(weights).is_file():
         raise unusable_file(Path(weights))
     digest = digest_file(Path(weights))
+    if digest.status == "wrong":
+        raise _wrong_digest()
     if not digest.published:
         raise InvalidSettings(
             "The file's digest is none of those that open_clip states, so it names no model.",
@@ -157,6 +155,14 @@ def _digest_of(weights: str | None) -> FileDigest:
             code="unknown-digest",
         )
     return digest
+
+
+def _wrong_digest() -> UnusableWeights:
+    return UnusableWeights(
+        "The file is called like a published one, but its digest is another.",
+        "It is incomplete or was changed: download it anew.",
+        code="digest-wrong",
+    )
 
 
 def _needs_activation(found: FoundModel) -> bool:

@@ -196,6 +196,7 @@ def test_a_digest_names_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ([], 2, "Name the model to verify"),
         (["--weights", "{none}"], 1, "There is no weights file"),
         (["--weights", "{file}"], 2, "it names no model"),
+        (["--weights", "{half}"], 1, "its digest is another"),
         (["headclip-mini", "--weights", "{file}"], 2, "--weights is not used"),
         (["headclip-mini", "--tag", "other"], 2, "--tag is not used by 'headclip weights verify'"),
         (["headclip-mini", "--against", "{none}"], 1, "There is no fingerprint"),
@@ -206,7 +207,9 @@ def test_bad_usage_is_told(
     arguments: list[str], code: int, message: str, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    places = {"file": tmp_path / "file.pt", "none": tmp_path / "none.pt"}
+    places = {"file": tmp_path / "file.pt", "none": tmp_path / "none.pt",
+              "half": tmp_path / "ViT-L-14-336px.pt"}  # fmt: skip
+    places["half"].write_bytes(b"half of it")
     places["file"].write_bytes(b"no weights")
     given = [one.format(**places) for one in arguments]
     assert main(["weights", "verify", *given]) == code
