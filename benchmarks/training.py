@@ -153,8 +153,8 @@ def _step(model: HeadClip, batch: Batch, freeze: Callable[..., object]) -> float
     for start in range(0, len(batch.labels), size):
         part = slice(start, start + size)
         logits = model(freeze(model, batch.images[part]))  # type: ignore[arg-type]
-        maps = upsample(logits.patches.softmax(dim=1), *batch.masks.shape[-2:])
-        terms = headclip_loss(logits.image, maps, batch.labels[part], batch.masks[part])
+        maps = upsample(logits.patches[0].softmax(dim=1), *batch.masks.shape[-2:])
+        terms = headclip_loss(logits.image, maps[None], batch.labels[part], batch.masks[part])
         loss = terms.total() * size / len(batch.labels)
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()

@@ -31,6 +31,9 @@ NO_PATCHES = (
 EMBEDDED_NAME = "headclip-mini"
 """The backbone that travels with the package."""
 
+MOST_SEEDS = 100
+"""That one command goes through."""
+
 AUTO = "auto"
 """A choice that is left to the data, or to the machine."""
 
@@ -77,6 +80,11 @@ class Settings:
     def to_json(self) -> dict[str, object]:
         """Plain values for a checkpoint's header and a result file."""
         return asdict(self)  # type: ignore[call-overload,no-any-return]  # it is a dataclass below
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether what it describes draws at random in use, from its ``seed``."""
+        return False
 
     def changed(self: S, **changes: object) -> S:
         """Give the same settings, some fields otherwise."""

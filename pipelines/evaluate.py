@@ -7,20 +7,21 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
-from headclip_med.atomic import write_file
+from headclip_med.atomic import check_writable, write_file
 from headclip_med.datasets import Dataset, discover, protocol_sets
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.evaluation import results
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.evaluation.measure import CategoryScores, ModelMaps
 from headclip_med.evaluation.models import evaluate_models, file_name, sample_row
-from headclip_med.evaluation.predictions import Predictions
+from headclip_med.evaluation.predictions import Predictions, choose
 from headclip_med.evaluation.request import EvaluationRequest
+from headclip_med.evaluation.seeds import over_seeds, requests_of_seeds
 from headclip_med.models.loading import LoadedMethods
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import METHODS
@@ -40,6 +41,12 @@ JOINT_WEIGHTS = tuple(step / 20 for step in range(21))
 
 Say = Callable[[str], None]
 """Takes a line for whoever waits."""
+
+Seen = Callable[[int, int], None]
+"""Takes how many images were seen, and how many there are in all."""
+
+Told = tuple[Say, Callable[[int], None]]
+"""Who is told lines, and of how many images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +95,18 @@ class EvaluationReport:
         return found
 
 
-def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> EvaluationReport:
+def evaluate(
+    request: EvaluationRequest,
+    *,
+    say: Say = lambda line: None,
+    seen: Seen = lambda count, total: None,
+) -> EvaluationReport:
     """Evaluate everything that is asked for: find, load, predict, measure, record and write.
 
     Args:
         request: What is asked for.
         say: Is told what is absent, what cannot be used, and what comes next.
+        seen: Is told after each batch how many images that was, and of how many in all.
 
     Raises:
         InvalidSettings: There is no such protocol, method or model.
@@ -109,6 +122,11 @@ def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> Eva
             say(f"absent, and left out: {', '.join(absent)}")
     elif request.data_root:
         specs += discover(request.data_root)
+    opened, failed = _opened(request, specs, say)
+    if not opened and not request.acceptance:
+        raise _none_evaluated()
+    if request.out:
+        check_writable(request.out.absolute().parent)
     loaded = load_models(request.model)
     for method, reason in loaded.missing.items():
         say(f"without {method}: {reason}")
@@ -117,28 +135,109 @@ def evaluate(request: EvaluationRequest, *, say: Say = lambda line: None) -> Eva
     parameters["method"] = request.model.method
     with track("evaluate", options=request.tracking, parameters=parameters) as run:
         with runs_of_methods(run, loaded.models) as runs:
-            evaluations, failed = _evaluate_all(request, specs, loaded, runs, say)
+            counted = partial(_count, seen, _images(request, opened, loaded))
+            evaluations, broken = _evaluate_all(request, opened, loaded, runs, (say, counted))
+        failed += broken
         report = EvaluationReport(request, evaluations, failed, run)
-        if run.is_recording:
-            run.text(report.text(".md"), "tables/evaluation.md")
-            run.text(report.text(".json"), "tables/evaluation.json")
-            run.metrics({"failed sets": float(failed)})
-    if request.out:
-        request.out.parent.mkdir(parents=True, exist_ok=True)
-        for path, content in report.files(request.out).items():
-            write_file(path, content.encode())
+        _record_tables(run, report)
+    _write(report)
     return report
+
+
+def evaluate_seeds(
+    request: EvaluationRequest,
+    *,
+    say: Say = lambda line: None,
+    seen: Seen = lambda count, total: None,
+) -> EvaluationReport:
+    """Evaluate with ``request.seeds`` seeds, each recorded as a run, and all of them as another.
+
+    Args:
+        request: What is asked for.
+        say: As for ``evaluate``.
+        seen: Likewise, for all seeds together.
+
+    Raises:
+        HeadClipError: As ``evaluate``; or no seed changes anything.
+    """
+    requests = requests_of_seeds(request)
+    if len(requests) == 1:
+        return evaluate(request, say=say, seen=seen)
+    reports = []
+    for number, one in enumerate(requests, start=1):
+        say(f"seed {number} of {len(requests)}")
+
+        def seen_of_all(count: int, total: int) -> None:
+            seen(count, total * len(requests))
+
+        reports.append(evaluate(one.changed(out=None), say=say, seen=seen_of_all))
+    same = zip(*(report.evaluations for report in reports), strict=True)
+    joined = [over_seeds(evaluations) for evaluations in same]
+    parameters = {"seeds": len(requests), "method": request.model.method}
+    with track("evaluate", options=request.tracking, parameters=parameters) as run:
+        report = EvaluationReport(request, joined, reports[0].failed, run)
+        for evaluation in joined:
+            record_evaluation(run, evaluation)
+        _record_tables(run, report)
+    _write(report)
+    return report
+
+
+def _record_tables(run: Run, report: EvaluationReport) -> None:
+    if run.is_recording:
+        run.text(report.text(".md"), "tables/evaluation.md")
+        run.text(report.text(".json"), "tables/evaluation.json")
+        run.metrics({"failed sets": float(report.failed)})
+
+
+def _write(report: EvaluationReport) -> None:
+    out = report.request.out
+    if out:
+        for path, content in report.files(out).items():
+            write_file(path, content.encode())
+
+
+def _opened(
+    request: EvaluationRequest, specs: Sequence[str], say: Say
+) -> tuple[list[Dataset], int]:
+    """Open the sets, before a run is begun and models are loaded; count those that cannot be."""
+    opened, failed = [], 0
+    for spec in specs:
+        try:
+            opened.append(open_datasets([spec], planes=request.planes))
+        except HeadClipError as error:
+            failed += 1
+            say(f"{spec.partition(':')[0]}: {error}")
+    return opened, failed
+
+
+def _images(request: EvaluationRequest, opened: Sequence[Dataset], loaded: LoadedMethods) -> int:
+    """Count the images that are going to be looked at, at each size again."""
+    sizes = {request.image_size or model.image_size for model in loaded.models.values()}
+    return len(sizes) * sum(len(choose(one, request.limit).samples) for one in opened)
+
+
+def _count(seen: Seen, total: int, count: int) -> None:
+    seen(count, total)
+
+
+def _none_evaluated() -> UnreadableInput:
+    return UnreadableInput(
+        "None of the sets could be evaluated, so there is no table.",
+        "The reasons stand above.",
+        code="none-evaluated",
+    )
 
 
 def _evaluate_all(
     request: EvaluationRequest,
-    specs: Sequence[str],
+    opened: Sequence[Dataset],
     loaded: LoadedMethods,
     runs: Mapping[str, Run],
-    say: Say,
+    told: Told,
 ) -> tuple[list[results.Evaluation], int]:
     """Evaluate models on one set after the other, and count the sets that could not be used."""
-    evaluations, failed = [], 0
+    evaluations, failed, (say, _) = [], 0, told
 
     def joined(found: Mapping[str, results.Evaluation]) -> results.Evaluation:
         if request.model.method == ALL:
@@ -150,21 +249,16 @@ def _evaluate_all(
         for name, evaluation in found.items():
             record_evaluation(runs[name], evaluation)
         evaluations.append(joined(found))
-    for spec in specs:
-        say(f"evaluating {spec.partition(':')[0]} ...")
+    for dataset in opened:
+        say(f"evaluating {dataset.name} ...")
         try:
-            dataset = open_datasets([spec], planes=request.planes)
             label = _label(dataset.name, [one.dataset for one in evaluations], say)
-            evaluations.append(joined(_on_set(dataset, label, request, loaded, runs, say)))
+            evaluations.append(joined(_on_set(dataset, label, request, loaded, runs, told)))
         except HeadClipError as error:
             failed += 1
             say(str(error))
     if not evaluations:
-        raise UnreadableInput(
-            "None of the sets could be evaluated, so there is no table.",
-            "The reasons stand above.",
-            code="none-evaluated",
-        )
+        raise _none_evaluated()
     return evaluations, failed
 
 
@@ -174,13 +268,14 @@ def _on_set(
     request: EvaluationRequest,
     loaded: LoadedMethods,
     runs: Mapping[str, Run],
-    say: Say,
+    told: Told,
 ) -> dict[str, results.Evaluation]:
     models = list(loaded.models.values())
     if request.curves and label != dataset.name:
         request = replace(request, curves=request.curves / label)
     record = SetRecord(runs, [model.scores for model in models], label)
-    each = evaluate_models(dataset, models, request, look=record.look, say=say)
+    say, seen = told
+    each = evaluate_models(dataset, models, request, look=record.look, say=say, seen=seen)
     labelled = (replace(one, dataset=label) for one in each)
     found = dict(zip(loaded.models, labelled, strict=True))
     record.end(found)
@@ -301,7 +396,10 @@ def _numbers(place: str, rows: Iterable[results.ResultRow]) -> Iterator[tuple[st
         if row.addition and not row.is_baseline:
             section = f"symmetry/{place}"
         for metric, found in row.metrics.items():
-            yield f"{section}/{row.level} {row.score} {row.protocol}/{metric}", found.value
+            name = f"{section}/{row.level} {row.score} {row.protocol}/{metric}"
+            yield name, found.value
+            if found.deviation is not None:
+                yield f"{name} std", found.deviation
 
 
 def _jas_curve(kept: Sequence[CategoryScores]) -> list[float]:

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 import headclip_med
+from headclip_med.atomic import check_writable
 from headclip_med.datasets import Dataset
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.examples import Examples, Mosaics, healthy_threshold
@@ -77,12 +78,14 @@ class Trained:
         losses: Mean of each epoch.
         threshold: Map value from which a pixel counts as abnormal.
         registered: What the tracker calls the checkpoint, if it was registered.
+        seed: It was trained with.
     """
 
     checkpoint: Path
     losses: tuple[float, ...]
     threshold: float
     registered: str | None = None
+    seed: int = 0
 
 
 def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its name
@@ -115,12 +118,14 @@ def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its
         InvalidSettings: There is nothing to train on, a setting does not fit the backbone, features
             cannot be kept, or the state of ``from_epoch`` is not there.
         UnusableWeights: There is no usable state to resume from.
+        UnwritableOutput: ``out`` takes no files.
     """
     settings, scores = request.settings, request.scores
     learning, place = learning_of(request.method), backbone.device
     count = len(examples)  # type: ignore[arg-type]
+    if not count:
+        raise InvalidSettings("There is nothing to train on.", "Name a set with images.")
     record = _Record(run or Run())
-    record.begin(request, backbone, count)
     model = METHODS[request.method].trainable(backbone, request.model, settings.seed)
     path = out / f"{request.method}.safetensors"
     if path.exists() and not request.resume:
@@ -130,13 +135,16 @@ def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its
             code="out-exists",
         )
     cache = _cache(request, backbone, count, say)
+    augmented = _augmented(examples, settings)
+    check_writable(out)
+    record.begin(request, backbone, count)  # what is refused above leaves no run behind
 
     def report_step(step: StepReport) -> None:
         report(step)
         record.step(step)
 
     with joined(place) as ranks:
-        shown = _augmented(examples, settings)
+        shown = augmented
         features: KeptFeatures | None = None
         if cache and learning.keep_features:
             digest = str(request.data.get("digest"))
@@ -145,7 +153,6 @@ def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its
                     model, count, cache, data_digest=digest, precision=settings.precision
                 )
             shown = Remembered(shown, features)
-        out.mkdir(parents=True, exist_ok=True)
         if request.resume and request.from_epoch is not None:
             with first_goes_first(ranks):
                 if ranks.first:
@@ -163,7 +170,7 @@ def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its
     about = training_record(request.data, settings, losses, place)
     if ranks.first:
         write_checkpoint(path, model, scores=scores, threshold=threshold, training=about)
-    trained = Trained(path, tuple(losses), threshold)
+    trained = Trained(path, tuple(losses), threshold, seed=settings.seed)
     return replace(trained, registered=record.end(request, trained, backbone, examples))
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class RunExperiment(WeightsOptions, DataOptions, TrackingGroup):
     """Run an experiment of the paper, and write its tables with the paper's beside them.
 
-    main (tables 1-3, 10-26), lhw (4-6), layers (7), init (8), jas (figure 4), modules (9). VisA is
+    main (tables 1-3, 10-26), lhw (4-6), layers (7), init (8), jas (figure 4), modules (9), readings
+    (7 and 9, read in several ways). VisA is
     trained on to test MVTec AD, MVTec AD to test all others. What is there already (trainings,
     predictions) is not done again: a stopped run goes on.
 
@@ -47,7 +48,7 @@ class RunExperiment(WeightsOptions, DataOptions, TrackingGroup):
     )  # fmt: skip
     decisive: ClassVar[tuple[str, ...]] = ("backbone",)
 
-    name: Positional[Literal["main", "lhw", "layers", "init", "jas", "modules"]]
+    name: Positional[Literal["main", "lhw", "layers", "init", "jas", "modules", "readings"]]
     """Which experiment."""
     data_root: Path | None = None
     """Folder below which sets are looked for."""
@@ -64,6 +65,8 @@ class RunExperiment(WeightsOptions, DataOptions, TrackingGroup):
     cache_limit_gb: float = 4.0
     """Most that the frozen tower's outputs may take on disk while trainings read them; 0 keeps
     none."""
+    seeds: int = 1
+    """Train with this many seeds, from the setting seed on: means ± standard deviations."""
     images_per_pass: int = 8
     """When predicting."""
     backbone: str = EMBEDDED_NAME
@@ -84,6 +87,7 @@ class RunExperiment(WeightsOptions, DataOptions, TrackingGroup):
 
     def run(self) -> int:
         """Run the experiment, and print its tables."""
+        from headclip_med.atomic import check_writable
         from headclip_med.datasets import require_folders
 
         tested, train = self._named_sets()
@@ -98,6 +102,7 @@ class RunExperiment(WeightsOptions, DataOptions, TrackingGroup):
         asked = Request(self.data_root, tested, train, self.methods, self.limit)
         plan = plan_experiment(experiment, asked)
         command = shown_command(self.command_line, self.data_root)
+        check_writable(self.out)
         with progress(None, "step") as bar:
             setup = self._setup(bar)
             setup.refuse_varied(experiment)
@@ -105,7 +110,9 @@ class RunExperiment(WeightsOptions, DataOptions, TrackingGroup):
                 if one.reason or one.untrained:
                     setup.say(f"{one.name}: {one.reason or one.untrained}")
             named = experiment.tracked_as
-            with track(experiment.name, experiment=named, options=options) as tracked:
+            with track(
+                experiment.name, experiment=named, options=options, at_once=False
+            ) as tracked:
                 outcome = run_experiment(plan, setup, command=command, run=tracked)
         show_run(tracked, options)
         if self.json:
@@ -145,6 +152,7 @@ class RunExperiment(WeightsOptions, DataOptions, TrackingGroup):
             scores=self.changes(ScoreSettings),
             batch_size=self.images_per_pass,
             precision=self.judging_precision,
+            seeds=self.seeds,
             cache_limit_gb=self.cache_limit_gb,
             say=lambda text: bar.write(text, file=sys.stderr),
             step=step,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from headclip_med.models.model import AnomalyModel
     from headclip_med.tracking import Run
 
+
+LINE_EVERY_S = 60.0
+"""Between two lines that say how far it is, where no terminal shows a bar."""
 
 TRAINING_FREE = {name: one.settings for name, one in METHODS.items() if not one.needs_training}
 """Settings of the methods that need no training, as published."""
@@ -156,9 +160,17 @@ class ModelOptions(WeightsOptions):
             InvalidSettings: A name is unknown.
             UnusableWeights: A file is missing, or another method's.
         """
+        self.check_model(self.request())
+
+    def check_model(self, request: ModelRequest) -> None:
+        """Refuse what was asked for; see ``check``.
+
+        Args:
+            request: The model; of several seeds the first.
+        """
         check_device(self.device)
-        if not self.model.startswith(REGISTERED):
-            find_sources(self.request())
+        if not request.name.startswith(REGISTERED):
+            find_sources(request)
         for settings in TRAINING_FREE.values():
             self.settings(type(settings), settings)
 
@@ -252,6 +264,31 @@ def progress(total: int | None, unit: str) -> Iterator[tqdm]:
     off = None if torchrun_ranks().first else True  # None: where there is no terminal
     with tqdm(total=total, unit=unit, file=sys.stderr, disable=off, leave=False) as bar:
         yield bar
+
+
+@contextmanager
+def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Count on: a bar with the time left on a terminal, and elsewhere a line a minute.
+
+    Args:
+        unit: What is counted.
+
+    Yields:
+        Takes how many more there are, and how many there will be in all.
+    """
+    with progress(None, unit) as bar:
+        done, said_s = 0, time.monotonic()
+
+        def count(more: int, total: int) -> None:
+            nonlocal done, said_s
+            done += more
+            bar.total = total
+            bar.update(more)
+            if bar.disable and time.monotonic() - said_s >= LINE_EVERY_S:
+                said_s = time.monotonic()
+                print(f"headclip: {done} of {total} {unit}s", file=sys.stderr)
+
+        yield count
 
 
 def show_run(run: Run, options: TrackingOptions) -> None:

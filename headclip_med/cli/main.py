@@ -20,7 +20,7 @@ from tyro.conf import subcommand
 import headclip_med
 from headclip_med.cli.bundle import Bundle
 from headclip_med.cli.datasets import Datasets
-from headclip_med.cli.evaluate import Evaluate
+from headclip_med.cli.evaluate import Compare, Evaluate
 from headclip_med.cli.experiment import RunExperiment
 from headclip_med.cli.options import MARKERS, Command, form_of, parse
 from headclip_med.cli.screen import Demo, Screen, ScreenBatch
@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "batch": ScreenBatch,
     "train": Train,
     "evaluate": Evaluate,
+    "compare": Compare,
     "experiment": RunExperiment,
     "datasets": Datasets,
     "weights": Weights,

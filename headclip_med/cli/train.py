@@ -22,13 +22,22 @@ from headclip_med.cli.groups import (
 )
 from headclip_med.cli.options import Takes
 from headclip_med.errors import InvalidSettings
+from headclip_med.evaluation.spread import DDOF_NOTE
 from headclip_med.models.registry import DEFAULT, METHODS, learning_of
 from headclip_med.ranks import torchrun_ranks
-from headclip_med.settings import EMBEDDED_NAME, MethodSettings, ScoreSettings, TrainSettings
+from headclip_med.settings import (
+    EMBEDDED_NAME,
+    MOST_SEEDS,
+    MethodSettings,
+    ScoreSettings,
+    TrainSettings,
+    require,
+)
 from headclip_med.tracking import TrackingOptions, check_model_name, track
 
 if TYPE_CHECKING:
     from headclip_med.pipelines.train import Trained
+    from headclip_med.pipelines.train_seeds import SeededTraining
     from headclip_med.training.handlers import StepReport
 
 
@@ -73,6 +82,8 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
     several processes."""
     cache_limit_gb: float = 4.0
     """Most that it may take."""
+    seeds: int = 1
+    """Train with this many seeds, from the setting seed on, each in a folder seed-N of --out."""
     resume: bool = False
     """Go on with a stopped training."""
     from_epoch: int | None = None
@@ -114,7 +125,8 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
         from headclip_med.evaluation.examples import Examples
         from headclip_med.models.clip.vision import default_image_size
         from headclip_med.models.loading import choose_device
-        from headclip_med.pipelines.train import TrainRequest, described_data, from_labels, train
+        from headclip_med.pipelines.train import TrainRequest, described_data, from_labels
+        from headclip_med.pipelines.train_seeds import seeds_of, train_seeds
         from headclip_med.training.processes import own_device
 
         if "mosaic" not in self.changes(TrainSettings):
@@ -127,7 +139,7 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
         settings = from_labels(settings, dataset, self.method, _tell)
         backbone = self.load_backbone(self.backbone).to(own_device(choose_device(self.device)))
         examples = Examples(dataset, default_image_size(model_settings, backbone.vision))
-        steps = settings.epochs * -(-len(examples) // settings.batch_size)
+        steps = self.seeds * settings.epochs * -(-len(examples) // settings.batch_size)
         places: dict[str, Literal["ram"] | None] = {"none": None, "auto": "ram", "ram": "ram"}
         request = TrainRequest(
             method=self.method,
@@ -143,18 +155,19 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
             register=self.register,
         )
         is_first = torchrun_ranks().first
-        with track("train", options=options) as run, progress(steps, "step") as bar:
+        with track("train", options=options, at_once=False) as run, progress(steps, "step") as bar:
 
             def report(step: StepReport) -> None:
                 behind = (step.epoch - 1) * step.steps + step.step - 1
-                if not bar.n:
+                if not bar.n and self.seeds == 1:
                     bar.n = bar.initial = behind  # of a resumed training: they tell nothing of time
                 bar.update(1)
                 bar.set_postfix(epoch=step.epoch, loss=f"{step.loss:.3f}", refresh=False)
 
-            trained = train(
-                request, examples, backbone, out=self.out, run=run, report=report, say=_tell
-            )
+            trained = train_seeds(
+                seeds_of(request, self.seeds), examples, backbone,
+                out=self.out, run=run, report=report, say=_tell,
+            )  # fmt: skip
         if is_first:
             show_run(run, options)
             _show(trained, as_json=self.json)
@@ -184,6 +197,12 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
     def _tracking(self) -> TrackingOptions:
         """Say how the run is recorded; refuse what cannot be registered before it is trained."""
         options = self.tracked
+        require(1 <= self.seeds <= MOST_SEEDS, f"--seeds must lie from 1 to {MOST_SEEDS}.")
+        if self.seeds > 1 and self.register is not None:
+            raise InvalidSettings(
+                "--register takes one checkpoint, and --seeds gives several.",
+                "Leave one of them out.",
+            )
         if self.register is not None:
             check_model_name(self.register)
             if not options.is_on:
@@ -196,13 +215,34 @@ def _tell(line: str) -> None:
         print(line, file=sys.stderr)
 
 
-def _show(trained: Trained, *, as_json: bool) -> None:
-    """Print where the checkpoint is, and how to use it."""
+def _show(trained: SeededTraining, *, as_json: bool) -> None:
+    """Print where the checkpoints are, and how to use them."""
     if as_json:
-        found = {"checkpoint": str(trained.checkpoint), "registered": trained.registered,
-                 "losses": list(trained.losses), "threshold": trained.threshold}  # fmt: skip
-        print(json.dumps(found))
+        found = [_plain(one) for one in trained.each]
+        print(json.dumps({**found[0]} if len(found) == 1 else {"seeds": found, **trained.spread}))
         return
+    if len(trained.each) == 1:
+        _show_one(trained.each[0])
+        return
+    from headclip_med.write.plain_text import aligned
+
+    rows = [
+        f"| {one.seed} | {one.losses[-1]:.4f} | {one.threshold:.3f} | {one.checkpoint} |"
+        for one in trained.each
+    ]
+    spread = "".join(f" {text} |" for text in trained.shown)
+    head = ["| seed | loss | threshold | checkpoint |", "|---|---|---|---|"]
+    print(aligned("\n".join([*head, *rows, f"| mean |{spread} |"])))
+    print(f"\n{DDOF_NOTE}")
+    print(f"use them: headclip evaluate ... --model {trained.folder} --seeds {len(rows)}")
+
+
+def _plain(trained: Trained) -> dict[str, object]:
+    return {"checkpoint": str(trained.checkpoint), "registered": trained.registered,
+            "losses": list(trained.losses), "threshold": trained.threshold}  # fmt: skip
+
+
+def _show_one(trained: Trained) -> None:
     if trained.losses:
         print(f"loss {trained.losses[0]:.4f} -> {trained.losses[-1]:.4f}")
     print(f"use it: headclip screen --model {trained.registered or trained.checkpoint} ...")

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tyro.conf import Positional
 
 from headclip_med.cli.groups import WeightsOptions
+from headclip_med.cli.options import Command
 from headclip_med.cli.values import value_of
 from headclip_med.errors import InvalidSettings
+from headclip_med.models.clip.hub import unused
+from headclip_med.models.header import check_device
 from headclip_med.settings import EMBEDDED_NAME
+
+if TYPE_CHECKING:
+    from headclip_med.models.verification.check import Verification
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights(WeightsOptions):
-    """List backbones, show where their weights are, fetch them, or import a published checkpoint.
+    """List, fetch and verify backbones' weights, or import a published checkpoint.
 
     Without a name it lists the models that can be used. With one it lists the pretrained weights
     that open_clip knows for it, and which are on this machine. Nothing is downloaded unless 'fetch'
     says so. 'import FILE' turns a .pth that a method's authors published into a checkpoint for
-    --model; nothing but tensors is read of it.
+    --model; nothing but tensors is read of it. 'verify' compares a file's digest with those that
+    open_clip states, and shows the towers drawn pictures, which right weights, rightly run, match
+    with their sentences; it ends with status 1 where something speaks against them.
 
     Examples:
       headclip weights
       headclip weights fetch ViT-L-14-336
+      headclip weights verify ViT-L-14-336 --weights FILE
       headclip weights import a.pth --method METHOD --backbone ViT-L-14-336 --out a.safetensors
     """
 
@@ -34,10 +45,11 @@ class Weights(WeightsOptions):
         "action", "name", "tag", "method", "backbone", "out", "json",
     )  # fmt: skip
 
-    action: Positional[Literal["list", "fetch", "import"]] = "list"
+    action: Positional[Literal["list", "fetch", "import", "verify"]] = "list"
     """What to do."""
     name: Positional[str | None] = None
-    """A model, for example ViT-L-14-336; or the file to import."""
+    """A model, for example ViT-L-14-336; or the file to import. To verify, it may be left out for
+    a file whose digest open_clip states."""
     tag: str = "openai"
     """Which weights to fetch."""
     method: str | None = None
@@ -50,10 +62,18 @@ class Weights(WeightsOptions):
     """To import: layers that give maps, such as 24 or 6,12,18,24. By default as many, evenly
     spread, as the file has projections for; the last where it has none."""
 
+    save: Path | None = None
+    """To verify: where the cosines of drawn pictures and sentences are written."""
+    against: Path | None = None
+    """To verify: cosines that were saved where the weights are known to be right."""
+
     def run(self) -> int:
-        """List, fetch or import."""
+        """List, fetch, import or verify."""
+        self._refuse_unused()
         if self.action == "import":
             return self._import()
+        if self.action == "verify":
+            return self._verify()
         from headclip_med.models.clip import hub
 
         if self.action == "fetch":
@@ -93,3 +113,73 @@ class Weights(WeightsOptions):
         )
         print(json.dumps({"checkpoint": str(path)}) if self.json else path)
         return 0
+
+    def _refuse_unused(self) -> None:
+        """Refuse options that are another action's: they would change nothing."""
+        own = USED[self.action]
+        for one in fields(self):
+            if one.name in ALWAYS or one.name in own or getattr(self, one.name) == one.default:
+                continue
+            raise unused(
+                f"--{one.name.replace('_', '-')} is not used by 'headclip weights {self.action}'.",
+                "Leave it out.",
+            )
+
+    def _verify(self) -> int:
+        from headclip_med.models.verification.record import read_fingerprint, save_fingerprint
+
+        check_device(self.device)
+        saved = None if self.against is None else read_fingerprint(self.against)
+        if self.name is not None:
+            self.check_backbone(self.name)
+        from headclip_med.models.verification.check import verify_weights
+
+        found = verify_weights(
+            self.name, weights=self.weights, activation=self.activation, device=self.device,
+            against=saved,
+        )  # fmt: skip
+        if self.save is not None:
+            save_fingerprint(self.save, found.fingerprint, found.model)
+        against = found.objection
+        print(json.dumps(found.to_json()) if self.json else "\n".join(told(found)))
+        if against is not None:
+            print(f"headclip: {against}", file=sys.stderr)
+        return 0 if against is None else 1
+
+
+def told(found: Verification) -> Iterator[str]:
+    """Say what was found, a line each."""
+    yield f"{found.model}, run with {found.activation}"
+    if found.file is not None:
+        names = ", ".join(f"{one.model} {one.tag}" for one in found.file.published)
+        yield f"SHA-256 {found.file.sha256}: {STATUS[found.file.status]}{names and f' ({names})'}"
+    if found.shipped:
+        yield "these are headclip-mini's weights as shipped"
+    yield f"{'drawn pictures':42}  strength  own sentence first   loss"
+    for fit in found.fingerprint.fits:
+        hits = f"{fit.hits} of {len(fit.losses)}"
+        hits = f"{hits} (chance {fit.chance})"
+        yield f"  {fit.way:40}  {fit.strength:8.1f}  {hits:>18}  {fit.loss:5.2f}"
+    yield VERDICT[found.fingerprint.verdict]
+    if found.difference is not None:
+        yield f"largest difference to the saved cosines: {found.difference:.4f}"
+
+
+STATUS = {
+    "known": "a published file's",
+    "wrong": "not that of the published file of this name",
+    "unknown": "none is stated for this file",
+}
+VERDICT = {
+    "right": "the towers know the drawings, and no other way to run them fits clearly better",
+    "otherwise": "the towers know the drawings better when they are run otherwise",
+    "not-telling": "the towers do not know the drawings, which therefore tell nothing of them",
+}
+ALWAYS = ("action", "name", *(one.name for one in fields(Command)))
+USED: Mapping[str, tuple[str, ...]] = {
+    "list": (),
+    "fetch": ("tag",),
+    "import": ("method", "backbone", "out", "feature_layers", "weights", "activation"),
+    "verify": ("weights", "activation", "device", "save", "against"),
+}
+"""The options of each action."""

@@ -32,6 +32,9 @@ from headclip_med.settings import ScoreSettings
 from headclip_med.write.pictures.curves import write_curves
 from headclip_med.write.pictures.overlay import draw_sample
 
+LEAST_IMAGES = 10
+"""Of a class; a bootstrap of fewer draws the same few again and again."""
+
 Look = Callable[[Sequence[Predictions]], None]
 """Sees what models predicted."""
 
@@ -42,6 +45,7 @@ def evaluate_models(
     settings: EvaluationSettings | None = None,
     *,
     look: Look = lambda predictions: None,
+    seen: Callable[[int], None] = lambda count: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Evaluation]:
     """Predict the test images of a set with several models, and compare with the truth.
@@ -58,6 +62,7 @@ def evaluate_models(
         models: What is evaluated; their ``scores`` say how maps become scores.
         settings: How; curves are of the models' input at any size.
         look: Called with all models' predictions of each part of the set, while they are there.
+        seen: Is told after each batch how many images that was.
         say: Is told what is doubtful about the set's files and masks, before any model runs.
 
     Returns:
@@ -77,6 +82,7 @@ def evaluate_models(
         predicted = predict_dataset(
             part, models, store=settings.store, batch_size=settings.batch_size,
             image_size=settings.image_size, limit=settings.limit, symmetry=settings.symmetry,
+            seen=seen,
         )  # fmt: skip
         look(predicted)
         baselines: dict[tuple[int, float], dict[str, Measured]] = {}
@@ -216,6 +222,13 @@ class _Found:
             yield (
                 f"With symmetry, {self.compared} of {self.images} images were compared with their "
                 "mirror images; the others show no two sides, and keep the model's scores."
+            )
+        normal = self.images - self.abnormal
+        if settings.intervals and 0 < min(self.abnormal, normal or self.abnormal) < LEAST_IMAGES:
+            yield (
+                f"{normal} normal and {self.abnormal} abnormal images are too few for an interval: "
+                f"the bootstrap wants at least {LEAST_IMAGES} of each, and the ends shown are "
+                "closer together than they should be."
             )
         if settings.limit is not None:
             yield f"At most {settings.limit} images of each category were judged."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,7 +206,7 @@ class Predictions(GroundTruth):
         return parts_of(self.categories)
 
 
-def predict_dataset(  # noqa: PLR0913 - set and models; the rest is optional, and named
+def predict_dataset(  # noqa: PLR0913 - what, by whom, where it is kept and how, each by its name
     dataset: Dataset,
     models: Sequence[AnomalyModel],
     *,
@@ -215,6 +215,7 @@ def predict_dataset(  # noqa: PLR0913 - set and models; the rest is optional, an
     image_size: int | None = None,
     limit: int | None = None,
     symmetry: Symmetry = "off",
+    seen: Callable[[int], None] = lambda count: None,
 ) -> list[Predictions]:
     """Show a set's test images to models, each to each once.
 
@@ -234,6 +235,7 @@ def predict_dataset(  # noqa: PLR0913 - set and models; the rest is optional, an
         limit: At most this many images of each category, evenly spread over its list.
         symmetry: Whether both sides of what is seen are compared; ``auto`` where the set declares
             itself CT or MR of the head.
+        seen: Is told after each batch how many images that was.
 
     Returns:
         The predictions of each model, in their order.
@@ -249,7 +251,7 @@ def predict_dataset(  # noqa: PLR0913 - set and models; the rest is optional, an
     found: dict[int, Predictions] = {}
     for side in dict.fromkeys(sides):
         numbers = [number for number, one in enumerate(sides) if one == side]
-        predicting = _Predicting(dataset, chosen, side, limit, settings, symmetry)
+        predicting = _Predicting(dataset, chosen, side, limit, settings, symmetry, seen)
         group = predicting.predict([models[number] for number in numbers], store)
         found.update(zip(numbers, group, strict=True))
     return [found[number] for number in range(len(models))]
@@ -265,6 +267,7 @@ class _Predicting:
     limit: int | None
     settings: ScreenSettings
     symmetry: Symmetry
+    seen: Callable[[int], None]
 
     def predict(self, models: Sequence[AnomalyModel], root: Path | None) -> list[Predictions]:
         digest = None if root is None else self.dataset.split("test").content_digest
@@ -356,6 +359,7 @@ class _Predicting:
                     mirrored = [mirror_image(sample, self.side) for sample in samples]
                     for arrays, model, one in zip(predictions.values(), named, found, strict=True):
                         self._compare(arrays, rows, mirrored, model, one)
+                self.seen(len(samples))
             count = part.stop - part.start
             _log.info("%s, %s: %d images predicted", self.dataset.name, category, count)
 

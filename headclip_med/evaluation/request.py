@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.request import ModelRequest
-from headclip_med.settings import Count, ImageSize, Plane, Settings, Symmetry, Words, checked
+from headclip_med.settings import (
+    MOST_SEEDS,
+    Count,
+    ImageSize,
+    Plane,
+    Settings,
+    Symmetry,
+    Words,
+    checked,
+)
 from headclip_med.tracking import TrackingOptions
 
 FORMS = (".md", ".csv", ".json")
@@ -74,6 +83,8 @@ class EvaluationRequest(EvaluationSettings):
     """The synthetic acceptance phantoms."""
     model: ModelRequest = Field(default_factory=ModelRequest)
     """What is evaluated."""
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
+    """Evaluate with this many seeds, and give means and standard deviations over them."""
     paper: bool = False
     """Whether the HeadCLIP paper's numbers are put beside, which takes both protocols."""
     per_category: bool = False
@@ -94,6 +105,10 @@ class EvaluationRequest(EvaluationSettings):
                 "--acceptance is measured by --metrics exact at eval_size input, keeps no "
                 "--store and draws no --curves.",
                 "Leave them out, or evaluate the sets alone.",
+            )
+        if self.seeds > 1 and self.curves:
+            raise InvalidSettings(
+                "--curves are of one seed, and --seeds are several.", "Leave one of them out."
             )
         if self.out and self.out.suffix not in FORMS:
             raise InvalidSettings(

@@ -30,12 +30,14 @@ _COLUMNS = ("AUROC", "AUPRO", "AP", "F1-max", "IoU-max", "mAD")
 class Estimate:
     """A metric and its 95 % bootstrap interval, fractions of 1.
 
-    The metric is NaN where it is undefined, and the ends are NaN where nothing was drawn.
+    The metric is NaN where it is undefined, and the ends are NaN where nothing was drawn. Of
+    several seeds it is the mean, with a standard deviation instead of an interval.
     """
 
     value: float
     low: float = math.nan
     high: float = math.nan
+    deviation: float | None = None
 
     @property
     def has_interval(self) -> bool:
@@ -273,17 +275,20 @@ def to_csv(evaluations: Iterable[Evaluation]) -> str:
     """
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
+    every = list(evaluations)
+    seeded = any("seeds" in one.settings for one in every)
     lines.writerow(
         ("dataset", "category", "level", "judge", "score", "protocol", "metric", "value", "low",
-         "high")
+         "high", *(["deviation"] if seeded else []))
     )  # fmt: skip
-    for one in evaluations:
+    for one in every:
         for category, rows in {"": one.rows, **one.categories}.items():
             for row in rows:
                 about = (one.dataset, category, row.level, row.judge, row.score, row.protocol)
                 for name, found in row.metrics.items():
                     ends = (_plain(value) for value in (found.value, found.low, found.high))
-                    lines.writerow((*map(csv_cell, about), name, *ends))
+                    spread = [found.deviation] if seeded else []
+                    lines.writerow((*map(csv_cell, about), name, *ends, *spread))
     return text.getvalue()
 
 
@@ -309,7 +314,7 @@ def _mean(values: Float[np.ndarray, "categories draws"]) -> Float[np.ndarray, "d
 
 def _row_json(row: ResultRow) -> dict[str, object]:
     metrics = {
-        name: {part: _plain(value) for part, value in vars(found).items()}
+        name: {part: _plain(value) for part, value in vars(found).items() if value is not None}
         for name, found in row.metrics.items()
     }
     return {
@@ -331,4 +336,5 @@ def _percent(found: Estimate | None) -> str:
     if not math.isfinite(found.value):
         return "undefined"
     ends = f" [{100 * found.low:.1f}, {100 * found.high:.1f}]" if found.has_interval else ""
-    return f"{100 * found.value:.1f}{ends}"
+    spread = "" if found.deviation is None else f" ± {100 * found.deviation:.1f}"
+    return f"{100 * found.value:.1f}{spread}{ends}"

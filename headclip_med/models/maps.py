@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -86,17 +87,19 @@ def log_odds(
     return (abnormal.clamp_min(least).log() - normal.clamp_min(least).log()).float()
 
 
-def patch_logits(logits: GridPairs, height: int, width: int) -> Maps:
-    """Turn the logits of patches into the log-odds of Up((1 - N + A) / 2) (eq. 12).
+def mean_logits(levels: Iterable[GridPairs], height: int, width: int) -> Maps:
+    """Turn logits of patches into the log-odds of Up((1 - N + A) / 2) (eq. 12).
 
-    N + A is 1 for every patch, and stays so between patches: the bracket is A.
+    N + A is 1 for every patch, and stays so between patches: the bracket is A. Of several feature
+    layers it is the mean; AnomalyCLIP's published code sums.
 
     Args:
-        logits: Of normal and abnormal.
+        levels: Of normal and abnormal, for each feature layer.
         height: Rows of the image.
         width: Columns of the image.
     """
-    return stretched_logits(in_double(logits).softmax(dim=1), height, width)
+    probabilities = torch.stack([in_double(one).softmax(dim=1) for one in levels])
+    return stretched_logits(probabilities.mean(dim=0), height, width)
 
 
 def stretched_logits(probabilities: GridPairs, height: int, width: int) -> Maps:

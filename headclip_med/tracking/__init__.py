@@ -46,6 +46,7 @@ def track(
     options: TrackingOptions | None = None,
     parameters: Mapping[str, object] | None = None,
     tags: Mapping[str, object] | None = None,
+    at_once: bool = True,
 ) -> Iterator[Run]:
     """Record a run until the block ends.
 
@@ -58,6 +59,8 @@ def track(
         options: Where, and under what name.
         parameters: What was set.
         tags: What describes the run.
+        at_once: Begin it now; else with the first thing that is recorded, so that what is refused
+            before leaves no run behind. The tracker is opened now in both cases.
 
     Yields:
         The run; one that records nothing where the options switch recording off.
@@ -75,7 +78,9 @@ def track(
         from headclip_med.tracking.tracker import Tracker
 
     tracker = Tracker(options)
-    with ending(tracker.begin(kind, experiment or kind, options.run_name)) as run:
+    with ending(tracker.run(kind, experiment or kind, options.run_name)) as run:
+        if at_once:
+            run.begin()
         run.tags(tags or {})
         run.parameters(parameters or {})
         yield run

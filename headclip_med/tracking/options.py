@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -21,11 +22,17 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 REGISTERED = "models:/"
 """How the name of a registered model begins."""
 
+_LONGEST_RUN_NAME = 200
+"""A number, and the names of runs below it, come behind."""
+
 _SQLITE = "sqlite:///"
 _RUN_NAME = re.compile(r"[\w.+:=,%-][\w .+:=,%-]*")
 _MODEL_NAME = re.compile(r"[\w.-][\w .-]*")
 
 BLANKED = "<path>"
+
+LONGEST_NAME = 250
+"""Characters of any name that MLflow takes."""
 
 LONGEST_VALUE = 5000
 """Characters of a parameter or tag; MLflow takes 6000."""
@@ -54,6 +61,11 @@ class TrackingOptions(Settings):
         require(
             self.run_name is None or bool(_RUN_NAME.fullmatch(self.run_name)),
             "A run's name is made of letters, digits, spaces and . + : = , % _ -.",
+            "Choose another --run-name.",
+        )
+        require(
+            len(self.run_name or "") <= _LONGEST_RUN_NAME,
+            f"A run's name has at most {_LONGEST_RUN_NAME} characters.",
             "Choose another --run-name.",
         )
 
@@ -89,9 +101,10 @@ def check_model_name(name: str) -> str:
     Raises:
         InvalidSettings: It holds what separates names from versions.
     """
-    if not _MODEL_NAME.fullmatch(name):
+    if not _MODEL_NAME.fullmatch(name) or not name.strip(".") or len(name) > LONGEST_NAME:
         raise InvalidSettings(
-            "A registered model's name is made of letters, digits, spaces and . _ -.",
+            "A registered model's name is made of letters, digits, spaces and . _ -, no dots alone "
+            f"and at most {LONGEST_NAME} characters.",
             "Choose another.",
             code="model-name",
         )
@@ -99,8 +112,16 @@ def check_model_name(name: str) -> str:
 
 
 def to_name(name: str) -> str:
-    """Replace what MLflow takes in no name, such as brackets."""
-    return "/".join(_NOT_IN_NAMES.sub("_", part).strip() or "_" for part in name.split("/"))
+    """Replace what MLflow takes in no name: brackets, steps up a path, more than its length.
+
+    Of names that are too long the end is kept, where the metric stands, and all of it in a digest.
+    """
+    parts = (_NOT_IN_NAMES.sub("_", part).strip() for part in name.split("/"))
+    found = "/".join(part if part.strip(".") else "_" * max(1, len(part)) for part in parts)
+    if len(found) <= LONGEST_NAME:
+        return found
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{digest}_{found[9 - LONGEST_NAME :].lstrip('/')}"
 
 
 def to_text(value: object) -> str:

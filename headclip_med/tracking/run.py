@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from headclip_med.tracking.tracker import Tracker
 
+Begin = Callable[[], "Begun"]
+"""Begins a run at a tracker."""
+
 _logger = logging.getLogger(__name__)
 
 BATCH = 500
@@ -29,7 +32,7 @@ PATIENCE_S = 10.0
 """Numbers wait no longer than this, so that a running training can be watched."""
 
 _METRICS_A_CALL, _OTHERS_A_CALL = 1000, 100
-_DIGEST_LENGTH = 36
+_DIGEST_LENGTH, _NAME_LENGTH = 36, 500
 """As MLflow limits them."""
 
 
@@ -50,11 +53,12 @@ class Run:
 
     Args:
         tracker: Where it is recorded; without one nothing is.
-        begun: The run there.
+        begin: Begins the run there, when the first thing of it is recorded.
     """
 
-    def __init__(self, tracker: Tracker | None = None, begun: Begun | None = None) -> None:
-        self._tracker, self._begun = tracker, begun
+    def __init__(self, tracker: Tracker | None = None, begin: Begin | None = None) -> None:
+        self._tracker, self._begin = tracker, begin
+        self._begun: Begun | None = None
         self._waiting: list[tuple[str, float, int, int]] = []
         self._written_s = time.monotonic()
         self._parameters: dict[str, str] = {}
@@ -68,12 +72,29 @@ class Run:
     @property
     def id(self) -> str:
         """What the tracker knows it by; empty where nothing is recorded."""
-        return self._begun.info.run_id if self._begun else ""
+        begun = self.begin()
+        return begun.info.run_id if begun else ""
 
     @property
     def name(self) -> str:
         """What it is called by in its experiment; empty where nothing is recorded."""
-        return self._begun.info.run_name if self._begun else ""
+        begun = self.begin()
+        return begun.info.run_name if begun else ""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a run at the tracker yet."""
+        return self._begun is not None
+
+    def begin(self) -> Begun | None:
+        """Begin it, unless it has begun, or nothing is recorded.
+
+        Raises:
+            UnusableTracker: The tracker refuses.
+        """
+        if self._begun is None and self._begin is not None:
+            self._begun = self._begin()
+        return self._begun
 
     def parameters(self, values: Mapping[str, object]) -> None:
         """Record what was set; nested mappings become ``outer.inner``, and nothing may change.
@@ -120,7 +141,9 @@ class Run:
             from mlflow.entities import Dataset, DatasetInput, InputTag
 
             # MLflow wants to know where data come from; that is nobody's business here.
-            about = Dataset(to_text(name), (digest or "unknown")[:_DIGEST_LENGTH], "local", "{}")
+            about = Dataset(
+                to_text(name)[:_NAME_LENGTH], (digest or "unknown")[:_DIGEST_LENGTH], "local", "{}"
+            )
             used = DatasetInput(about, [InputTag("mlflow.data.context", use)])
             self._send("log_inputs", datasets=[used])
         if digest:
@@ -168,20 +191,39 @@ class Run:
         )
 
     @contextmanager
-    def child(self, name: str, parameters: Mapping[str, object] | None = None) -> Iterator[Run]:
-        """Begin a run below this one, for one point of a sweep; it ends with the block."""
+    def child(
+        self, name: str, parameters: Mapping[str, object] | None = None, *, at_once: bool = True
+    ) -> Iterator[Run]:
+        """Begin a run below this one, for one point of a sweep; it ends with the block.
+
+        Args:
+            name: Behind this one's name.
+            parameters: What was set.
+            at_once: Begin it now; else with the first thing that is recorded.
+        """
         if name in self._children:
             raise ValueError(f"this run has a child '{name}' already")
         self._children.add(name)
-        below = Run()
-        if self._tracker and self._begun:
-            below = self._tracker.begin_below(self._begun, name)
+        below, tracker = Run(), self._tracker
+        if tracker:
+
+            def begin() -> Begun:
+                above = self.begin()
+                if above is None:
+                    raise AssertionError("a run at a tracker has begun by now")
+                return tracker.begin_below(above, name)
+
+            below = Run(tracker, begin)
         with ending(below) as run:
+            if at_once:
+                run.begin()
             run.parameters(parameters or {})
             yield run
 
     def end(self, status: str) -> None:
         """Send what waits, and close."""
+        if not self.has_begun:
+            return
         self._write()
         if self._waiting:
             _logger.warning("%d numbers could not be recorded", len(self._waiting))
@@ -197,7 +239,7 @@ class Run:
 
     def _log(self, kind: Literal["params", "tags", "metrics"], rows: Sequence[Any]) -> bool:
         """Send names and values; False where a part of them could not be sent."""
-        if self._tracker is None:
+        if self._tracker is None or not rows:
             return True
         from mlflow.entities import Metric, Param, RunTag
 
@@ -211,6 +253,7 @@ class Run:
         """Call MLflow's client; False, and a warning in the log, where the tracker fails."""
         if self._tracker is None:
             return True
+        self.begin()
         from headclip_med.tracking.client import FAILURES
 
         try:
@@ -229,7 +272,8 @@ def ending(run: Run) -> Iterator[Run]:
     except BaseException as error:
         # The message stays out: it may name a file.
         reason = error.code if isinstance(error, HeadClipError) else type(error).__name__
-        run.tags({"headclip.error": reason})
+        if run.has_begun:
+            run.tags({"headclip.error": reason})
         run.end("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     run.end("FINISHED")

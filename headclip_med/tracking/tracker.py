@@ -15,7 +15,7 @@ from mlflow.entities import Run as Begun
 
 from headclip_med.errors import UnusableTracker
 from headclip_med.tracking.client import connect, environment, revision, saying
-from headclip_med.tracking.options import TrackingOptions, to_name
+from headclip_med.tracking.options import LONGEST_NAME, TrackingOptions, to_name
 from headclip_med.tracking.run import Run
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -81,18 +81,24 @@ class Tracker:
         self._files = database.parent / "mlruns" if database else None
         self.locks = RunLocks((self._files or _own_folder()) / ".running")
 
-    def begin(self, kind: str, experiment: str, name: str | None) -> Run:
-        """Begin a run; see ``track``.
+    def run(self, kind: str, experiment: str, name: str | None) -> Run:
+        """Give a run that begins when something of it is recorded; see ``track``.
 
         Raises:
-            UnusableTracker: The tracker refuses.
+            UnusableTracker: The tracker refuses the experiment.
         """
+
+        def begin() -> Begun:
+            with saying("does not begin a run"):
+                label = self._unique(place, name) if name else _timed(kind)
+                return self._begin(kind, place, label)
+
         with saying("does not begin a run"):
             self._close_abandoned()
             place = self._experiment(experiment)
-            return self._begun(kind, place, self._unique(place, name) if name else _timed(kind))
+        return Run(self, begin)
 
-    def begin_below(self, above: Begun, name: str) -> Run:
+    def begin_below(self, above: Begun, name: str) -> Begun:
         """Begin a run below another.
 
         Raises:
@@ -101,11 +107,11 @@ class Tracker:
         info, kind = above.info, above.data.tags["headclip.kind"]
         with saying("does not begin a run"):
             label, tags = f"{info.run_name}/{name}", {"mlflow.parentRunId": info.run_id}
-            return self._begun(kind, info.experiment_id, label, tags)
+            return self._begin(kind, info.experiment_id, label[:LONGEST_NAME], tags)
 
-    def _begun(
+    def _begin(
         self, kind: str, experiment_id: str, label: str, tags: Mapping[str, str] | None = None
-    ) -> Run:
+    ) -> Begun:
         commit = revision()
         known = {
             "headclip.kind": kind,
@@ -119,7 +125,7 @@ class Tracker:
         }
         begun = self.client.create_run(experiment_id, run_name=label, tags=known)
         self.locks.take(begun.info.run_id)
-        return Run(self, begun)
+        return begun
 
     def _close_abandoned(self) -> None:
         """Close runs that say they go on, and whose process on this machine was killed outright."""
@@ -158,6 +164,10 @@ class Tracker:
                 "Start that, and name its address as --tracking-uri.",
                 code="server-needed",
             )
+        if not {key for key in _KIND if found.tags.get(key)}:
+            # Made by other hands: without it the page opens on conversations.
+            for key, value in _KIND.items():
+                self.client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
 
     def _unique(self, experiment: str, name: str) -> str:

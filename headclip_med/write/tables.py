@@ -19,6 +19,7 @@ from headclip_med.write.plain_text import csv_cell, visible
 UNDEFINED = "undefined"
 
 PARTS = "ours", "exact", "paper", "difference"
+DEVIATIONS = "deviation", "exact_deviation"
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,16 @@ class Number:
         exact: The same over all thresholds; None where both protocols are one.
         paper: As printed; None where the paper has none.
         differs: Why the two are not of the same images, if they are not.
+        deviation: Standard deviation of ours over seeds; None of a single one.
+        exact_deviation: The same of ``exact``.
     """
 
     ours: float
     exact: float | None = None
     paper: float | None = None
     differs: str = ""
+    deviation: float | None = None
+    exact_deviation: float | None = None
 
     @property
     def difference(self) -> float | None:
@@ -164,18 +169,23 @@ def to_csv(tables: Iterable[Table]) -> str:
     """List every number in a row of its own, at full precision, in percent."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("table", "row", "column", *PARTS, "reason", "differs"))
-    for table in tables:
+    every = list(tables)
+    spread = DEVIATIONS if any(_is_spread(table) for table in every) else ()
+    rows.writerow(("table", "row", "column", *PARTS, *spread, "reason", "differs"))
+    for table in every:
         for line in table.lines:
             about = (table.key, csv_cell(" / ".join(line.heads)))
             if line.reason:
-                rows.writerow((*about, *[""] * 5, csv_cell(line.reason), ""))
+                blank = [""] * (1 + len(PARTS) + len(spread))
+                rows.writerow((*about, *blank, csv_cell(line.reason), ""))
                 continue
             for column, number in zip(table.columns, line.numbers, strict=True):
                 if number is not None:
                     values = _values(number)  # csv writes None as nothing, floats to the last bit
                     reason = UNDEFINED if values["ours"] is None else ""
-                    rows.writerow((*about, column, *values.values(), reason, number.differs))
+                    spreads = (getattr(number, name) for name in spread)
+                    numbers = (*values.values(), *spreads)
+                    rows.writerow((*about, column, *numbers, reason, number.differs))
     return text.getvalue()
 
 
@@ -201,7 +211,9 @@ def shown(number: Number | None, part: str) -> str:
     if not math.isfinite(value):
         return UNDEFINED
     if part != "difference":
-        return f"{value:.1f}"
+        name = {"ours": "deviation", "exact": "exact_deviation"}.get(part)
+        spread = getattr(number, name) if name else None
+        return f"{value:.1f}" if spread is None else f"{value:.1f} ± {spread:.1f}"
     text = f"{value:+.1f}"
     return f"{text}*" if number.differs else text
 
@@ -281,7 +293,7 @@ def table_to_json(table: Table) -> dict[str, object]:
             "heads": list(line.heads),
             "reason": line.reason or None,
             "numbers": [
-                None if one is None else {**_values(one), "differs": one.differs}
+                None if one is None else {**_values(one), **_spread(one), "differs": one.differs}
                 for one in line.numbers
             ],
         }
@@ -293,6 +305,16 @@ def table_to_json(table: Table) -> dict[str, object]:
 
 def _values(number: Number) -> dict[str, float | None]:
     return {part: _plain(getattr(number, part)) for part in PARTS}
+
+
+def _is_spread(table: Table) -> bool:
+    return any(one is not None and _spread(one) for line in table.lines for one in line.numbers)
+
+
+def _spread(number: Number) -> dict[str, float]:
+    """Give the deviations over seeds, where there are any."""
+    values = {name: getattr(number, name) for name in DEVIATIONS}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _plain(value: float | None) -> float | None:

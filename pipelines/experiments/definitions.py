@@ -16,6 +16,11 @@ from headclip_med.models.registry import METHODS
 PAPER_DEPTH = 24
 """Layers of ViT-L/14, which the paper's layer numbers count."""
 
+PAPER_SIZE_PX = 336
+"""Rows and columns of the images that it was pretrained on."""
+
+PAPER_PATCH_PX = 14
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -24,8 +29,8 @@ class Variant:
     Attributes:
         name: Of the row.
         method: Name in ``headclip_med.models.registry``.
-        model: Fields of ``HeadClipSettings`` that differ. ``local_layers`` are those of a tower of
-            ``PAPER_DEPTH`` layers, and are scaled to another depth.
+        model: Fields of ``HeadClipSettings`` that differ, for a tower of ``PAPER_DEPTH`` layers and
+            ``PAPER_SIZE_PX``; layers and image sizes are scaled to another one.
         image_score: With JAS (``joint``) or without (``global``); None as the method is published.
         paper: What the paper's tables call it in ``PaperValue.setting``.
         is_printed: Whether the paper has such a row.
@@ -33,7 +38,7 @@ class Variant:
 
     name: str
     method: str = "headclip"
-    model: Mapping[str, str | tuple[int, ...]] = field(default_factory=dict)
+    model: Mapping[str, bool | int | str | tuple[int, ...]] = field(default_factory=dict)
     image_score: Literal["joint", "global"] | None = None
     paper: str = ""
     is_printed: bool = True
@@ -120,3 +125,17 @@ def scaled_layers(layers: tuple[int, ...], depth: int) -> tuple[int, ...]:
     if depth == PAPER_DEPTH:
         return layers
     return tuple(sorted({max(1, round(layer * depth / PAPER_DEPTH)) for layer in layers}))
+
+
+def scaled_size(size_px: int, own_px: int, patch_px: int) -> int:
+    """Put an image size at the same multiple of what another tower was pretrained on.
+
+    Args:
+        size_px: For a tower of ``PAPER_SIZE_PX``.
+        own_px: Of the images that the tower at hand was pretrained on.
+        patch_px: Of its patches.
+
+    Returns:
+        Pixels, a whole number of patches.
+    """
+    return max(1, round(size_px * own_px / PAPER_SIZE_PX / patch_px)) * patch_px

@@ -24,15 +24,18 @@ from headclip_med.pipelines.experiments.definitions import (
     ExperimentDefinition,
     Variant,
     scaled_layers,
+    scaled_size,
 )
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.train import TrainRequest, from_labels, train
 from headclip_med.settings import (
+    MOST_SEEDS,
     MethodSettings,
     Precision,
     ScoreSettings,
     ScreenSettings,
     TrainSettings,
+    require,
 )
 from headclip_med.store import Entry, digest_of
 from headclip_med.training.handlers import StepReport
@@ -54,6 +57,8 @@ class Setup:
         scores: Fields of ``ScoreSettings`` to change, of every method.
         batch_size: Images per forward pass when predicting.
         precision: Of that pass.
+        seeds: How many seeds everything that is trained is trained with, from the one in
+            ``training`` on.
         cache_limit_gb: Most that the frozen tower's outputs of training images may take on disk
             while trainings need them; 0 keeps none, and the tower runs in every epoch.
         say: Is told in a sentence what is being done.
@@ -68,6 +73,7 @@ class Setup:
     scores: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 8
     precision: Precision = "fp32"
+    seeds: int = 1
     cache_limit_gb: float = 4.0
     say: Callable[[str], None] = lambda text: None
     step: Callable[[StepReport, int], None] = lambda report, total: None
@@ -82,6 +88,21 @@ class Setup:
         ScreenSettings(batch_size=self.batch_size)
         METHODS[DEFAULT].settings.changed(**self.model)
         TrainSettings(**self.training)
+        require(1 <= self.seeds <= MOST_SEEDS, f"seeds must lie from 1 to {MOST_SEEDS}.")
+
+    @property
+    def train_seed(self) -> int:
+        """The first seed that is trained with."""
+        return TrainSettings(**self.training).seed
+
+    def of_seeds(self) -> list[Setup]:
+        """Give the setup of each seed."""
+        return [
+            replace(self, seeds=1, training={**self.training, "seed": self.train_seed + number})
+            if number
+            else replace(self, seeds=1)
+            for number in range(self.seeds)
+        ]
 
     @property
     def changes(self) -> dict[str, Mapping[str, Any]]:
@@ -100,11 +121,17 @@ class Setup:
         if variant.method != DEFAULT:
             size = {name: value for name, value in self.model.items() if name == "image_size"}
             return usual.changed(**size)
-        changes = {**self.model, **variant.model}
-        if "local_layers" in variant.model:
-            depth = self.backbone.vision.depth
-            changes["local_layers"] = scaled_layers(changes["local_layers"], depth)
-        return usual.changed(**changes)
+        return usual.changed(**{**self.model, **self.scaled(variant)})
+
+    def scaled(self, variant: Variant) -> dict[str, Any]:
+        """Give what a variant changes, layers and image sizes as they are on this tower."""
+        vision, found = self.backbone.vision, dict[str, Any](variant.model)
+        for name, value in variant.model.items():
+            if isinstance(value, tuple):
+                found[name] = scaled_layers(value, vision.depth)
+            elif name == "image_size":
+                found[name] = scaled_size(int(value), vision.image_size, vision.patch_px)
+        return found
 
     def train_settings(self, method: str) -> TrainSettings:
         """Settle how a method is trained."""

@@ -14,7 +14,12 @@ from headclip_med.datasets import KNOWN_SETS
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.inference import HeadWeights
 from headclip_med.paper import METRICS
-from headclip_med.pipelines.experiments.definitions import PAPER_DEPTH, Variant, scaled_layers
+from headclip_med.pipelines.experiments.definitions import (
+    PAPER_DEPTH,
+    PAPER_PATCH_PX,
+    PAPER_SIZE_PX,
+    Variant,
+)
 from headclip_med.pipelines.experiments.models import BuiltModel, Models, Setup
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.experiments.results import Results, has_other_images, mean_of
@@ -23,12 +28,11 @@ from headclip_med.pipelines.experiments.tables import (
     averaged_sets,
     sweep_averages,
     swept_sets,
-    tables_of,
 )
 from headclip_med.tracking import Run
 from headclip_med.training.handlers import read_log
 from headclip_med.write.pictures.curves import head_weights_figure, joint_weight_figure, to_png
-from headclip_med.write.tables import Document, Drawing
+from headclip_med.write.tables import Document, Drawing, Table
 
 PERCENT = "Percent, averaged over categories and then over sets. Research use only."
 BESIDE = (
@@ -38,7 +42,9 @@ BESIDE = (
 )
 
 
-def describe(results: Results, models: Models, setup: Setup, command: str) -> Document:
+def describe(
+    results: Results, models: Models, setup: Setup, command: str, tables: tuple[Table, ...]
+) -> Document:
     """Put tables, pictures and facts together."""
     plan = results.plan
     drawings = tuple(
@@ -53,7 +59,7 @@ def describe(results: Results, models: Models, setup: Setup, command: str) -> Do
             PERCENT if plan.experiment.sweep else f"{PERCENT} {BESIDE}",
         ),
         facts=tuple(_facts(results, models, setup, command)),
-        tables=tables_of(results),
+        tables=tables,
         drawings=drawings,
         machine={
             "backbone": {**setup.backbone.describe(), "layers": setup.backbone.vision.depth},
@@ -109,19 +115,36 @@ def learned_heads(models: Models) -> dict[str, HeadWeights]:
 
 def _scaled(plan: ExperimentPlan, setup: Setup) -> Iterator[str]:
     """Say which layers stand for the paper's on a tower of another depth."""
-    depth = setup.backbone.vision.depth
-    named = dict.fromkeys(variant.model.get("local_layers") for variant in plan.variants)
-    pairs = (
-        f"{', '.join(map(str, layers))} as {', '.join(map(str, scaled_layers(layers, depth)))}"
-        for layers in named
-        if isinstance(layers, tuple)
+    vision = setup.backbone.vision
+    named = dict.fromkeys(
+        (value, setup.scaled(variant)[name])
+        for variant in plan.variants
+        for name, value in variant.model.items()
+        if isinstance(value, tuple)
     )
-    told = "; ".join(pairs)
-    if told and depth != PAPER_DEPTH:
+    told = "; ".join(f"{_layers(layers)} as {_layers(here)}" for layers, here in named)
+    if told and vision.depth != PAPER_DEPTH:
         yield (
-            f"This tower has {depth} layers: those named stand for the ones at the same fractions "
-            f"of its depth ({told})."
+            f"This tower has {vision.depth} layers: those named stand for the ones at the same "
+            f"fractions of its depth ({told})."
         )
+    sizes = {
+        f"{variant.model['image_size']} px as {setup.scaled(variant)['image_size']}": None
+        for variant in plan.variants
+        if "image_size" in variant.model
+    }
+    if sizes and (vision.image_size, vision.patch_px) != (PAPER_SIZE_PX, PAPER_PATCH_PX):
+        yield (
+            f"It was pretrained on images of {vision.image_size} px, and sizes are put at the same "
+            f"multiples of that ({'; '.join(sizes)})."
+        )
+
+
+def _layers(layers: tuple[int, ...]) -> str:
+    """Name layers, three and more in a row by the first and the last."""
+    first, last = layers[0], layers[-1]
+    is_row = len(layers) > 2 and layers == tuple(range(first, last + 1))
+    return f"{first}-{last}" if is_row else ", ".join(map(str, layers))
 
 
 def _facts(
@@ -148,6 +171,9 @@ def _facts(
             )
     for tested in plan.tested:
         yield f"Tested on {tested.name}", _tested_text(results, tested)
+    if setup.seeds > 1:
+        seeds = [str(one.train_seed) for one in setup.of_seeds()]
+        yield "Seeds", f"{', '.join(seeds)}; pictures are of the first"
     if plan.limit is not None:
         yield "Limit", f"at most {plan.limit} images of each category were tested"
     for name, changes in setup.changes.items():
@@ -205,21 +231,30 @@ def record_beginning(run: Run, plan: ExperimentPlan, setup: Setup) -> None:
 
 
 def record_results(
-    run: Run, results: Results, models: Models, setup: Setup, paths: Mapping[str, Path]
+    run: Run, of_seeds: Sequence[tuple[Results, Models]], setup: Setup, paths: Mapping[str, Path]
 ) -> None:
-    """Record what came out, with a run below of each variant."""
+    """Record what came out, with a run below of each variant, and of each seed of several.
+
+    Args:
+        run: Of the experiment.
+        of_seeds: What each seed came to; pictures are of the first.
+        setup: On what, and where.
+        paths: Files by kind.
+    """
     if not run.is_recording:
         return
     for kind in ("md", "csv", "html", "json"):
         run.artifact(paths[kind], "tables")
-    for key, _, figure in figures_of(results, models):
+    for key, _, figure in figures_of(*of_seeds[0]):
         run.figure(figure, f"{key}.png")
-    for variant in results.plan.variants:
-        own = models.of(variant)
-        with run.child(variant.name, _parameters(own)) as child:
-            for one in own:
-                _record_training(child, one, setup)
-            _record_variant(child, variant, own, results)
+    for one, (results, models) in zip(setup.of_seeds(), of_seeds, strict=True):
+        for variant in results.plan.variants:
+            own = models.of(variant)
+            name = f"{variant.name}, seed {one.train_seed}" if setup.seeds > 1 else variant.name
+            with run.child(name, _parameters(own)) as child:
+                for model in own:
+                    _record_training(child, model, setup)
+                _record_variant(child, variant, own, results)
 
 
 def _parameters(models: Sequence[BuiltModel]) -> dict[str, object]:

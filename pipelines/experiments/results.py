@@ -225,7 +225,7 @@ def _compared(
     if paper is None:
         return Compared(ours, exact)
     differs = "; ".join(filter(None, (sets, OTHER_IMAGES if other_images else "")))
-    return Compared(ours, exact, paper, differs, other_images, bool(sets))
+    return Compared(ours, exact, paper, differs, other_images=other_images, other_sets=bool(sets))
 
 
 def has_other_images(name: str, counts: tuple[int, int]) -> bool:

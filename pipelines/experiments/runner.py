@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from headclip_med.errors import HeadClipError
+from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.evaluation.predictions import predict_dataset
 from headclip_med.pipelines.experiments.models import (
     BuiltModel,
@@ -18,8 +18,10 @@ from headclip_med.pipelines.experiments.models import (
 from headclip_med.pipelines.experiments.plan import EvaluationSet, ExperimentPlan
 from headclip_med.pipelines.experiments.report import describe, record_beginning, record_results
 from headclip_med.pipelines.experiments.results import Question, ResultKey, Results, SetResult
+from headclip_med.pipelines.experiments.seeds import over_seeds
+from headclip_med.pipelines.experiments.tables import tables_of
 from headclip_med.tracking import Run
-from headclip_med.write.tables import Document, write_document
+from headclip_med.write.tables import Document, Table, write_document
 
 PREDICTIONS = "predictions"
 
@@ -29,7 +31,7 @@ class Outcome:
     """What an experiment came to.
 
     Attributes:
-        results: All numbers.
+        results: All numbers, of the first seed.
         document: The tables, as they were written.
         paths: Files by kind.
         failed: Sets that are there and gave no result because of an error.
@@ -63,9 +65,59 @@ def run_experiment(
         HeadClipError: No model can be had, or nothing could be measured.
     """
     setup.refuse_varied(plan.experiment)
+    if setup.seeds > 1 and not plan.trainings:
+        raise InvalidSettings(
+            "Nothing is trained here, so that every seed would give the same.",
+            "Leave --seeds out.",
+            code="seeds-unused",
+        )
     tracked = run or Run()
     if tracked.is_recording:  # digests of sets are known by the time that they are needed otherwise
         record_beginning(tracked, plan, setup)
+    seeded = setup.of_seeds()
+    parts = [_run_seed(plan, one) for one in seeded]
+    every = [error for part in parts for error in part.errors]
+    if not any(part.results.found for part in parts) and every:
+        raise every[0]
+    first = parts[0]
+    tables = over_seeds([tables_of(part.results) for part in parts])
+    document = describe(first.results, first.models, setup, command, tables)
+    trainings = {
+        one.digest: dict(one.about) for part in parts for one in part.models.trainings.values()
+    }
+    machine = {**document.machine, "trainings": trainings}
+    document = replace(document, machine=machine)
+    paths = write_document(document, setup.out)
+    record_results(tracked, [(part.results, part.models) for part in parts], setup, paths)
+    if len(parts) > 1:
+        tracked.metrics(dict(_spread(tables)))
+    broken = sum(one.failed for one in plan.tested)
+    return Outcome(first.results, document, paths, len(every) + broken)
+
+
+def _spread(tables: Sequence[Table]) -> Iterator[tuple[str, float]]:
+    """Name the means and deviations of all tables, fractions of 1."""
+    for table in tables:
+        for line in table.lines:
+            for column, number in zip(table.columns, line.numbers, strict=bool(line.numbers)):
+                if number is not None:
+                    name = "/".join((table.key, *line.heads, column))
+                    yield f"{name}/mean", number.ours / 100
+                    if number.deviation is not None:
+                        yield f"{name}/std", number.deviation / 100
+
+
+@dataclass(frozen=True, eq=False)
+class SeedOutcome:
+    """What an experiment came to with one seed."""
+
+    results: Results
+    models: Models
+    errors: tuple[HeadClipError, ...]
+
+
+def _run_seed(plan: ExperimentPlan, setup: Setup) -> SeedOutcome:
+    """Train, ask and measure with one seed."""
     models = gather_models(plan, setup)
     found: dict[ResultKey, SetResult] = {}
     failures: dict[ResultKey, str] = {}
@@ -82,14 +134,7 @@ def run_experiment(
             errors.append(error)
             setup.say(f"{tested.name}: {error}")
             failures |= {ResultKey(name, tested.name): f"failed: {error}" for name in wanted}
-    if not found and errors:
-        raise errors[0]
-    results = Results(plan, found, failures)
-    document = describe(results, models, setup, command)
-    paths = write_document(document, setup.out)
-    record_results(tracked, results, models, setup, paths)
-    broken = sum(one.failed for one in plan.tested)
-    return Outcome(results, document, paths, len(errors) + broken)
+    return SeedOutcome(Results(plan, found, failures), models, tuple(errors))
 
 
 def _wanted(

@@ -251,7 +251,8 @@ def _averages(form: Form, results: Results) -> Table:
     )
     by = ["variant", "level", "domain"]
     means = to_means(scoped, by, _paper_means(form, results, by))
-    lines = [_line((one.name,), (one.name,), columns, means) for one in results.plan.variants]
+    shown = _rows_of(form, results)
+    lines = [_line((one.name,), (one.name,), columns, means) for one in shown]
     notes = []
     for (level, domain), names in scopes.items():
         count = len(paper_sets[level, domain])
@@ -270,6 +271,15 @@ def _averages(form: Form, results: Results) -> Table:
         tuple(lines),
         (*notes, *_image_notes(lines), *((SWAPPED,) if form.number == 7 else ())),
     )
+
+
+def _rows_of(form: Form, results: Results) -> list[Variant]:
+    """Choose the variants of a table: where there are several, those that it prints."""
+    variants = list(results.plan.variants)
+    if sum(form_of(one).kind == "averages" for one in results.plan.experiment.tables) == 1:
+        return variants
+    names = set(printed(form.number, variants)["variant"])
+    return [one for one in variants if one.name in names]
 
 
 def _by_set(form: Form, results: Results) -> Table:

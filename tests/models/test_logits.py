@@ -18,7 +18,7 @@ from headclip_med.models.anovl.model import AnoVl
 from headclip_med.models.anovl.settings import AnoVlSettings
 from headclip_med.models.maps import (
     log_odds,
-    patch_logits,
+    mean_logits,
     smooth,
     smooth_logits_and_map,
     stretched_logits,
@@ -98,11 +98,11 @@ def test_saturated_pixels_keep_their_order(sign: int, sigma: float) -> None:
 def test_patches_of_huge_logits_keep_their_order_between_patches() -> None:
     logits = torch.zeros(1, 2, 2, 4)
     logits[0, 1] = torch.tensor([200.0, 205.0, 210.0, 215.0])
-    found = patch_logits(logits, 8, 16)[0, 4]
+    found = mean_logits([logits], 8, 16)[0, 4]
     assert found.min() == pytest.approx(200.0)
     assert found.max() == pytest.approx(215.0)
     assert (found.diff()[2:-2] > 0).all()
-    torch.testing.assert_close(patch_logits(logits.flip(1), 8, 16)[0, 4], -found)
+    torch.testing.assert_close(mean_logits([logits.flip(1)], 8, 16)[0, 4], -found)
 
 
 def test_between_patches_it_is_probabilities_that_are_mixed() -> None:

@@ -264,9 +264,9 @@ def test_maps_scores_losses_and_gradients_are_the_derived_ones(
     logits = model(model.freeze_features(images))
     near(logits.image, derived[f"{kind}/global_logits"], atol=1e-4, rtol=1e-5)
     near(logits.image.softmax(-1)[:, 1], derived[f"{kind}/global_score"], **PROBABILITIES)
-    maps = upsample(logits.patches.softmax(1), side, side)
+    maps = upsample(logits.patches[0].softmax(1), side, side)
     near(maps, derived[f"{kind}/similarity_map_last"], **PROBABILITIES)
-    raw = anomaly_map(logits.patches.softmax(1), side, side, 0.0).detach()
+    raw = anomaly_map(logits.patches[0].softmax(1), side, side, 0.0).detach()
     near(raw, derived[f"{kind}/anomaly_map_raw_last"], **PROBABILITIES)
     sigma = float(oracle.config(oracles / "anomalyclip")["sigma"])
     smoothed = smooth(raw, sigma)
@@ -279,7 +279,7 @@ def test_maps_scores_losses_and_gradients_are_the_derived_ones(
             joint = derived[f"{kind}/S_joint_r0.5_top{percent}pct_{name}"]
             near(joint_score(scores, local, 0.5), joint, **PROBABILITIES)
 
-    terms = headclip_loss(logits.image, maps, oracle.tensor(inputs, "label"), masks)
+    terms = headclip_loss(logits.image, maps[None], oracle.tensor(inputs, "label"), masks)
     near(terms.image, derived[f"{kind}/loss_ce"], rtol=1e-5)
     near(terms.total(), derived[f"{kind}/loss_total_last_layer"], rtol=1e-5)
     terms.total().backward()

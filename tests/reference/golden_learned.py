@@ -16,10 +16,10 @@ from headclip_med.models.adaclip.learning import adaclip_loss
 from headclip_med.models.adaclip.model import AdaClip
 from headclip_med.models.adaclip.settings import AdaClipSettings
 from headclip_med.models.anomalyclip.learning import anomalyclip_loss
-from headclip_med.models.anomalyclip.model import AnomalyClip, image_score, mean_logits
+from headclip_med.models.anomalyclip.model import AnomalyClip, image_score
 from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone
-from headclip_med.models.maps import upsample
+from headclip_med.models.maps import mean_logits, upsample
 from headclip_med.training.losses import LossTerms
 from tests import tiny
 from tests.reference import stored
@@ -85,7 +85,7 @@ def anomalyclip_values(size: str) -> dict[str, Tensor]:
         "text": model.prompts(model.backbone.text),
         "token": frozen.global_token,
         "patches": torch.stack(frozen.levels)[:, 1, :4],
-        "map": mean_logits(logits, side, side)[1].sigmoid(),
+        "map": mean_logits(logits.levels, side, side)[1].sigmoid(),
         "score": image_score(logits),
         **losses_and_norms(terms, 4.0, dict(model.named_parameters())),
     }

@@ -19,9 +19,9 @@ from headclip_med.models.adaclip.prompts import HybridFeatures, prompted_pass
 from headclip_med.models.adaclip.settings import AdaClipSettings
 from headclip_med.models.anomalyclip import published as anomalyclip_published
 from headclip_med.models.anomalyclip.model import AnomalyClip, image_score
-from headclip_med.models.anomalyclip.model import mean_logits as mean_level_logits
 from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone
+from headclip_med.models.maps import mean_logits as mean_level_logits
 from headclip_med.models.maps import smooth, unit, upsample
 from headclip_med.settings import SIGMA_REFERENCE_PX, ScoreSettings
 from tests.reference import oracle
@@ -137,7 +137,7 @@ def anomalyclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[St
         yield stage("similarity", patches.flatten(2).transpose(1, 2), similarity, PROBABILITIES)
         maps = theirs[f"{run}/similarity_map/layer{layer}"]
         yield stage("similarity map", upsample(patches, side, side), maps, PROBABILITIES)
-    summed = len(layers) * mean_level_logits(logits, side, side).sigmoid()
+    summed = len(layers) * mean_level_logits(logits.levels, side, side).sigmoid()
     yield stage("map", summed, theirs[f"{run}/anomaly_map_raw"], 2e-5)
     sigma_px = float(oracle.config(folder).get("sigma", SIGMA_PX))
     smoothed = smooth(summed, sigma_px)

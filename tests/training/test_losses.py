@@ -18,7 +18,7 @@ def maps_of(abnormal: torch.Tensor) -> torch.Tensor:
 def test_equation_10_is_the_cross_entropy_of_the_image() -> None:
     logits = torch.tensor([[0.0, math.log(3)]])  # probabilities 1/4 and 3/4
     maps, masks = maps_of(torch.full((1, 1, 1), 0.5)), torch.zeros(1, 1, 1)
-    terms = headclip_loss(logits, maps, torch.tensor([1]), masks)
+    terms = headclip_loss(logits, maps[None], torch.tensor([1]), masks)
     assert terms.image.item() == pytest.approx(-math.log(0.75), abs=1e-6)
 
 
@@ -40,7 +40,7 @@ def test_the_dice_term_by_hand() -> None:
 def test_equation_11_adds_focal_and_both_dice_terms() -> None:
     # One abnormal pixel, N = 0.3 and A = 0.6.
     maps, mask = torch.tensor([0.3, 0.6]).view(1, 2, 1, 1), torch.ones(1, 1, 1)
-    terms = headclip_loss(torch.zeros(1, 2), maps, torch.tensor([1]), mask)
+    terms = headclip_loss(torch.zeros(1, 2), maps[None], torch.tensor([1]), mask)
     focal = 0.4**2 * -math.log(0.6)
     healthy, lesion = 1 - 1 / (0.3 + 0 + 1), 1 - (2 * 0.6 + 1) / (0.6 + 1 + 1)
     assert terms.total().item() == pytest.approx(math.log(2) + focal + healthy + lesion, rel=1e-4)
@@ -49,8 +49,8 @@ def test_equation_11_adds_focal_and_both_dice_terms() -> None:
 def test_a_perfect_answer_costs_nothing_and_a_wrong_one_much() -> None:
     masks = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
     labels = torch.tensor([1])
-    right = headclip_loss(torch.tensor([[-20.0, 20.0]]), maps_of(masks), labels, masks)
-    wrong = headclip_loss(torch.tensor([[20.0, -20.0]]), maps_of(1 - masks), labels, masks)
+    right = headclip_loss(torch.tensor([[-20.0, 20.0]]), maps_of(masks)[None], labels, masks)
+    wrong = headclip_loss(torch.tensor([[20.0, -20.0]]), maps_of(1 - masks)[None], labels, masks)
     assert right.total().item() == pytest.approx(0, abs=1e-3)
     assert wrong.total().item() > 40
 
@@ -59,7 +59,9 @@ def test_the_local_weight_leaves_the_image_term_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     maps = maps_of(torch.rand(2, 4, 4, generator=generator))
     masks = (torch.rand(2, 4, 4, generator=generator) > 0.5).float()
-    terms = headclip_loss(torch.randn(2, 2, generator=generator), maps, torch.tensor([0, 1]), masks)
+    terms = headclip_loss(
+        torch.randn(2, 2, generator=generator), maps[None], torch.tensor([0, 1]), masks
+    )
     local = terms.total() - terms.image
     torch.testing.assert_close(terms.total(4.0) - terms.image, 4 * local)
     torch.testing.assert_close(local, terms.focal + terms.dice_normal + terms.dice_abnormal)

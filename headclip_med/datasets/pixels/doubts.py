@@ -97,9 +97,11 @@ def masks_in_doubt(samples: Iterable[Sample]) -> tuple[Finding, ...]:
     found = in_order(doubts.all())
     errors = [one for one in found if one.severity == "error"]
     if errors:
-        more = f" There are {len(errors) - 1} more errors about masks." if errors[1:] else ""
+        rest = len(errors) - 1
+        counted = "is 1 more error" if rest == 1 else f"are {rest} more errors"
+        more = f" There {counted} about masks."
         raise UnreadableInput(
-            errors[0].reason + more,
+            errors[0].reason + more * (rest > 0),
             f"{errors[0].advice} 'headclip datasets check' lists all that is wrong.".strip(),
             code=errors[0].code,
         )

@@ -28,8 +28,8 @@ from headclip_med.models.clip.towers import Backbone, variant
 from headclip_med.models.clip.vision import VisionTower, layers_within
 from headclip_med.models.engine.run import PassPlan, Ran, StreamReader, run
 from headclip_med.models.inference import InferenceModel, TrainedModel
-from headclip_med.models.maps import in_double, similarity_logits, stretched_logits, unit
-from headclip_med.prediction import Images, ImageScores, Maps, Prediction, ScorePairs, TextPair
+from headclip_med.models.maps import mean_logits, similarity_logits, unit
+from headclip_med.prediction import Images, ImageScores, Prediction, ScorePairs, TextPair
 
 PUBLISHED_FIRST, PUBLISHED_DEPTH = 6, 24
 """First layer with value-value attention in ViT-L/14: the code's DPAM_layer 20 replaces the last
@@ -143,7 +143,7 @@ class FoldedAnomalyClip(InferenceModel):
         frozen = freeze(reader, self.settings, _grid(self.vision, images))
         logits = compare(frozen, self.get_buffer("_text"), self.settings.temperature)
         patches = frozen.levels[-1].reshape(len(images), *frozen.grid, -1)
-        maps = mean_logits(logits, *images.shape[-2:])
+        maps = mean_logits(logits.levels, *images.shape[-2:])
         return self.smoothed(maps, image_score(logits), patches)
 
 
@@ -162,15 +162,6 @@ def _grid(vision: VisionTower, images: Tensor) -> tuple[int, int]:
 def image_score(logits: LevelLogits) -> ImageScores:
     """Give the published score of an image: how abnormal its class token is, in [0, 1]."""
     return logits.image.softmax(dim=-1)[:, 1]
-
-
-def mean_logits(logits: LevelLogits, height: int, width: int) -> Maps:
-    """Average (1 - N + A) / 2 over feature layers, in log-odds.
-
-    The published code sums: its maps are these times the number of layers.
-    """
-    levels = torch.stack([in_double(level).softmax(dim=1) for level in logits.levels])
-    return stretched_logits(levels.mean(dim=0), height, width)
 
 
 def compare(frozen: FrozenLevels, text: TextPair, temperature: float) -> LevelLogits:

@@ -51,3 +51,8 @@ class AnoVlSettings(settings.MethodSettings):
     state."""
     position_interpolation: settings.PositionInterpolation = "bicubic-antialias"
     """How positions are stretched to that size."""
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it adapts, which begins at random."""
+        return self.adaptation != "none"

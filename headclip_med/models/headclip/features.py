@@ -16,7 +16,7 @@ import torch
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.vision import VisionTower, default_image_size
 from headclip_med.models.engine.run import Ran, settled
-from headclip_med.models.headclip.model import FrozenFeatures, HeadClip, local_layers
+from headclip_med.models.headclip.model import FrozenFeatures, HeadClip, chosen_layers
 from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.settings import Precision
 from headclip_med.store import Entry, StoreFull
@@ -32,7 +32,7 @@ it is read as one contiguous block."""
 
 def features_bytes(settings: HeadClipSettings, vision: VisionTower, count: int) -> int:
     """Tell beforehand how many bytes the features of ``count`` images take."""
-    layers = local_layers(settings, vision.depth)
+    layers, _ = chosen_layers(settings, vision.depth)
     shapes = _shapes(vision, layers, default_image_size(settings, vision), count)
     return _BYTES * (math.prod(shapes["layers"]) + math.prod(shapes["tokens"]))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch
 from torch.nn import functional
 
 from headclip_med.models.engine.run import autocast, settled
@@ -10,28 +13,33 @@ from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.maps import upsample
 from headclip_med.prediction import Labels, Maps, PairMaps, ScorePairs
 from headclip_med.training.batches import Batch
-from headclip_med.training.losses import LossTerms, level_terms
+from headclip_med.training.losses import LossTerms, summed_terms
 from headclip_med.training.network import LearningNetwork, Outputs
 
 
 def headclip_loss(
-    image_logits: ScorePairs, maps: PairMaps, labels: Labels, masks: Maps, *, squeezed: bool = False
+    image_logits: ScorePairs,
+    maps: Iterable[PairMaps],
+    labels: Labels,
+    masks: Maps,
+    *,
+    squeezed: bool = False,
 ) -> LossTerms:
     """Compute cross-entropy of the image (eq. 9), and focal and dice terms of the maps (eq. 10).
 
     Args:
         image_logits: Cosine over temperature of the class token; normal, abnormal.
-        maps: Upsampled probabilities N and A.
+        maps: Per feature layer, upsampled probabilities N and A; terms are summed over layers.
         labels: 1 for abnormal images.
         masks: 1 on abnormal pixels.
         squeezed: See ``level_terms``.
     """
-    local = level_terms(maps, masks, squeezed=squeezed)
-    return LossTerms(functional.cross_entropy(image_logits, labels), *local)
+    image = functional.cross_entropy(image_logits, labels)
+    return summed_terms(image, maps, masks, squeezed=squeezed)
 
 
 class HeadClipNetwork(LearningNetwork):
-    """HeadCLIP as the trainer runs it: image logits, and maps N and A."""
+    """HeadCLIP as the trainer runs it: image logits, and maps N and A per feature layer."""
 
     loss = staticmethod(headclip_loss)
 
@@ -43,5 +51,6 @@ class HeadClipNetwork(LearningNetwork):
         frozen = kept.of(batch) if kept else model.freeze_features(batch.images, ran)
         with autocast(ran, batch.masks.device):
             logits = model(frozen)
-        maps = upsample(logits.patches.softmax(dim=1), *batch.masks.shape[-2:])
-        return Outputs(logits.image, maps)
+        size = batch.masks.shape[-2:]
+        maps = [upsample(level.softmax(dim=1), *size) for level in logits.patches]
+        return Outputs(logits.image, torch.stack(maps))

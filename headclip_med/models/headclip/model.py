@@ -7,7 +7,7 @@ multiplied into the output projections, both sentences reduced to two vectors.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,10 @@ from headclip_med.models.clip.vision import BlockOutput, layers_within, weighted
 from headclip_med.models.engine.run import LastToken, PassPlan, Ran, run
 from headclip_med.models.headclip.settings import NAME, SCORES, HeadClipSettings
 from headclip_med.models.inference import InferenceModel, TrainedModel
-from headclip_med.models.maps import averaged_logits, patch_logits, similarity_logits, unit
+from headclip_med.models.maps import averaged_logits, mean_logits, similarity_logits, unit
 from headclip_med.prediction import (
     Embeddings,
+    GridPairs,
     Images,
     Patches,
     PatchGrid,
@@ -32,6 +33,7 @@ from headclip_med.prediction import (
     Prediction,
     ScorePairs,
 )
+from headclip_med.settings import require
 
 PAPER_FIRST, PAPER_LAST, PAPER_DEPTH = 5, 19, 24
 """The paper's local layers, of ViT-L/14."""
@@ -60,11 +62,11 @@ class Logits:
 
     Attributes:
         image: Of the class token.
-        patches: Of the local tokens.
+        patches: Of the local tokens, at each feature layer.
     """
 
     image: ScorePairs
-    patches: Float[Tensor, "batch 2 rows columns"]
+    patches: tuple[GridPairs, ...]
 
 
 class HeadClip(TrainedModel):
@@ -78,7 +80,8 @@ class HeadClip(TrainedModel):
         seed: Of fresh tokens, and of Gaussian head weights.
 
     Raises:
-        InvalidSettings: A local layer lies beyond the tower, or the prompts do not fit.
+        InvalidSettings: A layer lies beyond the tower or is read for nothing, or the prompts do not
+            fit.
     """
 
     method = NAME
@@ -91,7 +94,7 @@ class HeadClip(TrainedModel):
         self.settings = settings or HeadClipSettings()
         self.backbone = backbone.requires_grad_(False)
         backbone.vision.position_interpolation = self.settings.position_interpolation
-        self.local_layers = local_layers(self.settings, backbone.vision.depth)
+        self.local_layers, self.levels = chosen_layers(self.settings, backbone.vision.depth)
         self.prompts = ObjectAgnosticPrompts(backbone.text, self.settings, seed=seed)
         shape = (len(self.local_layers), backbone.vision.head_count)
         learned = self.settings.head_weights == "learned"
@@ -113,28 +116,35 @@ class HeadClip(TrainedModel):
         token = vision.project(reader.token, norm=self.settings.class_token_norm)
         return FrozenFeatures(unit(token), reader.residual, tuple(reader.heads), grid)
 
-    def local_tokens(self, frozen: FrozenFeatures) -> Patches:
+    def local_tokens(self, frozen: FrozenFeatures) -> tuple[Patches, ...]:
         """Sum the weighted heads over the local layers, and project (eq. 4 to 6).
 
         There is no MLP on this path; gradients reach the head weights only.
+
+        Returns:
+            Unit tokens, as the sum stands at each feature layer.
         """
         vision = self.backbone.vision
         start = frozen.residual
         stream = start if self.settings.local_residual else torch.zeros_like(start)
         layers = zip(self.local_layers, frozen.heads, self.head_weights, strict=True)
+        read = []
         for layer, heads, weights in layers:
             stream = vision.add_heads(stream, layer, heads, weights)
-        return unit(vision.project(stream))
+            if layer in self.levels:
+                read.append(unit(vision.project(stream)))
+        return tuple(read)
 
     def forward(self, frozen: FrozenFeatures) -> Logits:
         """Compare both paths with the learned sentences (eq. 9)."""
         text = self.prompts(self.backbone.text)
         local, temperature = self.local_tokens(frozen), self.settings.temperature
         with torch.autocast(text.device.type, enabled=False):  # logits are always float32
-            patches = similarity_logits(local, text, temperature)
+            patches = [similarity_logits(one, text, temperature) for one in local]
             image = similarity_logits(frozen.global_token, text, temperature)
         rows, columns = frozen.grid
-        return Logits(image, patches.transpose(1, 2).reshape(-1, 2, rows, columns))
+        grids = (one.transpose(1, 2).reshape(-1, 2, rows, columns) for one in patches)
+        return Logits(image, tuple(grids))
 
     def folded(self) -> FoldedHeadClip:
         """Build the form that is used."""
@@ -152,7 +162,7 @@ class FoldedHeadClip(InferenceModel):
 
     def __init__(self, model: HeadClip) -> None:
         super().__init__(model.backbone, method=NAME, settings=model.settings, scores=SCORES)
-        self.local_layers = model.local_layers
+        self.local_layers, self.levels = model.local_layers, model.levels
         weights = model.head_weights.detach()
         if self.settings.head_weights == "learned":
             self.head_weights = self.local_layers, weights.float().cpu().numpy()
@@ -161,13 +171,15 @@ class FoldedHeadClip(InferenceModel):
             for layer, row in zip(self.local_layers, weights, strict=True)
         ]
         self.register_buffer("_weights", torch.stack([weight for weight, _ in projections]))
-        self.register_buffer("_bias", torch.stack([bias for _, bias in projections]).sum(dim=0))
+        biases = dict(zip(self.local_layers, (bias for _, bias in projections), strict=True))
+        self.register_buffer("_bias", torch.stack(list(_sums(biases, self.levels))))
         self.register_buffer("_text", model.prompts(model.backbone.text).detach())
         self.eval().requires_grad_(False)
 
     def describe(self) -> dict[str, object]:
         """Say what it is, in plain JSON values."""
-        return {**super().describe(), "local_layers": list(self.local_layers)}
+        layers = {"local_layers": list(self.local_layers), "feature_layers": list(self.levels)}
+        return {**super().describe(), **layers}
 
     def reader(self) -> _FoldedReader:
         """Give what sums weighted heads."""
@@ -189,21 +201,27 @@ class FoldedHeadClip(InferenceModel):
         return folded
 
     def start(self, entering: PatchTokens) -> PatchTokens:
-        """Give what the local stream starts from: all biases, and the residual where it is on."""
-        bias = self.get_buffer("_bias")
+        """Give what the local stream starts from: biases, and the residual where it is on."""
+        bias = self.bias_of(0)
         return entering + bias if self.settings.local_residual else bias.expand_as(entering)
+
+    def bias_of(self, level: int) -> Float[Tensor, "channels"]:
+        """Give the biases of the layers between a feature layer and the one before."""
+        return self.get_buffer("_bias")[level]
 
     def finish(self, reader: _FoldedReader, images: Images) -> Prediction:
         """Turn the summed local stream and the class token into maps and scores (eq. 9 and 12)."""
         height, width = (int(side) for side in images.shape[-2:])
         text, temperature = self.get_buffer("_text"), self.settings.temperature
-        local = unit(self.vision.project(reader.stream))
         patch = self.vision.patch_px
-        patches = similarity_logits(local, text, temperature)
-        grid = patches.transpose(1, 2).reshape(-1, 2, height // patch, width // patch)
+        grids = []
+        for stream in reader.levels:
+            local = unit(self.vision.project(stream))
+            patches = similarity_logits(local, text, temperature)
+            grids.append(patches.transpose(1, 2).reshape(-1, 2, height // patch, width // patch))
         whole = self.vision.project(reader.token.float(), norm=self.settings.class_token_norm)
         score = similarity_logits(unit(whole), text, temperature).softmax(dim=-1)[:, 1]
-        logits = patch_logits(grid, height, width)
+        logits = mean_logits(grids, height, width)
         if self.settings.mirrored:
             # ONNX's optimiser fails at a chunk of unknown length.
             seen, mirrored = logits.reshape(2, -1, *logits.shape[-2:])
@@ -223,22 +241,28 @@ class FoldedHeadClip(InferenceModel):
 
 
 class _FoldedReader(LastToken):
-    """Sums the weighted heads of the local layers (eq. 4 to 6)."""
-
-    stream: Tensor
+    """Sums the weighted heads of the local layers (eq. 4 to 6); ``levels`` are what is read."""
 
     def __init__(self, model: FoldedHeadClip) -> None:
         super().__init__()
         self._model, self.local_layers = model, model.local_layers
+        self._stream: Tensor | None = None
+        self._is_read = False
+        self.levels: list[Tensor] = []
 
     def read(self, block: BlockOutput) -> None:
         super().read(block)
         if block.heads is not None and block.layer in self.local_layers:
             merged = block.heads[:, :, 1:].transpose(1, 2).flatten(2)
             added = functional.linear(merged, self._model.weight_of(block.layer)).float()
-            if block.layer == self._model.local_layers[0]:
-                self.stream = self._model.start(block.tokens_in[:, 1:].float())
-            self.stream = self.stream + added
+            if self._stream is None:
+                self._stream = self._model.start(block.tokens_in[:, 1:].float())
+            elif self._is_read:
+                self._stream = self._stream + self._model.bias_of(len(self.levels))
+            self._stream = self._stream + added
+            self._is_read = block.layer in self._model.levels
+            if self._is_read:
+                self.levels.append(self._stream)
 
 
 def _fold(block: Any, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -266,17 +290,63 @@ class _HeadReader(LastToken):
             self.heads.append(block.heads[:, :, 1:].float())  # under autocast they are shorter
 
 
-def local_layers(settings: HeadClipSettings, depth: int) -> tuple[int, ...]:
-    """Choose the layers with value-value attention.
+def chosen_layers(
+    settings: HeadClipSettings, depth: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Choose the layers with value-value attention, and those of them that the stream is read at.
+
+    Nothing joins the stream between two local layers: it is read as it stands after the last one
+    that is no later than a feature layer.
 
     Raises:
-        InvalidSettings: A layer lies beyond the tower.
+        InvalidSettings: A layer lies beyond the tower, or would be read twice, or never.
     """
-    layers = settings.local_layers
+    layers, read = settings.local_layers, settings.feature_layers
     if layers is None:
         first = max(1, round(PAPER_FIRST * depth / PAPER_DEPTH))
-        layers = tuple(range(first, max(first, round(PAPER_LAST * depth / PAPER_DEPTH)) + 1))
-    return layers_within(layers, depth)
+        last = max(first, round(PAPER_LAST * depth / PAPER_DEPTH))
+        layers = tuple(range(first, last + 1))
+        if read is not None and first <= max(read) < last:
+            layers = tuple(range(first, max(read) + 1))
+    local = layers_within(layers, depth)
+    if read is None:
+        return local, local[-1:]
+    features = layers_within(read, depth)
+    levels = tuple(max((one for one in local if one <= layer), default=0) for layer in features)
+    _refuse_unread(local, features, levels)
+    return local, levels
+
+
+def _refuse_unread(
+    local: tuple[int, ...], features: tuple[int, ...], levels: tuple[int, ...]
+) -> None:
+    """Refuse feature layers without a map of their own, and local layers that reach no map."""
+    advice = "Name other feature_layers or local_layers."
+    require(
+        levels[0] > 0,
+        f"feature_layers must not lie before the first local layer, {local[0]}, where the local "
+        "stream starts.",
+        advice,
+    )
+    for layer, after, one, other in zip(features, features[1:], levels, levels[1:], strict=False):
+        require(
+            one != other,
+            f"feature_layers {layer} and {after} read the same: no local layer lies between them.",
+            advice,
+        )
+    require(
+        levels[-1] == local[-1],
+        f"local_layers beyond the last of feature_layers, {features[-1]}, would never be read.",
+        advice,
+    )
+
+
+def _sums(biases: Mapping[int, Tensor], levels: tuple[int, ...]) -> Iterator[Tensor]:
+    """Sum the biases of the layers up to each level, from the one before on."""
+    before = 0
+    for level in levels:
+        yield torch.stack([one for layer, one in biases.items() if before < layer <= level]).sum(0)
+        before = level
 
 
 def _first_weights(start: str, shape: tuple[int, int], seed: int) -> Tensor:

@@ -20,6 +20,11 @@ class HeadClipSettings(PromptSettings):
     local_layers: Layers | None = None
     """One-based layers with value-value attention. None takes the paper's 5 to 19 of ViT-L/14's 24,
     or the same fractions of another depth."""
+    feature_layers: Layers | None = None
+    """One-based layers that the local stream is read after, each giving a map; maps are averaged,
+    and the local loss is summed over them, as in AnomalyCLIP. None reads it once, after the last
+    local layer, as eq. 6 does; what would be read twice, or never, is refused. Without
+    ``local_layers`` the local ones end at the last layer that is read."""
     local_residual: bool = True
     """Whether the local stream starts from the tokens entering its first layer, as in CLIP Surgery
     and AnomalyCLIP, whose blocks HeadCLIP builds on; eq. 6 read literally has no such term."""

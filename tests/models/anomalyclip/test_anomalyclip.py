@@ -15,13 +15,12 @@ from headclip_med.models.anomalyclip.model import (
     LevelLogits,
     chosen_layers,
     image_score,
-    mean_logits,
 )
 from headclip_med.models.anomalyclip.settings import AnomalyClipSettings
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.headclip.settings import HeadClipSettings
-from headclip_med.models.maps import unit
+from headclip_med.models.maps import mean_logits, unit
 from headclip_med.models.model import AnomalyModel
 from headclip_med.settings import ScoreSettings
 from tests import tiny
@@ -46,7 +45,7 @@ def logits_of(*abnormal: float) -> LevelLogits:
 
 
 def test_the_map_averages_the_layers() -> None:
-    found = mean_logits(logits_of(0.5, 0.75), 2, 3).sigmoid()
+    found = mean_logits(logits_of(0.5, 0.75).levels, 2, 3).sigmoid()
     torch.testing.assert_close(found, torch.full((1, 2, 3), 0.625))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.headclip import model as headclip
-from headclip_med.models.headclip.model import HeadClip, local_layers
+from headclip_med.models.headclip.model import HeadClip, chosen_layers
 from headclip_med.models.headclip.settings import HeadClipSettings
 from headclip_med.models.inference import predict_together
 from headclip_med.models.maps import similarity_logits, smooth, unit
@@ -143,7 +143,7 @@ def naive_local_tokens(model: HeadClip, images: Tensor) -> Tensor:
 def test_the_local_path_is_the_naive_one(residual: bool) -> None:
     settings = HeadClipSettings(local_layers=(2, 3), local_residual=residual)
     model, images = tiny.model(settings), tiny.images(3)
-    mine = model.local_tokens(model.freeze_features(images))
+    mine = model.local_tokens(model.freeze_features(images))[0]
     torch.testing.assert_close(mine, naive_local_tokens(model, images), atol=1e-5, rtol=1e-5)
 
 
@@ -157,7 +157,7 @@ def test_the_local_stream_is_affine_in_the_head_weights(monkeypatch: pytest.Monk
     for weights in (first, second, 0.3 * first + 0.7 * second):
         with torch.no_grad():
             model.head_weights.copy_(weights)
-        streams.append(model.local_tokens(frozen).detach())
+        streams.append(model.local_tokens(frozen)[0].detach())
     mixed = 0.3 * streams[0] + 0.7 * streams[1]
     torch.testing.assert_close(mixed, streams[2], atol=1e-5, rtol=1e-5)
 
@@ -168,7 +168,7 @@ def test_the_local_stream_is_affine_in_the_head_weights(monkeypatch: pytest.Monk
 def test_gradients_reach_the_three_learned_parts_and_nothing_else() -> None:
     model = tiny.model()
     logits = model(model.freeze_features(tiny.images()))
-    (logits.image.sum() + logits.patches.square().sum()).backward()
+    (logits.image.sum() + logits.patches[0].square().sum()).backward()
     touched = {name for name, p in model.named_parameters() if p.grad is not None}
     assert touched == {"head_weights", "prompts.context", "prompts.deep"}
     assert all(bool(p.grad.any()) for _, p in model.named_parameters() if p.grad is not None)
@@ -188,7 +188,7 @@ def test_head_weights_off_is_the_same_model_with_ones() -> None:
     with torch.no_grad():
         on.head_weights.fill_(1.0)
     frozen = on.freeze_features(tiny.images())
-    torch.testing.assert_close(on(frozen).patches, off(frozen).patches)
+    torch.testing.assert_close(on(frozen).patches[0], off(frozen).patches[0])
 
 
 @pytest.mark.parametrize(("start", "value"), [("1.0", 1.0), ("0.5", 0.5), ("0.0", 0.0)])
@@ -205,9 +205,9 @@ def test_gaussian_head_weights_follow_from_the_seed() -> None:
 
 
 def test_the_paper_takes_layers_5_to_19_of_24() -> None:
-    assert local_layers(HeadClipSettings(), 24) == tuple(range(5, 20))
-    assert local_layers(HeadClipSettings(), 12) == tuple(range(2, 11))
-    assert local_layers(HeadClipSettings(local_layers=(6, 4)), 6) == (4, 6)
+    assert chosen_layers(HeadClipSettings(), 24)[0] == tuple(range(5, 20))
+    assert chosen_layers(HeadClipSettings(), 12)[0] == tuple(range(2, 11))
+    assert chosen_layers(HeadClipSettings(local_layers=(6, 4)), 6)[0] == (4, 6)
 
 
 def test_a_layer_beyond_the_tower_is_refused() -> None:
@@ -272,7 +272,7 @@ def test_the_folded_form_judges_as_the_trained_one(residual: bool, norm: bool, s
     logits = model(model.freeze_features(images))
     scores = ScoreSettings(sigma_px=40.0)
     prediction = model.fold(scores=scores).predict(images)
-    probability = logits.patches.softmax(1)
+    probability = logits.patches[0].softmax(1)
     expected = anomaly_map(probability, size, size, scores.sigma_at(size)).detach()
     torch.testing.assert_close(prediction.map, expected, atol=1e-5, rtol=1e-5)
     expected = logits.image.softmax(-1)[:, 1].detach()
@@ -285,7 +285,7 @@ def test_layer_scale_is_folded_too() -> None:
     images = tiny.images()
     logits = model(model.freeze_features(images))
     folded = model.fold(scores=ScoreSettings(sigma_px=0.0))
-    expected = anomaly_map(logits.patches.softmax(1), 16, 16, 0.0).detach()
+    expected = anomaly_map(logits.patches[0].softmax(1), 16, 16, 0.0).detach()
     torch.testing.assert_close(folded.predict(images).map, expected, atol=1e-5, rtol=1e-5)
 
 

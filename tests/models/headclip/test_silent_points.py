@@ -38,7 +38,7 @@ PATCHES = ScoreSettings(joint_weight=0.0, top_percent=20.0, local_map="patches")
 def patch_probabilities(images: torch.Tensor) -> torch.Tensor:
     """P(abnormal) of each patch, from the trainable form, whose logits are the grid's own."""
     model = tiny.model()
-    return model(model.freeze_features(images)).patches.detach().softmax(dim=1)[:, 1]
+    return model(model.freeze_features(images)).patches[0].detach().softmax(dim=1)[:, 1]
 
 
 def by_hand(grid: torch.Tensor, counted: int) -> np.ndarray:

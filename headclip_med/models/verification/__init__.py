@@ -1,0 +1,1 @@
+"""Are these the right weights, rightly run? Digests of published files, and drawn pictures."""
