@@ -58,7 +58,6 @@ class _Pools(Dataset[Pool]):
 
     def __init__(self, settings: MiniSettings) -> None:
         self.settings = settings
-        self.tokenizer = tokenizer(settings.context_length)
 
     def __getitem__(self, index: int) -> Pool:
         settings = self.settings
@@ -71,7 +70,7 @@ class _Pools(Dataset[Pool]):
             masks=samples.masks,
             emphasis=samples.emphasis,
             labels=samples.labels,
-            tokens=self.tokenizer(list(samples.captions)),
+            tokens=tokenizer(settings.context_length)(list(samples.captions)),
         )
 
 

@@ -284,6 +284,13 @@ def test_the_last_closing_runs_from_the_finished_file_before_it(
     _assert_equal(trained, resumed)
 
 
+def test_pools_that_are_drawn_in_the_background_are_the_same() -> None:
+    ahead, here = (Corpus(replace(TINY, workers=workers), 0).batch(0) for workers in (1, 0))
+
+    torch.testing.assert_close(ahead.images, here.images)
+    assert torch.equal(ahead.tokens, here.tokens)
+
+
 def test_a_closing_that_begins_anew_keeps_the_average_and_forgets_the_rest() -> None:
     run = Pretraining.start(TINY)
     train_step(run, Corpus(TINY, 0).batch(0))
