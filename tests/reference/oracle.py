@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from numpy.lib.npyio import NpzFile
 from headclip_med.models.clip.towers import Backbone, fit_weights
 from headclip_med.models.headclip.model import HeadClip
 from headclip_med.models.headclip.settings import HeadClipSettings
+from headclip_med.models.inference import InferenceModel
+from headclip_med.prediction import Prediction
 from tests.tiny import build_clip
 
 
@@ -22,6 +25,12 @@ def arrays(folder: Path, name: str) -> NpzFile:
 
 def config(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "config.json").read_text())
+
+
+def predicted(model: InferenceModel, drawn: torch.Tensor) -> Prediction:
+    """Predict what the reference values belong to: numbers that were drawn, and no images."""
+    with mock.patch("headclip_med.models.inference.require_images"):
+        return model.predict(drawn)
 
 
 def tensor(file: NpzFile, key: str) -> torch.Tensor:

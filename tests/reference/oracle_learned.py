@@ -143,7 +143,7 @@ def anomalyclip_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[St
     smoothed = smooth(summed, sigma_px)
     yield stage("smoothed map", smoothed, theirs[f"{run}/anomaly_map_smoothed"], 2e-5)
     yield stage("image score", image_score(logits), theirs[f"{run}/image_score"], PROBABILITIES)
-    found = model.fold(scores=scores_at(side, sigma_px)).predict(images)
+    found = oracle.predicted(model.fold(scores=scores_at(side, sigma_px)), images)
     both = theirs[f"{run}/anomaly_map_smoothed"]
     yield stage("predicted map", len(layers) * found.map, both, 2e-5)
     score = theirs[f"{run}/image_score"]

@@ -117,7 +117,7 @@ def anomalib_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Stage
     yield stage(
         "map", upsample(grid[:, None], side, side)[:, 0], theirs[f"{run}/zero_shot_map"], SCORES
     )
-    found = model.predict(images)
+    found = oracle.predicted(model, images)
     yield stage("predicted map", found.map, theirs[f"{run}/zero_shot_map"], SCORES)
     theirs_score = theirs[f"{run}/zero_shot_image_score"]
     yield stage("predicted score", found.global_score, theirs_score, SCORES)
@@ -153,10 +153,10 @@ def caoyunkang_stages(oracles: Path, towers: Backbone, run: str) -> Iterator[Sta
     yield stage("image score", (whole / 2).amax(dim=(1, 2)), score, MAPS)
     if out != images.shape[-1]:
         return
-    found = model.predict(images)
+    found = oracle.predicted(model, images)
     yield stage("predicted map", found.map, theirs[f"{run}/zero_shot_map"], MAPS)
     yield stage("predicted score", found.global_score, score, MAPS)
-    right = winclip(oracles, towers, "caoyunkang", run, corrected=True).predict(images)
+    right = oracle.predicted(winclip(oracles, towers, "caoyunkang", run, corrected=True), images)
     doubled = theirs[f"{run}/zero_shot_map_textual_only"]
     yield stage("corrected map", right.map, doubled, MAPS)
 
@@ -225,7 +225,7 @@ def anovl_stages(oracles: Path, towers: Backbone, size: str) -> Iterator[Stage]:
             [model.abnormality(model.class_token(view)) for view in pictures], dim=1
         )
     yield stage("views' scores", views, theirs[f"{size}/aug_cls_prob"][..., 1], SCORES)
-    found = model.predict(images)
+    found = oracle.predicted(model, images)
     yield stage("predicted map", found.map[:, None], theirs[f"{size}/anomaly_map"], SCORES)
     yield stage("predicted score", found.global_score, theirs[f"{size}/image_score"], SCORES)
 
