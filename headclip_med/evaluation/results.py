@@ -255,7 +255,10 @@ def to_markdown(evaluations: Sequence[Evaluation], *, per_category: bool = False
 def _better_untaught(evaluations: Iterable[Evaluation]) -> Iterator[str]:
     """Name the sets whose images an untaught judge tells apart as well as the model, or better."""
     for one in evaluations:
-        own = [_image_auroc(row) for row in own_rows(one) if row.level == "images"]
+        # A table of several methods holds of each the rows that it is used with.
+        rows = own_rows(one) if "scores" in one.settings else one.rows
+        alone = [row for row in rows if not row.is_baseline and not row.addition]
+        own = [_image_auroc(row) for row in alone if row.level == "images"]
         untaught = [row for row in one.rows if row.level == "images" and is_of_set(row)]
         best = max(untaught, key=_image_auroc, default=None)
         if own and best is not None and _image_auroc(best) >= max(own):

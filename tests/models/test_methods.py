@@ -283,7 +283,7 @@ def test_the_switch_puts_jas_on_every_method(tmp_path: Path) -> None:
         }
         found = evaluate_models(dataset, list(chosen.values()))
         table = side_by_side(dict(zip(chosen, found, strict=True)))
-        scores = {row.method: row.score for row in table.rows if row.level == "images"}
+        scores = {row.judge: row.score for row in table.rows if row.level == "images"}
         own = {METHODS[name].title: kind or models[name].scores.image_score for name in models}
         assert {judge: scores[judge] for judge in own} == own
         if kind is None:
@@ -291,9 +291,11 @@ def test_the_switch_puts_jas_on_every_method(tmp_path: Path) -> None:
             assert {own[METHODS[name].title] for name in METHODS if name != "headclip"} == {
                 "global"
             }
-    pixels = [row.method for row in table.rows if row.level == "pixels"]
-    assert pixels[:5] == [method.title for method in METHODS.values()]
-    assert pixels[5:] == ["distance to the median", "centre prior"]
+    pixels = [row.judge for row in table.rows if row.level == "pixels"]
+    titles = [method.title for method in METHODS.values()]
+    assert pixels[:5] == titles
+    assert pixels[5:10] == [f"{title} x centre" for title in titles]
+    assert pixels[10:] == ["distance to the median", "centre prior"]
 
 
 def test_a_screening_scores_with_or_without_jas() -> None:
@@ -384,7 +386,7 @@ def test_all_methods_are_evaluated_into_one_table(
         "--no-tracking",
     ]  # fmt: skip
     assert main(arguments) == 0
-    table = capsys.readouterr().out
+    table = re.sub(r" +\|", " |", capsys.readouterr().out)  # a terminal's columns are aligned
     assert table.count("## ") == 1
     for method in METHODS.values():
         assert f"| images | {method.title} |" in table

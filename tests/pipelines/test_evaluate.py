@@ -122,15 +122,20 @@ def test_the_joint_score_blends_the_two(tmp_path: Path) -> None:
 
 def test_the_trivial_baselines_stand_beside_the_model(tmp_path: Path) -> None:
     found = evaluate_dataset(open_dataset(f"mvtec:{category(tmp_path)}"), Bright())
-    assert [(r.level, r.method, r.score) for r in found.rows] == [
+    assert [(r.level, r.judge, r.score) for r in found.rows] == [
         ("pixels", "model", "map"),
+        ("pixels", "model x centre", "map"),
         ("pixels", "distance to the median", "map"),
         ("pixels", "centre prior", "map"),
         ("images", "model", "global"),
         ("images", "model", "local"),
         ("images", "model", "joint"),
+        ("images", "model x centre", "local"),
         ("images", "distance to the median", "local"),
         ("images", "centre prior", "local"),
+        ("images", "mean grey", "global"),
+        ("images", "grey deviation", "global"),
+        ("images", "left-right difference", "global"),
     ]
     assert value(found, "images", "distance to the median", "local") == 1
     assert value(found, "images", "centre prior", "local") == 0.5
