@@ -392,4 +392,4 @@ def test_another_method_does_its_own_batch(
     assert run() == 0
     assert "1 of 1 were finished" in capsys.readouterr().err
     (row,) = json.loads((tmp_path / "out/summary.json").read_text())["series"]
-    assert row["model"].endswith("winclip")
+    assert row["model"].endswith("winclip + symmetry")
