@@ -48,6 +48,7 @@ def test_a_mammogram_is_read(tmp_path: Path, syntax: str | None, shown: str) -> 
 
     def enlarge(dataset: Dataset, _: int) -> None:
         dataset.Rows, dataset.Columns = values.shape
+        dataset.PixelSpacing = ["0.05", "0.05"]  # metres of pixels would be a page of tiles
         dataset.PixelData = values.astype("<i2").tobytes()
         if syntax:
             dataset.compress(syntax, generate_instance_uid=False)
