@@ -141,5 +141,5 @@ def memory_advice(batch_size: int, side: int) -> Iterator[None]:
         raise OutOfMemory(
             f"The device ran out of memory with {batch_size} images of {side} x {side} px at a "
             "time.",
-            "Use a smaller --batch-size, or a smaller image size.",
+            "Use a smaller batch_size, or a smaller image size.",
         ) from error

@@ -34,7 +34,7 @@ class Evaluate(ModelOptions, DataOptions, TrackingGroup):
 
     takes: ClassVar[tuple[Takes, ...]] = (
         Takes(ScoreSettings),
-        Takes(EvaluationSettings, ("limit", "metrics", "symmetry", "intervals", "store", "curves")),
+        Takes(EvaluationSettings, ("limit", "metrics", "symmetry", "intervals", "store")),
     )
     own: ClassVar[tuple[str, ...]] = ("image_size",)
     common: ClassVar[tuple[str, ...]] = (

@@ -40,10 +40,7 @@ class Screen(ModelOptions, RegistryOptions):
 
     takes: ClassVar[tuple[Takes, ...]] = (
         *ModelOptions.takes,
-        Takes(
-            ScreenSettings,
-            ("window", "planes", "symmetry", "crop", "tiling", "threshold", "batch_size"),
-        ),
+        Takes(ScreenSettings, ("window", "planes", "symmetry", "crop", "tiling", "threshold")),
     )
     common: ClassVar[tuple[str, ...]] = (
         "input", "out", "plan", "hide_names", "model", "method", "device", "window", "threshold",

@@ -103,12 +103,12 @@ class EvaluationRequest(EvaluationSettings):
         if self.acceptance and more:
             raise InvalidSettings(
                 "--acceptance is measured by --metrics exact at eval_size input, keeps no "
-                "--store and draws no --curves.",
+                "--store and draws no curves.",
                 "Leave them out, or evaluate the sets alone.",
             )
         if self.seeds > 1 and self.curves:
             raise InvalidSettings(
-                "--curves are of one seed, and --seeds are several.", "Leave one of them out."
+                "Curves are of one seed, and --seeds are several.", "Leave one of them out."
             )
         if self.out and self.out.suffix not in FORMS:
             raise InvalidSettings(

@@ -54,5 +54,7 @@ def test_every_method_prepares_images_by_the_one_function_that_checks_them() -> 
         one for one in InferenceModel.__subclasses__() if one.__module__.startswith("headclip")
     ]
     assert len(METHODS) > 1
-    assert all(one.prepare is InferenceModel.prepare for one in models)
+    for one in models:
+        own = inspect.getsource(one.prepare)
+        assert one.prepare is InferenceModel.prepare or "super().prepare(images)" in own
     assert "require_images(images)" in inspect.getsource(InferenceModel.prepare)

@@ -153,5 +153,5 @@ def test_a_demonstration_that_fails_says_why(
     assert main(["demo", "--out", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert told.startswith("headclip: The device ran out of memory")
-    assert "smaller --batch-size" in told
+    assert "smaller batch_size" in told
     assert told.count("\n") == 1

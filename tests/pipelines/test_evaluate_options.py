@@ -98,7 +98,7 @@ def test_the_store_answers_the_second_time_and_curves_are_drawn(
     first = json.loads(capsys.readouterr().out)
     monkeypatch.setattr("headclip_med.evaluation.predictions.predict_together", None)
     out = tmp_path / "new" / "table.csv"
-    assert evaluate(*options, "--curves", tmp_path / "curves", "--out", out) == 0
+    assert evaluate(*options, "--set", f"curves={tmp_path / 'curves'}", "--out", out) == 0
     assert json.loads(capsys.readouterr().out) == first
     assert len(list((tmp_path / "curves").glob("*.screw.*.png"))) == 2
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
@@ -255,7 +255,9 @@ def test_csv_has_every_metric_of_every_category() -> None:
     assert len(lines) == 5
 
 
-@pytest.mark.parametrize("option", [["--metrics", "both"], ["--store", "kept"], ["--curves", "c"]])
+@pytest.mark.parametrize(
+    "option", [["--metrics", "both"], ["--store", "kept"], ["--set", "curves=c"]]
+)
 def test_phantoms_are_refused_with_what_they_cannot_have(
     option: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

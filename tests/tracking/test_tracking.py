@@ -707,7 +707,7 @@ def test_two_sets_of_one_name_do_not_mix(
     other = mvtec_folder(tmp_path / "set", categories=("tile",))
     curves = tmp_path / "curves"
     sets, options = command.evaluate[:2], command.evaluate[2:]
-    arguments = [*sets, f"mvtec:{other}", *options, "--curves", str(curves)]
+    arguments = [*sets, f"mvtec:{other}", *options, "--set", f"curves={curves}"]
     assert main(arguments) == 0
     printed = capsys.readouterr()
     assert "another set is called mvtec; this one is mvtec-2" in printed.err

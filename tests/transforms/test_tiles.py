@@ -176,7 +176,7 @@ def test_one_window_alone_cannot_push_the_score_above_its_own() -> None:
 @pytest.mark.parametrize("tiling", ["whole", "windows"])
 def test_running_out_of_memory_says_what_to_do(error: Exception, tiling: str) -> None:
     settings = ScreenSettings(tiling=tiling, batch_size=4)  # type: ignore[arg-type]
-    with pytest.raises(OutOfMemory, match="smaller --batch-size") as caught:
+    with pytest.raises(OutOfMemory, match="smaller batch_size") as caught:
         predict_slices(Broken(error), cut_slices(noise(1, 20, 20)), settings=settings)
     assert caught.value.__cause__ is error
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from headclip_med.errors import UnusableWeights
 from headclip_med.models.clip.snapshots import Activation
 from headclip_med.models.clip.towers import Backbone, variant
+from headclip_med.models.engine.run import LastToken, PassPlan, run
 from headclip_med.models.maps import unit
 from headclip_med.models.verification.drawings import draw_all
 from headclip_med.prediction import Images
@@ -208,10 +209,9 @@ def _pictures(backbone: Backbone, shown: Images) -> Float[Tensor, "drawings join
     vision, found = backbone.vision, []
     for start in range(0, len(shown), AT_ONCE):
         some = shown[start : start + AT_ONCE]
-        tokens = vision.embed(some)
-        for layer in range(1, vision.depth + 1):
-            tokens = vision.run_block(layer, tokens).tokens
-        found.append(unit(vision.project(tokens[:, 0])))
+        reader = LastToken()
+        run(PassPlan(vision, (reader,)), some)
+        found.append(unit(vision.project(reader.token.float())))
     return torch.cat(found)
 
 
