@@ -21,7 +21,7 @@ from headclip_med.evaluation.measure import CategoryScores, ModelMaps
 from headclip_med.evaluation.models import evaluate_models, file_name, sample_row
 from headclip_med.evaluation.predictions import Predictions, choose
 from headclip_med.evaluation.request import EvaluationRequest
-from headclip_med.evaluation.seeds import over_seeds, requests_of_seeds
+from headclip_med.evaluation.seeds import requests_of_seeds, sets_over_seeds
 from headclip_med.models.loading import LoadedMethods
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import METHODS
@@ -171,11 +171,13 @@ def evaluate_seeds(
             seen(count, total * len(requests))
 
         reports.append(evaluate(one.changed(out=None), say=say, seen=seen_of_all))
-    same = zip(*(report.evaluations for report in reports), strict=True)
-    joined = [over_seeds(evaluations) for evaluations in same]
+    joined = sets_over_seeds([report.evaluations for report in reports])
+    if not joined:
+        raise _none_evaluated()
+    failed = len(reports[0].evaluations) + reports[0].failed - len(joined)
     parameters = {"seeds": len(requests), "method": request.model.method}
     with track("evaluate", options=request.tracking, parameters=parameters) as run:
-        report = EvaluationReport(request, joined, reports[0].failed, run)
+        report = EvaluationReport(request, joined, failed, run)
         for evaluation in joined:
             record_evaluation(run, evaluation)
         _record_tables(run, report)
@@ -238,6 +240,7 @@ def _evaluate_all(
 ) -> tuple[list[results.Evaluation], int]:
     """Evaluate models on one set after the other, and count the sets that could not be used."""
     evaluations, failed, (say, _) = [], 0, told
+    labels: list[str] = []
 
     def joined(found: Mapping[str, results.Evaluation]) -> results.Evaluation:
         if request.model.method == ALL:
@@ -252,8 +255,8 @@ def _evaluate_all(
     for dataset in opened:
         say(f"evaluating {dataset.name} ...")
         try:
-            label = _label(dataset.name, [one.dataset for one in evaluations], say)
-            evaluations.append(joined(_on_set(dataset, label, request, loaded, runs, told)))
+            labels.append(_label(dataset.name, labels, say))  # a set that fails keeps its own
+            evaluations.append(joined(_on_set(dataset, labels[-1], request, loaded, runs, told)))
         except HeadClipError as error:
             failed += 1
             say(str(error))

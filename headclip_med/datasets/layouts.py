@@ -23,9 +23,6 @@ PICTURE_SUFFIXES = (
 )  # fmt: skip
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
-JPEG_MASK_ABOVE = 127
-"""JPEG blurs a mask's edges and speckles its background; the middle of the range undoes both."""
-
 NORMAL_NAMES = ("free", "good", "no", "normal", "ok")
 """Class folders of these names hold normal images, in any case of letters."""
 
@@ -72,7 +69,7 @@ class Layout:
         table: Where labels or splits are listed, for sets that list them.
         numbers: First number of normal and of abnormal images, and the one after their last, for
             sets told apart by number alone.
-        mask_above: See ``Sample``; None lets it follow from the masks' format.
+        mask_above: See ``Sample``.
         test: Normal and abnormal test images, where this arrangement holds others than the set's.
         suffixes: What files of this arrangement end in.
         apart: Folders beside the classes that are none of them, such as the masks'.
@@ -87,7 +84,7 @@ class Layout:
     label: Literal[0, 1] | None = None
     table: LabelFile | None = None
     numbers: tuple[tuple[int, int], tuple[int, int]] | None = None
-    mask_above: int | None = None
+    mask_above: int = 0
     test: tuple[int, int] | None = None
     suffixes: tuple[str, ...] = PICTURE_SUFFIXES
     apart: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from headclip_med.datasets.layouts import JPEG_MASK_ABOVE, NIFTI_SUFFIXES, KnownSet, Layout, plain
+from headclip_med.datasets.layouts import NIFTI_SUFFIXES, KnownSet, Layout, plain
 from headclip_med.datasets.pixels.beside import inner_folder, no_picture, not_of_a_class
 from headclip_med.datasets.report import Finding
 from headclip_med.datasets.samples import Sample, shown
@@ -268,7 +268,7 @@ class _Reader:
                 return replace(
                     sample,
                     mask_path=masks[0],
-                    mask_above=self._mask_above(masks[0]),
+                    mask_above=self.layout.mask_above,
                     more_mask_paths=tuple(p for some in more for p in some if p != masks[0]),
                 )
         return UnreadableInput(
@@ -277,11 +277,6 @@ class _Reader:
             "Fetch the masks again.",
             code="missing-mask",
         )
-
-    def _mask_above(self, mask: Path) -> int:
-        if self.layout.mask_above is not None:
-            return self.layout.mask_above
-        return JPEG_MASK_ABOVE if mask.suffix.lower() in (".jpg", ".jpeg") else 0
 
     def _category(self, fields: Fields) -> str:
         own = fields.get("category")

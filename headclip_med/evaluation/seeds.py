@@ -34,6 +34,18 @@ def requests_of_seeds(request: EvaluationRequest) -> list[EvaluationRequest]:
     return [request.changed(model=one, seeds=1, intervals=False) for one in models]
 
 
+def sets_over_seeds(seeds: Sequence[Sequence[Evaluation]]) -> list[Evaluation]:
+    """Average every set that was evaluated with each seed; a set is known by its name.
+
+    Args:
+        seeds: What was evaluated with each.
+    """
+    by_name = [{one.dataset: one for one in evaluations} for evaluations in seeds]
+    first, *others = by_name
+    shared = [name for name in first if all(name in other for other in others)]
+    return [over_seeds([evaluations[name] for evaluations in by_name]) for name in shared]
+
+
 def over_seeds(evaluations: Sequence[Evaluation]) -> Evaluation:
     """Average evaluations of one set that differ in the seed; all have the same rows.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.request import EvaluationRequest
 from headclip_med.evaluation.results import Estimate, Evaluation, ResultRow, to_csv
-from headclip_med.evaluation.seeds import over_seeds, requests_of_seeds
+from headclip_med.evaluation.seeds import over_seeds, requests_of_seeds, sets_over_seeds
 from headclip_med.evaluation.spread import mean_and_deviation
 from headclip_med.models.request import ModelRequest
 from headclip_med.pipelines.experiments.seeds import over_seeds as tables_over_seeds
@@ -67,6 +68,14 @@ def test_evaluations_of_seeds_become_one() -> None:
     assert "| 50.0 |" in found.to_markdown()  # what learned nothing does not move
     assert to_csv([found]).splitlines()[0].endswith("high,deviation")
     assert "deviation" not in to_csv([evaluation(0.6)])
+
+
+def test_a_set_that_one_seed_could_not_use_is_in_no_mean() -> None:
+    other = replace(evaluation(0.9), dataset="b")
+    (found,) = sets_over_seeds([[evaluation(0.6), other], [evaluation(0.7)]])
+    assert found.dataset == "a"
+    assert "| 65.0 ± 7.1 |" in found.to_markdown()
+    assert sets_over_seeds([[other], [evaluation(0.7)]]) == []
 
 
 def request(**changes: object) -> EvaluationRequest:

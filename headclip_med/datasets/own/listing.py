@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from headclip_med.datasets.layouts import JPEG_MASK_ABOVE, PICTURE_SUFFIXES, Layout
+from headclip_med.datasets.layouts import PICTURE_SUFFIXES, Layout
 from headclip_med.datasets.report import Finding
 from headclip_med.datasets.samples import Sample, Split, shown
 from headclip_med.datasets.scan import Found, Scan
@@ -171,15 +171,12 @@ class _PathLookup:
                 code="missing-mask",
             )
             return
-        first = masks[0] if masks else None
-        is_jpeg = first is not None and first.suffix.lower() in (".jpg", ".jpeg")
         yield Sample(
             image,
-            first,
+            masks[0] if masks else None,
             entry.label,
             entry.category,
             splits[entry.split],
-            mask_above=JPEG_MASK_ABOVE if is_jpeg else 0,
             more_mask_paths=tuple(masks[1:]),
             root=self.files.base,
         )

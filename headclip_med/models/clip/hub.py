@@ -117,8 +117,9 @@ def find_model(name: str, weights: str | Path | None) -> FoundModel:
     """
     if name == EMBEDDED_NAME or Path(name).suffix == ".safetensors":
         _refuse_weights(name, weights)
-        embedded = name == EMBEDDED_NAME
-        return _described(EMBEDDED_PATH if embedded else Path(name), _source(embedded=embedded))
+        if name == EMBEDDED_NAME:
+            return _described(EMBEDDED_PATH, "embedded")
+        return _described(Path(name), "file")
     given = Path(weights) if weights and weights != "random" else None
     if given and given.suffix == ".safetensors" and "config" in (_stated_header(given) or ()):
         return _of_the_name(name, _described(given, "file"))
@@ -129,9 +130,9 @@ def find_model(name: str, weights: str | Path | None) -> FoundModel:
     runs_with: Activation | None = None  # a plain registry name serves weights of both kinds
     if stated or config.get("quick_gelu"):
         runs_with = "quickgelu" if config.get("quick_gelu") else "gelu"
-    label, preprocess = name, stated.preprocess if stated else None
+    preprocess = stated.preprocess if stated else None
     if weights == "random":
-        return FoundModel(config, preprocess, label, "random", runs_with=runs_with)
+        return FoundModel(config, preprocess, name, "random", runs_with=runs_with)
     trained: Activation | None = None
     if given and given.is_dir():
         own = snapshots.read_folder(given)
@@ -186,10 +187,6 @@ def _refuse_weights(name: str, weights: str | Path | None) -> None:
             f"--weights is not used here: {what} brings its own.",
             "Leave --weights out, or name the model that they belong to, such as ViT-L-14-336.",
         )
-
-
-def _source(*, embedded: bool) -> str:
-    return "embedded" if embedded else "file"
 
 
 def _of_the_name(name: str, found: FoundModel) -> FoundModel:

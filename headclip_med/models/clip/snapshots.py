@@ -122,8 +122,8 @@ def read_folder(place: Path) -> ModelFolder:
 
 
 def activation_beside(path: Path) -> Activation | None:
-    """Tell what transformers' configuration beside a file of weights says; None without one."""
-    if path.name not in TRANSFORMERS_WEIGHTS_FILES:
+    """Tell what the configuration beside a file of a model folder says; None without one."""
+    if path.name not in WEIGHTS_FILES + TRANSFORMERS_WEIGHTS_FILES:
         return None
     try:
         config = read_folder(path.parent).config
@@ -213,12 +213,14 @@ def _transformers(place: Path) -> ModelFolder:
 
 
 def _given(stated: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Collect what is said of one tower; earlier versions said it in another place as well."""
-    parts = (stated.get(f"{name}_dict"), stated.get(name))
-    found: dict[str, Any] = {}
-    for part in parts:
-        found |= {key: value for key, value in (part or {}).items() if value is not None}
-    return found
+    """Give what counts of one tower.
+
+    As in transformers' CLIPConfig, the form of earlier versions (``text_config_dict``) replaces the
+    present one with its defaults.
+    """
+    earlier, present = stated.get(f"{name}_dict"), stated.get(name)
+    given = present if earlier is None else earlier
+    return {key: value for key, value in (given or {}).items() if value is not None}
 
 
 def _mean_and_std(
@@ -241,7 +243,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _unreadable(path: Path) -> UnusableWeights:
     return UnusableWeights(
-        f"{path} is missing or is no open_clip configuration.",
-        "A model folder needs it beside its weights, or transformers' config.json.",
+        f"{path} is missing, or is no configuration of a CLIP.",
+        f"A model folder needs open_clip's {CONFIG_FILE} beside its weights, or transformers' "
+        f"{TRANSFORMERS_CONFIG_FILE}.",
         code="config-unreadable",
     )

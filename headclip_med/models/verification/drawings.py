@@ -1,4 +1,4 @@
-"""Pictures drawn by code, and a sentence for each: what every CLIP learns early, and no more."""
+"""Pictures drawn by code, and a sentence for each: plain colours, shapes and written words."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 FORMAT = "headclip-fingerprint-1"
 
 MOST = 0.005
-"""By how much a cosine may differ: devices and versions of PyTorch stay below a fifth of it."""
+"""By how much a cosine may differ, so that another device or version of PyTorch is no objection; it
+was set, not measured on them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -196,6 +196,21 @@ def test_the_activation_and_the_preprocessing_are_the_snapshots(
         load_backbone(str(place), activation="gelu")
 
 
+def test_what_earlier_versions_stated_counts_before_what_stands_beside_it(
+    state: State, tmp_path: Path
+) -> None:
+    """As in transformers' CLIPConfig, where the older form replaces the newer with its defaults."""
+    older = {f"{key}_dict": {name: value for name, value in CONFIG[key].items()
+                             if name != "hidden_act"}
+             for key in ("text_config", "vision_config")}  # fmt: skip
+    wrong = {"vision_config": {**CONFIG["vision_config"], "num_attention_heads": 1}}
+
+    assert load_backbone(str(write_snapshot(tmp_path, state))).activation == "gelu"
+    assert load_backbone(str(write_snapshot(tmp_path, state, **older))).activation == "quickgelu"
+    heads = load_backbone(str(write_snapshot(tmp_path, state, **older, **wrong)))
+    assert heads.clip.visual.transformer.resblocks[0].attn.num_heads == 4
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -145,7 +145,7 @@ def test_a_folder_brings_its_own_configuration(state: dict[str, Tensor], tmp_pat
 
 
 def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnusableWeights, match="no open_clip configuration"):
+    with pytest.raises(UnusableWeights, match="no configuration of a CLIP"):
         load_backbone(str(tmp_path))
 
 
