@@ -56,7 +56,7 @@ class Screen(ModelOptions, RegistryOptions):
     plan: bool = False
     """Tell of each file what would be done; do nothing."""
     hide_names: bool = False
-    """Write and print no file's name: call files by their numbers."""
+    """Give files numbers: no name is written."""
     outputs: str | None = None
     """What to write beside result.json, several with commas; all of {outputs} by default."""
 
