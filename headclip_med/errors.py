@@ -23,6 +23,7 @@ from contextlib import contextmanager
 _log = logging.getLogger(__name__)
 
 EXTRAS = {
+    "dicomweb_client": "service",
     "filelock": "tracking",
     "fire": "bundle",
     "ignite": "train",
@@ -32,7 +33,13 @@ EXTRAS = {
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
     "pandas": "train",
+    "prometheus_client": "service",
+    "psycopg": "postgres",
+    "pynetdicom": "service",
+    "ray": "ray",
     "sqlalchemy": "tracking",
+    "starlette": "service",
+    "uvicorn": "service",
 }
 """The extra that installs a library, by the library's module."""
 

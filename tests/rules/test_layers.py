@@ -25,8 +25,8 @@ NEIGHBOURS = {  # (from, to): why these neighbours may meet
     ("write", "transforms"): "SimpleITK resamples a heatmap for software that knows no shear",
 }
 DOORS = {  # library: the modules, or folders of modules, that may import it
+    "alembic": ("pipelines.service.database",),
     "dicomweb_client": ("pipelines.service",),
-    "fastapi": ("pipelines.service",),
     "highdicom": ("read", "write"),
     "ignite": ("training", "pipelines.bundle"),
     "imagecodecs": ("read",),
@@ -40,9 +40,11 @@ DOORS = {  # library: the modules, or folders of modules, that may import it
     "onnxruntime": ("models.engine", "pipelines.bundle"),
     "open_clip": ("models.clip",),
     "pandas": ("paper", "pipelines.experiments"),
+    "prometheus_client": ("pipelines.service.worklist",),
+    "psycopg": ("pipelines.service.database",),
     "pydicom": ("read", "write"),
     "pynetdicom": ("pipelines.service",),
-    "ray": ("pipelines.experiments.ray",),
+    "ray": ("pipelines.service.execution.ray",),
     "SimpleITK": ("read", "transforms"),
     "skimage": ("transforms", "metrics"),
     "sklearn": ("metrics", "models.adaclip"),
