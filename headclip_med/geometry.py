@@ -1,11 +1,12 @@
 """Where each slice of a stack lies in the patient: LPS millimetres, as in DICOM.
 
-Indices are always ``(slice, row, column)`` and name voxel centres. NIfTI's RAS exists only inside
-the two ``nifti.py``.
+Indices are always ``(slice, row, column)`` and name voxel centres. NIfTI's RAS, which counts
+``(column, row, slice)``, exists only between ``from_affine_ras`` and ``affine_ras``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,11 @@ EVEN_SPACING_TOLERANCE = 0.05
 
 STRAIGHT_TOLERANCE_MM = 0.05
 """Slice origins may lie this far off a straight line and still count as one affine grid."""
+
+SMALLEST_VOXEL_MM3 = 1e-12
+
+LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM's x grows to the patient's left and y to the back; NIfTI's to the right and the front."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +68,51 @@ class Grid:
         step, row_step, column_step, first = affine_lps[:3].T.copy()
         origins = first + np.arange(slices)[:, None] * step
         return cls(origins, row_step, column_step, rows, columns, lone_step_lps_mm=step)
+
+    @classmethod
+    def from_affine_ras(
+        cls, affine_ras: Float[np.ndarray, "4 4"], *, shape: tuple[int, int, int]
+    ) -> Grid:
+        """Build an even grid from NIfTI's affine, from ``(column, row, slice, 1)`` to RAS mm.
+
+        Raises:
+            UnusableGeometry: It is singular or not finite.
+        """
+        steps = affine_ras[:3, :3]
+        if not np.isfinite(affine_ras).all() or abs(np.linalg.det(steps)) < SMALLEST_VOXEL_MM3:
+            raise UnusableGeometry(
+                "The affine is singular or holds values that are not numbers, so the voxels lie "
+                "nowhere.",
+                "Write the file again with a proper sform or qform.",
+                code="bad-affine",
+            )
+        return cls.from_affine_lps((LPS_OF_RAS @ affine_ras)[:, [2, 1, 0, 3]], shape=shape)
+
+    @classmethod
+    def from_itk(
+        cls,
+        direction: Float[np.ndarray, "3 3"],
+        spacing_mm: Sequence[float],
+        origin_lps_mm: Sequence[float],
+        *,
+        shape: tuple[int, int, int],
+    ) -> Grid:
+        """Build an even grid from what ITK says of an image: all by ``(column, row, slice)``.
+
+        Raises:
+            UnusableGeometry: Its axes are not independent, or not finite.
+        """
+        affine: Float[np.ndarray, "4 4"] = np.eye(4)
+        affine[:3, :3] = (direction * np.asarray(spacing_mm))[:, ::-1]
+        affine[:3, 3] = origin_lps_mm
+        if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < SMALLEST_VOXEL_MM3:
+            raise UnusableGeometry(
+                "The axes of the volume are not independent or not finite, so the voxels lie "
+                "nowhere.",
+                "Write the file again with proper spacing and directions.",
+                code="bad-affine",
+            )
+        return cls.from_affine_lps(affine, shape=shape)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -126,6 +177,11 @@ class Grid:
                 code="uneven-spacing",
             )
         return self.mean_affine_lps
+
+    @property
+    def affine_ras(self) -> Float[np.ndarray, "4 4"]:
+        """NIfTI's affine, from ``(column, row, slice, 1)`` to RAS mm; see ``mean_affine_lps``."""
+        return np.asarray(LPS_OF_RAS @ self.mean_affine_lps[:, [2, 1, 0, 3]])
 
     @property
     def mean_step_lps_mm(self) -> Float[np.ndarray, "3"]:

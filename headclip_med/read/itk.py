@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
-from headclip_med.errors import UnreadableInput, UnusableGeometry
+from headclip_med.errors import UnreadableInput
 from headclip_med.geometry import Grid
 from headclip_med.mapped import BLOCK_SLICES, allocate, fill_missing, release
 from headclip_med.read.detached import data_files, declares_segments
@@ -29,7 +29,6 @@ from headclip_med.volume import SliceSource, Volume, count_labels
 if TYPE_CHECKING:
     from SimpleITK import ImageFileReader
 
-SMALLEST_VOXEL_MM3 = 1e-12
 COLOUR_COMPONENTS = (3, 4)
 """Of eight bits each: red, green, blue, and how opaque, which is not used."""
 
@@ -182,16 +181,8 @@ def _grid(look: ImageFileReader, shape: tuple[int, ...]) -> Grid:
     if axes == 2:  # it lies somewhere on a plane, but not in a patient
         return Grid.of_pixels(slices=slices, rows=rows, columns=columns)
     direction = np.reshape(look.GetDirection(), (axes, axes))[:3, :3]
-    affine: Float[np.ndarray, "4 4"] = np.eye(4)
-    affine[:3, :3] = (direction * np.asarray(look.GetSpacing()[:3]))[:, ::-1]
-    affine[:3, 3] = look.GetOrigin()[:3]
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < SMALLEST_VOXEL_MM3:
-        raise UnusableGeometry(
-            "The axes of the volume are not independent or not finite, so the voxels lie nowhere.",
-            "Write the file again with proper spacing and directions.",
-            code="bad-affine",
-        )
-    return Grid.from_affine_lps(affine, shape=(slices, rows, columns))
+    shape = slices, rows, columns
+    return Grid.from_itk(direction, look.GetSpacing()[:3], look.GetOrigin()[:3], shape=shape)
 
 
 def _voxels(

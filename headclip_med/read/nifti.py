@@ -1,4 +1,4 @@
-"""NIfTI and MGH files made into volumes: one of two places where RAS millimetres exist."""
+"""NIfTI and MGH files made into volumes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.freesurfer.mghformat import MGHImage
 from nibabel.nifti1 import Nifti1Pair
 
-from headclip_med.errors import UnreadableInput, UnusableGeometry
+from headclip_med.errors import UnreadableInput
 from headclip_med.geometry import Grid
 from headclip_med.mapped import BLOCK_SLICES, allocate, fill_missing, release
 from headclip_med.read.formats import label_map
@@ -24,15 +24,11 @@ from headclip_med.read.inputs import Input
 from headclip_med.reading import Reading
 from headclip_med.volume import Origin, SliceSource, Volume, count_labels
 
-LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""NIfTI counts to the right and front, DICOM to the left and back."""
-
 MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
 Neuroimage = AnalyzeImage | MGHImage
 MGH_FLAG = slice(28, 30)
 """Of the header's bytes: whether directions follow."""
 
-SMALLEST_VOXEL_MM3 = 1e-12
 INTENT_LABEL = 1002
 """Of the header's intent: each value is the number of a label."""
 
@@ -122,10 +118,10 @@ def read_nifti(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
         )
     is_declared = _declares_labels(image)
     columns, rows, slices, _ = shape
-    affine, lacks_orientation = _affine_lps(image)
+    affine_ras, lacks_orientation = _affine_ras(image)
     return Volume(
         voxels=voxels,
-        grid=Grid.from_affine_lps(affine, shape=(slices, rows, columns)),
+        grid=Grid.from_affine_ras(affine_ras, shape=(slices, rows, columns)),
         sources=(SliceSource(path),) * slices,
         origin=_origin(image),
         name=path.name,
@@ -245,25 +241,13 @@ def _place(image: Neuroimage, block: slice, part: int) -> tuple[slice | int, ...
     return (*place, *(0,) * len(image.shape))[: len(image.shape)]
 
 
-def _affine_lps(image: Neuroimage) -> tuple[Float[np.ndarray, "4 4"], bool]:
-    """Turn the affine of (column, row, slice) to RAS into one of (slice, row, column) to LPS.
-
-    Returns:
-        The affine, and whether the file states no orientation.
-    """
+def _affine_ras(image: Neuroimage) -> tuple[Float[np.ndarray, "4 4"], bool]:
+    """Give the affine from (column, row, slice) to RAS mm, and whether none is stated."""
     with translate("broken-nifti", *BROKEN):
         affine_ras = np.array(image.affine, dtype=np.float64)
         mm, is_oriented = _units(image) if isinstance(image, Nifti1Pair) else _mgh_units(image)
     affine_ras[:3] *= mm
-    steps = affine_ras[:3, :3]
-    if not np.isfinite(affine_ras).all() or abs(np.linalg.det(steps)) < SMALLEST_VOXEL_MM3:
-        raise UnusableGeometry(
-            "The affine of the file is singular or holds values that are not numbers, so "
-            "the voxels lie nowhere.",
-            "Write the file again with a proper sform or qform.",
-            code="bad-affine",
-        )
-    return (LPS_OF_RAS @ affine_ras)[:, [2, 1, 0, 3]], not is_oriented
+    return affine_ras, not is_oriented
 
 
 def _units(image: Nifti1Pair) -> tuple[float, bool]:

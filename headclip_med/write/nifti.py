@@ -1,4 +1,4 @@
-"""A heatmap as NIfTI: the one place where results leave LPS for NIfTI's RAS."""
+"""A heatmap as NIfTI."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from jaxtyping import Float
 
 from headclip_med.geometry import Grid
 from headclip_med.write.outputs import SkippedOutput, Writer, WrittenOutput
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""DICOM's x grows to the patient's left and y to the back; NIfTI's to the right and the front."""
 
 SCANNER_SPACE, UNKNOWN_SPACE = 1, 0
 """The codes of sform and qform in the NIfTI-1 header: patient millimetres, or nothing known."""
@@ -180,7 +177,7 @@ def _header(grid: Grid, encoding: Encoding) -> bytes:
     """Build what stands before the voxels."""
     # The image is asked for its header only; its voxels are one zero, seen everywhere.
     zeros = np.broadcast_to(np.zeros((), encoding.name), grid.shape[::-1])
-    affine = ras_affine(grid) if grid.is_patient else None
+    affine = grid.affine_ras if grid.is_patient else None
     header = nibabel.Nifti1Image(zeros, affine).header  # type: ignore[no-untyped-call]
     if affine is not None:
         header.set_qform(affine, code=UNKNOWN_SPACE if _is_sheared(affine) else SCANNER_SPACE)  # type: ignore[no-untyped-call]
@@ -191,11 +188,6 @@ def _header(grid: Grid, encoding: Encoding) -> bytes:
     header["magic"], header["vox_offset"] = b"n+1", VOXELS_AT
     header.set_slope_inter(1 / (encoding.steps or 1), 0)  # type: ignore[no-untyped-call]
     return bytes(header.binaryblock).ljust(VOXELS_AT, b"\0")
-
-
-def ras_affine(grid: Grid) -> Float[np.ndarray, "4 4"]:
-    """Map ``(column, row, slice, 1)`` to RAS millimetres."""
-    return np.asarray(LPS_TO_RAS @ grid.mean_affine_lps[:, [2, 1, 0, 3]])
 
 
 def affine_error_mm(grid: Grid) -> float:

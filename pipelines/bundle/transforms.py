@@ -31,7 +31,6 @@ from headclip_med.transforms import choose_views, split_blended
 from headclip_med.transforms.planes import View
 from headclip_med.volume import Volume
 from headclip_med.write import USUAL_OUTPUTS, SummaryRow, check_outputs, write_screening
-from headclip_med.write.nifti import ras_affine
 
 VOLUME = "volume"
 """The key of a case under which its ``Volume`` lies; ``VolumeReader`` leaves it in ``meta``."""
@@ -223,7 +222,7 @@ def _voxels(volume: Volume) -> Float[np.ndarray, "rows columns slices *colour"]:
 
 
 def _meta(volume: Volume) -> dict[str, Any]:
-    affine = ras_affine(volume.grid)[:, [1, 0, 2, 3]]
+    affine = volume.grid.affine_ras[:, [1, 0, 2, 3]]
     known = {"body_part": volume.body_part, "modality": volume.modality}
     return {
         "affine": affine,

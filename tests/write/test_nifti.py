@@ -25,7 +25,6 @@ from headclip_med.write.nifti import (
     HeatmapFile,
     HeatmapWriter,
     affine_error_mm,
-    ras_affine,
 )
 from headclip_med.write.result import result_schema
 
@@ -122,7 +121,7 @@ def test_the_compact_form_takes_a_quarter_and_less(tmp_path: Path) -> None:
 
 def test_the_affine_of_an_axial_stack_is_the_one_worked_out_by_hand() -> None:
     expected = [[-0.7, 0, 0, 31.5], [0, -0.9, 0, -12.25], [0, 0, 3.0, 101.75], [0, 0, 0, 1]]
-    np.testing.assert_allclose(ras_affine(stack((0, 0, 3.0))), expected, atol=1e-12)
+    np.testing.assert_allclose(stack((0, 0, 3.0)).affine_ras, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,7 @@ def test_any_turned_and_tilted_stack_keeps_its_place(
     angles: tuple[float, float, float], step_mm: float, shear_mm: float
 ) -> None:
     grid = turned(angles, step_mm, shear_mm)
-    np.testing.assert_allclose(to_lps(ras_affine(grid)), grid.to_lps_mm(indices()), atol=1e-9)
+    np.testing.assert_allclose(to_lps(grid.affine_ras), grid.to_lps_mm(indices()), atol=1e-9)
 
 
 def test_a_tilted_stack_marks_the_qform_unknown_as_it_cannot_hold_shear(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from headclip_med.errors import UnreadableInput
 from headclip_med.geometry import Grid
 from headclip_med.read import find_inputs, read_volume
 from headclip_med.write import folder_of
-from headclip_med.write.nifti import ras_affine
 from tests.phantoms import edit, make_grid, make_voxels, read_at, write_phantom
 from tests.read.dicom.test_multiframe import item, write_enhanced
 
@@ -89,7 +88,7 @@ def test_a_lone_slice_is_as_thick_as_its_header_says(tmp_path: Path, said: str) 
     assert volume.grid.slice_thicknesses_mm.tolist() == [pytest.approx(thick_mm)]
     assert volume.grid.voxel_volumes_mm3.tolist() == [pytest.approx(thick_mm * 0.4)]
     np.testing.assert_allclose(volume.grid.affine_lps[:3, 0], [0, 0, thick_mm])
-    np.testing.assert_allclose(ras_affine(volume.grid)[:3, 2], [0, 0, thick_mm])
+    np.testing.assert_allclose(volume.grid.affine_ras[:3, 2], [0, 0, thick_mm])
     assert volume.reading.lacks_thickness == (said in ("none", "absurd"))
 
 
