@@ -1,10 +1,16 @@
-"""What a screening found: lesion candidates and scores, with everything needed to repeat it."""
+"""What a screening found: lesion candidates and scores, with everything needed to repeat it.
+
+What is done with it (``save``, ``show``) stands in the layers above, and is looked up by name when
+it is asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field
-from typing import Literal
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -184,7 +190,7 @@ class SymmetryUsed:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Screening:
     """The outcome for one volume.
 
@@ -224,6 +230,53 @@ class Screening:
     planes: tuple[PlaneUsed, ...] = ()
     planes_left_out: tuple[PlaneLeftOut, ...] = ()
     symmetry: SymmetryUsed = SymmetryUsed()
+
+    def __repr__(self) -> str:
+        """Say in a line what was found."""
+        candidates = f"{len(self.lesions)} candidate{'' if len(self.lesions) == 1 else 's'}"
+        name = " / ".join(str(self.model[key]) for key in ("name", "method") if key in self.model)
+        return f"Screening(score {self.score:.3f}, {candidates}, {self.volume}, {name})"
+
+    def _repr_html_(self) -> str:
+        """Show the most suspicious slices and the candidates, as a notebook does."""
+        shown: str = resolve_name("headclip_med.write.pages.cell").to_html(self)
+        return shown
+
+    def save(self, out: str | Path, *, outputs: str | Iterable[str] | None = None) -> Path:
+        """Write results as ``headclip screen`` does, without the page.
+
+        Args:
+            out: Folder of a run; made if missing.
+            outputs: What to write beside result.json, such as ``"heatmap,seg"``; see
+                ``headclip_med.write.OUTPUTS``. By default the usual ones.
+
+        Returns:
+            The folder of this volume's results below it.
+
+        Raises:
+            InvalidSettings: An output is unknown.
+            UnwritableOutput: The disk does not take it.
+        """
+        wanted = {} if outputs is None else {"outputs": outputs}
+        write = resolve_name("headclip_med.write").write_screening
+        folder: Path = write(self, Path(out), **wanted).folder
+        return folder
+
+    def to_json(self) -> dict[str, Any]:
+        """Put it into plain values: the content of a result.json that stands alone."""
+        build = resolve_name("headclip_med.write.result").build_result
+        plain: dict[str, Any] = build(
+            self, files={"result": "result.json"}, skipped=(), written=(), notes=()
+        )
+        return plain
+
+    def show(self) -> Any:
+        """Draw the most suspicious slices under the heatmap, on one sheet.
+
+        Returns:
+            A figure of matplotlib; a notebook shows it, ``savefig`` writes it.
+        """
+        return resolve_name("headclip_med.write.pictures.curves").overlay_figure(self)
 
     @property
     def notes(self) -> tuple[str, ...]:

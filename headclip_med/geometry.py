@@ -20,6 +20,9 @@ EVEN_SPACING_TOLERANCE = 0.05
 STRAIGHT_TOLERANCE_MM = 0.05
 """Slice origins may lie this far off a straight line and still count as one affine grid."""
 
+SHEAR_TOLERANCE = 1e-4
+"""Cosine between two axes from which a grid counts as sheared."""
+
 SMALLEST_VOXEL_MM3 = 1e-12
 
 LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -162,6 +165,13 @@ class Grid:
         typical = np.median(steps, axis=0)
         allowed = EVEN_SPACING_TOLERANCE * np.linalg.norm(typical) + STRAIGHT_TOLERANCE_MM
         return bool(np.all(np.linalg.norm(steps - typical, axis=1) <= allowed))
+
+    @property
+    def is_sheared(self) -> bool:
+        """Whether rows, columns and slices are not at right angles, on average."""
+        steps = self.mean_affine_lps[:3, :3]
+        axes = steps / np.linalg.norm(steps, axis=0)
+        return bool(np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR_TOLERANCE)
 
     @property
     def affine_lps(self) -> Float[np.ndarray, "4 4"]:

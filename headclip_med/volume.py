@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Shaped
 
+from headclip_med.exchange import libraries, plain_voxels, spaced_grid
 from headclip_med.geometry import Grid
 from headclip_med.mapped import BLOCK_SLICES, blocks_of
 from headclip_med.reading import ORDINARY, Reading
 
-Origin = Literal["dicom", "nifti", "volume", "image"]
+if TYPE_CHECKING:
+    from headclip_med.exchange.libraries import Image, MetaTensor, Nifti1Image
+
+Origin = Literal["dicom", "nifti", "volume", "image", "array"]
 
 USUAL_BITS = (8, 10, 12, 14, 16)
 """Of cameras and converters; what they give is often kept in sixteen."""
@@ -82,8 +86,41 @@ class SliceSource:
     frame: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Volume:
+class OnGrid:
+    """Values that lie on a grid, which other libraries' objects can be made of."""
+
+    grid: Grid
+
+    def _values(self) -> Shaped[np.ndarray, "slices rows columns *colour"]:
+        raise NotImplementedError
+
+    def to_nibabel(self) -> Nifti1Image:
+        """Make a NIfTI image of nibabel's, by ``(column, row, slice)``.
+
+        Raises:
+            UnusableGeometry: The slices are unevenly spaced.
+        """
+        return libraries.to_nibabel(self._values(), self.grid)
+
+    def to_sitk(self) -> Image:
+        """Make a SimpleITK image.
+
+        Raises:
+            UnusableGeometry: The slices are unevenly spaced, or sheared against each other.
+        """
+        return libraries.to_sitk(self._values(), self.grid)
+
+    def to_metatensor(self) -> MetaTensor:
+        """Make MONAI's tensor, by ``(channel, column, row, slice)`` with an affine to RAS mm.
+
+        Raises:
+            UnusableGeometry: The slices are unevenly spaced.
+        """
+        return libraries.to_metatensor(self._values(), self.grid)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Volume(OnGrid):
     """A stack of slices in physical units, on the patient's grid.
 
     Attributes:
@@ -92,7 +129,7 @@ class Volume:
             in a file (see ``mapped.allocate``): go through them by ``blocks``.
         grid: Where the voxels lie.
         sources: What each slice came from, one per slice.
-        origin: The kind of file it was read from.
+        origin: The kind of file it was read from; ``array`` of what was made in Python.
         modality: DICOM modality (``"CT"``, ``"MR"``, ...); ``"CT"``-like NIfTI stays ``None``.
         body_part: DICOM body part examined, upper case, only where it is a defined term.
         window: (centre, width) stored in the file, in the voxels' unit, if any.
@@ -130,6 +167,85 @@ class Volume:
                 f"voxels {self.voxels.shape}, grid {self.grid.shape} and "
                 f"{len(self.sources)} sources must describe the same slices"
             )
+
+    def __repr__(self) -> str:
+        """Say in a line what it is; no voxels, no identifiers."""
+        kind, sides = self.modality or self.origin, " x ".join(map(str, self.voxels.shape))
+        if not self.grid.is_patient:
+            return f"Volume({kind}, {sides}, no patient geometry)"
+        steps = np.linalg.norm(self.grid.mean_step_lps_mm), *self.grid.pixel_spacing_mm
+        return f"Volume({kind}, {sides}, {' x '.join(f'{step:.3g}' for step in steps)} mm)"
+
+    @classmethod
+    def from_array(
+        cls,
+        voxels: Shaped[np.ndarray, "..."],
+        *,
+        spacing_mm: Sequence[float | int] | None = None,
+        modality: str | None = None,
+        body_part: str | None = None,
+        is_colour: bool = False,
+    ) -> Volume:
+        """Make a volume of an array: slices from foot to head, rows from front to back.
+
+        Args:
+            voxels: ``(rows, columns)``, or ``(slices, rows, columns)`` of numbers, in Hounsfield
+                units for a CT. Of colours, from 0 to 255, with a last axis of three.
+            spacing_mm: Between slices, rows and columns; without it there is no patient geometry.
+            modality: As in DICOM: ``"CT"``, ``"MR"``; it chooses the grey levels.
+            body_part: As in DICOM: ``"HEAD"``, ``"CHEST"``.
+            is_colour: Whether the last axis is red, green, blue.
+
+        Raises:
+            InvalidSettings: It is no such array, or a spacing is not above 0.
+        """
+        values = plain_voxels(voxels, is_colour=is_colour)
+        return cls._made(values, spaced_grid(values.shape[:3], spacing_mm), modality, body_part)
+
+    @classmethod
+    def from_nibabel(
+        cls, image: object, *, modality: str | None = None, body_part: str | None = None
+    ) -> Volume:
+        """Make a volume of a nibabel image of three dimensions, where its affine puts it.
+
+        Raises:
+            InvalidSettings: It is no such image.
+            UnusableGeometry: Its affine is singular or not finite.
+        """
+        voxels, grid = libraries.of_nibabel(image)
+        return cls._made(plain_voxels(voxels), grid, modality, body_part)
+
+    @classmethod
+    def from_sitk(
+        cls, image: object, *, modality: str | None = None, body_part: str | None = None
+    ) -> Volume:
+        """Make a volume of a SimpleITK image of three dimensions.
+
+        Raises:
+            InvalidSettings: It is no such image.
+            UnusableGeometry: Its axes are not independent.
+        """
+        voxels, grid = libraries.of_sitk(image)
+        return cls._made(
+            plain_voxels(voxels, is_colour=voxels.ndim == 4), grid, modality, body_part
+        )
+
+    @classmethod
+    def _made(
+        cls, voxels: np.ndarray, grid: Grid, modality: str | None, body_part: str | None
+    ) -> Volume:
+        return cls(
+            voxels=voxels,
+            grid=grid,
+            sources=(SliceSource(Path()),) * len(voxels),
+            origin="array",
+            modality=None if modality is None else modality.upper(),
+            body_part=None if body_part is None else body_part.upper(),
+            reading=Reading(lacks_geometry=not grid.is_patient, label_values=count_labels(voxels)),
+        )
+
+    def _values(self) -> Shaped[np.ndarray, "slices rows columns *colour"]:
+        return self.voxels
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """Take what another process sent, and check it as well."""
@@ -175,8 +291,8 @@ class Volume:
         return self.voxels.ndim == 4
 
 
-@dataclass(frozen=True, eq=False)
-class Heatmap:
+@dataclass(frozen=True, eq=False, repr=False)
+class Heatmap(OnGrid):
     """How abnormal each voxel of a volume looks.
 
     Attributes:
@@ -186,3 +302,11 @@ class Heatmap:
 
     values: Float[np.ndarray, "slices rows columns"]
     grid: Grid
+
+    def __repr__(self) -> str:
+        """Say in a line how large it is, and how high it goes."""
+        sides = " x ".join(map(str, self.values.shape))
+        return f"Heatmap({sides}, highest {self.values.max(initial=0):.3f})"
+
+    def _values(self) -> Float[np.ndarray, "slices rows columns"]:
+        return self.values

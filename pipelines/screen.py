@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from time import perf_counter
 
 import numpy as np
@@ -24,6 +25,7 @@ from headclip_med.findings import (
 from headclip_med.mapped import allocate, blocks_of, release
 from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.pipelines.symmetry import Comparisons
+from headclip_med.read import as_volume
 from headclip_med.settings import NO_PATCHES, ScoreSettings, ScreenSettings
 from headclip_med.transforms import (
     apply_window,
@@ -71,7 +73,7 @@ class Prepared:
 
 
 def screen(
-    volume: Volume,
+    given: Volume | str | PathLike[str] | Shaped[np.ndarray, "..."],
     model: AnomalyModel,
     *,
     settings: ScreenSettings | None = None,
@@ -83,7 +85,8 @@ def screen(
     Memory is set by the batch: arrays of the volume's own size are mapped where they are large.
 
     Args:
-        volume: As ``read_volume`` gives it.
+        given: A volume, as ``read_volume`` gives it; the path of one; or an array, as
+            ``Volume.from_array`` takes it.
         model: As ``load_model`` gives it; its ``scores`` say how maps become scores. One whose
             sentences name what is looked at is told the organ and the modality, where known.
         settings: Window, planes, tiling, threshold, pooling; the defaults serve an unknown volume.
@@ -95,10 +98,17 @@ def screen(
         Heatmap on the volume's own slices, lesion candidates, slice scores and the study's score.
 
     Raises:
-        HeadClipError: A map holds values that are not numbers.
-        InvalidSettings: The window is unknown.
+        HeadClipError: A map holds values that are not numbers, or a path cannot be read.
+        InvalidSettings: The window is unknown, or this is nothing to screen, or no model.
         OutOfMemory: A batch does not fit the device.
     """
+    if not isinstance(model, AnomalyModel):
+        raise InvalidSettings(
+            f"The model is {type(model).__name__}, which predicts nothing.",
+            "Give what load_model() returns: screen(volume, load_model('headclip-mini')).",
+            code="wrong-type",
+        )
+    volume = as_volume(given)
     model = name_content(model, content_of_volume(volume))
     settings = settings or ScreenSettings()
     clock, found = Clock({"read": volume.read_s}), []

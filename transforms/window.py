@@ -170,7 +170,7 @@ def _automatic(volume: Volume) -> WindowUsed:
         return _as_is(volume)
     if volume.modality == "CT" and not volume.reading.has_other_unit:
         return _of_ct(volume)
-    says_nothing = volume.modality is None and volume.origin in ("nifti", "volume")
+    says_nothing = volume.modality is None and volume.origin in ("nifti", "volume", "array")
     if says_nothing and _looks_like_hounsfield(volume):
         return _for_ct(volume, "no modality is given, but the values are those of a CT")
     return _by_percentiles(volume, "the values have no fixed unit, as in a CT")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
 
-from headclip_med.errors import HeadClipError, UnreadableInput
+import numpy as np
+
+from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput
 from headclip_med.read.archives import open_archives
 from headclip_med.read.files import Found, find_files
 from headclip_med.read.guards import DEFAULT_LIMITS, ReadLimits
@@ -139,6 +142,31 @@ def read_volume(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS) -> Vol
         "The folder holds no image in a format that is read.",
         "Check the path.",
         code="nothing-found",
+    )
+
+
+def as_volume(given: object) -> Volume:
+    """Take a volume as it is, read a path, or lay an array on a grid without a patient.
+
+    Args:
+        given: A ``Volume``, the path of a file or a folder with one series, or an array as
+            ``Volume.from_array`` takes it.
+
+    Raises:
+        InvalidSettings: It is something else.
+        HeadClipError: It cannot be read; see ``read_volume``.
+    """
+    if isinstance(given, Volume):
+        return given
+    if isinstance(given, np.ndarray):
+        return Volume.from_array(given)
+    if isinstance(given, str | PathLike):
+        return read_volume(Path(given))
+    raise InvalidSettings(
+        f"This is {type(given).__name__}, which cannot be screened.",
+        "Give a path, an array or a Volume: Volume.from_array, .from_nibabel and .from_sitk make "
+        "one.",
+        code="wrong-type",
     )
 
 

@@ -37,9 +37,6 @@ MOSTLY_EMPTY = (
 )
 """Why a heatmap has no resampled twin, and what to do."""
 
-SHEAR_TOLERANCE = 1e-4
-"""Cosine between two axes from which a grid counts as sheared; the quaternion cannot hold shear."""
-
 
 @dataclass(frozen=True)
 class Encoding:
@@ -179,8 +176,8 @@ def _header(grid: Grid, encoding: Encoding) -> bytes:
     zeros = np.broadcast_to(np.zeros((), encoding.name), grid.shape[::-1])
     affine = grid.affine_ras if grid.is_patient else None
     header = nibabel.Nifti1Image(zeros, affine).header  # type: ignore[no-untyped-call]
-    if affine is not None:
-        header.set_qform(affine, code=UNKNOWN_SPACE if _is_sheared(affine) else SCANNER_SPACE)  # type: ignore[no-untyped-call]
+    if affine is not None:  # the qform's quaternion cannot hold shear
+        header.set_qform(affine, code=UNKNOWN_SPACE if grid.is_sheared else SCANNER_SPACE)  # type: ignore[no-untyped-call]
         header.set_sform(affine, code=SCANNER_SPACE)  # type: ignore[no-untyped-call]
         header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
     header["cal_min"], header["cal_max"] = 0.0, 1.0
@@ -196,8 +193,3 @@ def affine_error_mm(grid: Grid) -> float:
     steps = np.arange(len(grid.origins_lps_mm))[:, None] * affine[:3, 0]
     off = np.linalg.norm(affine[:3, 3] + steps - grid.origins_lps_mm, axis=1)
     return float(off.max(initial=0.0))
-
-
-def _is_sheared(affine: Float[np.ndarray, "4 4"]) -> bool:
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR_TOLERANCE)

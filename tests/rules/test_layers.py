@@ -12,8 +12,8 @@ LAYERS = (  # top to bottom
     ("evaluation",),
     ("read", "write", "transforms", "models", "training", "datasets", "metrics", "paper",
      "tracking", "synthetic", "store"),
-    ("atomic", "content", "extras", "findings", "geometry", "mapped", "prediction", "ranks",
-     "reading", "settings", "volume"),
+    ("atomic", "content", "exchange", "extras", "findings", "geometry", "mapped", "prediction",
+     "ranks", "reading", "settings", "volume"),
     ("errors",),
 )  # fmt: skip
 NOUNS = LAYERS[4]  # these may use one another
@@ -33,9 +33,9 @@ DOORS = {  # library: the modules, or folders of modules, that may import it
     "jinja2": ("write.pages",),
     "matplotlib": ("write.pictures", "pipelines.experiments.report"),
     "mlflow": ("tracking",),
-    "monai": ("training", "transforms", "models", "pipelines.bundle"),
+    "monai": ("training", "transforms", "models", "pipelines.bundle", "exchange"),
     # Its reader of Siemens' private header places the tiles of a mosaic.
-    "nibabel": ("read.nifti", "read.dicom.planes.tiles", "write.nifti"),
+    "nibabel": ("read.nifti", "read.dicom.planes.tiles", "write.nifti", "exchange"),
     "onnx": ("models.engine", "pipelines.bundle"),
     "onnxruntime": ("models.engine", "pipelines.bundle"),
     "open_clip": ("models.clip",),
@@ -45,13 +45,13 @@ DOORS = {  # library: the modules, or folders of modules, that may import it
     "pydicom": ("read", "write"),
     "pynetdicom": ("pipelines.service",),
     "ray": ("pipelines.service.execution.ray",),
-    "SimpleITK": ("read", "transforms"),
+    "SimpleITK": ("read", "transforms", "exchange"),
     "skimage": ("transforms", "metrics"),
     "sklearn": ("metrics", "models.adaclip"),
     "sqlalchemy": ("tracking", "pipelines.service"),
     "starlette": ("pipelines.service",),
     "torch": ("models", "training", "transforms", "metrics", "evaluation", "pipelines", "store",
-              "prediction"),
+              "prediction", "exchange"),
     "uvicorn": ("pipelines.service",),
 }  # fmt: skip
 ENTRANCES = ("", "__main__")  # headclip_med itself re-exports from any layer

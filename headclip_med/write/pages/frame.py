@@ -25,16 +25,13 @@ def render(name: str, **content: object) -> str:
     """
     style = files("headclip_med.write.pages").joinpath(f"{name}.css").read_text("utf-8")
     style = f"\n{style}"
-    return (
-        _environment()
-        .get_template(f"{name}.html.jinja")
-        .render(
-            style=style,
-            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-            version=__version__,
-            **content,
-        )
-    )
+    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return fill(name, style=style, style_hash=style_hash, version=__version__, **content)
+
+
+def fill(name: str, **content: object) -> str:
+    """Fill a template that is no page of its own; otherwise as ``render``."""
+    return _environment().get_template(f"{name}.html.jinja").render(**content)
 
 
 @cache

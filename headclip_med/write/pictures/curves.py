@@ -1,4 +1,4 @@
-"""Curves of metrics, and what experiments draw: the joint score over r, and head weights."""
+"""Figures of matplotlib: curves of metrics, the joint score over r, head weights, an overlay."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from headclip_med.atomic import write_file
 from headclip_med.errors import InvalidSettings
+from headclip_med.findings import Screening
+from headclip_med.write.pictures.sheet import draw_overlay
 
 Line = tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"]]
 """What lies along the horizontal axis, and the height there; fractions of 1."""
@@ -55,6 +57,17 @@ def write_curves(
     if title:
         figure.suptitle(title, parse_math=False)
     write_file(path, to_png(figure))
+
+
+def overlay_figure(screening: Screening) -> Figure:
+    """Show the most suspicious slices under the heatmap, as ``overlay.png`` does."""
+    sheet = draw_overlay(screening)
+    figure = Figure(figsize=(sheet.width / 100, sheet.height / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(np.asarray(sheet), interpolation="none")
+    axes.set_axis_off()
+    return figure
 
 
 def joint_weight_figure(

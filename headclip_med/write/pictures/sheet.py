@@ -119,6 +119,13 @@ def most_suspicious(screening: Screening, count: int) -> list[int]:
     return sorted(chosen, key=lambda index: (-screening.slice_scores[index], index))
 
 
+def draw_overlay(screening: Screening) -> Image.Image:
+    """Draw the sheet that ``overlay.png`` holds: the most suspicious slices under the heatmap."""
+    chosen = most_suspicious(screening, MOST_TILES)
+    tiles = {index: draw_tile(screening, index, count=len(chosen)) for index in chosen}
+    return draw_montage(screening, tiles)
+
+
 def draw_tile(screening: Screening, index: int, *, count: int) -> Image.Image:
     """Draw one slice under its heatmap, as large as a sheet of so many allows."""
     side_px = next(px for most, px in TILE_PX.items() if count <= most)
