@@ -15,8 +15,13 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from headclip_med.calibration import NOT_CALIBRATED, CalibrationUsed
 from headclip_med.settings import Plane
 from headclip_med.volume import Heatmap, Volume
+
+SCORING_VERSION = 1
+"""Rises where the same voxels, model and settings come to have another score, from what is read to
+what is pooled: scores of two versions are not compared."""
 
 Unit = Literal["mm3", "px"]
 """Of a size: cubic millimetres, or pixels where there is no patient geometry."""
@@ -213,6 +218,7 @@ class Screening:
         planes_left_out: Those that were asked for besides.
         symmetry: How both sides of a head were compared; where they were, the heatmap and all
             scores hold it.
+        calibration: How often so high a score comes from a normal study, or why that is not known.
     """
 
     volume: Volume
@@ -230,6 +236,7 @@ class Screening:
     planes: tuple[PlaneUsed, ...] = ()
     planes_left_out: tuple[PlaneLeftOut, ...] = ()
     symmetry: SymmetryUsed = SymmetryUsed()
+    calibration: CalibrationUsed = NOT_CALIBRATED
 
     def __repr__(self) -> str:
         """Say in a line what was found."""

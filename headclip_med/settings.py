@@ -311,7 +311,7 @@ class ScreenSettings(Settings):
     batch_size: Count = 8
     """Slices per forward pass."""
     threshold: Fraction | None = None
-    """Heatmap value that makes a lesion candidate; None takes the model's calibrated one."""
+    """Heatmap value that makes a lesion candidate; None takes the model's."""
     minimum_size: Annotated[float, Field(ge=0, le=1e9)] = 30.0
     """Smaller candidates are dropped; in mm3, or pixels where there is no patient geometry."""
     pooling: Literal["top-slices", "max", "mean"] = "top-slices"
@@ -319,3 +319,36 @@ class ScreenSettings(Settings):
     single false alarm than the maximum."""
     pooled_slices: Count = 3
     """How many slices ``top-slices`` averages."""
+
+
+OF_NO_SCORE = ("batch_size", "minimum_size", "threshold")
+"""Settings of a screening that its score does not follow from."""
+
+
+@checked
+class SiteSettings(Settings):
+    """Where the studies come from."""
+
+    site: Words | None = None
+    """Where, or on which scanner, studies are made, in your words; p-values are of one site."""
+
+
+@checked
+class CalibrationSettings(SiteSettings):
+    """What is said of normal studies."""
+
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """The share of normal studies that may be flagged, on average."""
+
+
+@checked
+class DriftSettings(Settings):
+    """How p-values are watched."""
+
+    window: Annotated[int, Field(ge=10, le=1_000)] = 100
+    """How many studies are looked at together; each counts in one window."""
+    abnormal: Fraction = 0.5
+    """The largest share of abnormal studies that is ordinary: no more than these are taken for the
+    cause of low p-values."""
+    false_alarms: Annotated[float, Field(ge=1e-9, le=0.1)] = 0.001
+    """The share of windows that may raise an alarm where nothing has changed, on average."""

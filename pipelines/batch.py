@@ -15,9 +15,12 @@ from threading import Thread
 from typing import Any
 
 from headclip_med import __version__
+from headclip_med.atomic import reported_errors, write_file
+from headclip_med.calibration import NOT_CALIBRATED
 from headclip_med.content import content_of_volume
 from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput, own_error
 from headclip_med.models.model import AnomalyModel, name_content
+from headclip_med.pipelines.calibration import Calibrator
 from headclip_med.pipelines.plan import Job, Plan
 from headclip_med.pipelines.screen import screen
 from headclip_med.read import Inputs
@@ -37,7 +40,7 @@ from headclip_med.write import (
     write_screening,
     write_summary,
 )
-from headclip_med.write.result import SCHEMA_VERSION
+from headclip_med.write.result import SCHEMA_VERSION, to_text, with_calibration
 
 SOME_FAILED = 3
 """Exit code of a run that screened something, but not everything."""
@@ -77,6 +80,7 @@ class Screener:
         settings: Of the screening.
         outputs: Names of ``OUTPUTS``.
         report: Called with the number of slices done since the last call.
+        calibrator: Gives scores their p-values.
 
     Raises:
         InvalidSettings: The window or an output is unknown; said before any work.
@@ -87,6 +91,7 @@ class Screener:
     settings: ScreenSettings = field(default_factory=ScreenSettings)
     outputs: tuple[str, ...] = USUAL_OUTPUTS
     report: Callable[[int], None] = lambda slices: None
+    calibrator: Calibrator | None = None
 
     def __post_init__(self) -> None:
         """Check names whatever the volume."""
@@ -99,6 +104,8 @@ class Screener:
             found = screen(
                 volume, self.model, settings=self.settings, report=self.report, follow=ahead.add
             )
+            if self.calibrator is not None:
+                found = replace(found, calibration=self.calibrator.of(found))
             written = write_screening(found, self.out, outputs=self.outputs, ahead=ahead)
         return SummaryRow.of(written, self.out)
 
@@ -107,12 +114,12 @@ class Screener:
 
         Returns:
             None where there is no result, or it is of other voxels, another model, other settings
-            or another version of this program, or lacks an output.
+            or another version of this program, or lacks an output. One of another calibration is
+            judged anew: its score stays.
         """
         folder = free_folder(volume, self.out)
         try:
             result = json.loads((self.out / folder / "result.json").read_text("utf-8"))
-            row = SummaryRow.from_result(result, folder.as_posix())
             model = name_content(self.model, content_of_volume(volume))
             wanted: dict[str, Any] = {
                 "version": __version__,
@@ -125,9 +132,18 @@ class Screener:
                 return None
             if volume.name is None and result["input"]["name"] is not None:
                 return None  # it says what is now to be hidden
-            return None if lacks_outputs(result, self.outputs) else row
+            if lacks_outputs(result, self.outputs):
+                return None
+            judged = with_calibration(
+                result, self.calibrator.of_result(result) if self.calibrator else NOT_CALIBRATED
+            )
+            row = SummaryRow.from_result(judged, folder.as_posix())
         except (OSError, ValueError, KeyError, TypeError, UnreadableInput):  # damaged, or older
             return None
+        if to_text(judged) != to_text(result):
+            with reported_errors():
+                write_file(self.out / folder / "result.json", to_text(judged))
+        return row
 
 
 def screen_inputs(

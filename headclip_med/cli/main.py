@@ -19,6 +19,7 @@ from tyro.conf import subcommand
 
 import headclip_med
 from headclip_med.cli.bundle import Bundle
+from headclip_med.cli.calibrate import Calibrate
 from headclip_med.cli.datasets import Datasets
 from headclip_med.cli.evaluate import Compare, Evaluate
 from headclip_med.cli.experiment import RunExperiment
@@ -32,6 +33,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "demo": Demo,
     "screen": Screen,
     "batch": ScreenBatch,
+    "calibrate": Calibrate,
     "train": Train,
     "evaluate": Evaluate,
     "compare": Compare,

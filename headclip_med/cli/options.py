@@ -56,7 +56,7 @@ class Command:
     decisive: ClassVar[tuple[str, ...]] = ()
 
     set: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE")] = ()
-    """Any other setting; may be repeated. --help-all lists them."""
+    """Any other setting of --help-all; may be repeated."""
     config: Path | None = None
     """Take options from this YAML or JSON file; those given here win."""
     json: bool = False

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tyro.conf import Positional
 
+from headclip_med.calibration import shown_p
 from headclip_med.cli.groups import ModelOptions, RegistryOptions, header_of, progress
 from headclip_med.cli.options import Takes
 from headclip_med.errors import InvalidSettings, UnreadableInput
-from headclip_med.settings import ScreenSettings
+from headclip_med.settings import ScreenSettings, SiteSettings
 
 if TYPE_CHECKING:
     from headclip_med.pipelines.batch import BatchReport
+    from headclip_med.pipelines.calibration import Calibrator
     from headclip_med.read import Inputs
+    from headclip_med.write import FailedInput, SummaryRow
 
 
 NAMED = 3
@@ -40,17 +44,18 @@ class Screen(ModelOptions, RegistryOptions):
 
     takes: ClassVar[tuple[Takes, ...]] = (
         *ModelOptions.takes,
-        Takes(ScreenSettings, ("window", "planes", "symmetry", "crop", "tiling", "threshold")),
+        Takes(ScreenSettings, ("window", "planes", "symmetry", "tiling", "threshold")),
+        Takes(SiteSettings),
     )
     common: ClassVar[tuple[str, ...]] = (
-        "input", "out", "plan", "hide_names", "model", "method", "device", "window", "threshold",
-        "set", "config",
+        "input", "out", "plan", "hide_names", "calibration", "model", "method", "device", "window",
+        "threshold", "set", "config",
     )  # fmt: skip
 
     resume: ClassVar[bool] = False
 
     input: Positional[tuple[Path, ...]] = ()
-    """Folders, files or archives: DICOM, NIfTI, NRRD, PNG, ..."""
+    """Folders, files or archives: DICOM, NIfTI, PNG, ..."""
     out: Path | None = None
     """Folder for the results."""
     plan: bool = False
@@ -59,6 +64,9 @@ class Screen(ModelOptions, RegistryOptions):
     """Give files numbers: no name is written."""
     outputs: str | None = None
     """What to write beside result.json, several with commas; all of {outputs} by default."""
+
+    calibration: Path | None = None
+    """What 'headclip calibrate' wrote, for p-values."""
 
     @classmethod
     def words(cls) -> dict[str, str]:
@@ -92,12 +100,13 @@ class Screen(ModelOptions, RegistryOptions):
 
         check_window(settings.window)
         outputs = USUAL_OUTPUTS if self.outputs is None else check_outputs(self.outputs)
+        calibrator = self.calibrator()
         if not self.plan:
             self.check()
         inputs = find_inputs(self.input)
         if self.plan:
             return show_plan(inputs, hide_names=self.hide_names, as_json=self.json)
-        _check_any(inputs)
+        check_any(inputs)
         # What is there of it: the folder itself is made when the model is found.
         out = Path(self.out or "").absolute()
         check_writable(next(one for one in (out, *out.parents) if one.exists()))
@@ -107,11 +116,30 @@ class Screen(ModelOptions, RegistryOptions):
         slices = sum(one.slices for one in inputs.readable)
         with progress(slices, "slice") as bar:
             screener = Screener(
-                model=model, out=out, settings=settings, outputs=outputs, report=bar.update
-            )
+                model=model, out=out, settings=settings, outputs=outputs, report=bar.update,
+                calibrator=calibrator,
+            )  # fmt: skip
             report = screen_inputs(inputs, screener, resume=self.resume, hide_names=self.hide_names)
         show(report, as_json=self.json)
         return report.exit_code
+
+    def calibrator(self) -> Calibrator | None:
+        """Give what finds p-values, where a calibration was named.
+
+        Raises:
+            InvalidSettings: A site was named, and no calibration.
+            UnreadableInput: The file is no calibration.
+        """
+        site = self.settings(SiteSettings).site
+        if self.calibration is None:
+            if site is not None:
+                raise InvalidSettings(
+                    "A site is of use with a calibration only.", "Name one with --calibration."
+                )
+            return None
+        from headclip_med.pipelines.calibration import Calibrator, read_calibration
+
+        return Calibrator(read_calibration(self.calibration), site)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +157,7 @@ class ScreenBatch(Screen):
     resume: ClassVar[bool] = True
 
 
-def _check_any(inputs: Inputs) -> None:
+def check_any(inputs: Inputs) -> None:
     """Refuse to run where there is nothing that could be screened, or could fail.
 
     Raises:
@@ -170,26 +198,42 @@ def show_plan(inputs: Inputs, *, hide_names: bool, as_json: bool) -> int:
 
 def show(report: BatchReport, *, as_json: bool) -> None:
     """Print the results, failures on stderr; names without what a terminal would obey."""
-    from headclip_med.write.plain_text import visible
-
     if report.left_alone:
         of = len(report.rows)
         print(f"{report.left_alone} of {of} were finished and left alone", file=sys.stderr)
-    alike: dict[str, list[str]] = {}
-    for failure in report.failures:
-        why = f"{failure.reason} {failure.what_to_do}".rstrip()
-        alike.setdefault(why, []).append(failure.input)
-    for why, names in alike.items():
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        print(visible(f"headclip: {', '.join(names[:NAMED])}{more}: {why}"), file=sys.stderr)
+    show_failures(report.failures)
+    show_uncalibrated(report.rows)
     if as_json:
         print(report.outputs["json"].read_text())
         return
     for row in report.rows:
         found = len(row.lesions)
         counted = f"{found} candidate{'' if found == 1 else 's'}"
-        print(f"{row.score:.3f}  {counted:13}  {row.folder}  {row.name or ''}".rstrip())
+        used = row.calibration
+        p_value = "" if used.p_value is None else f"p {shown_p(used.p_value):7}  "
+        print(f"{row.score:.3f}  {p_value}{counted:13}  {row.folder}  {row.name or ''}".rstrip())
     print(f"open {report.outputs['page']}")
+
+
+def show_failures(failures: Sequence[FailedInput]) -> None:
+    """Say on stderr which inputs failed and why, those that failed alike together."""
+    from headclip_med.write.plain_text import visible
+
+    alike: dict[str, list[str]] = {}
+    for failure in failures:
+        why = f"{failure.reason} {failure.what_to_do}".rstrip()
+        alike.setdefault(why, []).append(failure.input)
+    for why, names in alike.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        print(visible(f"headclip: {', '.join(names[:NAMED])}{more}: {why}"), file=sys.stderr)
+
+
+def show_uncalibrated(rows: Sequence[SummaryRow]) -> None:
+    """Say on stderr of how many rows the calibration that was given says nothing, and why."""
+    kinds = Counter(row.calibration for row in rows if row.calibration.sentence() is not None)
+    for used, count in kinds.items():
+        if used.state == "uncalibrated":
+            print(f"headclip: {count} of {len(rows)}: {used.sentence()}", file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)

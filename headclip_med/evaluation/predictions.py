@@ -24,7 +24,7 @@ from headclip_med.evaluation.sides import MirroredImage, compare_images, mirror_
 from headclip_med.findings import SYMMETRIC
 from headclip_med.mapped import release
 from headclip_med.models.inference import predict_together
-from headclip_med.models.model import AnomalyModel, name_content
+from headclip_med.models.model import OF_NO_EFFECT, AnomalyModel, name_content
 from headclip_med.prediction import Prediction
 from headclip_med.settings import NO_PATCHES, ScreenSettings, Symmetry
 from headclip_med.store import Entry, Kept, MakeArray, for_now
@@ -38,9 +38,6 @@ FORM = 2
 
 SIDES_FORM = 1
 """The same of how sides differ."""
-
-_OF_NO_EFFECT = ("scores", "name", "calibrated", "precision_asked")
-"""What a model says of itself that its logits do not follow from."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -418,7 +415,7 @@ def model_digest(model: AnomalyModel) -> str:
     Returns:
         SHA-256, 64 hexadecimal digits.
     """
-    described = {name: one for name, one in model.describe().items() if name not in _OF_NO_EFFECT}
+    described = {name: one for name, one in model.describe().items() if name not in OF_NO_EFFECT}
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     digest = hashlib.sha256(json.dumps([kind, described], sort_keys=True).encode())
     if isinstance(model, nn.Module):

@@ -72,14 +72,15 @@ class NormalScores:
         Raises:
             InvalidSettings: There are too few normal studies to state this alpha.
         """
-        return float(self._sorted[len(self) - self._flagged(alpha)])
+        return float(self._sorted[len(self) - self.flagged_ranks(alpha)])
 
     def true_rate(self, alpha: float, *, confidence: float = 0.95) -> tuple[float, float]:
         """Give the interval in which the true rate of flagged normal studies lies.
 
         Over draws of the calibration set the rate of these very n follows Beta(k, n + 1 - k), where
         k = floor(alpha (n + 1)): of its complement, Beta(n + 1 - k, k), the mean is at least
-        1 - alpha. Exact where scores have no ties, else the rate is lower.
+        1 - alpha. Where several normal studies score just the threshold, none of them would be
+        flagged, and the lower end is that of those above it.
 
         Args:
             alpha: What is stated, in (0, 1).
@@ -90,17 +91,26 @@ class NormalScores:
         """
         from scipy.stats import beta  # it takes a second
 
-        flagged = self._flagged(alpha)
+        flagged, above = self.flagged_ranks(alpha), self.above_threshold(alpha)
+        least = flagged if above == flagged - 1 else above
         tail = (1 - confidence) / 2
-        low, high = beta.ppf([tail, 1 - tail], flagged, len(self) + 1 - flagged)
-        return float(low), float(high)
+        low = beta.ppf(tail, least, len(self) + 1 - least) if least else 0.0
+        return float(low), float(beta.ppf(1 - tail, flagged, len(self) + 1 - flagged))
 
     @cached_property
     def _sorted(self) -> Float[np.ndarray, "studies"]:
         return np.sort(self.scores)
 
-    def _flagged(self, alpha: float) -> int:
-        """Give k = floor(alpha (n + 1)): how many of n + 1 studies are flagged at most."""
+    def above_threshold(self, alpha: float) -> int:
+        """Count the normal studies above ``threshold``: k - 1, or fewer where scores have ties."""
+        return len(self) - int(np.searchsorted(self._sorted, self.threshold(alpha), side="right"))
+
+    def flagged_ranks(self, alpha: float) -> int:
+        """Give k = floor(alpha (n + 1)): how many of n + 1 studies are flagged at most.
+
+        Raises:
+            InvalidSettings: There are too few normal studies to state this alpha.
+        """
         check_alpha(alpha)
         needed = needed_studies(alpha)
         if len(self) < needed:

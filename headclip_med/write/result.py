@@ -6,16 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
 from headclip_med import __version__
-from headclip_med.findings import Lesion, Screening, SymmetryUsed
+from headclip_med.calibration import CalibrationUsed
+from headclip_med.findings import SCORING_VERSION, Lesion, Screening, SymmetryUsed
 from headclip_med.reading import Reading
 from headclip_med.write.outputs import SkippedOutput, WrittenOutput
 from headclip_med.write.plain_text import visible
 
-SCHEMA_VERSION = "2.2"
+SCHEMA_VERSION = "2.3"
 """The first number rises when a key goes or changes its meaning, the second when one comes."""
 
 Json = dict[str, object]
@@ -58,17 +60,17 @@ def build_result(
         "study_instance_uid": volume.study_instance_uid,
         "series_instance_uid": volume.series_instance_uid,
         "part": volume.part,
-        "score": _rounded(screening.score),
-        # Joined with symmetry a score is no longer on the scale that was calibrated.
-        "calibrated": bool(screening.model.get("calibrated")) and not screening.symmetry.is_used,
-        "threshold": _rounded(screening.threshold),
+        "score": rounded(screening.score),
+        **_calibrated(screening.calibration, screening.model, is_joined=screening.symmetry.is_used),
+        "scoring_version": SCORING_VERSION,
+        "threshold": rounded(screening.threshold),
         "slices": [_slice(screening, index, pictures) for index in range(len(volume.sources))],
         "lesions": [_lesion(lesion, segments) for lesion in screening.lesions],
         "model": dict(screening.model),
         "settings": dict(screening.settings),
         "input": _input(screening),
         "planes": {
-            "used": [{**asdict(one), "score": _rounded(one.score)} for one in screening.planes],
+            "used": [{**asdict(one), "score": rounded(one.score)} for one in screening.planes],
             "left_out": [asdict(one) for one in screening.planes_left_out],
         },
         "symmetry": _symmetry(screening.symmetry),
@@ -80,11 +82,32 @@ def build_result(
     }
 
 
+def calibration_json(used: CalibrationUsed) -> Json:
+    """Put a p-value, or why there is none, into plain values and words."""
+    rate = None if used.rate is None else [rounded(one) for one in used.rate]
+    return {"state": used.state, **asdict(used), "rate": rate, "words": used.sentence()}
+
+
+def with_calibration(result: Mapping[str, Any], used: CalibrationUsed) -> dict[str, Any]:
+    """Give the content of a result.json, its score judged by another calibration."""
+    is_joined = bool(result["symmetry"]["is_used"])
+    return {**result, **_calibrated(used, result["model"], is_joined=is_joined)}
+
+
+def _calibrated(used: CalibrationUsed, model: Mapping[str, object], *, is_joined: bool) -> Json:
+    # Joined with symmetry a score is no longer on the scale that the model's own was calibrated on.
+    by_model = bool(model.get("calibrated")) and not is_joined
+    return {
+        "calibrated": by_model or used.state == "calibrated",
+        "calibration": calibration_json(used),
+    }
+
+
 def _symmetry(used: SymmetryUsed) -> Json:
     numbers = ("yaw_deg", "roll_deg", "offset", "own_score", "share")
     known = {name: getattr(used, name) for name in numbers}
-    rounded = {name: None if one is None else _rounded(one) for name, one in known.items()}
-    return {"is_used": used.is_used, **asdict(used), **rounded}
+    short = {name: None if one is None else rounded(one) for name, one in known.items()}
+    return {"is_used": used.is_used, **asdict(used), **short}
 
 
 def to_text(result: Json) -> bytes:
@@ -100,7 +123,7 @@ def _slice(screening: Screening, index: int, pictures: Mapping[int, str]) -> Jso
         "index": index,
         "sop_instance_uid": source.sop_instance_uid,
         "frame": source.frame,
-        "score": _rounded(screening.slice_scores[index]),
+        "score": rounded(screening.slice_scores[index]),
         "origin_lps_mm": _point(origin) if volume.grid.is_patient else None,
         "picture": pictures.get(index),
     }
@@ -110,9 +133,9 @@ def _lesion(lesion: Lesion, segments: Mapping[int, tuple[str, int]]) -> Json:
     file, number = segments.get(lesion.id, (None, None))
     return {
         **asdict(lesion),
-        "size": _rounded(lesion.size),
+        "size": rounded(lesion.size),
         "centre": _point(lesion.centre),
-        "max_score": _rounded(lesion.max_score),
+        "max_score": rounded(lesion.max_score),
         "slices": list(lesion.slices),
         "segment": None if file is None else {"file": file, "number": number},
     }
@@ -158,10 +181,10 @@ def _unusual(reading: Reading) -> Json:
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def _rounded(number: float | np.floating) -> float:
+def rounded(number: float | np.floating) -> float:
     """Six decimals: float32 does not hold more of a number around 1."""
     return round(float(number), 6)
 
 
 def _point(point: Sequence[float] | np.ndarray) -> list[float]:
-    return [_rounded(part) for part in point]
+    return [rounded(part) for part in point]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from headclip_med.calibration import NOT_CALIBRATED, CalibrationUsed, Stratum
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.findings import Lesion
 from headclip_med.write.result import SCHEMA_VERSION
@@ -37,6 +38,7 @@ class SummaryRow:
         picture: Path of the picture of the most suspicious slice, relative to ``folder``.
         notes: Sentences on how it was read and written.
         files: What it was read from, as the summary calls them.
+        calibration: The p-value of its score, or why there is none.
     """
 
     folder: str
@@ -57,6 +59,7 @@ class SummaryRow:
     picture: str | None
     notes: tuple[str, ...]
     files: tuple[str, ...] = ()
+    calibration: CalibrationUsed = NOT_CALIBRATED
 
     @classmethod
     def of(cls, written: WrittenScreening, out: Path) -> SummaryRow:
@@ -91,6 +94,7 @@ class SummaryRow:
             outputs=dict(result["outputs"]),
             picture=max(result["slices"], key=lambda one: one["score"])["picture"],
             notes=tuple(result["notes"]),
+            calibration=_calibration(result.get("calibration")),
         )
 
 
@@ -212,6 +216,15 @@ def _check_schema(result: Mapping[str, Any]) -> None:
 
 def _major(version: str) -> int:
     return int(version.split(".")[0])
+
+
+def _calibration(given: Mapping[str, Any] | None) -> CalibrationUsed:
+    if given is None:  # schema 2.2 knew none
+        return NOT_CALIBRATED
+    plain = {one.name: given[one.name] for one in fields(CalibrationUsed)}
+    stratum, rate = plain["stratum"], plain["rate"]
+    plain["stratum"] = None if stratum is None else Stratum(**stratum)
+    return CalibrationUsed(**{**plain, "rate": None if rate is None else tuple(rate)})
 
 
 def _lesion(given: Mapping[str, Any]) -> Lesion:

@@ -13,7 +13,7 @@ from headclip_med import __version__
 from headclip_med.atomic import reported_errors, write_file
 from headclip_med.write.pages.worklist import render_page
 from headclip_med.write.plain_text import csv_cell, visible
-from headclip_med.write.result import SCHEMA_VERSION, Json, to_text
+from headclip_med.write.result import SCHEMA_VERSION, Json, calibration_json, to_text
 from headclip_med.write.rows import FailedInput, FileRow, SummaryRow, account_for
 
 COLUMNS = (
@@ -21,6 +21,9 @@ COLUMNS = (
     "status",
     "score",
     "calibrated",
+    "p_value",
+    "flagged",
+    "uncalibrated",
     "lesions",
     "highest_lesion_score",
     "largest_lesion_size",
@@ -43,6 +46,8 @@ COLUMNS = (
 )
 """Of summary.csv; behind the series stand failed inputs, then files that were left out or repeat
 another, with the last columns filled."""
+
+YES_NO = {True: "yes", False: "no"}
 
 WHY = "code", "reason", "what_to_do"
 STATUSES = "screened", "repeat", "left-out", "failed"
@@ -92,12 +97,16 @@ def _to_csv(rows: list[SummaryRow], failures: list[FailedInput], unused: list[Fi
     writer = csv.DictWriter(table, COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
     for rank, row in enumerate(rows, start=1):
+        used = row.calibration
         writer.writerow(
             {
                 "rank": rank,
                 "status": "screened",
                 "score": f"{row.score:.6f}",
-                "calibrated": "yes" if row.calibrated else "no",
+                "calibrated": YES_NO[row.calibrated],
+                "p_value": "" if used.p_value is None else f"{used.p_value:.6f}",
+                "flagged": "" if used.flagged is None else YES_NO[used.flagged],
+                "uncalibrated": used.code or "",
                 "lesions": len(row.lesions),
                 "highest_lesion_score": _highest(lesion.max_score for lesion in row.lesions),
                 "largest_lesion_size": _highest(lesion.size for lesion in row.lesions),
@@ -146,7 +155,7 @@ def _to_json(rows: list[SummaryRow], failures: list[FailedInput], files: Sequenc
 def _plain(row: SummaryRow) -> Json:
     plain = asdict(row)
     del plain["files"]  # they are listed once
-    return plain
+    return {**plain, "calibration": calibration_json(row.calibration)}
 
 
 def _file(one: FileRow) -> Json:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import beta
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.metrics.conformal import NormalScores, needed_studies
@@ -49,6 +50,18 @@ def test_the_true_rate_of_five_percent(studies: int, low: float, high: float) ->
     found = normal(*np.linspace(0, 1, studies)).true_rate(0.05)
 
     assert found == pytest.approx((low, high), abs=6e-4)
+
+
+def test_where_normal_scores_are_tied_the_lower_end_is_that_of_those_above() -> None:
+    """By hand: 20 a tie at the threshold, of which none is flagged; two above."""
+    tied = normal(*[0.5] * 20, 0.8, 0.9)
+
+    assert (tied.threshold(0.3), tied.above_threshold(0.3)) == (0.5, 2)
+    assert not tied.flags(0.5, 0.3)
+    low, high = tied.true_rate(0.3)
+    assert low == pytest.approx(float(beta.ppf(0.025, 2, 21)))
+    assert high == pytest.approx(float(beta.ppf(0.975, 6, 17)))
+    assert normal(*[0.5] * 22).true_rate(0.3)[0] == 0
 
 
 scores = st.lists(st.integers(0, 12), min_size=1, max_size=60)

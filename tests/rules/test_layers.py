@@ -12,8 +12,8 @@ LAYERS = (  # top to bottom
     ("evaluation",),
     ("read", "write", "transforms", "models", "training", "datasets", "metrics", "paper",
      "tracking", "synthetic", "store"),
-    ("atomic", "content", "exchange", "extras", "findings", "geometry", "mapped", "prediction",
-     "ranks", "reading", "settings", "volume"),
+    ("atomic", "calibration", "content", "exchange", "extras", "findings", "geometry", "mapped",
+     "prediction", "ranks", "reading", "settings", "volume"),
     ("errors",),
 )  # fmt: skip
 NOUNS = LAYERS[4]  # these may use one another

@@ -41,9 +41,13 @@ def render_page(
     Returns:
         The HTML. It loads nothing from anywhere and its policy forbids scripts.
     """
+    judged = [row for row in rows if row.calibration.p_value is not None]
     return render(
         "worklist",
         rows=rows,
+        heading=_heading(rows, len(judged)),
+        judged=len(judged),
+        flagged=sum(bool(row.calibration.flagged) for row in judged),
         failures=_alike(failures),
         failed=len(failures),
         files=sorted(files, key=lambda one: one.status == "screened")[:LONGEST_FILE_LIST],
@@ -56,6 +60,19 @@ def render_page(
         names=_names,
         labels=LABELS,
     )
+
+
+def _heading(rows: Sequence[SummaryRow], judged: int) -> str:
+    """Say what the numbers are."""
+    if judged:
+        some = "" if judged == len(rows) else " Where there is no p-value, scores only sort."
+        return (
+            "Scores are calibrated on normal studies: p tells how rare so high a score is among "
+            f"them. It is no probability of disease.{some}"
+        )
+    if rows and all(row.calibrated for row in rows):
+        return "Scores are calibrated on the data named in the model card."
+    return "Scores sort this list; they are not probabilities."
 
 
 def _alike(failures: Sequence[FailedInput]) -> list[tuple[FailedInput, list[str]]]:

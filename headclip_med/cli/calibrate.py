@@ -1,0 +1,122 @@
+"""``headclip calibrate``: from normal studies to p-values."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, ClassVar
+
+from tyro.conf import Positional
+
+from headclip_med.cli.groups import ModelOptions, RegistryOptions, progress
+from headclip_med.cli.options import Takes
+from headclip_med.cli.screen import check_any, show_failures
+from headclip_med.errors import InvalidSettings
+from headclip_med.settings import CalibrationSettings, ScreenSettings
+
+if TYPE_CHECKING:
+    from headclip_med.pipelines.calibration.normals import CalibrationReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate(ModelOptions, RegistryOptions):
+    """Learn from normal studies how high their scores are, so that new ones get p-values.
+
+    Give studies that were read as normal; one of each patient counts. Then screen with
+    --calibration FILE and the same model and settings. RESEARCH ONLY - not for clinical use.
+
+    Examples:
+      headclip calibrate NORMALS --out calibration.json
+      headclip calibrate NORMALS --out north.json --alpha 0.1 --site North --results normals
+    """
+
+    takes: ClassVar[tuple[Takes, ...]] = (
+        Takes(CalibrationSettings, ("alpha", "site")),
+        *ModelOptions.takes,
+        Takes(ScreenSettings, ("window", "planes", "symmetry")),
+    )
+    common: ClassVar[tuple[str, ...]] = (
+        "input", "out", "alpha", "site", "patient_key", "results", "hide_names", "model", "method",
+        "set",
+    )  # fmt: skip
+
+    input: Positional[tuple[Path, ...]] = ()
+    """Folders, files or archives with normal studies."""
+    out: Path | None = None
+    """The file to write."""
+    patient_key: Path | None = None
+    """File with the key of patients' hashes; random if none."""
+    results: Path | None = None
+    """Keep results here, and take up those that are there."""
+    hide_names: bool = False
+    """Give files numbers: no name is written or printed."""
+
+    def run(self) -> int:
+        """Screen the normal studies, write the calibration, and say what it means."""
+        settings, wanted = self.settings(ScreenSettings), self.settings(CalibrationSettings)
+        if not self.input:
+            raise InvalidSettings("There are no normal studies.", "Name folders or files.")
+        if self.out is None:
+            raise InvalidSettings(
+                "There is no file for the calibration.", "Name one with --out calibration.json."
+            )
+        from headclip_med.pipelines.calibration.file import write_calibration
+        from headclip_med.pipelines.calibration.normals import calibrate, read_key
+        from headclip_med.read import find_inputs
+        from headclip_med.transforms import check_window
+        from headclip_med.write import check_writable
+
+        check_window(settings.window)
+        key = read_key(self.patient_key)
+        self.check()
+        inputs = find_inputs(self.input)
+        check_any(inputs)
+        check_writable(self.out.absolute().parent)
+        from headclip_med.pipelines.batch import Screener
+
+        model = self.load(tracking_uri=self.tracking_uri)
+        with ExitStack() as stack:
+            out = self.results or Path(stack.enter_context(TemporaryDirectory()))
+            bar = stack.enter_context(progress(sum(one.slices for one in inputs.readable), "slice"))
+            screener = Screener(
+                model=model, out=out, settings=settings, outputs=(), report=bar.update
+            )
+            report = calibrate(inputs, screener, wanted, key, hide_names=self.hide_names)
+        write_calibration(report.calibration, self.out)
+        show_calibration(report, self.out, as_json=self.json)
+        return report.exit_code
+
+
+def show_calibration(report: CalibrationReport, path: Path, *, as_json: bool) -> None:
+    """Print what a calibration means; on stderr what was left out, refused, or failed.
+
+    Args:
+        report: What the normal studies gave.
+        path: Of the file.
+        as_json: For machines.
+    """
+    from headclip_med.write.plain_text import visible
+
+    show_failures(report.failures)
+    for note in report.notes():
+        print(visible(f"headclip: {note}"), file=sys.stderr)
+    calibration = report.calibration
+    for left in calibration.left_out:
+        names = ", ".join(report.names[left.study])
+        print(visible(f"headclip: left out ({left.code}): {names}"), file=sys.stderr)
+    if as_json:
+        more = {
+            "calibration": str(path),
+            "names": report.names,
+            "failures": [asdict(one) for one in report.failures],
+            "notes": list(report.notes()),
+        }
+        print(json.dumps({**calibration.to_json(), **more}, indent=2))
+        return
+    for one in calibration.strata:
+        print(visible(one.sentence(calibration.alpha)))
+    print(f"wrote {path}")
