@@ -115,7 +115,8 @@ def test_false_alarms_stay_below_what_was_allowed(ill: float, abnormal: float, d
 
 
 @pytest.mark.parametrize(
-    ("shift", "ill", "least"), [(1.5, 0.0, 0.9), (-1.5, 0.0, 0.9), (-1.5, 0.2, 0.5)]
+    ("shift", "ill", "least"),
+    [(1.0, 0.0, 0.9), (1.5, 0.0, 0.9), (-1.5, 0.0, 0.9), (-1.5, 0.2, 0.5)],
 )
 def test_scores_that_moved_are_found_in_either_direction(
     shift: float, ill: float, least: float

@@ -44,7 +44,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_study(root / f"normals/head{number}", str(patient), 30 + 5 * number)
     for number in range(2):
         write_study(root / f"normals/chest{number}", f"c{number}", 40, part="CHEST")
-    write_study(root / "new/ill", "ill", 79)
+    write_study(root / "new/ill", "ill", 60)
     write_study(root / "new/well", "well", 25)
     write_study(root / "new/chest", "chest", 100, part="CHEST")
     return root
