@@ -15,12 +15,16 @@ people only: programs tell errors apart by class and ``code``.
     └── MissingExtra        a library that an extra of the package installs
 """
 
+import difflib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger(__name__)
+
+MOST_GUESSES = 3
+"""Names that are offered for one that is nearly right."""
 
 EXTRAS = {
     "dicomweb_client": "service",
@@ -126,6 +130,13 @@ def own_error(error: Exception) -> HeadClipError:
         "Report it with the program's version and the kind of input.",
         code="unexpected",
     )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Ask whether one of the names was meant that are nearly the one given; empty where none is."""
+    by_plain = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), by_plain, n=MOST_GUESSES)
+    return f"Did you mean {' or '.join(by_plain[one] for one in near)}? " if near else ""
 
 
 def reason_of(error: OSError) -> str:

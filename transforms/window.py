@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Num, Shaped
 
-from headclip_med.errors import InvalidSettings
+from headclip_med.errors import InvalidSettings, nearest
 from headclip_med.findings import WindowUsed
 from headclip_med.mapped import blocks_of
 from headclip_med.volume import Volume, significant_bits
@@ -114,8 +114,8 @@ def check_window(window: str) -> WindowUsed | None:
         return _window("custom", _parse(asked), "asked for")
     raise InvalidSettings(
         "The window is not known.",
-        f"Choose auto, percentile, one of {', '.join(CT_WINDOWS_HU)}, or give centre,width such "
-        "as 40,80.",
+        f"{nearest(asked, ('auto', 'percentile', *CT_WINDOWS_HU))}Choose auto, percentile, one of "
+        f"{', '.join(CT_WINDOWS_HU)}, or give centre,width such as 40,80.",
         code="unknown-window",
     )
 

@@ -27,7 +27,7 @@ from headclip_med.cli.options import MARKERS, Command, form_of, parse
 from headclip_med.cli.screen import Demo, Screen, ScreenBatch
 from headclip_med.cli.train import Train
 from headclip_med.cli.weights import Weights
-from headclip_med.errors import HeadClipError, InvalidSettings, named_extras, reason_of
+from headclip_med.errors import HeadClipError, InvalidSettings, named_extras, nearest, reason_of
 
 COMMANDS: Mapping[str, type[Command]] = {
     "demo": Demo,
@@ -123,6 +123,12 @@ def _parse(arguments: Sequence[str]) -> Command:
     if arguments[:1] == ["--version"]:
         print(headclip_med.__version__)
         raise SystemExit(0)
+    if arguments and not arguments[0].startswith("-"):
+        raise InvalidSettings(
+            f"There is no command '{arguments[0]}'.",
+            f"{nearest(arguments[0], COMMANDS)}Choose one of {', '.join(COMMANDS)}.",
+            code="unknown-command",
+        )
     tyro.cli(_all_commands(arguments), args=arguments, prog="headclip", config=MARKERS)
     raise SystemExit(2)  # never reached: only a command's name is accepted
 

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from tyro.conf import UseAppendAction
 
 from headclip_med.cli.values import field_docstrings, settings_text, shown, value_of
-from headclip_med.errors import InvalidSettings
+from headclip_med.errors import InvalidSettings, nearest
 
 T = TypeVar("T")
 
@@ -120,7 +120,7 @@ class Command:
             if name not in known:
                 raise InvalidSettings(
                     f"There is no setting '{name}' here.{self.elsewhere(name)}",
-                    f"Choose one of {', '.join(dict.fromkeys(known))}.",
+                    f"{nearest(name, known)}Choose one of {', '.join(dict.fromkeys(known))}.",
                     code="unknown-setting",
                 )
 

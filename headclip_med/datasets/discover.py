@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from headclip_med.datasets.known import KNOWN_SETS
+from headclip_med.datasets.known import KNOWN_SETS, find_set
 from headclip_med.datasets.own.spec import SetSpec
-from headclip_med.errors import InvalidSettings, UnreadableInput
+from headclip_med.errors import InvalidSettings, UnreadableInput, nearest
 
 DEPTH = 4
 """Sets lie near the top; below this many folders nothing is looked for."""
@@ -62,6 +62,7 @@ def require_folders(specs: Sequence[str], root: Path | None = None) -> None:
         root: Where sets are looked for.
 
     Raises:
+        InvalidSettings: A set's layout is unknown.
         UnreadableInput: The root is no folder, or none of the sets' folders is there.
     """
     if root is not None and not root.is_dir():
@@ -70,7 +71,10 @@ def require_folders(specs: Sequence[str], root: Path | None = None) -> None:
             "Correct the path.",
             code="missing-folder",
         )
-    folders = [SetSpec.parse(spec).path for spec in specs if ":" in spec]
+    named = [SetSpec.parse(spec) for spec in specs if ":" in spec]
+    for one in named:
+        find_set(one.layout)
+    folders = [one.path for one in named]
     if folders and root is None and not any(folder.exists() for folder in folders):
         raise UnreadableInput(
             "None of the sets that were named has a folder at the path given.",
@@ -143,7 +147,7 @@ def protocol_sets(
     if name not in PROTOCOLS:
         raise InvalidSettings(
             f"There is no protocol {name}.",
-            f"Name one of {', '.join(PROTOCOLS)}.",
+            f"{nearest(name, PROTOCOLS)}Name one of {', '.join(PROTOCOLS)}.",
             code="unknown-protocol",
         )
     wanted: tuple[str, ...] = getattr(PROTOCOLS[name], part)

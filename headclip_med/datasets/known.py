@@ -14,7 +14,7 @@ from headclip_med.datasets.own.spec import SetSpec
 from headclip_med.datasets.own.table import scan_table
 from headclip_med.datasets.samples import Dataset, Sample, SliceReader
 from headclip_med.datasets.scan import Found, Scan, scan
-from headclip_med.errors import InvalidSettings, UnreadableInput
+from headclip_med.errors import InvalidSettings, UnreadableInput, nearest
 
 KNOWN_SETS = {one.name: one for one in (*declared_sets("industrial"), *declared_sets("medical"))}
 """The public sets; ``mvtec``, ``folder``, ``meta``, ``csv`` and ``nifti`` are layouts that any set
@@ -32,9 +32,10 @@ def find_set(name: str) -> KnownSet:
     generic = _GENERIC.get(name)
     known = generic or next((one for one in KNOWN_SETS.values() if one.is_called(name)), None)
     if known is None:
+        names = *_GENERIC, *KNOWN_SETS
         raise InvalidSettings(
             "A set is given as LAYOUT:FOLDER, and this is no layout that is known.",
-            f"Take one of {', '.join((*_GENERIC, *KNOWN_SETS))}.",
+            f"{nearest(name, names)}Take one of {', '.join(names)}.",
             code="unknown-dataset",
         )
     return known

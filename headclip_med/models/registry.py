@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from headclip_med.errors import InvalidSettings
+from headclip_med.errors import InvalidSettings, nearest
 from headclip_med.models import adaclip, anomalyclip, anovl, headclip, winclip
 from headclip_med.models.method import Learning, Method
 
@@ -33,7 +33,7 @@ def method_named(name: str) -> Method:
     if name not in METHODS:
         raise InvalidSettings(
             f"There is no method '{name}'.",
-            f"Choose one of {', '.join(METHODS)}.",
+            f"{nearest(name, METHODS)}Choose one of {', '.join(METHODS)}.",
             code="unknown-method",
         )
     return METHODS[name]

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import IO, Literal
 
 from headclip_med import __version__
-from headclip_med.errors import InvalidSettings
+from headclip_med.errors import InvalidSettings, nearest
 from headclip_med.findings import Screening
 
 Need = Literal["dicom", "lesions"]
@@ -151,7 +151,7 @@ def check_outputs(names: str | Iterable[str]) -> tuple[str, ...]:
     for name in sorted(wanted - OUTPUTS.keys()):
         raise InvalidSettings(
             f"There is no output '{name}'.",
-            f"Choose from {', '.join(OUTPUTS)}.",
+            f"{nearest(name, OUTPUTS)}Choose from {', '.join(OUTPUTS)}.",
             code="unknown-output",
         )
     return tuple(name for name in OUTPUTS if name in wanted)

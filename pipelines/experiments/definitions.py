@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from headclip_med.errors import InvalidSettings
+from headclip_med.errors import InvalidSettings, nearest
 from headclip_med.models.registry import METHODS
 
 PAPER_DEPTH = 24
@@ -106,7 +106,7 @@ def experiment_named(name: str) -> ExperimentDefinition:
     if name not in EXPERIMENTS:
         raise InvalidSettings(
             f"There is no experiment '{name}'.",
-            f"Choose one of {', '.join(EXPERIMENTS)}.",
+            f"{nearest(name, EXPERIMENTS)}Choose one of {', '.join(EXPERIMENTS)}.",
             code="unknown-experiment",
         )
     return EXPERIMENTS[name]

@@ -216,7 +216,7 @@ def test_options_and_settings_become_values_of_their_type() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("ovrlap=0.5", "There is no setting 'ovrlap' here. Choose one of image_score"),
+        ("ovrlap=0.5", "There is no setting 'ovrlap' here. Did you mean overlap? Choose one of"),
         ("overlap", "has no '='"),
         ("scales=2", "It is winclip's, and what was named has none like it"),
         ("overlap=1.5", "overlap"),
@@ -446,3 +446,37 @@ def test_the_module_of_the_parser_is_not_silent_either() -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["screeen", "x"], "screen"),
+        (["screen", "x.png", "--out", "o", "--method", "headclp"], "headclip"),
+        (["screen", "x.png", "--out", "o", "--model", "headclip-mni"], "headclip-mini"),
+        (["screen", "x.png", "--out", "o", "--model", "vit-l-14-33"], "ViT-L-14-336"),
+        (["screen", "x.png", "--out", "o", "--set", "overlapp=3"], "overlap"),
+        (["screen", "x.png", "--out", "o", "--window", "brian"], "brain"),
+        (["screen", "x.png", "--out", "o", "--outputs", "heatmp"], "heatmap"),
+        (["evaluate", "BrainMIR:somewhere"], "BrainMRI"),
+        (["evaluate", "--protocol", "visa-to-mvtc", "--data-root", "."], "visa-to-mvtec"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_answered_with_the_nearest(
+    arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) in (1, 2)
+    told = capsys.readouterr().err
+    assert f"Did you mean {meant}" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_like_no_other_is_answered_with_all_of_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["quux"]) == 2
+    told = capsys.readouterr().err
+    assert "Did you mean" not in told
+    assert all(name in told for name in COMMANDS)

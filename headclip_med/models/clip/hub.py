@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from headclip_med.errors import InvalidSettings, UnusableWeights
+from headclip_med.errors import InvalidSettings, UnusableWeights, nearest
 from headclip_med.models.clip import snapshots
 from headclip_med.models.clip.library import configs, part, stated_config, tables
 from headclip_med.models.clip.snapshots import Activation
@@ -304,11 +303,9 @@ def registry_config(name: str) -> dict[str, Any]:
     """
     config = stated_config(name)
     if config is None:
-        near = difflib.get_close_matches(name, known_models(), n=3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise InvalidSettings(
             f"There is no model '{name}'.",
-            f"{hint}'headclip weights' lists them.",
+            f"{nearest(name, (EMBEDDED_NAME, *known_models()))}'headclip weights' lists them.",
             code="unknown-model",
         )
     return dict(config)

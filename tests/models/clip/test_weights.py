@@ -251,7 +251,7 @@ def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_unknown_model_is_told_its_neighbours() -> None:
-    with pytest.raises(InvalidSettings, match=r"did you mean .*ViT-L-14-336"):
+    with pytest.raises(InvalidSettings, match=r"Did you mean .*ViT-L-14-336"):
         load_backbone("ViT-L-14-366")
 
 
