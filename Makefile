@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo mini test test-slow test-all check format wheel lock clean
+.PHONY: help setup demo mini test test-slow test-all check format wheel release lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,13 +40,23 @@ format: setup  ## write the code the way `check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The wheel is built from the sdist, so that the sdist is known to be whole. The bill of materials lists
+# what constraints.txt pins, which is what everything is tested with.
+release:  ## wheel, sdist, bill of materials and checksums in dist/
+	rm -rf build dist
+	$(PYTHON) -m venv --clear build/release
+	build/release/bin/python -m pip install --quiet build twine cyclonedx-bom
+	build/release/bin/python -m build --outdir dist . > build/release.log
+	build/release/bin/twine check --strict dist/*
+	build/release/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-file dist/sbom.cdx.json constraints.txt
+	cd dist && sha256sum *.whl *.tar.gz sbom.cdx.json > SHA256SUMS && sha256sum --check SHA256SUMS
+
 # The dependencies are several gigabytes, so the wheel's own venv borrows those of $(VENV) by a path
 # file. The project itself comes from the wheel alone: path files found along a borrowed path are not
 # read, so the editable install stays out. venv's own old setuptools would hide the borrowed one.
 # `pip check` holds the wheel's own list of requirements against what is there.
-wheel: setup  ## build the wheel and run it in a venv of its own
-	rm -rf build dist
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+wheel: setup release  ## run the released wheel in a venv of its own
 	$(PYTHON) -m venv --clear build/venv
 	build/venv/bin/python -m pip install --quiet --no-deps dist/*.whl
 	build/venv/bin/python -m pip uninstall --quiet --yes setuptools
