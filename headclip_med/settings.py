@@ -321,6 +321,9 @@ class ScreenSettings(Settings):
     """How many slices ``top-slices`` averages."""
 
 
+OF_NO_LOGITS = ("scores", "name", "calibrated", "precision_asked")
+"""What a model says of itself that its logits do not follow from."""
+
 OF_NO_SCORE = ("batch_size", "minimum_size", "threshold")
 """Settings of a screening that its score does not follow from."""
 

@@ -64,8 +64,7 @@ class Calibrate(ModelOptions, RegistryOptions):
             raise InvalidSettings(
                 "There is no file for the calibration.", "Name one with --out calibration.json."
             )
-        from headclip_med.pipelines.calibration.file import write_calibration
-        from headclip_med.pipelines.calibration.normals import calibrate, read_key
+        from headclip_med.pipelines.calibration.given import check_enough, read_key
         from headclip_med.read import find_inputs
         from headclip_med.transforms import check_window
         from headclip_med.write import check_writable
@@ -75,8 +74,11 @@ class Calibrate(ModelOptions, RegistryOptions):
         self.check()
         inputs = find_inputs(self.input)
         check_any(inputs)
+        check_enough(inputs, wanted.alpha)
         check_writable(self.out.absolute().parent)
         from headclip_med.pipelines.batch import Screener
+        from headclip_med.pipelines.calibration.file import write_calibration
+        from headclip_med.pipelines.calibration.normals import calibrate
 
         model = self.load(tracking_uri=self.tracking_uri)
         with ExitStack() as stack:

@@ -210,7 +210,8 @@ def show(report: BatchReport, *, as_json: bool) -> None:
         found = len(row.lesions)
         counted = f"{found} candidate{'' if found == 1 else 's'}"
         used = row.calibration
-        p_value = "" if used.p_value is None else f"p {shown_p(used.p_value):7}  "
+        flag = " flagged" if used.flagged else ""
+        p_value = "" if used.p_value is None else f"{f'p {shown_p(used.p_value)}{flag}':17}  "
         print(f"{row.score:.3f}  {p_value}{counted:13}  {row.folder}  {row.name or ''}".rstrip())
     print(f"open {report.outputs['page']}")
 

@@ -24,9 +24,9 @@ from headclip_med.evaluation.sides import MirroredImage, compare_images, mirror_
 from headclip_med.findings import SYMMETRIC
 from headclip_med.mapped import release
 from headclip_med.models.inference import predict_together
-from headclip_med.models.model import OF_NO_EFFECT, AnomalyModel, name_content
+from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.prediction import Prediction
-from headclip_med.settings import NO_PATCHES, ScreenSettings, Symmetry
+from headclip_med.settings import NO_PATCHES, OF_NO_LOGITS, ScreenSettings, Symmetry
 from headclip_med.store import Entry, Kept, MakeArray, for_now
 from headclip_med.transforms.symmetry import wants_symmetry
 from headclip_med.transforms.tiles import memory_advice
@@ -415,7 +415,7 @@ def model_digest(model: AnomalyModel) -> str:
     Returns:
         SHA-256, 64 hexadecimal digits.
     """
-    described = {name: one for name, one in model.describe().items() if name not in OF_NO_EFFECT}
+    described = {name: one for name, one in model.describe().items() if name not in OF_NO_LOGITS}
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     digest = hashlib.sha256(json.dumps([kind, described], sort_keys=True).encode())
     if isinstance(model, nn.Module):

@@ -30,6 +30,9 @@ from headclip_med.settings import DriftSettings
 HALF = 0.5
 """The other level that is watched: it moves where the bulk of scores does."""
 
+_ROUNDING = 0.1
+"""Of p (n + 1), which is a whole number: p may have been kept with six decimals."""
+
 _TAILS = 4
 """Too many and too few, of two levels."""
 
@@ -121,9 +124,13 @@ def watch(
 
     Raises:
         InvalidSettings: There are too few normal studies to state alpha, or 1/2.
+        ValueError: A p-value is none that these normal studies can give.
     """
     settings = settings or DriftSettings()
-    ranks = np.rint(np.asarray(p_values, dtype=float) * (len(normal) + 1))
+    exact = np.asarray(p_values, dtype=float) * (len(normal) + 1)
+    ranks = np.rint(exact)
+    if not (np.abs(exact - ranks) < _ROUNDING).all() or (ranks < 1).any():
+        raise ValueError("p-values must be those of these normal studies")
     windows = len(ranks) // settings.window
     alarms: list[Alarm] = []
     shares = []

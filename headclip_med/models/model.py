@@ -13,10 +13,6 @@ EVEN = 0.5
 """The threshold where none was measured: where both sentences fit a place equally well."""
 
 
-OF_NO_EFFECT = ("scores", "name", "calibrated", "precision_asked")
-"""What a model says of itself that its logits do not follow from."""
-
-
 @runtime_checkable
 class AnomalyModel(Protocol):
     """Finds what is abnormal in images without having seen their kind before."""

@@ -23,8 +23,7 @@ from headclip_med.atomic import reported_errors, write_file
 from headclip_med.calibration import Stratum, rate_in_words
 from headclip_med.errors import UnreadableInput
 from headclip_med.metrics.conformal import NormalScores
-from headclip_med.models.model import OF_NO_EFFECT
-from headclip_med.settings import OF_NO_SCORE
+from headclip_med.settings import OF_NO_LOGITS, OF_NO_SCORE
 
 FORM = 1
 """Of the file; another number where it comes to mean something else."""
@@ -59,7 +58,7 @@ class Binding:
         cls, model: Mapping[str, object], settings: Mapping[str, object], scoring: int
     ) -> Binding:
         """Bind to a model and settings, as a result has them."""
-        described = {name: one for name, one in model.items() if name not in OF_NO_EFFECT}
+        described = {name: one for name, one in model.items() if name not in OF_NO_LOGITS}
         kept = {name: one for name, one in settings.items() if name not in OF_NO_SCORE}
         return cls(_digest(described), json.loads(json.dumps(kept)), scoring)
 

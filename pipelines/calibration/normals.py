@@ -7,18 +7,14 @@ study of a patient counts follows from its UID alone, never from its score or fr
 
 from __future__ import annotations
 
-import hmac
 import json
-import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from headclip_med.calibration import Stratum
-from headclip_med.errors import HeadClipError, InvalidSettings, own_error, reason_of
+from headclip_med.errors import HeadClipError, InvalidSettings, own_error
 from headclip_med.metrics.conformal import FEW_STUDIES, needed_studies
 from headclip_med.pipelines.batch import Screener, read_ahead, summed_up
 from headclip_med.pipelines.calibration.file import (
@@ -29,15 +25,13 @@ from headclip_med.pipelines.calibration.file import (
     Refused,
     in_order,
 )
+from headclip_med.pipelines.calibration.given import counted, token_of, too_few
 from headclip_med.pipelines.calibration.use import stratum_of
 from headclip_med.pipelines.plan import Job, Plan
 from headclip_med.read import Inputs
 from headclip_med.settings import CalibrationSettings
 from headclip_med.volume import Volume
 from headclip_med.write import FailedInput
-
-LEAST_KEY_BYTES = 16
-"""A shorter key can be guessed, and with it whose studies these are."""
 
 
 @dataclass(frozen=True)
@@ -83,31 +77,6 @@ class CalibrationReport:
                     f"{words}: nothing says what these studies show; that those to be judged are "
                     "of the same kind is not checked."
                 )
-
-
-def read_key(path: Path | None) -> bytes:
-    """Read the key of patients' hashes; without a file one is made at random, and forgotten.
-
-    Raises:
-        InvalidSettings: The file cannot be read, or is too short for a key.
-    """
-    if path is None:
-        return secrets.token_bytes(32)
-    try:
-        key = path.read_bytes()
-    except OSError as error:
-        raise InvalidSettings(
-            f"The key of patients cannot be read, since the system says: {reason_of(error)}.",
-            "Make one with: openssl rand -out FILE 32.",
-            code="no-patient-key",
-        ) from error
-    if len(key) < LEAST_KEY_BYTES:
-        raise InvalidSettings(
-            f"The key of patients has {len(key)} bytes, which can be guessed.",
-            f"Make one of {LEAST_KEY_BYTES} or more, such as with: openssl rand -out FILE 32.",
-            code="short-patient-key",
-        )
-    return key
 
 
 def calibrate(
@@ -211,7 +180,8 @@ def gathered(
             code="no-normal-studies",
         )
     needed = needed_studies(alpha)
-    strata, refused, left_out, names = [], [], [], {}
+    strata, refused, left_out = [], [], []
+    names: dict[str, tuple[str, ...]] = {}
     for stratum in in_order(by_stratum):
         chosen, others = _one_of_each_patient(by_stratum[stratum])
         if len(chosen) < needed:
@@ -219,11 +189,12 @@ def gathered(
         else:
             strata.append(_normals(stratum, chosen, key))
         for study in others:
-            token = _token(key, "study", study[0].patient, study[0].study)
-            names[token] = tuple(sorted(one.name for one in study))
+            token = token_of(key, "study", study[0].patient, study[0].study)
+            names[token] = tuple(sorted({*names.get(token, ()), *(one.name for one in study)}))
             left_out.append(LeftOut(token, stratum, "same-patient"))
     if not strata:
-        raise _too_few(refused, alpha, len(left_out))
+        best = max(refused, key=lambda one: one.studies)
+        raise too_few(best.studies, alpha, of=best.stratum.words(), left_out=len(left_out))
     left_out.sort(key=lambda one: one.study)
     return Calibration(alpha, tuple(strata), tuple(left_out), tuple(refused)), names
 
@@ -260,27 +231,6 @@ def _normals(stratum: Stratum, studies: list[_Study], key: bytes) -> Normals:
         binding=first.binding,
         model_name=first.model_name,
         scores=tuple(sorted(max(one.score for one in study) for study in studies)),
-        patients=tuple(sorted(_token(key, "patient", patient) for patient in known)),
+        patients=tuple(sorted(token_of(key, "patient", patient) for patient in known)),
         unknown_patients=len(studies) - len(known),
     )
-
-
-def _token(key: bytes, *parts: str) -> str:
-    message = "\x1f".join(parts).encode(errors="surrogateescape")
-    return hmac.new(key, message, sha256).hexdigest()[:32]
-
-
-def _too_few(refused: list[Refused], alpha: float, left_out: int) -> InvalidSettings:
-    best = max(refused, key=lambda one: one.studies)
-    more = f" {counted(left_out)} more are of patients that are counted already." * (left_out > 0)
-    return InvalidSettings(
-        f"No kind of normal studies is large enough to state {100 * alpha:g} %. Of the largest "
-        f"({best.stratum.words()}) there are {best.studies}, and {best.needed} are needed.{more}",
-        "Give more normal studies of one kind, each of another patient, or state a higher rate.",
-        code=best.code,
-    )
-
-
-def counted(studies: int) -> str:
-    """Count normal studies in words."""
-    return f"{studies} normal stud{'y' if studies == 1 else 'ies'}"

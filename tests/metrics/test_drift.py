@@ -77,6 +77,12 @@ def test_a_window_that_is_not_complete_raises_no_alarm() -> None:
     assert "No study" in watch([], known, 0.05, STRICT).sentence()
 
 
+@pytest.mark.parametrize("wrong", [0.0, 0.3333, np.nan, -0.005])
+def test_p_values_of_something_else_are_refused(wrong: float) -> None:
+    with pytest.raises(ValueError, match="these normal studies"):
+        watch([0.5, wrong], normal(199), 0.05)
+
+
 def test_an_alarm_stays_when_later_windows_are_quiet() -> None:
     known, draw = normal(199), np.random.default_rng(0)
     later = draw.integers(1, 201, size=5 * STRICT.window) / 200

@@ -267,7 +267,7 @@ def _in(folder: Path) -> Path:
         (["calibrate", "{in}"], 2, "There is no file for the calibration"),
         (["calibrate", "{in}", "--out", "{c}", "--alpha", "1"], 2, "alpha must be a number above"),
         (["calibrate", "{in}", "--out", "{c}", "--patient-key", "{c}"], 2, "key of patients"),
-        (["calibrate", "{in}", "--out", "{c}"], 2, "there are 1, and 19 are needed."),
+        (["calibrate", "{in}", "--out", "{c}"], 2, "There are 1, and 19 are needed."),
         (["calibrate", "{empty}", "--out", "{c}"], 1, "No images were found"),
         (["screen", "{in}", "--out", "{c}", "--calibration", "{c}"], 1, "cannot be read"),
         (["screen", "{in}", "--out", "{c}", "--set", "site=X"], 2, "with a calibration only"),

@@ -11,7 +11,8 @@ import pytest
 from headclip_med.calibration import Stratum
 from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.pipelines.calibration.file import Binding, Calibration, Refused
-from headclip_med.pipelines.calibration.normals import CalibrationReport, gathered, read_key
+from headclip_med.pipelines.calibration.given import read_key
+from headclip_med.pipelines.calibration.normals import CalibrationReport, gathered
 from tests.pipelines.calibration.known import BINDING, CHEST, HEAD, KEY, SETTINGS, series
 
 
@@ -43,6 +44,17 @@ def test_of_a_patient_the_study_of_the_least_uid_counts_whatever_its_score() -> 
         ("series 3",),
     ]
     assert len(found.strata[0].patients) == 5
+
+
+def test_a_study_that_is_left_out_twice_is_listed_with_all_its_series() -> None:
+    scored = [series(n, 0.1 * n, stratum=one) for n in range(1, 6) for one in (HEAD, CHEST)]
+    scored += [
+        series(9, 0.1, patient="patient 1", stratum=one, name=one.window) for one in (HEAD, CHEST)
+    ]
+    found, names = gathered(scored, 0.2, KEY)
+
+    assert [one.stratum for one in found.left_out] == [CHEST, HEAD]
+    assert list(names.values()) == [("brain", "lung")]
 
 
 def test_a_patient_may_stand_once_in_each_stratum() -> None:
