@@ -231,10 +231,12 @@ def show_failures(failures: Sequence[FailedInput]) -> None:
 
 def show_uncalibrated(rows: Sequence[SummaryRow]) -> None:
     """Say on stderr of how many rows the calibration that was given says nothing, and why."""
-    kinds = Counter(row.calibration for row in rows if row.calibration.sentence() is not None)
-    for used, count in kinds.items():
-        if used.state == "uncalibrated":
-            print(f"headclip: {count} of {len(rows)}: {used.sentence()}", file=sys.stderr)
+    from headclip_med.write.plain_text import visible
+
+    lacking = (row.calibration for row in rows if row.calibration.state == "uncalibrated")
+    for used, count in Counter(lacking).items():
+        if (words := used.sentence()) is not None:
+            print(visible(f"headclip: {count} of {len(rows)}: {words}"), file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)

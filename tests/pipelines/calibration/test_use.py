@@ -170,6 +170,30 @@ def test_of_normal_studies_with_several_series_at_most_alpha_are_flagged() -> No
     assert np.mean(rates) == pytest.approx(0.1, abs=4 * np.std(rates) / np.sqrt(60))
 
 
+def test_two_unlike_strata_are_each_flagged_at_alpha_and_together_at_neither() -> None:
+    """Simulated: pooled, as where both were called one kind, one is flagged far too often."""
+    draw, alpha = np.random.default_rng(8), 0.1
+    kinds: dict[Stratum, tuple[float, float]] = {HEAD: (2, 8), CHEST: (4, 6)}
+    own, pooled = [], []
+    for _ in range(40):
+        known = [
+            series(number, score, stratum=kind, patient=f"{kind.window} {number}")
+            for kind, shape in kinds.items()
+            for number, score in enumerate(draw.beta(*shape, size=199))
+        ]
+        apart = gathered(known, alpha, KEY)[0]
+        together = gathered([replace(one, stratum=HEAD) for one in known], alpha, KEY)[0]
+        new = {kind: np.round(draw.beta(*shape, size=400), 6) for kind, shape in kinds.items()}
+        limits = {one.stratum: one.known.threshold(alpha) for one in apart.strata}
+        limit = together.strata[0].known.threshold(alpha)
+        own.append([(scores > limits[kind]).mean() for kind, scores in new.items()])
+        pooled.append([(scores > limit).mean() for scores in new.values()])
+
+    assert np.mean(own, axis=0) == pytest.approx([alpha, alpha], abs=0.015)
+    assert np.mean(pooled, axis=0)[0] < 0.04
+    assert np.mean(pooled, axis=0)[1] > 0.16
+
+
 # --- the file -----------------------------------------------------------------------------------
 
 
