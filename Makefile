@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo mini test test-slow test-all check format wheel release lock clean
+.PHONY: help setup demo docs mini test test-slow test-all check format wheel release lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 demo: setup  ## a synthetic study in, a heatmap, a DICOM-SEG and a score out
 	$(BIN)/headclip demo --out out/demo
+
+docs: setup  ## the documentation site in build/site; any warning is an error
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs build/site
 
 mini: setup  ## train headclip-mini anew from procedural images (hours on a CPU)
 	$(BIN)/python -m research.mini.make --out out/mini --resume

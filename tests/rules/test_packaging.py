@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,9 @@ from fnmatch import fnmatch
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import yaml
+
+import headclip_med
 from headclip_med.errors import EXTRAS
 
 ROOT = Path(__file__).parents[2]
@@ -134,3 +138,21 @@ def test_every_library_of_an_extra_is_known_by_its_module() -> None:
     for library, extra in EXTRAS.items():
         names = {_plain(owner) for owner in owners[library]}
         assert names & {_plain(requirement) for requirement in extras[extra]}
+
+
+def test_the_package_takes_its_version_from_the_module() -> None:
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    assert SETUPTOOLS["dynamic"]["version"] == {"attr": "headclip_med.__version__"}
+
+
+def test_what_repeats_the_version_says_the_same() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    bundle = "bundles/headclip_lesion_segmentation/configs/metadata.json"
+    needed = json.loads((ROOT / bundle).read_text())["required_packages_version"]
+    newest = next(
+        line.split("]")[0].removeprefix("## [")
+        for line in (ROOT / "CHANGELOG.md").read_text().splitlines()
+        if line.startswith("## [")
+    )
+    said = {citation["version"], needed["headclip-med"], newest}
+    assert said == {headclip_med.__version__}

@@ -32,6 +32,7 @@ PLAIN_NAMES = {
     "numpy._core.multiarray": {"_reconstruct", "scalar"},
     "numpy._core.numeric": {"_frombuffer"},
     "pathlib": {"Path", "PosixPath", "PurePosixPath"},
+    "pathlib._local": {"Path", "PosixPath", "PurePosixPath"},  # where Python 3.13 has them
 }
 """What a message may name beside our own types, by module."""
 
