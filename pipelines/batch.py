@@ -16,9 +16,9 @@ from typing import Any
 
 from headclip_med import __version__
 from headclip_med.atomic import reported_errors, write_file
-from headclip_med.calibration import NOT_CALIBRATED
 from headclip_med.content import content_of_volume
 from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput, own_error
+from headclip_med.findings import SCORING_VERSION
 from headclip_med.models.model import AnomalyModel, name_content
 from headclip_med.pipelines.calibration import Calibrator
 from headclip_med.pipelines.plan import Job, Plan
@@ -114,8 +114,8 @@ class Screener:
 
         Returns:
             None where there is no result, or it is of other voxels, another model, other settings
-            or another version of this program, or lacks an output. One of another calibration is
-            judged anew: its score stays.
+            or another version of this program, or lacks an output. Where a calibration is in use,
+            one of another is judged anew: its score stays.
         """
         folder = free_folder(volume, self.out)
         try:
@@ -124,6 +124,7 @@ class Screener:
             wanted: dict[str, Any] = {
                 "version": __version__,
                 "schema_version": SCHEMA_VERSION,
+                "scoring_version": SCORING_VERSION,
                 "model": model.describe(),
                 "settings": {**self.settings.to_json(), "scores": model.scores.to_json()},
             }
@@ -134,13 +135,13 @@ class Screener:
                 return None  # it says what is now to be hidden
             if lacks_outputs(result, self.outputs):
                 return None
-            judged = with_calibration(
-                result, self.calibrator.of_result(result) if self.calibrator else NOT_CALIBRATED
-            )
+            judged = result
+            if self.calibrator is not None:
+                judged = with_calibration(result, self.calibrator.of_result(result))
             row = SummaryRow.from_result(judged, folder.as_posix())
         except (OSError, ValueError, KeyError, TypeError, UnreadableInput):  # damaged, or older
             return None
-        if to_text(judged) != to_text(result):
+        if judged != result:
             with reported_errors():
                 write_file(self.out / folder / "result.json", to_text(judged))
         return row

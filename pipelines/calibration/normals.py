@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headclip_med.calibration import Stratum
-from headclip_med.errors import HeadClipError, InvalidSettings, own_error
+from headclip_med.errors import HeadClipError, InvalidSettings, UnwritableOutput, own_error
 from headclip_med.metrics.conformal import FEW_STUDIES, needed_studies
-from headclip_med.pipelines.batch import Screener, read_ahead, summed_up
+from headclip_med.pipelines.batch import Screener, read_ahead
 from headclip_med.pipelines.calibration.file import (
     Binding,
     Calibration,
@@ -98,21 +98,20 @@ def calibrate(
 
     Raises:
         InvalidSettings: No stratum has enough studies.
+        UnwritableOutput: The folder of results takes no more files.
         HeadClipError: Nothing could be screened.
     """
-    plan, scored, rows, failures = Plan(inputs, hide_names), [], [], []
-    for job in read_ahead(plan.jobs()):
+    scored, failures = [], []
+    for job in read_ahead(Plan(inputs, hide_names).jobs()):
         try:
             volume = job.read()
             row = screener.finished(volume) or screener.screen(volume)
             result = json.loads((screener.out / row.folder / "result.json").read_text("utf-8"))
             scored.append(ScoredSeries.of(result, volume, job, settings.site))
-            rows.append(row)
-        except InvalidSettings:
+        except (InvalidSettings, UnwritableOutput):
             raise
         except Exception as error:  # a fault of ours must not cost the others their results
             failures.append(FailedInput.of(job.name, own_error(error), job.files))
-    summed_up(rows, failures, screener.out, unused=plan.unused)
     calibration, names = gathered(scored, settings.alpha, key)
     return CalibrationReport(calibration, names, tuple(failures))
 

@@ -191,7 +191,21 @@ def test_results_that_are_kept_are_taken_up(
     digests = [json.loads((tmp_path / f"{n}.json").read_text())["digest"] for n in
                ("first", "second")]  # fmt: skip
     assert digests[0] == digests[1]
-    assert (tmp_path / "kept/index.html").exists()
+
+
+def test_results_of_a_batch_are_taken_as_they_are(
+    made: Path, studies: Path, models: list[BrightModel], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    batch = ["batch", str(studies), "--out", str(out), "--calibration", str(made)]
+    assert main(batch) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    place = ["--out", str(tmp_path / "again.json"), "--results", str(out), "--alpha", "0.2"]
+    assert main(["calibrate", str(studies / "normals"), *place]) == 3
+    assert not models[-1].calls
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    digests = [json.loads(path.read_text())["digest"] for path in (made, tmp_path / "again.json")]
+    assert digests[0] == digests[1]
 
 
 def without_times(out: Path) -> dict[str, Any]:
@@ -206,7 +220,7 @@ def without_times(out: Path) -> dict[str, Any]:
 def test_a_finished_batch_is_judged_anew_without_the_model(
     made: Path, studies: Path, models: list[BrightModel], tmp_path: Path
 ) -> None:
-    """What stands there then is what a run from the beginning writes, both ways."""
+    """What stands there then is what a run from the beginning writes; without one it stays."""
     batch = ["batch", str(studies / "new"), "--out", str(tmp_path / "batch")]
     use = ["--calibration", str(made)]
     assert main(batch) == main([*batch, *use]) == 0
@@ -216,7 +230,7 @@ def test_a_finished_batch_is_judged_anew_without_the_model(
     assert without_times(tmp_path / "batch") == without_times(tmp_path / "whole")
     assert main(batch) == 0
     assert not models[-1].calls
-    assert {one["calibration"]["code"] for one in results(tmp_path / "batch")} == {"no-calibration"}
+    assert without_times(tmp_path / "batch") == without_times(tmp_path / "whole")
 
 
 def test_another_setting_or_site_makes_results_uncalibrated(
