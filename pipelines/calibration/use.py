@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from headclip_med.findings import SCORING_VERSION, Screening
 from headclip_med.metrics.drift import Drift, watch
 from headclip_med.pipelines.calibration.file import Binding, Calibration, Normals
 from headclip_med.settings import DriftSettings
+from headclip_med.write import SummaryRow
 from headclip_med.write.result import rounded
 
 
@@ -90,22 +91,27 @@ def stratum_of(result: Mapping[str, Any], site: str | None) -> Stratum:
     return Stratum(given["modality"], given["body_part"], given["window"]["name"], site)
 
 
-def watch_strata(
-    calibration: Calibration,
-    p_values: Mapping[Stratum, Sequence[float]],
-    settings: DriftSettings | None = None,
+def watch_rows(
+    calibration: Calibration, rows: Iterable[SummaryRow], settings: DriftSettings | None = None
 ) -> dict[Stratum, Drift]:
     """Watch the p-values that a calibration gave; it stays as it is.
 
     Args:
-        calibration: That gave them.
-        p_values: Of each stratum, one of each study (the least of its series), as they came.
+        calibration: That gave them; rows that another judged, or none, do not count.
+        rows: In the order in which they were screened. A study counts where its first series came,
+            with the least p-value of its series in a stratum.
         settings: Of the windows.
 
     Returns:
         What each stratum shows; those that ``is_stale`` belong into ``Calibrator.stale``.
     """
+    least: dict[Stratum, dict[str, float]] = {one.stratum: {} for one in calibration.strata}
+    for row in rows:
+        used, study = row.calibration, row.folder.partition("/")[0]
+        if used.p_value is not None and used.stratum in least and used.digest == calibration.digest:
+            studies = least[used.stratum]
+            studies[study] = min(used.p_value, studies.get(study, 1.0))
     return {
-        one.stratum: watch(p_values.get(one.stratum, ()), one.known, calibration.alpha, settings)
+        one.stratum: watch([*least[one.stratum].values()], one.known, calibration.alpha, settings)
         for one in calibration.strata
     }

@@ -13,10 +13,11 @@ import pytest
 from headclip_med.calibration import CalibrationUsed, Stratum
 from headclip_med.errors import InvalidSettings, UnreadableInput
 from headclip_med.findings import SCORING_VERSION
-from headclip_med.pipelines.calibration import Calibrator, read_calibration, watch_strata
+from headclip_med.pipelines.calibration import Calibrator, read_calibration, watch_rows
 from headclip_med.pipelines.calibration.file import Binding, write_calibration
 from headclip_med.pipelines.calibration.normals import gathered
 from headclip_med.settings import OF_NO_SCORE, DriftSettings, ScreenSettings
+from headclip_med.write import SummaryRow
 from tests.pipelines.calibration.known import (
     BINDING,
     CHEST,
@@ -27,6 +28,7 @@ from tests.pipelines.calibration.known import (
     calibration,
     series,
 )
+from tests.write.test_summary import row as summary_row
 
 FOUR = calibration(0.1, 0.2, 0.3, 0.4)
 
@@ -144,14 +146,36 @@ def test_a_stale_stratum_is_uncalibrated_and_the_others_are_not() -> None:
     assert both.to_json() == before
 
 
+def row(folder: str, used: CalibrationUsed) -> SummaryRow:
+    return summary_row(folder, calibration=used)
+
+
 def test_drift_is_watched_by_stratum() -> None:
     scored = [series(n, 0.01 * n) for n in range(50)]
     scored += [series(n, 0.01 * n, stratum=CHEST) for n in range(50)]
     both = gathered(scored, 0.05, KEY)[0]
+    judge = Calibrator(both).judge
     settings = DriftSettings(window=20, abnormal=0.0)
-    found = watch_strata(both, {HEAD: [1 / 51] * 20}, settings)
+    rows = [row(f"1.{n}/1", judge(0.9, HEAD, BINDING)) for n in range(20)]
+    rows += [row(f"1.{n}/2", judge(0.01 * n, CHEST, BINDING)) for n in range(0, 40, 2)]
+    before = both.to_json()
+    found = watch_rows(both, rows, settings)
 
     assert {stratum: one.is_stale for stratum, one in found.items()} == {HEAD: True, CHEST: False}
+    assert {one.seen for one in found.values()} == {20}
+    assert both.to_json() == before
+
+
+def test_a_study_counts_once_with_the_least_p_value_of_its_series() -> None:
+    judge = Calibrator(FOUR).judge
+    rows = [row("1.1/1", judge(0.35, HEAD, BINDING)), row("1.2/1", judge(0.0, HEAD, BINDING))]
+    rows += [row("1.1/2", judge(0.9, HEAD, BINDING)), row("1.1/3", judge(0.0, HEAD, BINDING))]
+    rows += [row("1.3/1", judge(0.9, CHEST, BINDING)), row("1.4/1", CalibrationUsed())]
+    other = Calibrator(calibration(0.1, 0.2, 0.3, 0.4, 0.5)).judge
+    rows.append(row("1.5/1", other(0.9, HEAD, BINDING)))
+    found = watch_rows(FOUR, rows)[HEAD]
+
+    assert (found.seen, found.flagged, found.high) == (2, 0.5, 0.5)
 
 
 def test_of_normal_studies_with_several_series_at_most_alpha_are_flagged() -> None:
