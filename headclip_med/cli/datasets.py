@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -53,28 +53,21 @@ class Datasets(DataOptions):
             raise InvalidSettings(
                 "No set or no folder to check was named.", "Use headclip datasets check NAME DIR."
             )
-        from headclip_med.datasets import check_set, find_set
-        from headclip_med.datasets.own.spec import SetSpec
+        from headclip_med.datasets import find_set
+        from headclip_med.evaluation.datasets import check_spec
 
         (spec,) = self.named_sets([f"{self.name}:{self.folder}"])
-        named = SetSpec.parse(spec)
-        known = replace(find_set(named.layout), options=named.options)
-        slices = None
-        if known.name == "nifti":  # torch, and all that windows volumes, for volumes only
-            from headclip_med.evaluation.datasets import VolumeSlices
-
-            slices = VolumeSlices()
         with progress(None, "image") as bar:
 
             def advance(_done: int, total: int) -> None:
                 bar.total = total
                 bar.update(1)
 
-            report = check_set(known, named.path, slices=slices, progress=advance)
+            report = check_spec(spec, progress=advance)
         if self.json:
             print(json.dumps(report.to_json()))
         else:
-            print("\n".join(_lines(report, known.note, everything=self.all)))
+            print("\n".join(_lines(report, find_set(self.name).note, everything=self.all)))
         return 0 if report.is_usable else 1
 
 

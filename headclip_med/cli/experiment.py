@@ -8,56 +8,45 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 from tyro.conf import Positional, UseAppendAction
 
 from headclip_med.cli.groups import DataOptions, TrackingGroup, WeightsOptions, progress, show_run
 from headclip_med.cli.options import Takes
+from headclip_med.models.header import check_device
 from headclip_med.models.registry import DEFAULT, METHODS
 from headclip_med.settings import EMBEDDED_NAME, Precision, ScoreSettings, TrainSettings
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from headclip_med.models.clip.towers import Backbone
     from headclip_med.pipelines.experiments.models import Setup
+    from headclip_med.pipelines.experiments.plan import Request
+    from headclip_med.pipelines.reproduce.run import StageResult
+
+ExperimentName = Literal["main", "lhw", "layers", "init", "jas", "modules", "readings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunExperiment(WeightsOptions, DataOptions, TrackingGroup):
-    """Run an experiment of the paper, and write its tables with the paper's beside them.
-
-    main (tables 1-3, 10-26), lhw (4-6), layers (7), init (8), jas (figure 4), modules (9), readings
-    (7 and 9, read in several ways). VisA is
-    trained on to test MVTec AD, MVTec AD to test all others. What is there already (trainings,
-    predictions) is not done again: a stopped run goes on.
-
-    Examples:
-      headclip experiment main --data-root /data --backbone ViT-L-14-336 --weights openai
-      headclip experiment lhw --data-root /data --datasets BrainMRI Kvasir --epochs 5
-    """
+class ExperimentOptions(WeightsOptions, DataOptions, TrackingGroup):
+    """What one experiment and all of them take: data, backbone, and how much of it."""
 
     takes: ClassVar[tuple[Takes, ...]] = (
         Takes(TrainSettings, ("epochs", "batch_size", "precision")),
         Takes(ScoreSettings),
         Takes(type(METHODS[DEFAULT].settings)),
     )
-    common: ClassVar[tuple[str, ...]] = (
-        "name", "data_root", "datasets", "train", "backbone", "out", "set",
-    )  # fmt: skip
     decisive: ClassVar[tuple[str, ...]] = ("backbone",)
 
-    name: Positional[Literal["main", "lhw", "layers", "init", "jas", "modules", "readings"]]
-    """Which experiment."""
     data_root: Path | None = None
     """Folder below which sets are looked for."""
     datasets: tuple[str, ...] = ()
     """Sets to test, as SET or LAYOUT:PATH; all that are found by default."""
     train: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(metavar="LAYOUT:DIR")] = ()
     """Train on this set for every test, not by the published protocol; may be repeated."""
-    methods: tuple[str, ...] = ()
-    """Of main and jas: only these of {methods}."""
     limit: int | None = None
     """Test at most this many images per category."""
     out: Path = Path("experiments")
@@ -85,26 +74,100 @@ class RunExperiment(WeightsOptions, DataOptions, TrackingGroup):
         usual = METHODS[DEFAULT].usual_settings(named["backbone"])
         return TrainSettings(), ScoreSettings(), usual
 
+    def asked(self, methods: tuple[str, ...] = ()) -> Request:
+        """Say which data are asked for, after a look at whether they are there.
+
+        Args:
+            methods: Of those that an experiment compares; all by default.
+
+        Raises:
+            UnreadableInput: There is no such folder.
+        """
+        from headclip_med.datasets import require_folders
+        from headclip_med.pipelines.experiments.plan import Request
+
+        # Sets named with their place get what is said of sets.
+        own = [one for one in (*self.datasets, *self.train) if ":" in one]
+        told = dict(zip(own, self.named_sets(own), strict=True))
+        tested, train = (
+            tuple(told.get(one, one) for one in named) for named in (self.datasets, self.train)
+        )
+        require_folders((*tested, *train), self.data_root)
+        return Request(self.data_root, tested, train, methods, self.limit)
+
+    def setup(self, bar: tqdm, backbone: Backbone) -> Setup:
+        """Say on what and how experiments are run.
+
+        Args:
+            bar: Shows the steps of a training.
+            backbone: That was asked for.
+        """
+        from headclip_med.models.loading import choose_device
+        from headclip_med.pipelines.experiments.models import Setup
+
+        def step(report: Any, total: int) -> None:
+            position = (report.epoch - 1) * report.steps + report.step
+            if position < bar.n or bar.total != total:
+                bar.reset(total)
+            bar.update(position - bar.n)
+            bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
+
+        return Setup(
+            backbone=backbone,
+            out=self.out,
+            device=choose_device(self.device),
+            training=self.changes(TrainSettings),
+            model=self.changes(type(METHODS[DEFAULT].settings)),
+            scores=self.changes(ScoreSettings),
+            batch_size=self.images_per_pass,
+            precision=self.judging_precision,
+            seeds=self.seeds,
+            cache_limit_gb=self.cache_limit_gb,
+            say=lambda text: bar.write(text, file=sys.stderr),
+            step=step,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunExperiment(ExperimentOptions):
+    """Run an experiment of the paper, and write its tables with the paper's beside them.
+
+    main (tables 1-3, 10-26), lhw (4-6), layers (7), init (8), jas (figure 4), modules (9), readings
+    (7 and 9, read in several ways). VisA is
+    trained on to test MVTec AD, MVTec AD to test all others. What is there already (trainings,
+    predictions) is not done again: a stopped run goes on.
+
+    Examples:
+      headclip experiment main --data-root /data --backbone ViT-L-14-336 --weights openai
+      headclip experiment lhw --data-root /data --datasets BrainMRI Kvasir --epochs 5
+    """
+
+    common: ClassVar[tuple[str, ...]] = (
+        "name", "data_root", "datasets", "train", "backbone", "out", "set",
+    )  # fmt: skip
+
+    name: Positional[ExperimentName]
+    """Which experiment."""
+    methods: tuple[str, ...] = ()
+    """Of main and jas: only these of {methods}."""
+
     def run(self) -> int:
         """Run the experiment, and print its tables."""
         from headclip_med.atomic import check_writable
-        from headclip_med.datasets import require_folders
 
-        tested, train = self._named_sets()
-        require_folders((*tested, *train), self.data_root)
+        asked = self.asked(self.methods)
         from headclip_med.pipelines.experiments.definitions import experiment_named
-        from headclip_med.pipelines.experiments.plan import Request, plan_experiment
+        from headclip_med.pipelines.experiments.plan import plan_experiment
         from headclip_med.pipelines.experiments.runner import run_experiment
         from headclip_med.tracking import track
         from headclip_med.write.tables import to_json, to_markdown
 
         experiment, options = experiment_named(self.name), self.tracked
-        asked = Request(self.data_root, tested, train, self.methods, self.limit)
         plan = plan_experiment(experiment, asked)
         command = shown_command(self.command_line, self.data_root)
         check_writable(self.out)
         with progress(None, "step") as bar:
-            setup = self._setup(bar)
+            setup = self.setup(bar, self.load_backbone(self.backbone))
             setup.refuse_varied(experiment)
             for one in plan.tested:
                 if one.reason or one.untrained:
@@ -123,40 +186,94 @@ class RunExperiment(WeightsOptions, DataOptions, TrackingGroup):
         print(f"written: {', '.join(map(str, outcome.paths.values()))}", file=sys.stderr)
         return 3 if outcome.failed else 0
 
-    def _named_sets(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Add what is said of sets to those named with their place: tested, and trained on."""
-        own = [one for one in (*self.datasets, *self.train) if ":" in one]
-        told = dict(zip(own, self.named_sets(own), strict=True))
-        tested, train = (
-            tuple(told.get(one, one) for one in named) for named in (self.datasets, self.train)
-        )
-        return tested, train
 
-    def _setup(self, bar: tqdm) -> Setup:
-        from headclip_med.models.loading import choose_device
-        from headclip_med.pipelines.experiments.models import Setup
+@dataclass(frozen=True, kw_only=True)
+class Reproduce(ExperimentOptions):
+    """Reproduce the paper: all its experiments beside its numbers, in one go that can be stopped.
 
-        def step(report: Any, total: int) -> None:
-            position = (report.epoch - 1) * report.steps + report.step
-            if position < bar.n or bar.total != total:
-                bar.reset(total)
-            bar.update(position - bar.n)
-            bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
+    Stages: the machine; the weights; a measured minute; every image opened; a smoke test on small
+    sets, beside bands of the paper; the experiments; one report; a folder to publish. Each leaves
+    its facts below --out, and the same command goes on where it was stopped. It stops by itself
+    where weights, disk, data or smoke test speak against going on. Without the paper's backbone
+    everything runs on headclip-mini as well; no band applies then.
 
-        return Setup(
-            backbone=self.load_backbone(self.backbone),
-            out=self.out,
-            device=choose_device(self.device),
-            training=self.changes(TrainSettings),
-            model=self.changes(type(METHODS[DEFAULT].settings)),
-            scores=self.changes(ScoreSettings),
-            batch_size=self.images_per_pass,
-            precision=self.judging_precision,
-            seeds=self.seeds,
-            cache_limit_gb=self.cache_limit_gb,
-            say=lambda text: bar.write(text, file=sys.stderr),
-            step=step,
-        )
+    Examples:
+      headclip reproduce --data-root /data --weights ViT-L-14-336px.pt
+      headclip reproduce --data-root /data --weights ViT-L-14-336px.pt --plan
+      headclip reproduce --data-root DIR --backbone headclip-mini --epochs 1 --limit 10
+    """
+
+    common: ClassVar[tuple[str, ...]] = (
+        "data_root", "weights", "backbone", "out", "experiments", "plan", "go_on", "limit", "set",
+    )  # fmt: skip
+
+    backbone: str = "ViT-L-14-336"
+    """The paper's, or another: headclip-mini, a name of open_clip's registry, a folder."""
+    out: Path = Path("reproduction")
+    """Folder for facts, tables, trainings, predictions, and what can be published."""
+    cache_limit_gb: float = 100.0
+    """Most that the frozen tower's outputs may take on disk while trainings read them; 0 keeps
+    none."""
+    experiments: tuple[ExperimentName, ...] = get_args(ExperimentName)
+    """Only these."""
+    plan: bool = False
+    """Show the stages and how long they take, measured for a minute, and do none."""
+    go_on: bool = False
+    """Go on where weights, disk, data or smoke test speak against it; the report says so."""
+
+    def run(self) -> int:
+        """Do what is not done yet, and list the stages."""
+        asked, tracking = self.asked(), self.tracked
+        check_device(self.device)
+        self.check_backbone(self.backbone)
+        from headclip_med.models.clip.loading import load_backbone
+        from headclip_med.models.verification.check import activation_by_digest
+        from headclip_med.pipelines.reproduce.bench import ReproduceRequest
+        from headclip_med.pipelines.reproduce.run import outline, reproduce
+
+        activation = self.activation or activation_by_digest(self.backbone, self.weights)
+        backbone = load_backbone(self.backbone, weights=self.weights, activation=activation)
+        request = ReproduceRequest(
+            data=asked, backbone=self.backbone, weights=self.weights, activation=activation,
+            device=self.device, experiments=self.experiments, go_on=self.go_on, tracking=tracking,
+            command=shown_command(self.command_line, self.data_root),
+        )  # fmt: skip
+        with progress(None, "step") as bar:
+            setup = self.setup(bar, backbone)
+            if self.plan:
+                stages = outline(request, setup)
+                show_stages(stages, as_json=self.json)
+                return 0
+            found = reproduce(request, setup)
+        show_stages(found.stages, as_json=self.json, more={
+            "objections": [vars(one) for one in found.objections], "smoke": found.checks,
+            "files": {kind: str(path) for kind, path in found.paths.items()},
+        })  # fmt: skip
+        shown = (str(found.paths[kind]) for kind in ("html", "md", "publish"))
+        print(f"written: {', '.join(shown)}", file=sys.stderr)
+        return 0 if found.is_whole else 3
+
+
+def show_stages(
+    stages: Sequence[StageResult], *, as_json: bool, more: Mapping[str, Any] | None = None
+) -> None:
+    """Print the stages, a line each, or as JSON with what else came out."""
+    from headclip_med.pipelines.reproduce.run import describe_whole, describe_work, duration
+
+    if as_json:
+        print(json.dumps({"stages": [one.to_json() for one in stages], **(more or {})}))
+        return
+    for one in stages:
+        took = "" if one.seconds is None else f" in {duration(one.seconds)}"
+        print(f"{one.name:9} {STATES[one.state] + took:24} {one.title}")
+        if one.state == "open" and one.work is not None:
+            print(f"{'':9} {describe_work(one.work)}")
+    left = [one.work for one in stages if one.state == "open" and one.work is not None]
+    if left:
+        print(describe_whole(left))
+
+
+STATES = {"done": "done", "known": "done before,", "failed": "FAILED", "open": "to do"}
 
 
 def shown_command(arguments: Sequence[str], data_root: Path | None) -> str:

@@ -22,7 +22,7 @@ from headclip_med.cli.bundle import Bundle
 from headclip_med.cli.calibrate import Calibrate
 from headclip_med.cli.datasets import Datasets
 from headclip_med.cli.evaluate import Compare, Evaluate
-from headclip_med.cli.experiment import RunExperiment
+from headclip_med.cli.experiment import Reproduce, RunExperiment
 from headclip_med.cli.options import MARKERS, Command, form_of, parse
 from headclip_med.cli.screen import Demo, Screen, ScreenBatch
 from headclip_med.cli.train import Train
@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "evaluate": Evaluate,
     "compare": Compare,
     "experiment": RunExperiment,
+    "reproduce": Reproduce,
     "datasets": Datasets,
     "weights": Weights,
     "bundle": Bundle,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from headclip_med.datasets import Dataset, join_datasets, open_dataset
+from headclip_med.datasets import Dataset, Report, check_set, find_set, join_datasets, open_dataset
+from headclip_med.datasets.own.spec import SetSpec
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.geometry import STRAIGHT_TOLERANCE_MM, Grid
 from headclip_med.read import read_volume
@@ -93,6 +94,21 @@ def open_datasets(
     """
     reader = VolumeSlices(window, planes)
     return join_datasets([open_dataset(spec, reader) for spec in specs])
+
+
+def check_spec(spec: str, *, progress: Callable[[int, int], None] | None = None) -> Report:
+    """Open every image and mask of a set given as ``LAYOUT:FOLDER``, and report what is wrong.
+
+    Args:
+        spec: See ``open_dataset``.
+        progress: Called with images done and images in all.
+
+    Raises:
+        InvalidSettings: The layout is unknown, or an option of no use.
+    """
+    named = SetSpec.parse(spec)
+    known = replace(find_set(named.layout), options=named.options)
+    return check_set(known, named.path, slices=VolumeSlices(), progress=progress)
 
 
 def _volume(path: Path) -> Volume:

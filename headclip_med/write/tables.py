@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from headclip_med.atomic import write_file
 from headclip_med.errors import InvalidSettings
@@ -301,6 +302,26 @@ def table_to_json(table: Table) -> dict[str, object]:
     ]
     shown = ("key", "title", "heads", "columns", "notes")
     return {**{name: getattr(table, name) for name in shown}, "rows": rows}
+
+
+def table_from_json(stored: Mapping[str, Any]) -> Table:
+    """Read what ``table_to_json`` gave."""
+    lines = tuple(
+        Line(
+            tuple(row["heads"]),
+            tuple(one and _number(one) for one in row["numbers"]),
+            row["reason"] or "",
+        )
+        for row in stored["rows"]
+    )
+    heads, columns, notes = (tuple(stored[name]) for name in ("heads", "columns", "notes"))
+    return Table(stored["key"], stored["title"], heads, columns, lines, notes)
+
+
+def _number(stored: Mapping[str, Any]) -> Number:
+    ours = math.nan if stored["ours"] is None else stored["ours"]
+    spread = {name: stored.get(name) for name in DEVIATIONS}
+    return Number(ours, stored["exact"], stored["paper"], stored["differs"], **spread)
 
 
 def _values(number: Number) -> dict[str, float | None]:

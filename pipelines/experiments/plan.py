@@ -52,6 +52,7 @@ class EvaluationSet:
         auxiliary: Key of the data that methods are trained on to be tested here.
         untrained: Why methods that are trained cannot be tested here; the others can.
         failed: Whether the set is there, but cannot be used.
+        spec: Where it is, as ``LAYOUT:FOLDER``; empty where it is absent.
     """
 
     name: str
@@ -61,6 +62,7 @@ class EvaluationSet:
     auxiliary: str = ""
     untrained: str = ""
     failed: bool = False
+    spec: str = ""
 
     def refusal(self, method: str) -> str:
         """Say why a method is not tested here, or nothing."""
@@ -126,11 +128,38 @@ def plan_experiment(experiment: ExperimentDefinition, request: Request) -> Exper
     needs_training = any(METHODS[variant.method].needs_training for variant in variants)
     auxiliaries = _auxiliaries(request, places) if needs_training else {}
     tested = tuple(_tested(one, auxiliaries, given=bool(request.train)) for one in wanted)
-    used = {one.auxiliary for one in tested if one.dataset and not one.untrained}
-    needed = {key: sets for key, sets in auxiliaries.items() if key in used}
-    plan = ExperimentPlan(experiment, variants, tested, needed, request.limit)
+    return _whole(ExperimentPlan(experiment, variants, tested, auxiliaries, request.limit))
+
+
+def replan(
+    plan: ExperimentPlan,
+    experiment: ExperimentDefinition,
+    *,
+    methods: tuple[str, ...] = (),
+    sets: tuple[str, ...] | None = None,
+) -> ExperimentPlan:
+    """Plan another experiment on sets that are open already: none is opened or read again.
+
+    Args:
+        plan: Of an experiment that has all methods of the other one.
+        experiment: The other one.
+        methods: Of those that it compares; all by default.
+        sets: Names of sets, of those in ``plan``; all by default.
+
+    Raises:
+        InvalidSettings: A method is none of its own, or nothing can be tested.
+    """
+    tested = tuple(one for one in plan.tested if sets is None or one.name in sets)
+    variants = _chosen(experiment, methods)
+    return _whole(replace(plan, experiment=experiment, variants=variants, tested=tested))
+
+
+def _whole(plan: ExperimentPlan) -> ExperimentPlan:
+    """Leave out what is trained on for nothing, and refuse a plan that tests nothing."""
+    used = {one.auxiliary for one in plan.tested if one.dataset and not one.untrained}
+    needed = {key: sets for key, sets in plan.auxiliaries.items() if key in used}
     _require_something(plan)
-    return plan
+    return replace(plan, auxiliaries=needed)
 
 
 def same_data(trained_on: Dataset, tested: Dataset) -> str:
@@ -245,8 +274,8 @@ def _tested(
     try:
         dataset = open_datasets([spec]).split("test")
     except HeadClipError as error:
-        return EvaluationSet(name, domain, reason=f"unusable: {error}", failed=True)
-    found = EvaluationSet(name, domain, replace(dataset, name=name))
+        return EvaluationSet(name, domain, reason=f"unusable: {error}", failed=True, spec=spec)
+    found = EvaluationSet(name, domain, replace(dataset, name=name), spec=spec)
     published = next((p.name for p in PROTOCOLS.values() if name in p.test), _DEFAULT_PROTOCOL)
     key = GIVEN if given else "visa-to-mvtec" if name == "mvtec" else published
     if key not in auxiliaries:

@@ -40,6 +40,8 @@ from headclip_med.write.tables import (
     Number,
     Table,
     render_tables,
+    table_from_json,
+    table_to_json,
     to_csv,
     to_json,
     to_markdown,
@@ -334,6 +336,17 @@ def test_the_page_is_whole_in_itself_and_runs_nothing(document: Document) -> Non
     assert page.count('<td class="up">+1.3*</td>') == 1
     assert page.count('<td class="down">-10.0</td>') == 1
     assert '<td class="first reason" colspan="7">absent</td>' in page
+
+
+def test_tables_are_read_back_as_they_were_written(document: Document) -> None:
+    found = json.loads(json.dumps(to_json(document), allow_nan=False))["tables"]
+    spread = Number(50.0, 51.0, 49.5, "other images", deviation=0.5, exact_deviation=0.25)
+    lines = (Line(("a",), (spread, None)), Line(("b",), reason="absent"))
+    other = Table("other", "Spread", ("row",), ("AP", "mAD"), lines, ("A note.",))
+    assert table_from_json(table_to_json(other)) == other
+    for stored, one in zip(found, document.tables, strict=True):
+        assert table_to_json(table_from_json(stored)) == table_to_json(one)
+        assert to_csv([table_from_json(stored)]) == to_csv([one])
 
 
 def test_json_has_what_tables_show_and_more(document: Document) -> None:

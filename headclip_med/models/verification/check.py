@@ -137,6 +137,23 @@ def verify_weights(
     return Verification(found.name, backbone.activation, digest, shipped, fingerprint, difference)
 
 
+def activation_by_digest(name: str, weights: str | None) -> Activation | None:
+    """Give what a file was trained with that does not tell itself, where its digest is published.
+
+    Args:
+        name: As for ``load_backbone``.
+        weights: The same.
+
+    Raises:
+        InvalidSettings: The name is unknown.
+        UnusableWeights: A file is missing.
+    """
+    found = find_model(name, weights)
+    if found.path is None or not _needs_activation(found):
+        return None
+    return next((one.activation for one in digest_file(found.path).published), None)
+
+
 def _digest_of(weights: str | None) -> FileDigest:
     """Let the digest of a file name its model."""
     if weights is None:
