@@ -115,7 +115,8 @@ class Screener:
         Returns:
             None where there is no result, or it is of other voxels, another model, other settings
             or another version of this program, or lacks an output. Where a calibration is in use,
-            one of another is judged anew: its score stays.
+            one of another is judged anew: its score stays; unless a report was written of it, which
+            must not keep the other p-value.
         """
         folder = free_folder(volume, self.out)
         try:
@@ -138,6 +139,8 @@ class Screener:
             judged = result
             if self.calibrator is not None:
                 judged = with_calibration(result, self.calibrator.of_result(result))
+            if judged != result and "sr" in result["outputs"]:
+                return None  # its report states the other p-value
             row = SummaryRow.from_result(judged, folder.as_posix())
         except (OSError, ValueError, KeyError, TypeError, UnreadableInput):  # damaged, or older
             return None

@@ -70,6 +70,8 @@ class Writer(ABC):
         marked: The slices that hold candidates.
         version: Of this software.
         made: What was written of it while the model worked, if all was.
+        segments: File and number of each candidate's segment, once a segmentation was written; it
+            comes before what refers to it.
     """
 
     screening: Screening
@@ -77,6 +79,7 @@ class Writer(ABC):
     marked: frozenset[int]
     version: str = __version__
     made: IO[bytes] | None = None
+    segments: Mapping[int, tuple[str, int]] = field(default_factory=dict)
 
     @abstractmethod
     def begin(self) -> None:
@@ -130,28 +133,39 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
         "slices": Output("pictures.sheet", "SlicesWriter"),
         "seg": Output("dicom.seg", "SegWriter", frozenset({"dicom", "lesions"}), may_fail=True),
         "heatmap-float": Output("nifti", "FloatHeatmapWriter"),
+        "seg-labelmap": Output(
+            "dicom.seg", "LabelmapWriter", frozenset({"dicom", "lesions"}), may_fail=True
+        ),
+        "sr": Output("dicom.sr", "SrWriter", frozenset({"dicom"}), may_fail=True),
+        "sc": Output("dicom.sc", "ScWriter", frozenset({"dicom"}), may_fail=True),
     }
 )
-"""What can be asked for, by name; result.json is always written."""
+"""What can be asked for, by name; result.json is always written. What refers to another comes after
+it."""
 
-USUAL_OUTPUTS = tuple(name for name in OUTPUTS if name != "heatmap-float")
-"""What is written where nothing is asked for: the exact heatmap is larger than most inputs."""
+USUAL_OUTPUTS = ("heatmap", "overlay", "slices", "seg")
+"""What is written where nothing is asked for; the others are large, or are for other programs."""
+
+ALL_OUTPUTS = "all"
+"""Asks for all of them."""
 
 
 def check_outputs(names: str | Iterable[str]) -> tuple[str, ...]:
     """Order names of outputs as in ``OUTPUTS``, each once.
 
     Args:
-        names: As they are, or as a text between commas.
+        names: As they are, or as a text between commas; ``all`` stands for every one.
 
     Raises:
         InvalidSettings: One is unknown.
     """
     wanted = {one.strip() for one in (names.split(",") if isinstance(names, str) else names)}
+    if ALL_OUTPUTS in wanted:
+        wanted = wanted - {ALL_OUTPUTS} | OUTPUTS.keys()
     for name in sorted(wanted - OUTPUTS.keys()):
         raise InvalidSettings(
             f"There is no output '{name}'.",
-            f"{nearest(name, OUTPUTS)}Choose from {', '.join(OUTPUTS)}.",
+            f"{nearest(name, OUTPUTS)}Choose from {', '.join(OUTPUTS)}, or {ALL_OUTPUTS}.",
             code="unknown-output",
         )
     return tuple(name for name in OUTPUTS if name in wanted)

@@ -102,7 +102,7 @@ def write_screening(
             files |= one.files
         notes = (
             *((BESIDE_ANOTHER,) if place != folder_of(screening.volume) else ()),
-            *(note for one in written for note in one.notes),
+            *dict.fromkeys(note for one in written for note in one.notes),
             *(
                 f"{one.output} was not written. {one.reason} {one.advice}"
                 for one in skipped
@@ -149,8 +149,12 @@ def _write_outputs(screening: Screening, tasks: Sequence[_Task]) -> list[Written
             task.do(partial(task.writer.add, slices))
         for array in arrays:
             release(array)
-    written = [task.do(task.writer.end) for task in tasks]
-    return [one for one in written if one is not None]
+    written: list[WrittenOutput] = []
+    for task in tasks:
+        task.writer.segments = {k: v for one in written for k, v in one.segments.items()}
+        if (one := task.do(task.writer.end)) is not None:
+            written.append(one)
+    return written
 
 
 @dataclass(eq=False)
@@ -177,8 +181,9 @@ class _Task:
 
     def given_up(self) -> SkippedOutput:
         """Remove what it left half, and say why it is missing."""
-        for half in self.writer.folder.glob(f"{self.name}*"):
-            half.unlink()
+        for pattern in (f"{self.name}.dcm", f"{self.name}-[0-9]*.dcm"):
+            for half in self.writer.folder.glob(pattern):
+                half.unlink()
         if isinstance(self.failed, HeadClipError):
             return SkippedOutput(
                 self.name, self.failed.code, self.failed.reason, self.failed.advice

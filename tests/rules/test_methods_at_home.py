@@ -23,7 +23,7 @@ BARE_WORD: Mapping[str, str] = {
     "cli.experiment": "the program's name in a command line that is printed",
     "cli.main": "the program's name in its help",
     "read.dicom.header": "the maker of captures that are not to be screened again",
-    "write.dicom.seg": "the name of a model that has none",
+    "write.dicom.run": "the name of a model that has none",
 }
 """Module: what the project's bare name stands for in it, where that is not the method."""
 

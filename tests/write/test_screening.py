@@ -97,7 +97,7 @@ def test_the_result_holds_what_was_found(tmp_path: Path) -> None:
     written = write_screening(screening_of(stack()), tmp_path)
     result: dict[str, Any] = json.loads((written.folder / "result.json").read_text())
     assert result == written.result
-    assert result["schema_version"] == "2.3"
+    assert result["schema_version"] == "2.4"
     assert result["version"] == __version__
     assert result["research_use_only"] is True
     assert result["calibrated"] is True
@@ -296,7 +296,8 @@ def test_only_what_was_asked_for_is_written_and_the_rest_is_recorded(tmp_path: P
     skipped = written.result["skipped_outputs"]
     assert [(one["output"], one["code"]) for one in skipped] == [  # type: ignore[attr-defined]
         ("overlay", "not-asked"), ("slices", "not-asked"), ("seg", "needs-dicom"),
-        ("heatmap-float", "not-asked"),
+        ("heatmap-float", "not-asked"), ("seg-labelmap", "needs-dicom"),
+        ("sr", "needs-dicom"), ("sc", "needs-dicom"),
     ]  # fmt: skip
     assert written.result["slices"][0]["picture"] is None  # type: ignore[index]
     jsonschema.validate(written.result, result_schema())
@@ -313,7 +314,9 @@ def test_a_result_lacks_what_nobody_asked_for_then(tmp_path: Path) -> None:
 def test_names_of_outputs_are_checked_and_ordered() -> None:
     assert check_outputs("seg, heatmap") == check_outputs(["heatmap", "seg"]) == ("heatmap", "seg")
     assert USUAL_OUTPUTS == ("heatmap", "overlay", "slices", "seg")
-    assert check_outputs(OUTPUTS) == (*USUAL_OUTPUTS, "heatmap-float")
+    assert check_outputs(OUTPUTS) == check_outputs("all") == check_outputs("seg,all") == (
+        *USUAL_OUTPUTS, "heatmap-float", "seg-labelmap", "sr", "sc",
+    )  # fmt: skip
     with pytest.raises(
         InvalidSettings, match="heatmap, overlay, slices, seg, heatmap-float"
     ) as caught:

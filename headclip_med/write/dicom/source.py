@@ -92,9 +92,8 @@ class SourceImages:
         if not self.derives_frame_of_reference:
             return ()
         return (
-            "The source has positions but names no frame of reference of its own; the "
-            "segmentation's is derived from the series, so viewers may ask before they overlay the "
-            "two.",
+            "The source has positions but names no frame of reference of its own; that of the "
+            "results is derived from the series, so viewers may ask before they overlay the two.",
         )
 
     @property
@@ -206,11 +205,18 @@ def stand_ins(
     return headers
 
 
-def copy_patient_and_study(sources: SourceImages, result: SOPClass) -> tuple[str, ...]:
+def copy_patient_and_study(
+    sources: SourceImages, result: SOPClass, *, is_image: bool = True
+) -> tuple[str, ...]:
     """Put a result into its study: copy what describes the patient and the study, mended.
 
     These are the modules Patient, Clinical Trial Subject, General Study, Patient Study and Clinical
-    Trial Study (PS3.3 C.7.1.1, C.7.1.3, C.7.2.1 to C.7.2.3).
+    Trial Study (PS3.3 C.7.1.1, C.7.1.3, C.7.2.1 to C.7.2.3); of images also what they show.
+
+    Args:
+        sources: What is copied from.
+        result: What is copied to.
+        is_image: Whether the result shows a part of the body.
 
     Returns:
         The keywords of what had to be mended.
@@ -226,9 +232,11 @@ def copy_patient_and_study(sources: SourceImages, result: SOPClass) -> tuple[str
     mended = mend(copied)
     for keyword in TYPE_2:
         copied.setdefault(keyword, "")
+    if not is_image:
+        copied.pop("BodyPartExamined", None)
     for element in copied:
         result.add(element)
-    if sources.frame_of_reference_uid is None:
+    if is_image and sources.frame_of_reference_uid is None:
         # PS3.3 C.7.6.1: required where nothing else tells how the image lies.
         result.PatientOrientation, is_mended = mended_orientation(sources.header)
         mended += ("PatientOrientation",) * is_mended

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,15 +65,11 @@ class SlicesWriter(Writer):
 
     def begin(self) -> None:
         """Choose the slices, and name their files."""
-        ranked = np.argsort(-self.screening.slice_scores, kind="stable").tolist()
-        peaks = [lesion.peak_slice for lesion in self.screening.lesions]
-        marked = [one for one in ranked if one in self.marked]
-        wanted = list(dict.fromkeys([*ranked[:TOP_SLICES], *peaks, *marked]))
-        digits = max(3, len(str(len(ranked))))
-        (self.folder / "slices").mkdir()
         self._names = {
-            index: f"slices/{index + 1:0{digits}d}.png" for index in sorted(wanted[:MOST_PICTURES])
+            index: f"slices/{name}.png"
+            for index, name in named_slices(self.screening, self.marked).items()
         }
+        (self.folder / "slices").mkdir()
 
     def add(self, slices: range) -> None:
         """Draw those that were chosen."""
@@ -90,6 +86,24 @@ class SlicesWriter(Writer):
                 f"{len(self._names)}: the highest, and first those where a candidate peaks.",
             )
         return WrittenOutput({"slices": "slices"}, pictures=self._names, notes=notes)
+
+
+def named_slices(screening: Screening, marked: Collection[int]) -> dict[int, str]:
+    """Choose the slices that get a picture of their own, and name them by number, from 1.
+
+    Args:
+        screening: What was found.
+        marked: The slices that hold candidates.
+
+    Returns:
+        In the order of the slices; at most ``MOST_PICTURES``.
+    """
+    ranked = np.argsort(-screening.slice_scores, kind="stable").tolist()
+    peaks = [lesion.peak_slice for lesion in screening.lesions]
+    wanted = [*ranked[:TOP_SLICES], *peaks, *(one for one in ranked if one in marked)]
+    digits = max(3, len(str(len(ranked))))
+    chosen = sorted(list(dict.fromkeys(wanted))[:MOST_PICTURES])
+    return {index: f"{index + 1:0{digits}d}" for index in chosen}
 
 
 def draw_slice(screening: Screening, index: int, *, side_px: int = 448) -> Image.Image:
