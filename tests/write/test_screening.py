@@ -129,14 +129,16 @@ def test_the_result_holds_what_was_found(tmp_path: Path) -> None:
     assert result["input"]["pixel_spacing_mm"] == [0.9, 0.7]
     assert result["input"]["window"]["reason"] == "a CT of the head"
     assert result["input"]["crop_box"] == {"rows": [0, 1], "columns": [0, 1]}
+    no_dicom = {"code": "needs-dicom", "reason": "The input is not DICOM.", "advice": ""}
     assert result["skipped_outputs"] == [
-        {"output": "seg", "code": "needs-dicom", "reason": "The input is not DICOM.", "advice": ""},
+        {"output": "seg", **no_dicom},
         {
             "output": "heatmap-float",
             "code": "not-asked",
             "reason": "It was not asked for.",
             "advice": "",
         },
+        *({"output": name, **no_dicom} for name in ("seg-labelmap", "sr", "sc")),
     ]
     assert result["timings_s"].keys() == {
         "read", "model", "write_heatmap", "write_overlay", "write_slices",
