@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from headclip_med.calibration import NOT_CALIBRATED, CalibrationUsed, Stratum
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.findings import Lesion
-from headclip_med.write.result import SCHEMA_VERSION
+from headclip_med.write.result import SCHEMA_VERSION, calibration_json
 from headclip_med.write.screening import WrittenScreening
 
 
@@ -96,6 +96,10 @@ class SummaryRow:
             notes=tuple(result["notes"]),
             calibration=_calibration(result.get("calibration")),
         )
+
+    def to_plain(self) -> dict[str, Any]:
+        """Put it into values that JSON knows."""
+        return {**asdict(self), "calibration": calibration_json(self.calibration)}
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from headclip_med import __version__
 from headclip_med.atomic import reported_errors, write_file
-from headclip_med.write.pages.worklist import render_page
+from headclip_med.write.pages.worklist import name_of_page, render_pages
 from headclip_med.write.plain_text import csv_cell, visible
-from headclip_med.write.result import SCHEMA_VERSION, Json, calibration_json, to_text
+from headclip_med.write.result import SCHEMA_VERSION, Json, to_text
 from headclip_med.write.rows import FailedInput, FileRow, SummaryRow, account_for
 
 COLUMNS = (
@@ -73,7 +72,7 @@ def write_summary(
         unused: Files that were left out, or repeat another.
 
     Returns:
-        The paths of ``csv``, ``json`` and ``page``. Each file is replaced in one step.
+        The paths of ``csv``, ``json`` and the first ``page``. Each file is replaced in one step.
 
     Raises:
         UnwritableOutput: The disk does not take them.
@@ -85,11 +84,42 @@ def write_summary(
     contents = {
         "csv": ("summary.csv", _to_csv(ranked, failed, rest)),
         "json": ("summary.json", to_text(_to_json(ranked, failed, files))),
-        "page": ("index.html", render_page(ranked, failed, files, out).encode()),
     }
     for name, content in contents.values():
         write_file(out / name, content)
-    return {kind: out / name for kind, (name, _) in contents.items()}
+    page = write_pages(ranked, failed, files, out)
+    return {**{kind: out / name for kind, (name, _) in contents.items()}, "page": page}
+
+
+@reported_errors()
+def write_pages(
+    rows: Sequence[SummaryRow],
+    failures: Sequence[FailedInput],
+    files: Sequence[FileRow],
+    out: Path,
+    *,
+    waiting: Sequence[tuple[str, str]] = (),
+) -> Path:
+    """Write the worklist's pages, drop those of an earlier, longer one, and give the first's path.
+
+    Args:
+        rows: In the order in which they shall stand.
+        failures: What gave no result.
+        files: What became of each file.
+        out: The folder of the run; the rows' folders lie below it.
+        waiting: Of what is still to be screened, the name and where it is.
+
+    Raises:
+        UnwritableOutput: The disk does not take them.
+    """
+    written = set()
+    for name, page in render_pages(rows, failures, files, out, waiting=waiting):
+        write_file(out / name, page.encode())
+        written.add(name)
+    for earlier in out.glob("index-*.html"):
+        if earlier.name not in written and earlier.stem.removeprefix("index-").isdecimal():
+            earlier.unlink()
+    return out / name_of_page(1)
 
 
 def _to_csv(rows: list[SummaryRow], failures: list[FailedInput], unused: list[FileRow]) -> bytes:
@@ -153,9 +183,9 @@ def _to_json(rows: list[SummaryRow], failures: list[FailedInput], files: Sequenc
 
 
 def _plain(row: SummaryRow) -> Json:
-    plain = asdict(row)
+    plain = row.to_plain()
     del plain["files"]  # they are listed once
-    return {**plain, "calibration": calibration_json(row.calibration)}
+    return plain
 
 
 def _file(one: FileRow) -> Json:

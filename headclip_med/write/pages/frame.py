@@ -23,10 +23,17 @@ def render(name: str, **content: object) -> str:
             page's policy allows.
         content: What the template shows; texts are escaped, and rid of what cannot be seen.
     """
-    style = files("headclip_med.write.pages").joinpath(f"{name}.css").read_text("utf-8")
-    style = f"\n{style}"
-    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style, style_hash = style_of(name)
     return fill(name, style=style, style_hash=style_hash, version=__version__, **content)
+
+
+@cache
+def style_of(name: str) -> tuple[str, str]:
+    """Give a page's style sheet, and its SHA-256 as a content policy states it, in base64."""
+    folder = files("headclip_med.write.pages").joinpath("templates")
+    sheets = (folder.joinpath(f"{one}.css").read_text("utf-8") for one in ("base", name))
+    style = "\n" + "".join(sheets)
+    return style, base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
 
 
 def fill(name: str, **content: object) -> str:
@@ -37,7 +44,7 @@ def fill(name: str, **content: object) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("headclip_med.write", "pages"),
+        loader=PackageLoader("headclip_med.write", "pages/templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,16 +1,16 @@
-"""index.html: the worklist of a run as one page without scripts, which opens anywhere offline."""
+"""index.html: the worklist of a run as pages without scripts, which open anywhere offline."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
-from headclip_med.write.pages.frame import render
+from headclip_med.write.pages.frame import fill, render
 from headclip_med.write.rows import FailedInput, FileRow, SummaryRow
 
 THUMBNAIL_PX = (440, 280)
@@ -24,42 +24,90 @@ LONGEST_FILE_LIST = 1000
 NAMED_INPUTS = 3
 """Of inputs that failed alike, so many are named; the page's list of files has the others."""
 
+MOST_BYTES = 5_000_000
+"""Of a page, which a browser opens at once and a mail takes."""
+
+SPARE_BYTES = 1_000_000
+"""Of them for all that is no row; its lists are cut."""
+
+MOST_ROWS = 100
+"""On a page; more than anybody looks through."""
+
 LABELS = {"overlay": "Overlay", "slices": "Slices", "heatmap": "Heatmap", "result": "result.json"}
 
 
-def render_page(
-    rows: Sequence[SummaryRow], failures: Sequence[FailedInput], files: Sequence[FileRow], out: Path
-) -> str:
-    """Write the page.
+def render_pages(
+    rows: Sequence[SummaryRow],
+    failures: Sequence[FailedInput],
+    files: Sequence[FileRow],
+    out: Path,
+    *,
+    waiting: Sequence[tuple[str, str]] = (),
+) -> Iterator[tuple[str, str]]:
+    """Write the worklist as pages, none of them larger than ``MOST_BYTES``.
 
     Args:
         rows: In the order in which they shall stand.
         failures: What gave no result.
         files: What became of each file.
         out: The run's folder, where the pictures for the thumbnails are.
+        waiting: Of what is still to be screened, the name and where it is.
 
-    Returns:
-        The HTML. It loads nothing from anywhere and its policy forbids scripts.
+    Yields:
+        A file's name, index.html first, and the HTML. It loads nothing from anywhere and its policy
+        forbids scripts. All that is no row stands on the first page.
     """
     judged = [row for row in rows if row.calibration.p_value is not None]
-    return render(
-        "worklist",
-        rows=rows,
-        heading=_heading(rows, len(judged)),
-        judged=len(judged),
-        flagged=sum(bool(row.calibration.flagged) for row in judged),
-        failures=_alike(failures),
-        failed=len(failures),
-        files=sorted(files, key=lambda one: one.status == "screened")[:LONGEST_FILE_LIST],
-        file_count=len(files),
-        codes=_by_code(files),
-        named=NAMED_INPUTS,
-        longest=LONGEST_LESION_TABLE,
-        thumbnail=partial(_thumbnail, out),
-        marked=_marked,
-        names=_names,
-        labels=LABELS,
-    )
+    content = {
+        "rows": rows,
+        "heading": _heading(rows, len(judged)),
+        "judged": len(judged),
+        "flagged": sum(bool(row.calibration.flagged) for row in judged),
+        "failed": len(failures),
+        "file_count": len(files),
+        "codes": _by_code(files),
+        "named": NAMED_INPUTS,
+        "longest_list": LONGEST_FILE_LIST,
+        "name_of": name_of_page,
+    }
+    first = {
+        "waiting": waiting,
+        "failures": _alike(failures),
+        "files": sorted(files, key=lambda one: one.status == "screened")[:LONGEST_FILE_LIST],
+    }
+    later = dict.fromkeys(first, ())
+    for number, articles, has_next in _packed(rows, out):
+        lists = first if number == 1 else later
+        page = {"number": number, "articles": articles, "has_next": has_next}
+        yield name_of_page(number), render("worklist", **content, **lists, **page)
+
+
+def name_of_page(number: int) -> str:
+    """Name the file of a page, from 1."""
+    return "index.html" if number == 1 else f"index-{number}.html"
+
+
+def _packed(rows: Sequence[SummaryRow], out: Path) -> Iterator[tuple[int, list[str], bool]]:
+    """Put rows on pages: the page's number, what stands on it, and whether another follows."""
+    number, size = 1, 0
+    articles: list[str] = []
+    for rank, row in enumerate(rows, start=1):
+        article = _article(row, rank, out)
+        length = len(article.encode())
+        if articles and (size + length > MOST_BYTES - SPARE_BYTES or len(articles) == MOST_ROWS):
+            yield number, articles, True
+            number, size, articles = number + 1, 0, []
+        articles.append(article)
+        size += length
+    yield number, articles, False
+
+
+def _article(row: SummaryRow, rank: int, out: Path) -> str:
+    """Write one row."""
+    return fill(
+        "article", row=row, rank=rank, thumbnail=partial(_thumbnail, out), marked=_marked,
+        names=_names, labels=LABELS, longest=LONGEST_LESION_TABLE,
+    )  # fmt: skip
 
 
 def _heading(rows: Sequence[SummaryRow], judged: int) -> str:
