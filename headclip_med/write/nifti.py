@@ -1,4 +1,4 @@
-"""A heatmap as NIfTI."""
+"""A heatmap and its candidates as NIfTI."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO
 
 import nibabel
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Num
 
 from headclip_med.geometry import Grid
 from headclip_med.write.outputs import SkippedOutput, Writer, WrittenOutput
@@ -45,23 +45,28 @@ class Encoding:
     Attributes:
         name: Of the voxels' type.
         steps: Of the whole numbers that stand for 0 to 1; 0 where values are held as they are.
+        what: Is held, in a word.
+        highest: Value to show; 0 leaves that to the viewer.
     """
 
     name: str
     steps: int = 0
+    what: str = "heatmap"
+    highest: float = 1.0
 
     @property
     def largest_error(self) -> float:
         """How far a value in the file may be off."""
         return 0.5 / self.steps if self.steps else 0.0
 
-    def encode(self, values: Float[np.ndarray, "..."]) -> bytes:
-        """Give the bytes of values in [0, 1], in their order."""
+    def encode(self, values: Num[np.ndarray, "..."]) -> bytes:
+        """Give the bytes of values, in [0, 1] where they are held in steps, in their order."""
         numbers = values * np.float32(self.steps) + np.float32(0.5) if self.steps else values
         return numbers.astype(np.dtype(self.name).newbyteorder("<")).tobytes()
 
 
 COMPACT, EXACT = Encoding("uint8", 255), Encoding("float32")
+MASK = Encoding("int32", what="mask", highest=0.0)
 
 
 class HeatmapWriter(Writer):
@@ -111,14 +116,9 @@ class HeatmapWriter(Writer):
             self._resample(name, grid, target)
             files[name] = self._path(name)
             heatmaps[name] = {**native, "is_resampled": True, "affine_error_mm": 0.0}
-        notes = (
-            f"The slices are unevenly spaced, so no NIfTI affine is exact: {files[self.name]} has "
-            f"even steps from the first slice to the last and misplaces slices by up to "
-            f"{error_mm:.2f} mm. The true positions stand under slices, origin_lps_mm; the "
-            "DICOM segmentation is exact.",
+        return WrittenOutput(
+            files, heatmaps=heatmaps, notes=_misplaced(files[self.name], error_mm), skipped=skipped
         )
-        shown = notes if error_mm > AFFINE_TOLERANCE_MM else ()
-        return WrittenOutput(files, heatmaps=heatmaps, notes=shown, skipped=skipped)
 
     def _resample(self, name: str, grid: Grid, target: Grid) -> None:
         """Write the heatmap on another grid as well."""
@@ -141,6 +141,27 @@ class FloatHeatmapWriter(HeatmapWriter):
     name, encoding = "heatmap-float", EXACT
 
 
+class MaskWriter(Writer):
+    """``mask.nii.gz``: 0, or the id of the candidate, on the heatmap's own grid."""
+
+    def begin(self) -> None:
+        """Write the header."""
+        self._stream = (self.folder / "mask.nii.gz").open("wb")
+        self._file = HeatmapFile(self._stream, self.screening.heatmap.grid, MASK)
+
+    def add(self, slices: range) -> None:
+        """Write their candidates."""
+        self._file.add(self.screening.labels[slices.start : slices.stop])
+
+    def end(self) -> WrittenOutput:
+        """Close the file, and say how far its affine is off."""
+        self._file.close()
+        self._stream.close()
+        error_mm = affine_error_mm(self.screening.volume.grid)
+        notes = _misplaced("mask.nii.gz", error_mm)
+        return WrittenOutput({"mask": "mask.nii.gz"}, notes=notes)
+
+
 class HeatmapFile:
     """A gzipped NIfTI-1 file, written by blocks of slices.
 
@@ -161,7 +182,7 @@ class HeatmapFile:
         self._gzip = zlib.compressobj(FASTEST, wbits=GZIP_FORMAT)
         stream.write(self._gzip.compress(_header(grid, encoding)))
 
-    def add(self, values: Float[np.ndarray, "slices rows columns"]) -> None:
+    def add(self, values: Num[np.ndarray, "slices rows columns"]) -> None:
         """Write the next slices."""
         self._stream.write(self._gzip.compress(self._encoding.encode(values)))
 
@@ -180,11 +201,23 @@ def _header(grid: Grid, encoding: Encoding) -> bytes:
         header.set_qform(affine, code=UNKNOWN_SPACE if grid.is_sheared else SCANNER_SPACE)  # type: ignore[no-untyped-call]
         header.set_sform(affine, code=SCANNER_SPACE)  # type: ignore[no-untyped-call]
         header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
-    header["cal_min"], header["cal_max"] = 0.0, 1.0
-    header["descrip"] = b"headclip_med heatmap - research use only"
+    header["cal_min"], header["cal_max"] = 0.0, encoding.highest
+    header["descrip"] = f"headclip_med {encoding.what} - research use only".encode()
     header["magic"], header["vox_offset"] = b"n+1", VOXELS_AT
     header.set_slope_inter(1 / (encoding.steps or 1), 0)  # type: ignore[no-untyped-call]
     return bytes(header.binaryblock).ljust(VOXELS_AT, b"\0")
+
+
+def _misplaced(file: str, error_mm: float) -> tuple[str, ...]:
+    """Say how far an affine is off, where it is."""
+    if error_mm <= AFFINE_TOLERANCE_MM:
+        return ()
+    return (
+        f"The slices are unevenly spaced, so no NIfTI affine is exact: {file} has "
+        f"even steps from the first slice to the last and misplaces slices by up to "
+        f"{error_mm:.2f} mm. The true positions stand under slices, origin_lps_mm; the "
+        "DICOM segmentation is exact.",
+    )
 
 
 def affine_error_mm(grid: Grid) -> float:

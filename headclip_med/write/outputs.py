@@ -18,7 +18,7 @@ from headclip_med import __version__
 from headclip_med.errors import InvalidSettings, nearest
 from headclip_med.findings import Screening
 
-Need = Literal["dicom", "lesions"]
+Need = Literal["dicom", "lesions", "patient", "pictures"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class SkippedOutput:
 
     Attributes:
         output: Its name in ``OUTPUTS``, or that of one of its files.
-        code: ``not-asked``, ``needs-dicom``, ``needs-lesions``, or that of the error met.
+        code: ``not-asked``, ``needs-dicom``, ``needs-lesions``, ``needs-geometry``,
+            ``needs-pictures``, or that of the error met.
         reason: What stood in the way.
         advice: What to do about it; empty where nothing is wrong.
     """
@@ -123,6 +124,10 @@ class Output:
             return "needs-dicom", "The input is not DICOM."
         if "lesions" in self.needs and not screening.lesions:
             return "needs-lesions", "There is no lesion candidate."
+        if "patient" in self.needs and not screening.volume.grid.is_patient:
+            return "needs-geometry", "The images do not lie in the patient."
+        if "pictures" in self.needs and screening.volume.grid.is_patient:
+            return "needs-pictures", "The images lie in the patient, where a picture has no place."
         return None
 
 
@@ -136,6 +141,13 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
         "seg-labelmap": Output(
             "dicom.seg", "LabelmapWriter", frozenset({"dicom", "lesions"}), may_fail=True
         ),
+        "seg-fractional": Output(
+            "dicom.seg", "FractionalWriter", frozenset({"dicom"}), may_fail=True
+        ),
+        "pm": Output("dicom.pm", "PmWriter", frozenset({"dicom", "patient"}), may_fail=True),
+        "mask": Output("nifti", "MaskWriter"),
+        "mask-png": Output("pictures.plain", "MaskPngWriter", frozenset({"pictures"})),
+        "heatmap-png": Output("pictures.plain", "HeatmapPngWriter", frozenset({"pictures"})),
         "sr": Output("dicom.sr", "SrWriter", frozenset({"dicom"}), may_fail=True),
         "sc": Output("dicom.sc", "ScWriter", frozenset({"dicom"}), may_fail=True),
     }

@@ -129,17 +129,18 @@ def test_the_result_holds_what_was_found(tmp_path: Path) -> None:
     assert result["input"]["pixel_spacing_mm"] == [0.9, 0.7]
     assert result["input"]["window"]["reason"] == "a CT of the head"
     assert result["input"]["crop_box"] == {"rows": [0, 1], "columns": [0, 1]}
-    no_dicom = {"code": "needs-dicom", "reason": "The input is not DICOM.", "advice": ""}
-    assert result["skipped_outputs"] == [
-        {"output": "seg", **no_dicom},
-        {
-            "output": "heatmap-float",
-            "code": "not-asked",
-            "reason": "It was not asked for.",
-            "advice": "",
-        },
-        *({"output": name, **no_dicom} for name in ("seg-labelmap", "sr", "sc")),
-    ]
+    skipped = {one.pop("output"): one for one in result["skipped_outputs"]}
+    assert list(skipped) == [name for name in OUTPUTS if name not in result["outputs"]]
+    assert skipped["seg"] == {
+        "code": "needs-dicom",
+        "reason": "The input is not DICOM.",
+        "advice": "",
+    }
+    assert skipped["heatmap-float"] == {
+        "code": "not-asked",
+        "reason": "It was not asked for.",
+        "advice": "",
+    }
     assert result["timings_s"].keys() == {
         "read", "model", "write_heatmap", "write_overlay", "write_slices",
     }  # fmt: skip
@@ -299,6 +300,8 @@ def test_only_what_was_asked_for_is_written_and_the_rest_is_recorded(tmp_path: P
     assert [(one["output"], one["code"]) for one in skipped] == [  # type: ignore[attr-defined]
         ("overlay", "not-asked"), ("slices", "not-asked"), ("seg", "needs-dicom"),
         ("heatmap-float", "not-asked"), ("seg-labelmap", "needs-dicom"),
+        ("seg-fractional", "needs-dicom"), ("pm", "needs-dicom"), ("mask", "not-asked"),
+        ("mask-png", "needs-pictures"), ("heatmap-png", "needs-pictures"),
         ("sr", "needs-dicom"), ("sc", "needs-dicom"),
     ]  # fmt: skip
     assert written.result["slices"][0]["picture"] is None  # type: ignore[index]
@@ -317,7 +320,8 @@ def test_names_of_outputs_are_checked_and_ordered() -> None:
     assert check_outputs("seg, heatmap") == check_outputs(["heatmap", "seg"]) == ("heatmap", "seg")
     assert USUAL_OUTPUTS == ("heatmap", "overlay", "slices", "seg")
     assert check_outputs(OUTPUTS) == check_outputs("all") == check_outputs("seg,all") == (
-        *USUAL_OUTPUTS, "heatmap-float", "seg-labelmap", "sr", "sc",
+        *USUAL_OUTPUTS, "heatmap-float", "seg-labelmap", "seg-fractional", "pm", "mask",
+        "mask-png", "heatmap-png", "sr", "sc",
     )  # fmt: skip
     with pytest.raises(
         InvalidSettings, match="heatmap, overlay, slices, seg, heatmap-float"

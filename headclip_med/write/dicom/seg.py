@@ -24,7 +24,8 @@ from headclip_med.findings import Lesion
 from headclip_med.mapped import release
 from headclip_med.write.dicom.run import MAKER, RESEARCH_ONLY, DicomRun
 from headclip_med.write.dicom.source import derived_uid, quiet, stand_ins
-from headclip_med.write.outputs import Writer, WrittenOutput
+from headclip_med.write.nifti import COMPACT
+from headclip_med.write.outputs import SkippedOutput, Writer, WrittenOutput
 
 MOST_SEGMENTS = 50
 """Candidates beyond share the last one: viewers list every segment, and hundreds help nobody."""
@@ -33,6 +34,9 @@ GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 """Between the hues of one candidate and the next: none comes again, and they never crowd."""
 
 CHROMA = 60.0
+NO_PROBABILITY = (
+    "How abnormal each pixel looks, in [0, 1]; not a calibrated probability of disease."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,7 @@ class SegWriter(Writer):
     """
 
     name, kind, syntax = "seg", "BINARY", ExplicitVRLittleEndian
-    title = "Lesion candidates"
+    title, label = "Lesion candidates", "LESION_CANDIDATE"
 
     def begin(self) -> None:
         """Read the sources' headers.
@@ -129,7 +133,7 @@ class SegWriter(Writer):
             ],
             transfer_syntax_uid=self.syntax,
             **run.in_series(self.name, self.title, unique, instance),
-            **run.content("LESION_CANDIDATE"),
+            **run.content(self.label),
         )
         run.place(built, headers)
         run.finish(built)
@@ -150,9 +154,15 @@ class SegWriter(Writer):
     def _describe(self, rank: int, number: int, found: str) -> SegmentDescription:
         lesions = self.screening.lesions[rank - 1 :]
         shared = rank == MOST_SEGMENTS and len(lesions) > 1
-        described = SegmentDescription(
+        label = f"Lesion candidate {rank}" + " and further" * shared
+        described = self._segment(rank, number, label, found)
+        described.SegmentDescription = f"{RESEARCH_ONLY}. {_measures(lesions[0])}"
+        return described
+
+    def _segment(self, rank: int, number: int, label: str, found: str) -> SegmentDescription:
+        return SegmentDescription(
             segment_number=number,
-            segment_label=f"Lesion candidate {rank}" + " and further" * shared,
+            segment_label=label,
             segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
             segmented_property_type=codes.SCT.Lesion,
             algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
@@ -161,8 +171,6 @@ class SegWriter(Writer):
             tracking_id=f"{MAKER} {self._run.key[:12]} candidate {rank}",
             display_color=_colour(rank),
         )
-        described.SegmentDescription = f"{RESEARCH_ONLY}. {_measures(lesions[0])}"
-        return described
 
 
 class LabelmapWriter(SegWriter):
@@ -173,6 +181,47 @@ class LabelmapWriter(SegWriter):
     def end(self) -> WrittenOutput:
         """Write the files."""
         return replace(super().end(), segments={})
+
+
+class FractionalWriter(SegWriter):
+    """``seg-fractional.dcm``: the heatmap as one segment, in 255 steps (PS3.3 A.51, FRACTIONAL).
+
+    The standard has two meanings for a fraction: how much of a pixel is filled, and a probability.
+    The second is nearer, so it is declared; the segment's own description says that the values are
+    a heatmap's and no calibrated probability. Frames that are 0 everywhere are left out.
+    """
+
+    name, kind, syntax = "seg-fractional", "FRACTIONAL", RLELossless
+    title, label = "Heatmap", "HEATMAP"
+
+    def end(self) -> WrittenOutput:
+        """Write the files."""
+        written = replace(super().end(), segments={})
+        if written.files:
+            return written
+        nothing = SkippedOutput(self.name, "empty-heatmap", "The heatmap is 0 everywhere.")
+        return replace(written, skipped=(nothing,))
+
+    def _values(self, index: int) -> UInt8[np.ndarray, "rows columns"]:
+        heat = self.screening.heatmap.values[index]
+        return np.frombuffer(COMPACT.encode(heat), dtype=np.uint8).reshape(heat.shape)
+
+    def _ranks(self, values: UInt8[np.ndarray, "rows columns"]) -> list[int]:
+        return [1] if values.any() else []
+
+    def _pixels(
+        self, part: _Part, number_of_rank: Mapping[int, int]
+    ) -> Float[np.ndarray, "marked rows columns"]:
+        pixels = np.empty((len(part.marked), *self.screening.labels.shape[1:]), dtype=np.float32)
+        for place, index in enumerate(part.marked):
+            pixels[place] = self._values(index) / np.float32(COMPACT.steps)
+            release(self.screening.heatmap.values)
+        return pixels
+
+    def _describe(self, rank: int, number: int, found: str) -> SegmentDescription:
+        described = self._segment(rank, number, "Heatmap", found)
+        described.SegmentDescription = f"{RESEARCH_ONLY}. {NO_PROBABILITY}"
+        return described
 
 
 def _colour(rank: int) -> CIELabColor:
