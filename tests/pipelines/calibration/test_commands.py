@@ -233,6 +233,20 @@ def test_a_finished_batch_is_judged_anew_without_the_model(
     assert without_times(tmp_path / "batch") == without_times(tmp_path / "whole")
 
 
+def test_a_report_never_keeps_the_p_value_of_another_calibration(
+    made: Path, studies: Path, models: list[BrightModel], tmp_path: Path
+) -> None:
+    batch = ["batch", str(studies / "new/ill"), "--out", str(tmp_path), "--outputs", "sr"]
+    use = ["--calibration", str(made)]
+    stated = []
+    for arguments in (batch, [*batch, *use], [*batch, *use]):
+        assert main(arguments) == 0
+        (path,) = tmp_path.glob("*/*/sr.dcm")
+        stated.append("PVALUE" in path.read_bytes().decode("latin-1"))
+    assert stated == [False, True, True]
+    assert [bool(one.calls) for one in models[-3:]] == [True, True, False]
+
+
 def test_another_setting_or_site_makes_results_uncalibrated(
     made: Path, studies: Path, tmp_path: Path
 ) -> None:

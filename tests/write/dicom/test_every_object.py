@@ -94,3 +94,21 @@ def test_no_two_objects_share_a_uid_and_each_kind_has_its_series(tmp_path: Path)
     assert len({one.SOPInstanceUID for one in headers}) == len(headers)
     series = {(one.SeriesInstanceUID, one.SeriesNumber) for one in headers}
     assert len({uid for uid, _ in series}) == len(series) == 2 * len(OBJECTS)
+
+
+def test_an_object_that_cannot_be_built_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise AttributeError("Doe^Jane is not a name")
+
+    monkeypatch.setattr("headclip_med.write.dicom.seg.SegmentDescription", broken)
+    grid = STACKS["axial"]()
+    screening = screening_of(ct_volume(tmp_path / "in", grid), two_lesions(grid.shape))
+    written = write_screening(screening, tmp_path / "out", outputs=OBJECTS)
+    assert {path.name.split("-")[0] for path in objects(written)} == {"pm.dcm", "sr.dcm", "sc"}
+    codes = {one["output"]: one["code"] for one in written.result["skipped_outputs"]}  # type: ignore[attr-defined]
+    assert {codes[name] for name in ("seg", "seg-labelmap", "seg-fractional")} == {"bad-headers"}
+    assert not list(written.folder.glob("seg*"))
+    assert "Doe" not in str(written)
+    assert b"Referenced Segment" not in (written.folder / "sr.dcm").read_bytes()
