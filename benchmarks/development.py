@@ -16,10 +16,9 @@ import numpy as np
 from torch import Tensor
 
 from headclip_med import load_model
-from headclip_med.geometry import Grid
 from headclip_med.metrics import image_metrics
 from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.acceptance import LEAST_LESION_PX
+from headclip_med.pipelines.acceptance import LEAST_LESION_PX, head_grid
 from headclip_med.pipelines.screen import screen
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScoreSettings, ScreenSettings
@@ -28,8 +27,8 @@ from headclip_med.transforms import joint_score, local_score
 from headclip_med.volume import SliceSource, Volume
 from research.mini.development import development_volumes
 
-SCORES = ((0.5, 3.0), (0.25, 1.0), (0.5, 0.5), (0.25, 0.5), (0.0, 0.5))
-"""r and k (in percent): the published ones first, headclip-mini's last."""
+SCORES = tuple((r, k) for k in (0.25, 0.5, 1.0, 3.0) for r in (0.0, 0.1, 0.25, 0.5))
+"""r and k (in percent)."""
 
 POOLED = ScreenSettings().pooled_slices
 
@@ -91,10 +90,9 @@ def main() -> None:
 
 
 def to_volume(drawn: DevelopmentVolume) -> Volume:
-    affine_lps = np.diag([*SPACING_MM[::-1], 1.0])[:, [2, 1, 0, 3]]
     return Volume(
         voxels=drawn.voxels_hu.astype(np.float32),
-        grid=Grid.from_affine_lps(affine_lps, shape=drawn.voxels_hu.shape),
+        grid=head_grid(drawn.voxels_hu.shape, SPACING_MM, coronal=drawn.coronal),
         sources=(SliceSource(Path("development")),) * len(drawn.voxels_hu),
         origin="dicom",
         modality="CT",

@@ -113,18 +113,29 @@ def evaluate_acceptance(
 
 def to_volume(phantom: Phantom) -> Volume:
     """Show a phantom as a reader would: a head CT in Hounsfield units."""
-    count, rows, columns = phantom.voxels_hu.shape
-    affine_lps = np.diag([0.0, 0.0, 0.0, 1.0])
-    for axis, index in ((2, 0), (1, 1), (0, 2)):  # slices go up, rows back, columns left
-        affine_lps[axis, index] = phantom.spacing_mm[index]
     return Volume(
         voxels=phantom.voxels_hu,
-        grid=Grid.from_affine_lps(affine_lps, shape=(count, rows, columns)),
-        sources=(SliceSource(Path("phantom")),) * count,
+        grid=head_grid(phantom.voxels_hu.shape, phantom.spacing_mm, coronal=phantom.coronal),
+        sources=(SliceSource(Path("phantom")),) * len(phantom.voxels_hu),
         origin="dicom",
         modality="CT",
         body_part="HEAD",
     )
+
+
+def head_grid(shape: tuple[int, ...], spacing_mm: tuple[float, ...], *, coronal: bool) -> Grid:
+    """Place a drawn head in the patient, its first voxel at the origin.
+
+    Args:
+        shape: Slices, rows and columns.
+        spacing_mm: Between slices, rows and columns.
+        coronal: Slices go back and rows down; else slices go up and rows back.
+    """
+    slices_rows = ((1, 1.0), (2, -1.0)) if coronal else ((2, 1.0), (1, 1.0))
+    affine_lps = np.diag([0.0, 0.0, 0.0, 1.0])
+    for index, (axis, sign) in enumerate((*slices_rows, (0, 1.0))):
+        affine_lps[axis, index] = sign * spacing_mm[index]
+    return Grid.from_affine_lps(affine_lps, shape=(shape[0], shape[1], shape[2]))
 
 
 def _scored(phantom: Phantom, model: AnomalyModel, settings: ScreenSettings) -> Iterator[_Scored]:

@@ -7,14 +7,20 @@ from jaxtyping import UInt8
 
 from headclip_med.synthetic.development import DevelopmentVolume, development_volume
 
-KINDS = ("bleeding", "infarct", "collection", "mass", "many")
+KINDS = ("bleeding", "infarct", "collection", "mass", "many", "large", "ring", "calcified")
 """Kinds of lesion."""
+
+CORONAL_EVERY = 8
+"""Of so many pairs of a healthy and a lesioned volume, one is cut upright."""
 
 
 def development_volumes(seed: int, count: int) -> list[DevelopmentVolume]:
     """Draw volumes, healthy and lesioned in turn, the kinds of lesion one after another."""
     kinds = [KINDS[index // 2 % len(KINDS)] if index % 2 else "healthy" for index in range(count)]
-    return [development_volume(seed + index, kind) for index, kind in enumerate(kinds)]
+    return [
+        development_volume(seed + index, kind, coronal=index // 2 % CORONAL_EVERY == 3)
+        for index, kind in enumerate(kinds)
+    ]
 
 
 def windowed(

@@ -330,3 +330,13 @@ def test_a_window_maps_its_borders_to_black_and_white() -> None:
 
     assert (grey[volume.voxels_hu <= 0] == 0).all()
     assert (grey[volume.voxels_hu >= 80] == 255).all()
+
+
+def test_a_coronal_development_volume_stands_upright() -> None:
+    volumes = development_volumes(4, 16)
+    assert sum(volume.coronal for volume in volumes) == 2
+
+    lying, standing = (development_volume(5, "healthy", coronal=c) for c in (False, True))
+    # Eyes are in the lowest slices, in front; upright they are in the first slices, below.
+    assert (lying.voxels_hu[-1] < -60).sum() > 0
+    assert not np.array_equal(lying.voxels_hu, standing.voxels_hu)
