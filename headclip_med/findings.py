@@ -19,7 +19,7 @@ from headclip_med.calibration import NOT_CALIBRATED, CalibrationUsed
 from headclip_med.settings import Plane
 from headclip_med.volume import Heatmap, Volume
 
-SCORING_VERSION = 1
+SCORING_VERSION = 2
 """Rises where the same voxels, model and settings come to have another score, from what is read to
 what is pooled: scores of two versions are not compared."""
 

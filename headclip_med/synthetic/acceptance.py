@@ -1,11 +1,11 @@
 """The acceptance phantoms: 48 head-CT volumes in Hounsfield units, half of them healthy.
 
 They exist to accept or refuse a trained headclip-mini, and for nothing else: never for training,
-never for choosing a setting. Generator, lesion kinds and seeds were fixed and committed before the
-training began; nothing here is shared with the training corpus. Anatomy is drawn in three
-dimensions and cut into slices, so structures open and close along the stack as in a patient. The
-two sides of a healthy head are nearly alike, ventricles may be wide, and lesions lie on one side:
-what compares the sides without having learnt anything does well here, as it does on real heads.
+never for choosing a setting. Generator, lesion kinds and seeds are fixed before a model is measured
+on them; nothing here is shared with the training corpus. Anatomy is drawn in three dimensions and
+cut into slices, so structures open and close along the stack as in a patient. The two sides of a
+healthy head are nearly alike, ventricles may be wide, and lesions lie on one side: what compares
+the sides without having learnt anything does well here, as it does on real heads.
 """
 
 from __future__ import annotations

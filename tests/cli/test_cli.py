@@ -108,7 +108,7 @@ def test_help_tells_the_defaults_of_the_model_in_use(capsys: pytest.CaptureFixtu
         return after.partition("(default: ")[2].partition(")")[0]
 
     assert default("sigma-px") == "6.94"
-    assert default("joint-weight") == "0.0"
+    assert default("joint-weight") == "0.1"
     assert float(default("threshold")) == pytest.approx(0.5217, abs=1e-4)
     assert default("joint-weight", "--method", "anomalyclip") == "0.5"
     assert default("sigma-px", "--method", "winclip", "--model", "ViT-B-16") == "0.0"
