@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ SPARE_BYTES = 1_000_000
 
 MOST_ROWS = 100
 """On a page; more than anybody looks through."""
+
+BINS = 20
+"""Of the histogram of scores."""
 
 LABELS = {"overlay": "Overlay", "slices": "Slices", "heatmap": "Heatmap", "result": "result.json"}
 
@@ -69,6 +73,8 @@ def render_pages(
         "named": NAMED_INPUTS,
         "longest_list": LONGEST_FILE_LIST,
         "name_of": name_of_page,
+        "bins": _bins(rows),
+        "filters": _filters(is_judged=bool(judged), has_failed=bool(failures)),
     }
     first = {
         "waiting": waiting,
@@ -92,7 +98,7 @@ def _packed(rows: Sequence[SummaryRow], out: Path) -> Iterator[tuple[int, list[s
     number, size = 1, 0
     articles: list[str] = []
     for rank, row in enumerate(rows, start=1):
-        article = _article(row, rank, out)
+        article = _article(row, rank, out, len(rows))
         length = len(article.encode())
         if articles and (size + length > MOST_BYTES - SPARE_BYTES or len(articles) == MOST_ROWS):
             yield number, articles, True
@@ -102,11 +108,24 @@ def _packed(rows: Sequence[SummaryRow], out: Path) -> Iterator[tuple[int, list[s
     yield number, articles, False
 
 
-def _article(row: SummaryRow, rank: int, out: Path) -> str:
+def _bins(rows: Sequence[SummaryRow]) -> list[int]:
+    """Count the scores between 0 and 1 in ``BINS`` steps of one size."""
+    places = Counter(min(int(row.score * BINS), BINS - 1) for row in rows)
+    return [places[place] for place in range(BINS)]
+
+
+def _filters(*, is_judged: bool, has_failed: bool) -> list[tuple[str, str]]:
+    """List what the page can be asked to show of itself, the first by itself."""
+    found = [("all", "all"), ("with", "with candidates"), ("without", "without candidates")]
+    found += [("flagged", "flagged")] if is_judged else []
+    return found + ([("failed", "what failed")] if has_failed else [])
+
+
+def _article(row: SummaryRow, rank: int, out: Path, total: int) -> str:
     """Write one row."""
     return fill(
         "article", row=row, rank=rank, thumbnail=partial(_thumbnail, out), marked=_marked,
-        names=_names, labels=LABELS, longest=LONGEST_LESION_TABLE,
+        names=_names, labels=LABELS, longest=LONGEST_LESION_TABLE, total=total,
     )  # fmt: skip
 
 

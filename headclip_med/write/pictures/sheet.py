@@ -147,16 +147,20 @@ def draw_tile(screening: Screening, index: int, *, count: int) -> Image.Image:
 
 
 def draw_montage(screening: Screening, drawn: Mapping[int, Image.Image]) -> Image.Image:
-    """Put slices on a sheet, with the study's score.
+    """Put slices on a sheet in their order, the most suspicious of them framed.
 
     Args:
         screening: What was found.
-        drawn: Each slice's picture of ``draw_tile``, in the order in which they shall stand.
+        drawn: Each slice's picture of ``draw_tile``.
     """
     count = len(screening.lesions)
     found = f"{count or 'no'} lesion candidate" + "s" * (count > 1)
-    tiles = [(caption(screening, index), tile) for index, tile in drawn.items()]
-    return _sheet(f"Score {screening.score:.2f}   {found}", tiles, screening.threshold)
+    title = f"Score {screening.score:.2f}   {found}   window {screening.window.name}"
+    order = sorted(drawn)
+    tiles = [(caption(screening, index), drawn[index]) for index in order]
+    highest = max(order, key=lambda index: screening.slice_scores[index])
+    framed = order.index(highest) if len(order) > 1 else None
+    return _sheet(title, tiles, screening.threshold, framed)
 
 
 def caption(screening: Screening, index: int) -> str:
@@ -165,7 +169,12 @@ def caption(screening: Screening, index: int) -> str:
     return f"Slice {index + 1} of {total}   score {screening.slice_scores[index]:.2f}"
 
 
-def _sheet(title: str, tiles: Sequence[tuple[str, Image.Image]], threshold: float) -> Image.Image:
+def _sheet(
+    title: str,
+    tiles: Sequence[tuple[str, Image.Image]],
+    threshold: float,
+    framed: int | None = None,
+) -> Image.Image:
     across = min(len(tiles), 4 if len(tiles) > 4 else 2)
     down = -(-len(tiles) // across)
     tile_width = max(tiles[0][1].width, CAPTION_PX) + MARGIN_PX
@@ -178,8 +187,11 @@ def _sheet(title: str, tiles: Sequence[tuple[str, Image.Image]], threshold: floa
     draw.text((left, MARGIN_PX - 2), title, fill=TEXT, font=font(16))
     for place, (text, tile) in enumerate(tiles):
         x, y = left + place % across * tile_width, top + place // across * tile_height
-        draw.text((x, y), text, fill=MUTED, font=font(12))
+        draw.text((x, y), text, fill=TEXT if place == framed else MUTED, font=font(12))
         page.paste(tile, (x, y + LINE_PX))
+        if place == framed:
+            corner = x + tile.width + 1, y + LINE_PX + tile.height + 1
+            draw.rectangle([(x - 2, y + LINE_PX - 2), corner], outline=TEXT, width=2)
     _draw_legend(page, (bar_left, top + LINE_PX), height - LINE_PX - MARGIN_PX, threshold)
     draw.text((left, top + height), f"headclip_med  |  {WARNING}", fill=MUTED, font=font(12))
     return page

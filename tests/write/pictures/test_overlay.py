@@ -13,7 +13,14 @@ from headclip_med.findings import Box, Lesion, Screening, WindowUsed
 from headclip_med.geometry import Grid
 from headclip_med.volume import Heatmap, SliceSource, Volume
 from headclip_med.write.pictures import sheet
-from headclip_med.write.pictures.overlay import OUTLINE, blend, grey_slice, heat_colours, panel
+from headclip_med.write.pictures.overlay import (
+    OUTLINE,
+    TEXT,
+    blend,
+    grey_slice,
+    heat_colours,
+    panel,
+)
 from headclip_med.write.pictures.sheet import (
     MOST_TILES,
     caption,
@@ -184,3 +191,17 @@ def test_nothing_of_a_patient_changes_a_picture() -> None:
     named = replace(base, volume=volume)
     assert draw_montage(named).tobytes() == draw_montage(base).tobytes()
     assert draw_slice(named, 2).tobytes() == draw_slice(base, 2).tobytes()
+
+
+def test_the_sheet_follows_the_stack_and_frames_the_highest_slice() -> None:
+    scores = np.array([0.1, 0.2, 0.9, 0.3], np.float32)
+    found = replace(screening(slices=4), slice_scores=scores)
+    tiles = {index: Image.new("RGB", (240, 240), (20 * index, 0, 0)) for index in (2, 0, 3, 1)}
+    page = np.asarray(sheet.draw_montage(found, tiles))
+    down, across = sheet.MARGIN_PX + 26, 240 + sheet.MARGIN_PX
+    for place in range(4):
+        x = sheet.MARGIN_PX + place % 2 * across
+        y = down + sheet.LINE_PX + place // 2 * (240 + sheet.LINE_PX + sheet.MARGIN_PX)
+        assert page[y + 120, x + 120].tolist() == [20 * place, 0, 0]
+        is_framed = page[y + 120, x - 1].tolist() == list(TEXT)
+        assert is_framed == (place == 2)
