@@ -6,9 +6,9 @@ series supersedes the result of an earlier one, which stays.
 
     series 1 --- n job 1 --- 0..1 result 1 --- n delivery
 
-States of a job: ``queued`` -> ``running`` -> ``screened``; aside: ``quarantined`` (it failed, and is
-tried again on request only), ``superseded`` (a later revision came first), ``skipped`` (a rule says
-so). States of a delivery: ``queued`` -> ``sending`` -> ``sent`` -> ``verified``; aside: ``dead``.
+States of a job: ``queued`` -> ``running`` -> ``screened``; aside: ``quarantined`` (it failed, and
+is tried again on request only), ``superseded`` (a later revision came first), ``skipped`` (a rule
+says so). Of a delivery: ``queued`` -> ``sending`` -> ``sent`` -> ``verified``; aside: ``dead``.
 
 All times are seconds of Unix time. No patient value stands in any column: files are known by path,
 series by UIDs, people not at all.
