@@ -41,7 +41,6 @@ EXTRAS = {
     "psycopg": "postgres",
     "pynetdicom": "service",
     "ray": "ray",
-    "sqlalchemy": "tracking",
     "starlette": "service",
     "uvicorn": "service",
 }

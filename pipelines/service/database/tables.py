@@ -29,20 +29,21 @@ FAILURE_KINDS = "study", "worker", "environment", "destination"
 SHORT, LONG = 64, 1024
 
 
-class Table(DeclarativeBase):
+class Record(DeclarativeBase):
     """The root of all tables."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, list[Any]: JSON}
 
 
-class SeriesEntry(Table):
+class SeriesEntry(Record):
     """One volume that came in, in one revision of it.
 
     Attributes:
         key: Its stable name over all revisions: UIDs and part, or a hash of a file's path.
         revision: From 1; instances that come after a series was complete make the next.
         files: Of each file ``[path, bytes, mtime_ns]``, sorted; by these it is recognised unread.
-        files_digest: SHA-256 of ``files``.
+        names: Of its files, as the summary calls them.
+        files_digest: SHA-256 of ``files``, folders left out.
         content_digest: Of the voxels and the geometry, once they were read.
         name: Of the file, for inputs without identifiers; None where names are hidden.
         source: ``files``, ``receiver``, ``dicomweb`` or ``folder``.
@@ -57,6 +58,7 @@ class SeriesEntry(Table):
     key: Mapped[str] = mapped_column(String(LONG), index=True)
     revision: Mapped[int] = mapped_column(default=1)
     files: Mapped[list[Any]]
+    names: Mapped[list[Any]] = mapped_column(default=list)
     files_digest: Mapped[str] = mapped_column(String(SHORT), index=True)
     content_digest: Mapped[str | None] = mapped_column(String(SHORT))
     name: Mapped[str | None] = mapped_column(String(LONG))
@@ -72,7 +74,7 @@ class SeriesEntry(Table):
     jobs: Mapped[list[JobEntry]] = relationship(back_populates="series")
 
 
-class JobEntry(Table):
+class JobEntry(Record):
     """A series to be screened in one way.
 
     Attributes:
@@ -117,7 +119,7 @@ class JobEntry(Table):
     result: Mapped[ResultEntry | None] = relationship(back_populates="job")
 
 
-class ResultEntry(Table):
+class ResultEntry(Record):
     """What was found, and where it lies.
 
     Attributes:
@@ -148,7 +150,7 @@ class ResultEntry(Table):
     deliveries: Mapped[list[DeliveryEntry]] = relationship(back_populates="result")
 
 
-class DeliveryEntry(Table):
+class DeliveryEntry(Record):
     """A result on its way to one destination of the configuration.
 
     Attributes:
@@ -177,7 +179,26 @@ class DeliveryEntry(Table):
     result: Mapped[ResultEntry] = relationship(back_populates="deliveries")
 
 
-class DriftEntry(Table):
+class FileEntry(Record):
+    """A file that no job is made of: left out, or the repeat of another.
+
+    Attributes:
+        name: As the summary calls it.
+        status: ``left-out`` or ``repeat``.
+        repeats: The name of the file that stands for it.
+    """
+
+    __tablename__ = "file"
+
+    name: Mapped[str] = mapped_column(String(LONG), primary_key=True)
+    status: Mapped[str] = mapped_column(String(SHORT))
+    repeats: Mapped[str | None] = mapped_column(String(LONG))
+    code: Mapped[str | None] = mapped_column(String(SHORT))
+    reason: Mapped[str] = mapped_column(String(LONG))
+    advice: Mapped[str] = mapped_column(String(LONG))
+
+
+class DriftEntry(Record):
     """The state of one stratum of one calibration; an alarm marks it stale, and changes nothing."""
 
     __tablename__ = "drift"
@@ -191,7 +212,7 @@ class DriftEntry(Table):
     since: Mapped[float | None]
 
 
-class PauseEntry(Table):
+class PauseEntry(Record):
     """A part of the environment that fails (``disk``, ``device``): nothing is begun until it works.
 
     Attributes:
@@ -208,7 +229,7 @@ class PauseEntry(Table):
     since: Mapped[float]
 
 
-class AuditEntry(Table):
+class AuditEntry(Record):
     """What came, from whom, what was done and sent; triggers refuse to change or remove a row.
 
     Attributes:
