@@ -15,7 +15,9 @@ from headclip_med.errors import HeadClipError
 from headclip_med.geometry import Grid
 from headclip_med.metrics import image_metrics
 from headclip_med.models.model import AnomalyModel
-from headclip_med.pipelines.batch import BatchReport, Screener, screen_inputs
+from headclip_med.pipelines.batch import screen_inputs
+from headclip_med.pipelines.report import BatchReport
+from headclip_med.pipelines.screener import Screener
 from headclip_med.read import find_inputs, read_volume
 from headclip_med.synthetic.development import DevelopmentVolume, development_volume
 from headclip_med.write import SummaryRow

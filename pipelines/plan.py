@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,11 +24,17 @@ class Job:
         name: What it is called in a summary; no patient values.
         read: Gives the volume, or raises why there is none.
         files: The files it is made of, as the summary calls them.
+        key: A stable name of what it is, for a queue: a digest of identifiers and of the place.
+        stamps: Of each file a digest of its name, its bytes and when it changed, in nanoseconds.
+        origin: What the headers say of it; None where they cannot be read.
     """
 
     name: str
     read: Callable[[], Volume]
     files: tuple[str, ...] = ()
+    key: str = ""
+    stamps: tuple[tuple[str, int, int], ...] = ()
+    origin: Input | None = None
 
 
 @dataclass(frozen=True)
@@ -60,11 +67,31 @@ class Plan:
         """Make a job of every input, and of every file that should be one but cannot be used."""
         for failure in self.inputs.failures:
             if failure.is_error:
-                name = self.names[failure.path]
-                yield Job(name, partial(_refuse, failure.to_error()), (name,))
+                name, place = self.names[failure.path], self.inputs.places.place_of(failure.path)
+                yield Job(
+                    name, partial(_refuse, failure.to_error()), (name,), _digest(place),
+                    self._stamps([failure.path]),
+                )  # fmt: skip
         for one in self.inputs.readable:
             files = tuple(self.names[path] for path in one.paths)
-            yield Job(one.series_instance_uid or files[0], self._reader(one), files)
+            known = one.place, one.kind, one.study_instance_uid, one.series_instance_uid, one.part
+            yield Job(
+                one.series_instance_uid or files[0], self._reader(one), files,
+                _digest(*map(str, known)), self._stamps(one.paths), one,
+            )  # fmt: skip
+
+    def _stamps(self, paths: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
+        """Tell files by name, size and time; of those in an archive, that is the archive's."""
+        found = set()
+        for path in paths:
+            archive, member = self.inputs.places.archive_of(path) or (path, Path())
+            try:
+                state = archive.stat()
+            except OSError:  # gone since; reading it will say so
+                continue
+            name = _digest(archive.name, member.as_posix())
+            found.add((name, state.st_size, state.st_mtime_ns))
+        return tuple(sorted(found))
 
     def _reader(self, one: Input) -> Callable[[], Volume]:
         """Read a volume, which says of its file no more than it may, and of which archive it is."""
@@ -165,6 +192,11 @@ class Plan:
     def _line(self, path: Path) -> str:
         number = f"{self.numbers[path]:6}"
         return number if self.hide_names else f"{number}  {self.names[path]}"
+
+
+def _digest(*known: str) -> str:
+    """Hide names, which may hold a patient's, behind a digest that tells them apart."""
+    return hashlib.sha256("\x1f".join(known).encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _bytes(one: Input) -> int:

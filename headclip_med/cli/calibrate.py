@@ -76,9 +76,9 @@ class Calibrate(ModelOptions, RegistryOptions):
         check_any(inputs)
         check_enough(inputs, wanted.alpha)
         check_writable(self.out.absolute().parent)
-        from headclip_med.pipelines.batch import Screener
         from headclip_med.pipelines.calibration.file import write_calibration
         from headclip_med.pipelines.calibration.normals import calibrate
+        from headclip_med.pipelines.screener import Screener
 
         model = self.load(tracking_uri=self.tracking_uri)
         with ExitStack() as stack:

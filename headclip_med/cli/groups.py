@@ -277,7 +277,8 @@ def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
         Takes how many more there are, and how many there will be in all.
     """
     with progress(None, unit) as bar:
-        done, said_s = 0, time.monotonic()
+        done, began_s = 0, time.monotonic()
+        said_s = began_s
 
         def count(more: int, total: int) -> None:
             nonlocal done, said_s
@@ -286,7 +287,9 @@ def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(more)
             if bar.disable and time.monotonic() - said_s >= LINE_EVERY_S:
                 said_s = time.monotonic()
-                print(f"headclip: {done} of {total} {unit}s", file=sys.stderr)
+                left_s = (said_s - began_s) / done * (total - done) if done else 0
+                left = f", about {max(1, round(left_s / 60))} min left" if done else ""
+                print(f"headclip: {done} of {total} {unit}s{left}", file=sys.stderr)
 
         yield count
 

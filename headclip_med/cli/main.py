@@ -24,7 +24,8 @@ from headclip_med.cli.datasets import Datasets
 from headclip_med.cli.evaluate import Compare, Evaluate
 from headclip_med.cli.experiment import Reproduce, RunExperiment
 from headclip_med.cli.options import MARKERS, Command, form_of, parse
-from headclip_med.cli.screen import Demo, Screen, ScreenBatch
+from headclip_med.cli.screen import Demo, Screen
+from headclip_med.cli.service.batch import ScreenBatch
 from headclip_med.cli.train import Train
 from headclip_med.cli.weights import Weights
 from headclip_med.errors import HeadClipError, InvalidSettings, named_extras, nearest, reason_of
@@ -75,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _tell(error, as_json=as_json)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as ended:
         print("headclip: stopped; what was finished is kept.", file=sys.stderr)
-        return 1
+        return 128 + (ended.args[0] if ended.args else signal.SIGINT)
     return code
 
 
@@ -106,8 +107,8 @@ def _ended_in_order() -> Iterator[None]:
         yield  # whoever has the main thread decides about signals
         return
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -19,8 +19,9 @@ from headclip_med.errors import InvalidSettings, UnreadableInput
 from headclip_med.settings import ScreenSettings, SiteSettings
 
 if TYPE_CHECKING:
-    from headclip_med.pipelines.batch import BatchReport
+    from headclip_med.pipelines.building import ScreenerPlan
     from headclip_med.pipelines.calibration import Calibrator
+    from headclip_med.pipelines.report import BatchReport
     from headclip_med.read import Inputs
     from headclip_med.write import FailedInput, SummaryRow
 
@@ -51,8 +52,6 @@ class Screen(ModelOptions, RegistryOptions):
         "input", "out", "plan", "hide_names", "calibration", "model", "method", "device", "window",
         "threshold", "set", "config",
     )  # fmt: skip
-
-    resume: ClassVar[bool] = False
 
     input: Positional[tuple[Path, ...]] = ()
     """Folders, files or archives: DICOM, NIfTI, PNG, ..."""
@@ -87,6 +86,38 @@ class Screen(ModelOptions, RegistryOptions):
 
     def run(self) -> int:
         """Screen everything and say what was found."""
+        if (found := self.find()) is None:
+            return show_plan(self.inputs(), hide_names=self.hide_names, as_json=self.json)
+        inputs, plan = found
+        from headclip_med.pipelines.batch import screen_inputs
+
+        slices = sum(one.slices for one in inputs.readable)
+        with progress(slices, "slice") as bar:
+            report = screen_inputs(inputs, plan(bar.update), hide_names=self.hide_names)
+        show(report, as_json=self.json)
+        return report.exit_code
+
+    def inputs(self) -> Inputs:
+        """Find what there is to screen.
+
+        Raises:
+            InvalidSettings: Nothing was named.
+        """
+        if not self.input:
+            raise InvalidSettings("Nothing to screen.", "Name folders or files.")
+        from headclip_med.read import find_inputs
+
+        return find_inputs(self.input)
+
+    def find(self) -> tuple[Inputs, ScreenerPlan] | None:
+        """Check everything that can be checked before torch is loaded, and find the inputs.
+
+        Returns:
+            None where only the plan is wanted.
+
+        Raises:
+            HeadClipError: Something is missing, unknown or not to be written to.
+        """
         settings = self.settings(ScreenSettings)
         if not self.input:
             raise InvalidSettings("Nothing to screen.", "Name folders or files.")
@@ -94,34 +125,26 @@ class Screen(ModelOptions, RegistryOptions):
             raise InvalidSettings(
                 "There is no folder for the results.", "Name one with --out, or give --plan."
             )
-        from headclip_med.read import find_inputs
         from headclip_med.transforms import check_window
         from headclip_med.write import USUAL_OUTPUTS, check_outputs, check_writable
 
         check_window(settings.window)
         outputs = USUAL_OUTPUTS if self.outputs is None else check_outputs(self.outputs)
-        calibrator = self.calibrator()
-        if not self.plan:
-            self.check()
-        inputs = find_inputs(self.input)
+        self.calibrator()
         if self.plan:
-            return show_plan(inputs, hide_names=self.hide_names, as_json=self.json)
+            return None
+        self.check()
+        inputs = self.inputs()
         check_any(inputs)
         # What is there of it: the folder itself is made when the model is found.
         out = Path(self.out or "").absolute()
         check_writable(next(one for one in (out, *out.parents) if one.exists()))
-        from headclip_med.pipelines.batch import Screener, screen_inputs
+        from headclip_med.pipelines.building import ScreenerPlan
 
-        model = self.load(tracking_uri=self.tracking_uri)
-        slices = sum(one.slices for one in inputs.readable)
-        with progress(slices, "slice") as bar:
-            screener = Screener(
-                model=model, out=out, settings=settings, outputs=outputs, report=bar.update,
-                calibrator=calibrator,
-            )  # fmt: skip
-            report = screen_inputs(inputs, screener, resume=self.resume, hide_names=self.hide_names)
-        show(report, as_json=self.json)
-        return report.exit_code
+        return inputs, ScreenerPlan(
+            request=self.request(), out=out, settings=settings, outputs=outputs,
+            calibration=self.calibration, site=self.settings(SiteSettings).site,
+        )  # fmt: skip
 
     def calibrator(self) -> Calibrator | None:
         """Give what finds p-values, where a calibration was named.
@@ -140,21 +163,6 @@ class Screen(ModelOptions, RegistryOptions):
         from headclip_med.pipelines.calibration import Calibrator, read_calibration
 
         return Calibrator(read_calibration(self.calibration), site)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScreenBatch(Screen):
-    """Screen much, in a run that can be stopped: what is finished is left alone.
-
-    Writes what 'headclip screen' writes, with the same options. Given again after it was stopped,
-    or with more inputs, it screens what has no result yet, or one of other voxels, another model,
-    other settings or another version of this program. RESEARCH ONLY - not for clinical use.
-
-    Examples:
-      headclip batch ARCHIVE --out results --method winclip
-    """
-
-    resume: ClassVar[bool] = True
 
 
 def check_any(inputs: Inputs) -> None:

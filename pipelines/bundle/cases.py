@@ -16,11 +16,12 @@ from monai.engines.evaluator import SupervisedEvaluator
 from torch import Tensor
 
 from headclip_med.errors import UnreadableInput, own_error
-from headclip_med.pipelines.batch import BatchReport, Screener, summed_up
 from headclip_med.pipelines.bundle.guards import cause_of, is_command
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.transforms import PREPARED_S, VOLUME, boxed
 from headclip_med.pipelines.plan import Plan
+from headclip_med.pipelines.report import BatchReport, summed_up
+from headclip_med.pipelines.screener import Screener
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings
 from headclip_med.volume import Volume

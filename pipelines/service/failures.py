@@ -2,8 +2,8 @@
 
 What follows differs. A *study* that cannot be used is set aside at once: it would fail again. A
 *worker* that was lost is tried again, alone and capped, three times in all. The *environment* (a
-full disk, a device that is gone) is nobody's fault: nothing is counted, all waits until it works.
-A *destination* is tried again, later and later.
+full disk, a database that does not answer) is nobody's fault: nothing is counted, and all waits
+until it works. A *destination* is tried again, later and later.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from headclip_med.pipelines.service.database.opening import UnusableDatabase
 from headclip_med.store import StoreFull
 
 FailureKind = Literal["study", "worker", "environment", "destination"]
-Cause = Literal["database", "device", "disk"]
+Cause = Literal["database", "disk"]
 
 CAUSES: tuple[tuple[type[HeadClipError], Cause], ...] = (
     (UnusableDatabase, "database"),
     (UnwritableOutput, "disk"),
     (StoreFull, "disk"),
-    (OutOfMemory, "device"),
 )
 """Errors of the environment, and what of it fails."""
 
@@ -51,6 +50,8 @@ def failure_of(error: Exception) -> JobFailure:
     own = own_error(error)
     cause = next((cause for kind, cause in CAUSES if isinstance(own, kind)), None)
     kind: FailureKind = "study" if cause is None else "environment"
+    if isinstance(own, OutOfMemory):  # of a process that has worked for long, perhaps
+        kind = "worker"
     return JobFailure(kind, own.code, own.reason, own.advice, cause)
 
 

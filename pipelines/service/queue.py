@@ -127,6 +127,8 @@ class WorkQueue:
         with self.database.write() as session:
             entry = self._revision(session, series)
             job = session.scalar(select(JobEntry).filter_by(series_id=entry.id, run_key=run_key))
+            if job is not None and job.state == "superseded":
+                job.state, job.ended_at = "queued", None
             if job is None:
                 job = JobEntry(
                     series_id=entry.id,
@@ -379,6 +381,13 @@ class WorkQueue:
         with self.database.read() as session:
             counted = select(JobEntry.state, func.count().label("jobs")).group_by(JobEntry.state)
             return {one.state: one.jobs for one in session.execute(counted)}
+
+    def reopen(self, job_id: int) -> None:
+        """Queue a job that was screened, whose result is not there any more or was replaced."""
+        with self.database.write() as session:
+            job = session.get_one(JobEntry, job_id)
+            if job.state == "screened":
+                job.state, job.attempts, job.ended_at = "queued", 0, None
 
     def is_done(self, job_ids: Collection[int]) -> bool:
         """Tell whether nothing of these jobs is left to do."""

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from headclip_med.pipelines.batch import BatchReport, Screener, screen_inputs
+from headclip_med.pipelines.batch import screen_inputs
+from headclip_med.pipelines.report import BatchReport
+from headclip_med.pipelines.screener import Screener
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings
 from tests.bright import BrightModel, write_inputs

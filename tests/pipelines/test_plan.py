@@ -18,8 +18,9 @@ import SimpleITK
 from PIL import Image
 
 from headclip_med.cli import main
-from headclip_med.pipelines.batch import Screener, screen_inputs
+from headclip_med.pipelines.batch import screen_inputs
 from headclip_med.pipelines.plan import Plan
+from headclip_med.pipelines.screener import Screener
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings
 from tests.bright import BrightModel, stand_in, write_picture

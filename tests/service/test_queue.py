@@ -309,7 +309,7 @@ def test_rows_of_the_audit_stay(queue: WorkQueue, database: Database, change: st
         (UnreadableInput("a"), "study", None),
         (ValueError("a fault of ours"), "study", None),
         (UnwritableOutput("a"), "environment", "disk"),
-        (OutOfMemory("a"), "environment", "device"),
+        (OutOfMemory("a"), "worker", None),
         (UnusableDatabase("a"), "environment", "database"),
     ],
 )

@@ -4,7 +4,7 @@ A *series* is what came in, a *job* what is to be done with it, a *result* what 
 *delivery* a result on its way to a destination. Rows are never removed: a later revision of a
 series supersedes the result of an earlier one, which stays.
 
-    series 1 --- n job 1 --- 0..1 result 1 --- n delivery
+    series 1 --- n job 1 --- n result 1 --- n delivery
 
 States of a job: ``queued`` -> ``running`` -> ``screened``; aside: ``quarantined`` (it failed, and
 is tried again on request only), ``superseded`` (a later revision came first), ``skipped`` (a rule
@@ -41,7 +41,8 @@ class SeriesEntry(Record):
     Attributes:
         key: Its stable name over all revisions: UIDs and part, or a hash of a file's path.
         revision: From 1; instances that come after a series was complete make the next.
-        files: Of each file ``[path, bytes, mtime_ns]``, sorted; by these it is recognised unread.
+        files: Of each file ``[path, bytes, mtime_ns]``, sorted; by these it is recognised unread. A
+            batch, which has the files at hand, keeps a digest of each name instead of the path.
         names: Of its files, as the summary calls them.
         files_digest: SHA-256 of ``files``, folders left out.
         content_digest: Of the voxels and the geometry, once they were read.
@@ -116,7 +117,7 @@ class JobEntry(Record):
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
     series: Mapped[SeriesEntry] = relationship(back_populates="jobs")
-    result: Mapped[ResultEntry | None] = relationship(back_populates="job")
+    results: Mapped[list[ResultEntry]] = relationship(back_populates="job")
 
 
 class ResultEntry(Record):
@@ -136,7 +137,7 @@ class ResultEntry(Record):
     __tablename__ = "result"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), unique=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), index=True)
     folder: Mapped[str] = mapped_column(String(LONG))
     score: Mapped[float] = mapped_column(index=True)
     p_value: Mapped[float | None]
@@ -146,7 +147,7 @@ class ResultEntry(Record):
     version: Mapped[str] = mapped_column(String(SHORT))
     created_at: Mapped[float]
     superseded_by: Mapped[int | None] = mapped_column(ForeignKey("result.id"))
-    job: Mapped[JobEntry] = relationship(back_populates="result")
+    job: Mapped[JobEntry] = relationship(back_populates="results")
     deliveries: Mapped[list[DeliveryEntry]] = relationship(back_populates="result")
 
 
@@ -213,7 +214,7 @@ class DriftEntry(Record):
 
 
 class PauseEntry(Record):
-    """A part of the environment that fails (``disk``, ``device``): nothing is begun until it works.
+    """A part of the environment that fails (``disk``): nothing is begun until it works.
 
     Attributes:
         cause: Which.

@@ -10,7 +10,8 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from headclip_med.pipelines.batch import Screener, screen_inputs
+from headclip_med.pipelines.batch import screen_inputs
+from headclip_med.pipelines.screener import Screener
 from headclip_med.read import find_inputs, read_volume
 from headclip_med.settings import ScreenSettings
 from tests.bright import BrightModel

@@ -139,8 +139,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["job.id"]),
         sa.ForeignKeyConstraint(["superseded_by"], ["result.id"]),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("job_id"),
     )
+    op.create_index(op.f("ix_result_job_id"), "result", ["job_id"], unique=False)
     op.create_index(op.f("ix_result_score"), "result", ["score"], unique=False)
     op.create_table(
         "delivery",

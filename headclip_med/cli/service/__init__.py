@@ -1,0 +1,1 @@
+"""The commands that share the queue of a folder of results."""

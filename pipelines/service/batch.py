@@ -1,0 +1,257 @@
+"""A batch: offer what was found to the folder's queue, work it off, and write the worklist.
+
+The worklist is of the folder: what earlier batches found stands on it too.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import select
+from sqlalchemy.orm import joinedload
+
+from headclip_med.atomic import check_writable
+from headclip_med.errors import HeadClipError
+from headclip_med.pipelines.plan import Job, Plan
+from headclip_med.pipelines.report import BatchReport, summed_up
+from headclip_med.pipelines.service.database import Database, open_database
+from headclip_med.pipelines.service.database.tables import (
+    FileEntry,
+    JobEntry,
+    ResultEntry,
+    SeriesEntry,
+)
+from headclip_med.pipelines.service.dispatch import Dispatcher
+from headclip_med.pipelines.service.execution.executor import Executor
+from headclip_med.pipelines.service.queue import Claim, SeriesOffer, WorkQueue
+from headclip_med.pipelines.tasks import Task
+from headclip_med.read import Inputs
+from headclip_med.write import FailedInput, FileRow, SummaryRow
+
+WRITE_EVERY_S = 60.0
+"""Between two worklists while work goes on."""
+
+_ROW = TypeAdapter(SummaryRow)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    """What a batch does beside screening.
+
+    Attributes:
+        run_key: Digest of the model, the settings and the outputs; see ``WorkQueue.offer``.
+        hide_names: Whether no name of a file is written anywhere.
+        retries: Whether what was set aside is tried again.
+        verifies: Whether finished results are compared with the voxels, which are read for it.
+        is_stopped: Asked between two steps; True lets the work end after its slice.
+        report: Called with the number of slices done since the last call.
+        say: Told in a sentence where the environment fails, once each time.
+    """
+
+    run_key: str
+    hide_names: bool = False
+    retries: bool = False
+    verifies: bool = False
+    is_stopped: Callable[[], bool] = lambda: False
+    report: Callable[[int], None] = lambda slices: None
+    say: Callable[[str], None] = lambda sentence: None
+
+
+def run_batch(
+    inputs: Inputs, out: Path, executor: Executor, settings: BatchSettings
+) -> BatchReport:
+    """Screen every input that has no result yet, and write the folder's worklist.
+
+    Args:
+        inputs: As ``find_inputs`` gives them.
+        out: The folder of results, which holds the queue.
+        executor: Who does the work; closed in the end.
+        settings: Of the batch.
+
+    Returns:
+        Of these inputs what was found and what failed; ``left_alone`` counts what was finished.
+
+    Raises:
+        InvalidSettings: An option does not suit the model.
+        UnwritableOutput: The folder takes no files; said before any work.
+        UnusableDatabase: A later version wrote the queue, or it cannot be used.
+    """
+    check_writable(out)
+    database = open_database(out)
+    try:
+        batch = _Batch(WorkQueue(database), out, Plan(inputs, settings.hide_names), settings)
+        batch.offer()
+        try:
+            batch.work(executor)
+        finally:
+            executor.close()
+            batch.write()
+        return batch.report()
+    finally:
+        database.close()
+
+
+@dataclass(eq=False)
+class _Batch:
+    queue: WorkQueue
+    out: Path
+    plan: Plan
+    settings: BatchSettings
+    jobs: dict[int, Job] = field(default_factory=dict)
+    left_alone: int = 0
+
+    def offer(self) -> None:
+        """Put every input into the queue; of what is finished only the slices are counted."""
+        for job in self.plan.jobs():
+            job_id = self.queue.offer(_offer_of(job), {}, self.settings.run_key)
+            self.jobs[job_id] = job
+        if self.settings.retries:
+            self.queue.retry(self.jobs)
+        for job_id in self._finished():
+            self.left_alone += 1
+            origin = self.jobs[job_id].origin
+            self.settings.report(0 if origin is None else origin.slices)
+        _note_unused(self.queue.database, self.plan.unused)
+
+    def _finished(self) -> list[int]:
+        """List jobs whose result stands; those whose result is gone are queued again."""
+        with self.queue.database.read() as session:
+            rows = session.execute(
+                select(JobEntry.id, ResultEntry.folder)
+                .outerjoin(
+                    ResultEntry,
+                    (ResultEntry.job_id == JobEntry.id) & ResultEntry.superseded_by.is_(None),
+                )
+                .where(JobEntry.state == "screened")
+            ).all()
+        finished = []
+        for job_id, folder in rows:
+            if job_id not in self.jobs:
+                continue
+            is_there = bool(folder) and (self.out / folder / "result.json").is_file()
+            if is_there and not self.settings.verifies:
+                finished.append(job_id)
+            else:
+                self.queue.reopen(job_id)
+        return finished
+
+    def work(self, executor: Executor) -> None:
+        """Keep the executor busy until nothing of these inputs is left, or all shall end."""
+        dispatcher = Dispatcher(
+            self.queue, executor, self._task, self.out, among=self.jobs.keys(),
+            report=self.settings.report,
+        )  # fmt: skip
+        told: frozenset[str] = frozenset()
+        written_s = time.monotonic()
+        while dispatcher.is_busy or not self.queue.is_done(self.jobs.keys()):
+            if self.settings.is_stopped():
+                dispatcher.stop()
+                break
+            dispatcher.step(1.0)
+            told = self._tell(told)
+            if time.monotonic() - written_s > WRITE_EVERY_S:
+                written_s = time.monotonic()
+                self.write()
+        self.left_alone += dispatcher.taken_up
+
+    def _task(self, claim: Claim) -> Task:
+        """Give a job, and the one that is likely to be next."""
+        order = iter(self.jobs)
+        for one in order:
+            if one == claim.job_id:
+                break
+        following = next(order, None)
+        return Task(self.jobs[claim.job_id], None if following is None else self.jobs[following])
+
+    def _tell(self, told: frozenset[str]) -> frozenset[str]:
+        pauses: Mapping[str, HeadClipError] = self.queue.pauses()
+        for cause, error in pauses.items():
+            if cause not in told:
+                self.settings.say(f"Waiting: {error}")
+        return frozenset(pauses)
+
+    def write(self) -> None:
+        """Write the folder's worklist."""
+        rows, failures = standing(self.queue.database)
+        with self.queue.database.read() as session:
+            unused = [
+                FileRow(
+                    one.name, one.status, repeats=one.repeats, code=one.code, reason=one.reason,
+                    what_to_do=one.advice,
+                )
+                for one in session.scalars(select(FileEntry))
+            ]  # fmt: skip
+        self.written = summed_up(rows.values(), failures.values(), self.out, unused=unused)
+
+    def report(self) -> BatchReport:
+        """Say what became of these inputs."""
+        rows, failures = standing(self.queue.database)
+        return BatchReport(
+            tuple(row for row in self.written.rows if row in _of(rows, self.jobs)),
+            tuple(_of(failures, self.jobs)),
+            self.written.outputs,
+            self.left_alone,
+        )
+
+
+def _of(found: Mapping[int, Any], job_ids: Collection[int]) -> list[Any]:
+    return [one for job_id, one in found.items() if job_id in job_ids]
+
+
+def _offer_of(job: Job) -> SeriesOffer:
+    origin = job.origin
+    facts: dict[str, Any] = {}
+    if origin is not None:
+        names = ("study_instance_uid", "series_instance_uid", "part", "modality", "slices")
+        facts = {name: getattr(origin, name) for name in names}
+    return SeriesOffer(
+        key=job.key, files=job.stamps, source="files", names=job.files, name=job.name, **facts
+    )
+
+
+def _note_unused(database: Database, unused: Iterable[FileRow]) -> None:
+    with database.write() as session:
+        for one in unused:
+            session.merge(
+                FileEntry(
+                    name=one.file, status=one.status, repeats=one.repeats, code=one.code,
+                    reason=one.reason, advice=one.what_to_do,
+                )
+            )  # fmt: skip
+
+
+def standing(database: Database) -> tuple[dict[int, SummaryRow], dict[int, FailedInput]]:
+    """Read what stands on the worklist of a folder: results that nothing replaced, and failures.
+
+    Returns:
+        Both by the id of their job.
+    """
+    with database.read() as session:
+        results = session.scalars(select(ResultEntry).where(ResultEntry.superseded_by.is_(None)))
+        rows = {one.job_id: row_of(one) for one in results}
+        failed = session.scalars(
+            select(JobEntry)
+            .join(SeriesEntry)
+            .where(JobEntry.state == "quarantined")
+            .options(joinedload(JobEntry.series))
+        )
+        failures = {
+            one.id: FailedInput(
+                one.series.name or one.series.key, one.code or "failed", one.reason or "",
+                one.advice or "", tuple(one.series.names),
+            )
+            for one in failed
+        }  # fmt: skip
+    return rows, failures
+
+
+def row_of(result: ResultEntry) -> SummaryRow:
+    """Give the row of a result as it was recorded."""
+    row: SummaryRow = _ROW.validate_json(json.dumps(result.row))
+    return row

@@ -1,0 +1,1 @@
+"""Who does the work: an executor has slots, each with a warm model."""
