@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import joinedload
 
 from headclip_med.atomic import check_writable
@@ -33,6 +33,7 @@ from headclip_med.pipelines.service.queue import Claim, SeriesOffer, WorkQueue
 from headclip_med.pipelines.tasks import Task
 from headclip_med.read import Inputs
 from headclip_med.write import FailedInput, FileRow, SummaryRow
+from headclip_med.write.result import SCHEMA_VERSION
 
 WRITE_EVERY_S = 60.0
 """Between two worklists while work goes on."""
@@ -108,6 +109,8 @@ class _Batch:
 
     def offer(self) -> None:
         """Put every input into the queue; of what is finished only the slices are counted."""
+        if self.settings.hide_names:
+            _forget_names(self.queue.database)
         for job in self.plan.jobs():
             job_id = self.queue.offer(_offer_of(job), {}, self.settings.run_key)
             self.jobs[job_id] = job
@@ -123,7 +126,8 @@ class _Batch:
         """List jobs whose result stands; those whose result is gone are queued again."""
         with self.queue.database.read() as session:
             rows = session.execute(
-                select(JobEntry.id, ResultEntry.folder)
+                select(JobEntry.id, ResultEntry.folder, SeriesEntry.content_digest)
+                .join(SeriesEntry)
                 .outerjoin(
                     ResultEntry,
                     (ResultEntry.job_id == JobEntry.id) & ResultEntry.superseded_by.is_(None),
@@ -131,10 +135,10 @@ class _Batch:
                 .where(JobEntry.state == "screened")
             ).all()
         finished = []
-        for job_id, folder in rows:
+        for job_id, folder, digest in rows:
             if job_id not in self.jobs:
                 continue
-            is_there = bool(folder) and (self.out / folder / "result.json").is_file()
+            is_there = folder is not None and _is_whole(self.out / folder / "result.json", digest)
             if is_there and not self.settings.verifies:
                 finished.append(job_id)
             else:
@@ -200,6 +204,16 @@ class _Batch:
         )
 
 
+def _is_whole(result: Path, content_digest: str | None) -> bool:
+    """Tell whether a result.json is there, of this form, and of this content."""
+    try:
+        plain = json.loads(result.read_text("utf-8"))
+        found = plain["schema_version"], plain["input"]["content_digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return found == (SCHEMA_VERSION, content_digest)
+
+
 def _of(found: Mapping[int, Any], job_ids: Collection[int]) -> list[Any]:
     return [one for job_id, one in found.items() if job_id in job_ids]
 
@@ -213,6 +227,16 @@ def _offer_of(job: Job) -> SeriesOffer:
     return SeriesOffer(
         key=job.key, files=job.stamps, source="files", names=job.files, name=job.name, **facts
     )
+
+
+def _forget_names(database: Database) -> None:
+    """Remove the names of files that an earlier batch wrote down, from the disk as well."""
+    with database.write() as session:
+        session.execute(delete(FileEntry))
+        session.execute(update(SeriesEntry).values(name=None, names=[]))
+        for result in session.scalars(select(ResultEntry)):
+            result.row = {**result.row, "name": None, "files": []}
+    database.compact()
 
 
 def _note_unused(database: Database, unused: Iterable[FileRow]) -> None:

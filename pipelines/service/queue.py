@@ -149,6 +149,7 @@ class WorkQueue:
         digest, files = series.files_digest, [list(one) for one in sorted(series.files)]
         if found is not None and found.files_digest == digest:
             found.files, found.names = files, list(series.names)  # where they are by now
+            found.name = series.name
             return found
         facts = {k: v for k, v in asdict(series).items() if k not in ("files", "names")}
         facts["received_at"] = facts["received_at"] or self.clock()

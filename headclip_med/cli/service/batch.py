@@ -64,7 +64,7 @@ class ScreenBatch(Screen):
         slices = sum(one.slices for one in inputs.readable)
         with counting("slice") as count, _asked_to_end() as asked:
             settings = BatchSettings(
-                run_key=plan.run_key,
+                run_key=f"{plan.run_key}{'-hidden' if self.hide_names else ''}",
                 hide_names=self.hide_names,
                 retries=self.retry,
                 verifies=self.verify,

@@ -66,6 +66,15 @@ class Database:
         with _translated(), Session(self.engine) as session:
             yield session
 
+    def compact(self) -> None:
+        """Write a file anew without what was removed from it; a server does that by itself."""
+        if self.engine.dialect.name == "sqlite":
+            with _translated(), self.engine.connect() as connection:
+                own = connection.connection.dbapi_connection
+                assert own is not None  # noqa: S101 - it was just connected
+                for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    own.cursor().execute(statement)
+
     def close(self) -> None:
         """Let go of its connections."""
         self.engine.dispose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from headclip_med.pipelines.tasks import Outcome, Task
 
@@ -37,6 +37,7 @@ class WorkerLost:
 ExecutorEvent = SlicesDone | TaskEnded | WorkerLost
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Slots, each with a warm model; which machine or process they are on is its own business."""
 
