@@ -138,7 +138,7 @@ class _Batch:
         for job_id, folder, digest in rows:
             if job_id not in self.jobs:
                 continue
-            is_there = folder is not None and _is_whole(self.out / folder / "result.json", digest)
+            is_there = _is_whole(self.out / str(folder) / "result.json", digest)
             if is_there and not self.settings.verifies:
                 finished.append(job_id)
             else:

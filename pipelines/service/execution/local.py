@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
@@ -40,6 +40,8 @@ Build = Callable[[Callable[[int], None]], "Screener"]
 
 WATCH_EVERY_S = 1.0
 LEAVING_S = 5.0
+START_LIMIT_S = 900.0
+"""For a process to load its model, from whatever disk."""
 
 
 class InlineExecutor:
@@ -134,6 +136,9 @@ class LocalExecutor:
             return [WorkerLost(slot, "worker-lost")] if worker.began_s is not None else []
         if isinstance(word, HeadClipError):
             raise word
+        if word is None:
+            worker.is_ready, worker.began_s = True, time.monotonic()
+            return []
         if isinstance(word, Outcome):
             worker.began_s = None
             return [TaskEnded(slot, word)]
@@ -169,13 +174,15 @@ class _Worker:
 
     process: SpawnProcess
     line: Connection
-    began_s: float | None = field(default=None)
+    began_s: float | None = None
+    is_ready: bool = False
 
     def excess(self, settings: WorkSettings) -> LossCode | None:
         """Say of what it takes more than it may."""
         if self.began_s is None:
             return None
-        if time.monotonic() - self.began_s > settings.time_limit_min * 60:
+        limit_s = settings.time_limit_min * 60 if self.is_ready else START_LIMIT_S
+        if time.monotonic() - self.began_s > limit_s:
             return "worker-time"
         if _resident_bytes(self.process.pid) > settings.memory_limit_gb * 1e9:
             return "worker-memory"
@@ -231,7 +238,9 @@ def _build(
 
     torch.set_num_threads(threads)
     try:
-        return Workbench(build(report), takes_up=True)
+        workbench = Workbench(build(report), takes_up=True)
+        line.send(None)
     except Exception as error:
         line.send(error if isinstance(error, InvalidSettings) else own_error(error))
         return None
+    return workbench
