@@ -29,7 +29,7 @@ from headclip_med import load_model
 from headclip_med.geometry import Grid
 from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.batch import screen_inputs
-from headclip_med.pipelines.screener import Screener
+from headclip_med.pipelines.work.screener import Screener
 from headclip_med.prediction import Prediction
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScoreSettings

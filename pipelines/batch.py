@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from headclip_med.errors import InvalidSettings
-from headclip_med.pipelines.ahead import read_ahead
 from headclip_med.pipelines.plan import Job, Plan
 from headclip_med.pipelines.report import BatchReport, summed_up
-from headclip_med.pipelines.screener import Screener
-from headclip_med.pipelines.tasks import Task
-from headclip_med.pipelines.workbench import Workbench
+from headclip_med.pipelines.work.ahead import read_ahead
+from headclip_med.pipelines.work.screener import Screener
+from headclip_med.pipelines.work.tasks import StudyTask
+from headclip_med.pipelines.work.workbench import Workbench
 from headclip_med.read import Inputs
 from headclip_med.write import FailedInput, FileRow, SummaryRow, check_writable
 
@@ -55,7 +55,7 @@ def work_through(
     failures: list[FailedInput] = []
     workbench = Workbench(screener, takes_up=False)
     for job in jobs:
-        outcome = workbench.do(Task(job))
+        outcome = workbench.do(StudyTask(job))
         if isinstance(outcome.error, InvalidSettings):
             raise outcome.error
         if outcome.row is not None:

@@ -78,7 +78,7 @@ class Calibrate(ModelOptions, RegistryOptions):
         check_writable(self.out.absolute().parent)
         from headclip_med.pipelines.calibration.file import write_calibration
         from headclip_med.pipelines.calibration.normals import calibrate
-        from headclip_med.pipelines.screener import Screener
+        from headclip_med.pipelines.work.screener import Screener
 
         model = self.load(tracking_uri=self.tracking_uri)
         with ExitStack() as stack:

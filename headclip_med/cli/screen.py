@@ -19,9 +19,9 @@ from headclip_med.errors import InvalidSettings, UnreadableInput
 from headclip_med.settings import ScreenSettings, SiteSettings
 
 if TYPE_CHECKING:
-    from headclip_med.pipelines.building import ScreenerPlan
     from headclip_med.pipelines.calibration import Calibrator
     from headclip_med.pipelines.report import BatchReport
+    from headclip_med.pipelines.work.building import ScreenerPlan
     from headclip_med.read import Inputs
     from headclip_med.write import FailedInput, SummaryRow
 
@@ -139,7 +139,7 @@ class Screen(ModelOptions, RegistryOptions):
         # What is there of it: the folder itself is made when the model is found.
         out = Path(self.out or "").absolute()
         check_writable(next(one for one in (out, *out.parents) if one.exists()))
-        from headclip_med.pipelines.building import ScreenerPlan
+        from headclip_med.pipelines.work.building import ScreenerPlan
 
         return inputs, ScreenerPlan(
             request=self.request(), out=out, settings=settings, outputs=outputs,

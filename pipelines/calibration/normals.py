@@ -16,7 +16,6 @@ from typing import Any
 from headclip_med.calibration import Stratum
 from headclip_med.errors import HeadClipError, InvalidSettings, UnwritableOutput, own_error
 from headclip_med.metrics.conformal import FEW_STUDIES, needed_studies
-from headclip_med.pipelines.ahead import read_ahead
 from headclip_med.pipelines.calibration.file import (
     Binding,
     Calibration,
@@ -28,7 +27,8 @@ from headclip_med.pipelines.calibration.file import (
 from headclip_med.pipelines.calibration.given import counted, token_of, too_few
 from headclip_med.pipelines.calibration.use import stratum_of
 from headclip_med.pipelines.plan import Job, Plan
-from headclip_med.pipelines.screener import Screener
+from headclip_med.pipelines.work.ahead import read_ahead
+from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import Inputs
 from headclip_med.settings import CalibrationSettings
 from headclip_med.volume import Volume

@@ -30,7 +30,7 @@ from headclip_med.pipelines.service.database.tables import (
 from headclip_med.pipelines.service.dispatch import Dispatcher
 from headclip_med.pipelines.service.execution.executor import Executor
 from headclip_med.pipelines.service.queue import Claim, SeriesOffer, WorkQueue
-from headclip_med.pipelines.tasks import Task
+from headclip_med.pipelines.work.tasks import StudyTask
 from headclip_med.read import Inputs
 from headclip_med.write import FailedInput, FileRow, SummaryRow
 from headclip_med.write.result import SCHEMA_VERSION
@@ -42,7 +42,7 @@ _ROW = TypeAdapter(SummaryRow)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchSettings:
+class BatchRequest:
     """What a batch does beside screening.
 
     Attributes:
@@ -64,9 +64,7 @@ class BatchSettings:
     say: Callable[[str], None] = lambda sentence: None
 
 
-def run_batch(
-    inputs: Inputs, out: Path, executor: Executor, settings: BatchSettings
-) -> BatchReport:
+def run_batch(inputs: Inputs, out: Path, executor: Executor, settings: BatchRequest) -> BatchReport:
     """Screen every input that has no result yet, and write the folder's worklist.
 
     Args:
@@ -103,7 +101,7 @@ class _Batch:
     queue: WorkQueue
     out: Path
     plan: Plan
-    settings: BatchSettings
+    settings: BatchRequest
     jobs: dict[int, Job] = field(default_factory=dict)
     left_alone: int = 0
 
@@ -164,14 +162,16 @@ class _Batch:
                 self.write()
         self.left_alone += dispatcher.taken_up
 
-    def _task(self, claim: Claim) -> Task:
+    def _task(self, claim: Claim) -> StudyTask:
         """Give a job, and the one that is likely to be next."""
         order = iter(self.jobs)
         for one in order:
             if one == claim.job_id:
                 break
         following = next(order, None)
-        return Task(self.jobs[claim.job_id], None if following is None else self.jobs[following])
+        return StudyTask(
+            self.jobs[claim.job_id], None if following is None else self.jobs[following]
+        )
 
     def _tell(self, told: frozenset[str]) -> frozenset[str]:
         pauses: Mapping[str, HeadClipError] = self.queue.pauses()

@@ -26,7 +26,7 @@ from headclip_med.pipelines.service.execution.executor import (
 )
 from headclip_med.pipelines.service.failures import JobFailure, failure_of, worker_lost
 from headclip_med.pipelines.service.queue import Claim, WorkQueue
-from headclip_med.pipelines.tasks import Outcome, Task
+from headclip_med.pipelines.work.tasks import StudyOutcome, StudyTask
 
 LEASE_S = 120.0
 """After which another may take what a process held that is gone."""
@@ -66,13 +66,15 @@ class Dispatcher:
 
     queue: WorkQueue
     executor: Executor
-    task_of: Callable[[Claim], Task]
+    task_of: Callable[[Claim], StudyTask]
     out: Path
     among: Collection[int] | None = None
     report: Callable[[int], None] = lambda slices: None
     worker: str = field(default_factory=own_name)
     _held: dict[int, Claim] = field(default_factory=dict, init=False)
-    _unrecorded: list[tuple[Claim, Outcome | JobFailure]] = field(default_factory=list, init=False)
+    _unrecorded: list[tuple[Claim, StudyOutcome | JobFailure]] = field(
+        default_factory=list, init=False
+    )
     _renewed_s: float = field(default=0.0, init=False)
     _probed_s: float = field(default=0.0, init=False)
     taken_up: int = field(default=0, init=False)
@@ -127,14 +129,14 @@ class Dispatcher:
     def _record(self) -> None:
         while self._unrecorded:
             claim, found = self._unrecorded[0]
-            refusal = found.error if isinstance(found, Outcome) else None
+            refusal = found.error if isinstance(found, StudyOutcome) else None
             if isinstance(refusal, InvalidSettings):
                 self.queue.release(claim)
                 raise refusal
             self._record_one(claim, found)
             self._unrecorded.pop(0)
 
-    def _record_one(self, claim: Claim, found: Outcome | JobFailure) -> None:
+    def _record_one(self, claim: Claim, found: StudyOutcome | JobFailure) -> None:
         if isinstance(found, JobFailure):
             self.queue.fail(claim, found)
         elif found.was_stopped:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.pipelines.ahead import read_ahead
 from headclip_med.pipelines.batch import work_through
 from headclip_med.pipelines.plan import Job, Plan
-from headclip_med.pipelines.screener import Screener
+from headclip_med.pipelines.work.ahead import read_ahead
+from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings
 from headclip_med.volume import Volume

@@ -20,7 +20,7 @@ from PIL import Image
 from headclip_med.cli import main
 from headclip_med.pipelines.batch import screen_inputs
 from headclip_med.pipelines.plan import Plan
-from headclip_med.pipelines.screener import Screener
+from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings
 from tests.bright import BrightModel, stand_in, write_picture

@@ -19,8 +19,10 @@ READERS = ("bundles", "docs", "README.md", "CONTRIBUTING.md")
 
 CALLED_FROM_OUTSIDE = {
     "attach": "an engine, of its handlers",
+    "down_revision": "alembic, of its steps",
     "forward": "torch, of every module",
     "inverse": "MONAI, of transforms that can be undone",
+    "type_annotation_map": "SQLAlchemy, of its tables",
     "verify_suffix": "MONAI, of its readers of images",
 }
 """Method: who calls it without its name being written here."""

@@ -18,9 +18,9 @@ import pytest
 from headclip_med.cli import main
 from headclip_med.pipelines.batch import screen_inputs
 from headclip_med.pipelines.report import BatchReport
-from headclip_med.pipelines.screener import Screener
-from headclip_med.pipelines.service.batch import BatchSettings, run_batch
+from headclip_med.pipelines.service.batch import BatchRequest, run_batch
 from headclip_med.pipelines.service.execution.local import InlineExecutor
+from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs, read_volume
 from headclip_med.settings import ScoreSettings, ScreenSettings
 from headclip_med.store import digest_of
@@ -46,7 +46,7 @@ def run(
     def build(report: Callable[[int], None]) -> Screener:
         return Screener(model=model, out=out, settings=settings, report=report, **more)
 
-    batch = BatchSettings(run_key=str(digest_of({"known": str(known)})), **options)
+    batch = BatchRequest(run_key=str(digest_of({"known": str(known)})), **options)
     return run_batch(find_inputs([place]), out, InlineExecutor(build), batch)
 
 
@@ -132,7 +132,7 @@ def test_another_version_leaves_results_as_they_are_unless_asked(
     batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch()
-    monkeypatch.setattr("headclip_med.pipelines.screener.__version__", "99.0")
+    monkeypatch.setattr("headclip_med.pipelines.work.screener.__version__", "99.0")
     assert batch()[0].left_alone == 3
     assert batch(of_version=True)[0].left_alone == 0
 

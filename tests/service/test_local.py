@@ -12,7 +12,7 @@ from PIL import Image
 
 from headclip_med.pipelines.report import BatchReport
 from headclip_med.pipelines.service import dispatch, queue
-from headclip_med.pipelines.service.batch import BatchSettings, run_batch
+from headclip_med.pipelines.service.batch import BatchRequest, run_batch
 from headclip_med.pipelines.service.execution.local import LocalExecutor
 from headclip_med.pipelines.service.settings import WorkSettings
 from headclip_med.read import find_inputs
@@ -45,7 +45,7 @@ def studies(folder: Path, *, without: tuple[str, ...] = ()) -> Path:
 
 def batch(place: Path, out: Path, end: str = "kill", **limits: float | int) -> BatchReport:
     executor = LocalExecutor(Building(out, end), WorkSettings(**limits))
-    return run_batch(find_inputs([place]), out, executor, BatchSettings(run_key="r"))
+    return run_batch(find_inputs([place]), out, executor, BatchRequest(run_key="r"))
 
 
 def results(out: Path) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headclip_med.pipelines.screener import Screener
+from headclip_med.pipelines.work.screener import Screener
 from headclip_med.prediction import Prediction
 from headclip_med.settings import ScreenSettings
 from tests.bright import BrightModel

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, UltrasoundImageStorage
 
 from headclip_med.pipelines.batch import screen_inputs
-from headclip_med.pipelines.screener import Screener
+from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings
 from tests.bright import BrightModel, write_picture

@@ -18,8 +18,8 @@ from headclip_med.pipelines.service.settings import WorkSettings
 from headclip_med.settings import ScoreSettings, ScreenSettings, SiteSettings
 
 if TYPE_CHECKING:
-    from headclip_med.pipelines.building import ScreenerPlan
     from headclip_med.pipelines.service.execution.executor import Executor
+    from headclip_med.pipelines.work.building import ScreenerPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class ScreenBatch(Screen):
     )
     common: ClassVar[tuple[str, ...]] = (
         "input", "out", "plan", "hide_names", "model", "method", "workers", "retry", "verify",
-        "window", "set", "config",
+        "set", "config",
     )  # fmt: skip
 
     retry: bool = False
@@ -59,11 +59,11 @@ class ScreenBatch(Screen):
             return show_plan(self.inputs(), hide_names=self.hide_names, as_json=self.json)
         inputs, plan = found
         plan = replace(plan, of_version=work.of_version)
-        from headclip_med.pipelines.service.batch import BatchSettings, run_batch
+        from headclip_med.pipelines.service.batch import BatchRequest, run_batch
 
         slices = sum(one.slices for one in inputs.readable)
         with counting("slice") as count, _asked_to_end() as asked:
-            settings = BatchSettings(
+            settings = BatchRequest(
                 run_key=f"{plan.run_key}{'-hidden' if self.hide_names else ''}",
                 hide_names=self.hide_names,
                 retries=self.retry,

@@ -21,11 +21,6 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-JOB_STATES = "queued", "running", "screened", "quarantined", "superseded", "skipped"
-DELIVERY_STATES = "queued", "sending", "sent", "verified", "dead"
-FAILURE_KINDS = "study", "worker", "environment", "destination"
-"""Who is at fault: see ``failures``."""
-
 SHORT, LONG = 64, 1024
 
 
@@ -88,7 +83,7 @@ class JobEntry(Record):
         not_before: Of the next attempt.
         worker: Who holds it.
         lease_until: After this another may take it.
-        failure: One of ``FAILURE_KINDS``, with ``code``, ``reason`` and ``advice`` of an error.
+        failure: The kind, as in ``failures``, with ``code``, ``reason`` and ``advice`` of an error.
     """
 
     __tablename__ = "job"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from headclip_med.pipelines.tasks import Outcome, Task
+from headclip_med.pipelines.work.tasks import StudyOutcome, StudyTask
 
 LossCode = Literal["worker-lost", "worker-memory", "worker-time"]
 
@@ -23,7 +23,7 @@ class TaskEnded:
     """A task came to its end, good or bad; its slot is free."""
 
     slot: int
-    outcome: Outcome
+    outcome: StudyOutcome
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Executor(Protocol):
     def slots(self) -> int:
         """How many tasks it takes at once, numbered from 0."""
 
-    def begin(self, slot: int, task: Task) -> None:
+    def begin(self, slot: int, task: StudyTask) -> None:
         """Give a free slot a task."""
 
     def events(self, timeout_s: float) -> list[ExecutorEvent]:

@@ -29,11 +29,11 @@ from headclip_med.pipelines.service.execution.executor import (
     WorkerLost,
 )
 from headclip_med.pipelines.service.settings import WorkSettings
-from headclip_med.pipelines.tasks import Outcome, Task, WorkStopped
+from headclip_med.pipelines.work.tasks import StudyOutcome, StudyTask, WorkStopped
 
 if TYPE_CHECKING:
-    from headclip_med.pipelines.screener import Screener
-    from headclip_med.pipelines.workbench import Workbench
+    from headclip_med.pipelines.work.screener import Screener
+    from headclip_med.pipelines.work.workbench import Workbench
 
 Build = Callable[[Callable[[int], None]], "Screener"]
 """Builds what screens, with its model, where the work is done; takes whom to tell of slices."""
@@ -56,11 +56,11 @@ class InlineExecutor:
     def __init__(self, build: Build) -> None:
         self._events: list[ExecutorEvent] = []
         self._stopping = False
-        from headclip_med.pipelines.workbench import Workbench
+        from headclip_med.pipelines.work.workbench import Workbench
 
         self._workbench = Workbench(build(self._report), takes_up=True)
 
-    def begin(self, slot: int, task: Task) -> None:
+    def begin(self, slot: int, task: StudyTask) -> None:
         """Do it at once."""
         self._events.append(TaskEnded(slot, self._workbench.do(task)))
 
@@ -104,7 +104,7 @@ class LocalExecutor:
         """As many as were asked for."""
         return self._settings.workers
 
-    def begin(self, slot: int, task: Task) -> None:
+    def begin(self, slot: int, task: StudyTask) -> None:
         """Send it to the slot's process, which is started where there is none."""
         if slot not in self._workers:
             self._workers[slot] = self._start(slot)
@@ -139,7 +139,7 @@ class LocalExecutor:
         if word is None:
             worker.is_ready, worker.began_s = True, time.monotonic()
             return []
-        if isinstance(word, Outcome):
+        if isinstance(word, StudyOutcome):
             worker.began_s = None
             return [TaskEnded(slot, word)]
         return [SlicesDone(slot, word)]
@@ -224,7 +224,7 @@ def _serve(line: Connection, build: Build, stop: Event, threads: int) -> None:
     with suppress(EOFError, OSError):
         workbench = _build(line, build, report, threads)
         while workbench is not None:
-            task: Task = line.recv()
+            task: StudyTask = line.recv()
             line.send(workbench.do(task))
     os._exit(0)  # whatever a reader that runs ahead is at
 
@@ -234,7 +234,7 @@ def _build(
 ) -> Workbench | None:
     import torch
 
-    from headclip_med.pipelines.workbench import Workbench
+    from headclip_med.pipelines.work.workbench import Workbench
 
     torch.set_num_threads(threads)
     try:

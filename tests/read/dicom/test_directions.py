@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from headclip_med.pipelines.batch import screen_inputs
-from headclip_med.pipelines.screener import Screener
+from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs, read_volume
 from headclip_med.settings import ScreenSettings
 from tests.bright import BrightModel

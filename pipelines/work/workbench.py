@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from headclip_med.errors import own_error
-from headclip_med.pipelines.ahead import ReadAhead
 from headclip_med.pipelines.plan import Job
-from headclip_med.pipelines.screener import Screener
-from headclip_med.pipelines.tasks import Outcome, Task, WorkStopped
+from headclip_med.pipelines.work.ahead import ReadAhead
+from headclip_med.pipelines.work.screener import Screener
+from headclip_med.pipelines.work.tasks import StudyOutcome, StudyTask, WorkStopped
 from headclip_med.volume import Volume
 
 
@@ -24,7 +24,7 @@ class Workbench:
         self._screener, self._takes_up = screener, takes_up
         self._ahead: ReadAhead | None = None
 
-    def do(self, task: Task) -> Outcome:
+    def do(self, task: StudyTask) -> StudyOutcome:
         """Read, screen and write; whatever is raised becomes an outcome."""
         try:
             volume = self._volume(task.job)
@@ -35,12 +35,12 @@ class Workbench:
                 self._screener.report(len(volume.voxels))
             row = row or self._screener.screen(volume)
         except WorkStopped:
-            return Outcome(was_stopped=True)
+            return StudyOutcome(was_stopped=True)
         except Exception as error:  # a fault of ours must not cost the others their results
-            return Outcome(error=own_error(error))
+            return StudyOutcome(error=own_error(error))
         is_known = row.name is not None or row.series_instance_uid is not None
         named = replace(row, files=task.job.files, name=row.name if is_known else task.job.name)
-        return Outcome(named, volume.content_digest, was_finished)
+        return StudyOutcome(named, volume.content_digest, was_finished)
 
     def _volume(self, job: Job) -> Volume:
         ahead, self._ahead = self._ahead, None

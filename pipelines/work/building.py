@@ -16,7 +16,7 @@ from headclip_med.settings import ScreenSettings
 from headclip_med.tracking import REGISTERED
 
 if TYPE_CHECKING:
-    from headclip_med.pipelines.screener import Screener
+    from headclip_med.pipelines.work.screener import Screener
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class ScreenerPlan:
         """
         from headclip_med.pipelines import loading
         from headclip_med.pipelines.calibration import Calibrator, read_calibration
-        from headclip_med.pipelines.screener import Screener
+        from headclip_med.pipelines.work.screener import Screener
 
         (model,) = loading.load_models(self.request).models.values()
         calibrator = None

@@ -14,7 +14,7 @@ class WorkStopped(BaseException):
 
 
 @dataclass(frozen=True)
-class Task:
+class StudyTask:
     """What a slot is given.
 
     Attributes:
@@ -27,7 +27,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """How a job ended.
 
     Attributes:
