@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.pipelines.plan import Job, Plan
-from headclip_med.pipelines.report import BatchReport, summed_up
 from headclip_med.pipelines.work.ahead import read_ahead
+from headclip_med.pipelines.work.report import BatchReport, summed_up
 from headclip_med.pipelines.work.screener import Screener
 from headclip_med.pipelines.work.tasks import StudyTask
 from headclip_med.pipelines.work.workbench import Workbench

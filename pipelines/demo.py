@@ -16,7 +16,7 @@ from headclip_med.geometry import Grid
 from headclip_med.metrics import image_metrics
 from headclip_med.models.model import AnomalyModel
 from headclip_med.pipelines.batch import screen_inputs
-from headclip_med.pipelines.report import BatchReport
+from headclip_med.pipelines.work.report import BatchReport
 from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs, read_volume
 from headclip_med.synthetic.development import DevelopmentVolume, development_volume

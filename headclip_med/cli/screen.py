@@ -20,8 +20,8 @@ from headclip_med.settings import ScreenSettings, SiteSettings
 
 if TYPE_CHECKING:
     from headclip_med.pipelines.calibration import Calibrator
-    from headclip_med.pipelines.report import BatchReport
     from headclip_med.pipelines.work.building import ScreenerPlan
+    from headclip_med.pipelines.work.report import BatchReport
     from headclip_med.read import Inputs
     from headclip_med.write import FailedInput, SummaryRow
 

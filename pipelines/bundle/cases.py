@@ -20,7 +20,7 @@ from headclip_med.pipelines.bundle.guards import cause_of, is_command
 from headclip_med.pipelines.bundle.network import ScreeningNetwork
 from headclip_med.pipelines.bundle.transforms import PREPARED_S, VOLUME, boxed
 from headclip_med.pipelines.plan import Plan
-from headclip_med.pipelines.report import BatchReport, summed_up
+from headclip_med.pipelines.work.report import BatchReport, summed_up
 from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings

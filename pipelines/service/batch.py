@@ -19,7 +19,6 @@ from sqlalchemy.orm import joinedload
 from headclip_med.atomic import check_writable
 from headclip_med.errors import HeadClipError
 from headclip_med.pipelines.plan import Job, Plan
-from headclip_med.pipelines.report import BatchReport, summed_up
 from headclip_med.pipelines.service.database import Database, open_database
 from headclip_med.pipelines.service.database.tables import (
     FileEntry,
@@ -30,6 +29,7 @@ from headclip_med.pipelines.service.database.tables import (
 from headclip_med.pipelines.service.dispatch import Dispatcher
 from headclip_med.pipelines.service.execution.executor import Executor
 from headclip_med.pipelines.service.queue import Claim, SeriesOffer, WorkQueue
+from headclip_med.pipelines.work.report import BatchReport, summed_up
 from headclip_med.pipelines.work.tasks import StudyTask
 from headclip_med.read import Inputs
 from headclip_med.write import FailedInput, FileRow, SummaryRow

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headclip_med.pipelines.batch import screen_inputs
-from headclip_med.pipelines.report import BatchReport
+from headclip_med.pipelines.work.report import BatchReport
 from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs
 from headclip_med.settings import ScreenSettings

@@ -17,9 +17,9 @@ import pytest
 
 from headclip_med.cli import main
 from headclip_med.pipelines.batch import screen_inputs
-from headclip_med.pipelines.report import BatchReport
 from headclip_med.pipelines.service.batch import BatchRequest, run_batch
 from headclip_med.pipelines.service.execution.local import InlineExecutor
+from headclip_med.pipelines.work.report import BatchReport
 from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs, read_volume
 from headclip_med.settings import ScoreSettings, ScreenSettings

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headclip_med.pipelines.report import BatchReport
 from headclip_med.pipelines.service import dispatch, queue
 from headclip_med.pipelines.service.batch import BatchRequest, run_batch
 from headclip_med.pipelines.service.execution.local import LocalExecutor
 from headclip_med.pipelines.service.settings import WorkSettings
+from headclip_med.pipelines.work.report import BatchReport
 from headclip_med.read import find_inputs
 from tests.bright import write_picture
 from tests.service.workers import FATAL, Building
