@@ -41,6 +41,7 @@ EXTRAS = {
     "psycopg": "postgres",
     "pynetdicom": "service",
     "ray": "ray",
+    "requests": "service",
     "starlette": "service",
     "uvicorn": "service",
 }

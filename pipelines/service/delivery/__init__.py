@@ -1,0 +1,6 @@
+"""Results on their way to archives: sent by DICOM or DICOMweb, verified, and never given up unsaid."""
+
+from headclip_med.pipelines.service.delivery.courier import Courier, deliver_due, resend
+from headclip_med.pipelines.service.delivery.destinations import Destination, DestinationFailed
+
+__all__ = ["Courier", "Destination", "DestinationFailed", "deliver_due", "resend"]

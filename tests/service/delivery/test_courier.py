@@ -1,0 +1,299 @@
+"""What becomes of a delivery, with an archive that fails in every way it can."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmread
+from pynetdicom import AE, StoragePresentationContexts, evt
+from pynetdicom.events import Event
+from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
+from sqlalchemy import select
+
+from headclip_med.pipelines.service.database.opening import Database
+from headclip_med.pipelines.service.database.tables import AuditEntry, DeliveryEntry, ResultEntry
+from headclip_med.pipelines.service.delivery import Destination, deliver_due, ledger, resend
+from headclip_med.pipelines.service.delivery.destinations import DestinationFailed
+from tests.service.delivery.results import enter, states, write_result
+from tests.service.programs import free_port
+
+# pynetdicom leaves the socket of a refused connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+NOW = 1_700_000_000.0
+
+
+def destination(port: int, **changes: object) -> Destination:
+    usual = {
+        "name": "pacs",
+        "host": "127.0.0.1",
+        "port": port,
+        "called_ae_title": "PACS",
+        "verify": "none",
+        "timeout_s": 3.0,
+        "attempts": 4,
+    }
+    return Destination.from_json({**usual, **changes})
+
+
+@contextmanager
+def archive(
+    port: int, store: Callable[[Event], int] = lambda event: 0x0000, **handlers: Callable[..., object]
+) -> Iterator[None]:
+    """An archive that answers what a test tells it to."""
+    entity = AE("PACS")
+    entity.supported_contexts = StoragePresentationContexts
+    for context in entity.supported_contexts:
+        context.transfer_syntax = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"]
+    entity.add_supported_context(StorageCommitmentPushModel)
+    bound = [(evt.EVT_C_STORE, store), *((getattr(evt, name), f) for name, f in handlers.items())]
+    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=bound)
+    try:
+        yield
+    finally:
+        server.shutdown()
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> str:
+    return write_result(tmp_path / "ct", tmp_path / "out")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def test_down_then_backed_off_then_dead_then_resent(
+    database: Database, out: Path, result: str
+) -> None:
+    port = free_port()
+    pacs, now = destination(port, backoff_s=10.0, backoff_cap_s=25.0), NOW
+    number = enter(database, result, ("pacs",))
+    for attempt, wait_s in enumerate((10.0, 20.0, 25.0), start=1):
+        assert deliver_due(database, [pacs], out, lambda: now) == 1  # noqa: B023
+        assert states(database) == [("pacs", "queued", attempt, "destination-unreachable")]
+        assert deliver_due(database, [pacs], out, lambda: now + wait_s - 0.1) == 0  # noqa: B023
+        now += wait_s
+    assert deliver_due(database, [pacs], out, lambda: now) == 1
+    assert states(database) == [("pacs", "dead", 4, "destination-unreachable")]
+    assert deliver_due(database, [pacs], out, lambda: now + 1e6) == 0
+    with archive(port):
+        assert resend(database, [number], lambda: now) == 1
+        assert deliver_due(database, [pacs], out, lambda: now) == 1
+    assert states(database) == [("pacs", "sent", 1, None)]
+    with database.read() as session:
+        events = [one.event for one in session.scalars(select(AuditEntry)).all()]
+    assert events == ["delivery-failed"] * 3 + ["dead", "resend", "sent"]
+
+
+def test_one_attempt_at_an_archive_that_is_down_stands_for_all(
+    database: Database, out: Path, result: str
+) -> None:
+    for number in range(5):
+        enter(database, result, ("pacs",), key=str(number))
+    assert deliver_due(database, [destination(free_port())], out, lambda: NOW) == 1
+    assert states(database) == [("pacs", "queued", 1, "destination-unreachable")] * 5
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA900, 0xC000, 0x0122])
+def test_a_refused_object_is_never_called_sent_and_holds_no_other_back(
+    status: int, database: Database, out: Path, tmp_path: Path, result: str
+) -> None:
+    other = write_result(tmp_path / "other", out, seed="other")
+    refused = str(dcmread(out / result / "seg.dcm").SOPInstanceUID)
+
+    def store(event: Event) -> int:
+        return status if event.request.AffectedSOPInstanceUID == refused else 0
+
+    for number, folder in enumerate((result, other)):
+        enter(database, folder, ("pacs",), key=str(number))
+    port = free_port()
+    with archive(port, store):
+        assert deliver_due(database, [destination(port)], out, lambda: NOW) == 2
+    assert states(database) == [
+        ("pacs", "queued", 1, "object-refused"), ("pacs", "sent", 1, None),
+    ]  # fmt: skip
+
+
+def test_a_warning_is_taken(database: Database, out: Path, result: str) -> None:
+    port = free_port()
+    enter(database, result, ("pacs",))
+    with archive(port, lambda event: 0xB000):
+        deliver_due(database, [destination(port)], out)
+    assert states(database) == [("pacs", "sent", 1, None)]
+
+
+def test_a_broken_association_is_tried_again(database: Database, out: Path, result: str) -> None:
+    port = free_port()
+    enter(database, result, ("pacs",))
+
+    def hang_up(event: Event) -> int:
+        event.assoc.abort()
+        return 0
+
+    with archive(port, hang_up):
+        deliver_due(database, [destination(port)], out, lambda: NOW)
+    assert states(database) == [("pacs", "queued", 1, "destination-unreachable")]
+
+
+def test_a_crash_between_sending_and_recording_sends_the_same_again(
+    database: Database, out: Path, result: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, uids = free_port(), []
+    enter(database, result, ("pacs",))
+
+    def store(event: Event) -> int:
+        uids.append(event.request.AffectedSOPInstanceUID)
+        return 0
+
+    with archive(port, store):
+        with monkeypatch.context() as broken:
+            broken.setattr(ledger, "note_sent", _die)
+            with pytest.raises(KeyboardInterrupt):
+                deliver_due(database, [destination(port)], out, lambda: NOW)
+        assert states(database) == [("pacs", "sending", 1, None)]
+        assert deliver_due(database, [destination(port)], out, lambda: NOW + 1) == 0
+        later = NOW + ledger.LEASE_S + 1
+        assert deliver_due(database, [destination(port)], out, lambda: later) == 1
+    assert states(database) == [("pacs", "sent", 2, None)]
+    assert len(uids) == 2
+    assert len(set(uids)) == 1
+
+
+def test_who_lost_its_lease_records_nothing(database: Database, result: str) -> None:
+    pacs = destination(104)
+    enter(database, result, ("pacs",))
+    with database.write() as session:
+        slow = ledger.claim(session, pacs, NOW)
+    with database.write() as session:
+        assert ledger.claim(session, pacs, NOW + 1) is None
+        quick = ledger.claim(session, pacs, NOW + ledger.LEASE_S + 1)
+    assert slow is not None
+    assert quick is not None
+    failure = DestinationFailed("It failed.", code="object-refused")
+    with database.write() as session:
+        ledger.note_failure(session, slow, pacs, failure, NOW)
+        ledger.note_sent(session, slow, (), NOW)
+    assert states(database) == [("pacs", "sending", 2, None)]
+
+
+def test_a_clock_that_was_set_back_holds_nothing_for_years(database: Database, result: str) -> None:
+    pacs = destination(104)
+    enter(database, result, ("pacs",))
+    with database.write() as session:
+        row = session.scalars(select(DeliveryEntry)).one()
+        row.not_before, row.lease_until = NOW + 1e8, NOW + 1e8
+    with database.write() as session:
+        assert ledger.claim(session, pacs, NOW) is not None
+
+
+def test_urgent_results_go_first(database: Database, result: str) -> None:
+    pacs = destination(104)
+    usual = enter(database, result, ("pacs",), key="usual")
+    urgent = enter(database, result, ("pacs",), key="urgent", priority=5)
+    order = []
+    with database.write() as session:
+        while (parcel := ledger.claim(session, pacs, NOW)) is not None:
+            row = session.get(DeliveryEntry, parcel.delivery)
+            assert row is not None
+            order.append(row.result_id)
+    assert order == [urgent, usual]
+
+
+def test_what_a_later_revision_superseded_is_not_sent_and_the_later_one_is(
+    database: Database, out: Path, tmp_path: Path, result: str
+) -> None:
+    old = enter(database, result, ("pacs",))
+    new = enter(database, result, ("pacs",))
+    with database.write() as session:
+        row = session.get(ResultEntry, old)
+        assert row is not None
+        row.superseded_by = new
+    port = free_port()
+    with archive(port):
+        deliver_due(database, [destination(port)], out)
+    assert states(database) == [("pacs", "dead", 1, "superseded"), ("pacs", "sent", 1, None)]
+    assert resend(database, [old]) == 0
+
+
+def test_nothing_to_send_is_said(database: Database, out: Path, tmp_path: Path) -> None:
+    plain = write_result(tmp_path / "plain", out, seed="plain", lesion=False)
+    assert "seg" not in json.loads((out / plain / "result.json").read_text())["outputs"]
+    enter(database, plain, ("pacs",))
+    deliver_due(database, [destination(free_port(), outputs=["seg"])], out)
+    assert states(database) == [("pacs", "verified", 1, "nothing-to-send")]
+
+
+@pytest.mark.parametrize("name", ["result.json", "seg.dcm"])
+def test_files_that_are_gone_are_given_up_at_once(
+    name: str, database: Database, out: Path, result: str
+) -> None:
+    enter(database, result, ("pacs",))
+    (out / result / name).unlink()
+    deliver_due(database, [destination(free_port())], out)
+    assert states(database) == [("pacs", "dead", 1, "result-missing")]
+
+
+def test_a_destination_that_is_no_longer_configured_is_told(database: Database, out: Path) -> None:
+    enter(database, "any", ("gone",))
+    deliver_due(database, [], out)
+    assert states(database) == [("gone", "dead", 0, "unknown-destination")]
+
+
+def report(event: Event, committed: Sequence[Dataset]) -> None:
+    told = Dataset()
+    told.TransactionUID = event.action_information.TransactionUID
+    told.ReferencedSOPSequence = list(committed)
+    event.assoc.send_n_event_report(
+        told, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (0x0000, ("sent", "not-confirmed")),  # accepted, and never reported
+        (0x0110, ("sent", "not-confirmed")),
+    ],
+)
+def test_an_archive_that_does_not_commit_is_not_called_verified(
+    answer: int, expected: tuple[str, str], database: Database, out: Path, result: str
+) -> None:
+    port = free_port()
+    enter(database, result, ("pacs",))
+    pacs = destination(port, verify="commitment", listen_port=free_port(), timeout_s=1.0)
+    with archive(port, EVT_N_ACTION=lambda event: (answer, None)):
+        deliver_due(database, [pacs], out, lambda: NOW)
+    assert states(database) == [("pacs", expected[0], 1, expected[1])]
+
+
+def test_a_report_that_nobody_asked_for_is_refused(database: Database, out: Path) -> None:
+    from headclip_med.pipelines.service.delivery import Courier
+
+    port = free_port()
+    pacs = destination(104, verify="commitment", listen_port=port)
+    told = Dataset()
+    told.TransactionUID = "1.2.3"
+    answers = []
+    with Courier(database, [pacs], out):
+        for title in ("PACS", "STRANGER"):
+            entity = AE(title)
+            entity.add_requested_context(StorageCommitmentPushModel)
+            association = entity.associate("127.0.0.1", port, ae_title="HEADCLIP")
+            answers.append(association.is_established)
+            if association.is_established:
+                status, _ = association.send_n_event_report(
+                    told, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
+                )
+                answers.append(status.Status)
+                association.release()
+    assert answers == [True, 0x0112, False]
+
+
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt

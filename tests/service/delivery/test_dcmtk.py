@@ -1,0 +1,119 @@
+"""Other archives: dcmtk's, in the clear on this machine and over TLS that both sides prove."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from headclip_med.pipelines.service.database.opening import Database
+from headclip_med.pipelines.service.delivery import Destination, deliver_due
+from tests.service.delivery.results import enter, states, write_result
+from tests.service.programs import free_port, program, running
+
+# pynetdicom leaves the socket of a refused connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+QUERY_SERVER = """
+NetworkTCPPort = {port}
+MaxPDUSize = 16384
+MaxAssociations = 16
+HostTable BEGIN
+headclip = (HEADCLIP, localhost, 1)
+HostTable END
+VendorTable BEGIN
+VendorTable END
+AETable BEGIN
+DCMTK {folder} RW (200, 1024mb) headclip
+AETable END
+"""
+
+
+def destination(port: int, **changes: object) -> Destination:
+    usual = {
+        "name": "dcmtk",
+        "host": "127.0.0.1",
+        "port": port,
+        "called_ae_title": "DCMTK",
+        "verify": "none",
+        "timeout_s": 5.0,
+    }
+    return Destination.from_json({**usual, **changes})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    (tmp_path / "store").mkdir()
+    return tmp_path / "store"
+
+
+def received(folder: Path) -> list[str]:
+    paths = [path for path in folder.iterdir() if path.name != "index.dat"]
+    return [str(dcmread(path).SOPInstanceUID) for path in paths]
+
+
+def test_dcmqrscp_takes_a_result(tmp_path: Path, store: Path, database: Database) -> None:
+    port, out = free_port(), tmp_path / "out"
+    config = tmp_path / "dcmqrscp.cfg"
+    config.write_text(QUERY_SERVER.format(port=port, folder=store))
+    folder = write_result(tmp_path / "ct", out)
+    enter(database, folder, ("dcmtk",))
+    command = [program("dcmqrscp", "dcmtk"), "-c", str(config)]
+    with running(command, port, tmp_path / "log"):
+        deliver_due(database, [destination(port)], out)
+    assert states(database) == [("dcmtk", "sent", 1, None)]
+    assert received(store) == [str(dcmread(out / folder / "seg.dcm").SOPInstanceUID)]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two of one authority, and one that signed itself."""
+    folder, openssl = tmp_path_factory.mktemp("tls"), program("openssl", "openssl")
+    usual = "-newkey rsa:2048 -nodes -days 2 -addext subjectAltName=IP:127.0.0.1".split()
+    names = {"ca": ["-x509"], "stranger": ["-x509"]}
+    signed = ["-x509", "-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key"]
+    for name, how in {**names, "server": signed, "client": signed}.items():
+        files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
+        command = [openssl, "req", *how, *usual, "-subj", f"/CN={name}", *files]
+        subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("authority", "client", "expected"),
+    [
+        ("ca", "client", ("sent", None)),
+        ("stranger", "client", ("queued", "destination-unreachable")),  # the server is no friend
+        ("ca", "stranger", ("queued", "destination-unreachable")),  # we are none
+        ("ca", None, ("queued", "destination-unreachable")),
+    ],
+)
+def test_tls_that_both_sides_prove(
+    authority: str,
+    client: str | None,
+    expected: tuple[str, str | None],
+    tmp_path: Path,
+    store: Path,
+    database: Database,
+    certificates: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL + 1, "pynetdicom")  # its records would keep sockets alive
+    port, out = free_port(), tmp_path / "out"
+    enter(database, write_result(tmp_path / "ct", out), ("dcmtk",))
+    key, certificate = (str(certificates / f"server.{kind}") for kind in ("key", "pem"))
+    trusted = ["--add-cert-file", str(certificates / "ca.pem"), "--require-peer-cert"]
+    command = [program("storescp", "dcmtk"), "+tls", key, certificate, *trusted]
+    own = {
+        f"tls_{kind}_file": str(certificates / f"{client}.{ending}")
+        for kind, ending in (("certificate", "pem"), ("key", "key"))
+        if client
+    }
+    to = destination(port, tls_ca_file=str(certificates / f"{authority}.pem"), **own)
+    with running([*command, "-od", str(store), str(port)], port, tmp_path / "log"):
+        deliver_due(database, [to], out)
+    assert states(database) == [("dcmtk", expected[0], 1, expected[1])]
+    assert len(received(store)) == (expected[0] == "sent")
