@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs mini test test-slow test-all check format wheel release lock clean
+.PHONY: help setup demo docs mini test test-slow test-all check format viewer wheel release lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-slow: setup  ## the tests that take minutes
 
 test-all: setup  ## every test, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+viewer: setup  ## the viewer that a slow test looks at segmentations with, by npm
+	$(BIN)/python -m tests.service.ohif
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .

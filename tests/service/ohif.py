@@ -1,12 +1,13 @@
 """OHIF, a viewer that hospitals look at segmentations with: fetched once, served beside a PACS.
 
-    python -m tests.service.ohif        # or: make viewer
+python -m tests.service.ohif        # or: make viewer
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,8 +21,6 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 
 import requests
-
-from tests.service.programs import program
 
 PACKAGE = "@ohif/app@3.13.2"
 SHA256 = "b189d3963bfc58e9394a9db8c7be75d07beb029ec211dbb126d47b62969dd3f1"
@@ -68,7 +67,7 @@ def fetch() -> None:
     """Put the built viewer into ``build/ohif``, as the package registry has it."""
     if (FOLDER / "dist" / "index.html").exists():
         return
-    npm = program("npm", "npm")
+    npm = shutil.which("npm") or sys.exit("npm is missing: apt-get install npm")
     with TemporaryDirectory() as folder:
         subprocess.run([npm, "pack", PACKAGE, "--silent"], cwd=folder, check=True)
         archive = next(Path(folder).glob("*.tgz"))

@@ -15,7 +15,7 @@ import requests
 from tests.service.programs import free_port, program, running, wait_until
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-USER, PASSWORD = "tester", "secret"  # noqa: S105  # of a server that lives for one test
+USER, PASSWORD = "tester", "secret"  # of a server that lives for one test
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Results on their way to archives: sent by DICOM or DICOMweb, verified, and never given up unsaid."""
+"""Results on their way to archives: sent by DICOM or DICOMweb, verified, tried again."""
 
 from headclip_med.pipelines.service.delivery.courier import Courier, deliver_due, resend
 from headclip_med.pipelines.service.delivery.destinations import Destination, DestinationFailed

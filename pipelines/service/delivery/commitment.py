@@ -14,20 +14,14 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, build_context, evt
 from pynetdicom.events import Event
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    StorageCommitmentPushModel,
-    StorageCommitmentPushModelInstance,
-)
 
 from headclip_med.errors import InvalidSettings, reason_of
 from headclip_med.pipelines.service.delivery.destinations import Destination, DestinationFailed
 from headclip_med.pipelines.service.delivery.objects import ResultObject
-from headclip_med.pipelines.service.delivery.store_scu import (
-    associate,
-    send_at_once,
-    unreachable,
-)
+from headclip_med.pipelines.service.delivery.store_scu import associate, send_at_once, unreachable
 
+PUSH_MODEL = "1.2.840.10008.1.20.1"
+PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1.1"
 _REQUEST, _SUCCESS, _NO_SUCH_OBJECT = 1, 0x0000, 0x0112
 
 
@@ -77,16 +71,13 @@ class CommitmentDesk:
         committed = self._report(delivery, 0.0)
         if committed is None:
             handlers = [(evt.EVT_N_EVENT_REPORT, self._take)]
-            contexts = [build_context(StorageCommitmentPushModel)]
+            contexts = [build_context(PUSH_MODEL)]
             with associate(destination, contexts, handlers) as association:
                 transaction = generate_uid(prefix=None)
                 with self._news:
                     self._asked[transaction] = delivery
                 status, _ = association.send_n_action(
-                    _request(transaction, objects),
-                    _REQUEST,
-                    StorageCommitmentPushModel,
-                    StorageCommitmentPushModelInstance,
+                    _request(transaction, objects), _REQUEST, PUSH_MODEL, PUSH_MODEL_INSTANCE
                 )
                 _check(destination, status)
                 committed = self._report(delivery, destination.timeout_s)
@@ -111,7 +102,7 @@ class CommitmentDesk:
         entity.require_calling_aet = [str(one.called_ae_title) for one in destinations]
         entity.acse_timeout = entity.dimse_timeout = first.timeout_s
         entity.network_timeout = first.timeout_s
-        entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+        entity.add_supported_context(PUSH_MODEL, scu_role=True, scp_role=True)
         try:
             server = entity.start_server(
                 (first.listen_host, int(first.listen_port or 0)),

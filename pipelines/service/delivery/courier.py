@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from headclip_med.errors import HeadClipError, own_error
+from headclip_med.errors import own_error
 from headclip_med.pipelines.service.database.opening import Database
 from headclip_med.pipelines.service.delivery import ledger, store_scu, stow
 from headclip_med.pipelines.service.delivery.commitment import CommitmentDesk

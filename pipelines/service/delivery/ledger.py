@@ -48,7 +48,7 @@ class Parcel:
 
 
 def claim(session: Session, destination: Destination, now: float) -> Parcel | None:
-    """Take the next delivery to a destination, count the attempt, and lease it; None if none is due.
+    """Take the next delivery to a destination, count the attempt, and lease it; None if none is.
 
     Those of urgent jobs come first. What a later revision superseded before it went out is ended.
     """
@@ -169,16 +169,12 @@ def _is_due(destination: Destination, now: float) -> tuple[ColumnElement[bool], 
 
 def _held(session: Session, parcel: Parcel) -> DeliveryEntry | None:
     """Give the row of a delivery unless another took it meanwhile."""
-    row = session.get(DeliveryEntry, parcel.delivery)
+    row = session.get(DeliveryEntry, parcel.delivery, with_for_update=True)
     return row if row is not None and row.attempts == parcel.attempt else None
 
 
 def _postpone(
-    session: Session,
-    row: DeliveryEntry,
-    destination: Destination,
-    error: HeadClipError,
-    now: float,
+    session: Session, row: DeliveryEntry, destination: Destination, error: HeadClipError, now: float
 ) -> None:
     if row.attempts >= destination.attempts or error.code in _LOST_FOR_GOOD:
         _end(session, row, error)

@@ -51,9 +51,7 @@ def missing(destination: Destination, objects: Sequence[ResultObject]) -> frozen
     with _client(destination) as client:
         for (study, series), count in wanted.items():
             found = client.search_for_series(
-                study,
-                fields=[_COUNT],
-                search_filters={"SeriesInstanceUID": series},
+                study, fields=[_COUNT], search_filters={"SeriesInstanceUID": series}
             )
             if sum(_count(destination, one) for one in found) < count:
                 absent |= {

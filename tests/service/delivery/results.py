@@ -77,9 +77,7 @@ def enter(
             priority=priority,
             created_at=now,
         )
-        result = ResultEntry(
-            job=job, folder=folder, score=0.5, row={}, version="0", created_at=now
-        )
+        result = ResultEntry(job=job, folder=folder, score=0.5, row={}, version="0", created_at=now)
         session.add(result)
         session.flush()
         for name in destinations:

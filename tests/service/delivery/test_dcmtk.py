@@ -72,7 +72,8 @@ def test_dcmqrscp_takes_a_result(tmp_path: Path, store: Path, database: Database
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two of one authority, and one that signed itself."""
     folder, openssl = tmp_path_factory.mktemp("tls"), program("openssl", "openssl")
-    usual = "-newkey rsa:2048 -nodes -days 2 -addext subjectAltName=IP:127.0.0.1".split()
+    usual = ["-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    usual += ["-addext", "subjectAltName=IP:127.0.0.1"]
     names = {"ca": ["-x509"], "stranger": ["-x509"]}
     signed = ["-x509", "-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key"]
     for name, how in {**names, "server": signed, "client": signed}.items():
@@ -83,18 +84,16 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("authority", "client", "expected"),
+    "case",
     [
-        ("ca", "client", ("sent", None)),
-        ("stranger", "client", ("queued", "destination-unreachable")),  # the server is no friend
-        ("ca", "stranger", ("queued", "destination-unreachable")),  # we are none
-        ("ca", None, ("queued", "destination-unreachable")),
+        ("ca", "client", "sent", None),
+        ("stranger", "client", "queued", "destination-unreachable"),  # the server is no friend
+        ("ca", "stranger", "queued", "destination-unreachable"),  # we are none
+        ("ca", None, "queued", "destination-unreachable"),
     ],
 )
 def test_tls_that_both_sides_prove(
-    authority: str,
-    client: str | None,
-    expected: tuple[str, str | None],
+    case: tuple[str, str | None, str, str | None],
     tmp_path: Path,
     store: Path,
     database: Database,
@@ -102,7 +101,7 @@ def test_tls_that_both_sides_prove(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.CRITICAL + 1, "pynetdicom")  # its records would keep sockets alive
-    port, out = free_port(), tmp_path / "out"
+    (authority, client, state, code), port, out = case, free_port(), tmp_path / "out"
     enter(database, write_result(tmp_path / "ct", out), ("dcmtk",))
     key, certificate = (str(certificates / f"server.{kind}") for kind in ("key", "pem"))
     trusted = ["--add-cert-file", str(certificates / "ca.pem"), "--require-peer-cert"]
@@ -115,5 +114,5 @@ def test_tls_that_both_sides_prove(
     to = destination(port, tls_ca_file=str(certificates / f"{authority}.pem"), **own)
     with running([*command, "-od", str(store), str(port)], port, tmp_path / "log"):
         deliver_due(database, [to], out)
-    assert states(database) == [("dcmtk", expected[0], 1, expected[1])]
-    assert len(received(store)) == (expected[0] == "sent")
+    assert states(database) == [("dcmtk", state, 1, code)]
+    assert len(received(store)) == (state == "sent")
