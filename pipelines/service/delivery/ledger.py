@@ -157,13 +157,17 @@ def requeue(session: Session, result_ids: Collection[int], now: float) -> int:
 
 
 def _is_due(destination: Destination, now: float) -> tuple[ColumnElement[bool], ...]:
-    """What is due at a time; a time too far ahead was written before the clock was set back."""
+    """What is due at a time; a time much too far ahead was written before the clock was set back.
+
+    Whoever waited for the database has an earlier time than the one who wrote last; so much is
+    allowed for.
+    """
     turn, lease = DeliveryEntry.not_before, DeliveryEntry.lease_until
-    longest = now + max(destination.backoff_cap_s, LEASE_S)
+    longest_s = max(destination.backoff_cap_s, LEASE_S)
     return (
         DeliveryEntry.destination == destination.name,
-        or_(turn <= now, turn > longest),
-        or_(lease.is_(None), lease <= now, lease > now + LEASE_S),
+        or_(turn <= now, turn > now + longest_s + LEASE_S),
+        or_(lease.is_(None), lease <= now, lease > now + 2 * LEASE_S),
     )
 
 

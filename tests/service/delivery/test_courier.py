@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,11 +66,6 @@ def archive(
         yield
     finally:
         server.shutdown()
-
-
-@pytest.fixture
-def result(tmp_path: Path) -> str:
-    return write_result(tmp_path / "ct", tmp_path / "out")
 
 
 @pytest.fixture
@@ -198,6 +195,36 @@ def test_a_clock_that_was_set_back_holds_nothing_for_years(database: Database, r
         row.not_before, row.lease_until = NOW + 1e8, NOW + 1e8
     with database.write() as session:
         assert ledger.claim(session, pacs, NOW) is not None
+
+
+def test_who_waited_for_the_database_takes_nothing_from_the_one_before(
+    database: Database, result: str
+) -> None:
+    pacs = destination(104)
+    enter(database, result, ("pacs",))
+    for now in (NOW, NOW - 5.0):  # the second read its clock first
+        with database.write() as session:
+            assert (ledger.claim(session, pacs, now) is None) == (now < NOW)
+
+
+def test_couriers_side_by_side_deliver_each_result_once(database: Database, result: str) -> None:
+    pacs = destination(104)
+    numbers = [enter(database, result, ("pacs",), key=str(number)) for number in range(24)]
+
+    def work(_: int) -> list[int]:
+        taken = []
+        while True:
+            with database.write() as session:
+                parcel = ledger.claim(session, pacs, time.time())
+            if parcel is None:
+                return taken
+            taken.append(parcel.delivery)
+            with database.write() as session:
+                ledger.note_done(session, parcel, time.time(), is_verified=True)
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [one for some in pool.map(work, range(4)) for one in some]
+    assert sorted(taken) == sorted(numbers)
 
 
 def test_urgent_results_go_first(database: Database, result: str) -> None:

@@ -11,7 +11,7 @@ from pydicom import dcmread
 
 from headclip_med.pipelines.service.database.opening import Database
 from headclip_med.pipelines.service.delivery import Destination, deliver_due
-from tests.service.delivery.results import enter, states, write_result
+from tests.service.delivery.results import enter, states
 from tests.service.programs import free_port, program, running
 
 # pynetdicom leaves the socket of a refused connection to the garbage collector.
@@ -44,28 +44,22 @@ def destination(port: int, **changes: object) -> Destination:
     return Destination.from_json({**usual, **changes})
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    (tmp_path / "store").mkdir()
-    return tmp_path / "store"
-
-
 def received(folder: Path) -> list[str]:
     paths = [path for path in folder.iterdir() if path.name != "index.dat"]
     return [str(dcmread(path).SOPInstanceUID) for path in paths]
 
 
-def test_dcmqrscp_takes_a_result(tmp_path: Path, store: Path, database: Database) -> None:
+def test_dcmqrscp_takes_a_result(tmp_path: Path, database: Database, result: str) -> None:
+    (store := tmp_path / "store").mkdir()
     port, out = free_port(), tmp_path / "out"
     config = tmp_path / "dcmqrscp.cfg"
     config.write_text(QUERY_SERVER.format(port=port, folder=store))
-    folder = write_result(tmp_path / "ct", out)
-    enter(database, folder, ("dcmtk",))
+    enter(database, result, ("dcmtk",))
     command = [program("dcmqrscp", "dcmtk"), "-c", str(config)]
     with running(command, port, tmp_path / "log"):
         deliver_due(database, [destination(port)], out)
     assert states(database) == [("dcmtk", "sent", 1, None)]
-    assert received(store) == [str(dcmread(out / folder / "seg.dcm").SOPInstanceUID)]
+    assert received(store) == [str(dcmread(out / result / "seg.dcm").SOPInstanceUID)]
 
 
 @pytest.fixture(scope="module")
@@ -95,14 +89,15 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tls_that_both_sides_prove(
     case: tuple[str, str | None, str, str | None],
     tmp_path: Path,
-    store: Path,
     database: Database,
     certificates: Path,
+    result: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.CRITICAL + 1, "pynetdicom")  # its records would keep sockets alive
+    (store := tmp_path / "store").mkdir()
     (authority, client, state, code), port, out = case, free_port(), tmp_path / "out"
-    enter(database, write_result(tmp_path / "ct", out), ("dcmtk",))
+    enter(database, result, ("dcmtk",))
     key, certificate = (str(certificates / f"server.{kind}") for kind in ("key", "pem"))
     trusted = ["--add-cert-file", str(certificates / "ca.pem"), "--require-peer-cert"]
     command = [program("storescp", "dcmtk"), "+tls", key, certificate, *trusted]
