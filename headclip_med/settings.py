@@ -187,8 +187,6 @@ def _explained(
     if name not in known:
         return f"{kind.__name__} has no field '{name}'.", f"It has {', '.join(known)}."
     schema = TypeAdapter(kind).json_schema()["properties"][name]
-    if first["type"].startswith("missing"):
-        return f"{kind.__name__} needs {name}: {_accepted(schema)}.", ""
     return f"{name} must be {_accepted(schema)}, not {_shown(given.get(name, first['input']))}.", ""
 
 

@@ -15,6 +15,7 @@ from headclip_med.pipelines.service.delivery import ledger, store_scu, stow
 from headclip_med.pipelines.service.delivery.commitment import CommitmentDesk
 from headclip_med.pipelines.service.delivery.destinations import Destination, DestinationFailed
 from headclip_med.pipelines.service.delivery.objects import ResultObject, objects_of
+from headclip_med.settings import require
 
 _log = logging.getLogger(__name__)
 _SEND = {"dicom": store_scu.send, "dicomweb": stow.send}
@@ -43,13 +44,20 @@ class Courier:
             clock: Gives seconds of Unix time.
 
         Raises:
-            InvalidSettings: Certificates or credentials of a destination cannot be used.
+            InvalidSettings: Two destinations share a name, or certificates or credentials of one
+                cannot be used.
         """
         self._database = database
         self._destinations = tuple(destinations)
         self._out = out
         self._clock = clock
         self._desk = CommitmentDesk(self._destinations)
+        names = [one.name for one in self._destinations]
+        require(
+            len(set(names)) == len(names),
+            "Two destinations have the same name.",
+            "Give each a name of its own; one without is called pacs.",
+        )
         for one in self._destinations:
             one.client_tls()
             one.credentials()

@@ -53,8 +53,8 @@ class DestinationFailed(HeadClipError):
 class Destination(Settings):
     """One ``[[destination]]`` of the configuration: an archive that results are sent to."""
 
-    name: Name
-    """What rules call it."""
+    name: Name = "pacs"
+    """What rules call it; each has its own."""
     kind: Literal["dicom", "dicomweb"] = "dicom"
     """How objects are sent: ``dicom`` by C-STORE, ``dicomweb`` by STOW-RS."""
     host: Words | None = None
