@@ -37,6 +37,7 @@ LESIONS = {  # slices, rows, columns: unlike in all three, so that no flip is mi
     2: (slice(7, 9), slice(80, 95), slice(35, 50)),
 }
 SLICES = 12
+OUTPUTS = ["seg", "sr", "sc"]
 WITHIN_PX = 1.5  # of the slice's own pixels
 FLAGS = [
     "--no-sandbox",
@@ -68,7 +69,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     files = write_ct_series(folder / "ct", voxels, grid, body_part="HEAD")
     settings = ScreenSettings(window="brain", crop="none", symmetry="off", minimum_size=0.0)
     found = screen(read_volume(folder / "ct"), BrightModel(image_size=SIZE), settings=settings)
-    written = write_screening(found, folder / "out", outputs=["seg"])
+    written = write_screening(found, folder / "out", outputs=OUTPUTS)
     secret = folder / "credentials"
     secret.write_text(f"{USER}:{PASSWORD}")
     secret.chmod(0o600)
@@ -83,7 +84,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             url=f"{archive.url}/dicom-web",
             credentials_file=str(secret),
         )
-        objects = objects_of(written.folder, ["seg"])
+        objects = objects_of(written.folder, OUTPUTS)
         stow.send(pacs, objects)
         with viewer(archive.url, (USER, PASSWORD)) as address:
             yield f"{address}/viewer?StudyInstanceUIDs={objects[0].study_instance_uid}"
@@ -99,6 +100,7 @@ def page(study: str) -> Iterator[Page]:
         opened = browser.new_page(viewport={"width": 1280, "height": 800})
         opened.set_default_timeout(120_000)
         opened.goto(study)
+        opened.get_by_text("Skip all").click()
         yield opened
         browser.close()
 
@@ -119,22 +121,32 @@ def shown_instance(page: Page) -> int:
     return int(found[1])
 
 
-def marked(seen: np.ndarray, pane: dict[str, float]) -> tuple[slice, slice] | None:
-    """Rows and columns of the CT that the viewer colours; None where there is nothing."""
+def inside(page: Page, name: str) -> np.ndarray:
+    """What the viewer shows of the image, without its own signs at the border."""
+    pane = page.locator('[data-cy="viewport-pane"]').bounding_box()
+    assert pane is not None
     top, left = int(pane["y"]) + 20, int(pane["x"]) + 20
     bottom, right = int(pane["y"] + pane["height"]) - 20, int(pane["x"] + pane["width"]) - 30
-    inside = seen[top:bottom, left:right]
-    is_coloured = np.ptp(inside, axis=2) > 25
-    head = largest_part(is_coloured | (inside.mean(axis=2) > 60))
-    box = largest_part(is_coloured)
-    if head is None or box is None:
+    return picture(page, name)[top:bottom, left:right]
+
+
+def place(head: np.ndarray, lesion: np.ndarray) -> list[tuple[float, float]] | None:
+    """First and last row and column of a lesion, in pixels of the CT; None where there is none."""
+    whole, part = largest_part(head), largest_part(lesion)
+    if whole is None or part is None:
         return None
-    scale = (head[0].stop - head[0].start) / (2 * HEAD_RADIUS - 1)
+    scale = (whole[0].stop - whole[0].start) / (2 * HEAD_RADIUS - 1)
     first = SIZE // 2 - HEAD_RADIUS + 1  # row and column where the head begins
-    return tuple(  # type: ignore[return-value]
-        slice(*((edge - whole.start) / scale + first for edge in (part.start, part.stop)))
-        for part, whole in zip(box, head, strict=True)
-    )
+    return [
+        ((one.start - all_.start) / scale + first, (one.stop - all_.start) / scale + first)
+        for one, all_ in zip(part, whole, strict=True)
+    ]
+
+
+def expected_at(index: int) -> list[tuple[int, int]] | None:
+    """What lies on a slice, from the phantom."""
+    here = [one for one in LESIONS.values() if one[0].start <= index < one[0].stop]
+    return [(one.start, one.stop) for one in here[0][1:]] if here else None
 
 
 def largest_part(mask: np.ndarray) -> tuple[slice, slice] | None:
@@ -149,31 +161,44 @@ def largest_part(mask: np.ndarray) -> tuple[slice, slice] | None:
 
 @pytest.mark.slow
 def test_ohif_draws_each_candidate_on_its_slices_at_its_place(page: Page) -> None:
-    page.get_by_text("Skip all").click()
-    page.locator('[data-cy="study-browser-thumbnail-no-image"]').first.dblclick()
+    series = page.locator('[data-cy="study-browser-thumbnail-no-image"]')
+    series.filter(has_text="SR").wait_for()
+    series.filter(has_text="SEG").dblclick()
     yes = page.locator('[data-cy="yes-hydrate-btn"]')
     yes.wait_for()
     yes.click()
     page.locator('[data-cy="panelSegmentation-btn"]').click()
     for number in LESIONS:
         page.get_by_text(f"Lesion candidate {number}", exact=True).first.wait_for()
-    viewport = page.locator('[data-cy="viewport-pane"]')
-    pane = viewport.bounding_box()
-    assert pane is not None
-    page.mouse.move(pane["x"] + pane["width"] / 2, pane["y"] + pane["height"] / 2)
-    seen: dict[int, tuple[slice, slice] | None] = {}
+    page.locator('[data-cy="viewport-pane"]').hover()
+    seen: dict[int, list[tuple[float, float]] | None] = {}
     for wheel in [-100] * SLICES + [100] * SLICES:
         page.mouse.wheel(0, wheel)
         time.sleep(0.6)
         number = shown_instance(page)
-        if wheel > 0 or number not in seen:
-            seen[number] = marked(picture(page, f"slice-{number:02d}"), dict(pane))
+        if number not in seen:
+            shown = inside(page, f"slice-{number:02d}")
+            is_coloured = np.ptp(shown, axis=2) > 25
+            seen[number] = place(is_coloured | (shown.mean(axis=2) > 60), is_coloured)
     assert sorted(seen) == list(range(1, SLICES + 1))
     for index in range(SLICES):
-        here = [place for place in LESIONS.values() if place[0].start <= index < place[0].stop]
-        found = seen[index + 1]
-        assert (found is not None) == bool(here), f"slice {index}"
-        if found is not None:
-            expected = [(one.start, one.stop) for one in here[0][1:]]
-            got = [(one.start, one.stop) for one in found]
-            np.testing.assert_allclose(got, expected, atol=WITHIN_PX, err_msg=f"slice {index}")
+        found, expected = seen[index + 1], expected_at(index)
+        assert (found is None) == (expected is None), f"slice {index}"
+        if expected is not None:
+            np.testing.assert_allclose(found, expected, atol=WITHIN_PX, err_msg=f"slice {index}")
+
+
+@pytest.mark.slow
+def test_ohif_shows_the_secondary_captures(page: Page) -> None:
+    captures = page.locator('[data-cy="study-browser-thumbnail"]').filter(has_text="OT")
+    captures.dblclick()
+    page.get_by_text("Heatmap overlays - RESEARCH ONLY").last.wait_for()
+    page.locator('[data-cy="viewport-pane"]').hover()
+    for _ in range(SLICES):  # to the first one, of the first lesion; the viewer begins at the last
+        page.mouse.wheel(0, 100)
+        time.sleep(0.6)
+    assert shown_instance(page) == 1
+    shown = inside(page, "capture")
+    grey = shown.mean(axis=2)
+    found = place(grey > 40, grey > 190)
+    np.testing.assert_allclose(found, expected_at(3), atol=WITHIN_PX)
