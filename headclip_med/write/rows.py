@@ -101,6 +101,15 @@ class SummaryRow:
         """Put it into values that JSON knows."""
         return {**asdict(self), "calibration": calibration_json(self.calibration)}
 
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> SummaryRow:
+        """Build it from what JSON made of ``to_plain``."""
+        given = {one.name: plain[one.name] for one in fields(cls)}
+        lists = {name: tuple(given[name]) for name in ("slice_scores", "notes", "files")}
+        lesions = tuple(_lesion(one) for one in given["lesions"])
+        used = _calibration(given["calibration"])
+        return cls(**{**given, **lists, "lesions": lesions, "calibration": used})
+
 
 @dataclass(frozen=True)
 class FailedInput:

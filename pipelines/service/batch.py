@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import joinedload
 
@@ -37,8 +36,6 @@ from headclip_med.write.result import SCHEMA_VERSION
 
 WRITE_EVERY_S = 60.0
 """Between two worklists while work goes on."""
-
-_ROW = TypeAdapter(SummaryRow)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,5 +274,4 @@ def standing(database: Database) -> tuple[dict[int, SummaryRow], dict[int, Faile
 
 def row_of(result: ResultEntry) -> SummaryRow:
     """Give the row of a result as it was recorded."""
-    row: SummaryRow = _ROW.validate_json(json.dumps(result.row))
-    return row
+    return SummaryRow.from_plain(result.row)

@@ -19,6 +19,7 @@ READERS = ("bundles", "docs", "README.md", "CONTRIBUTING.md")
 
 CALLED_FROM_OUTSIDE = {
     "attach": "an engine, of its handlers",
+    "collect": "prometheus_client, of its collectors",
     "down_revision": "alembic, of its steps",
     "forward": "torch, of every module",
     "inverse": "MONAI, of transforms that can be undone",

@@ -1,0 +1,175 @@
+"""``headclip report``: the worklist of a folder, and what failed tried again."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from tyro.conf import Positional
+
+from headclip_med.calibration import shown_p
+from headclip_med.cli.options import Command, Takes
+from headclip_med.errors import InvalidSettings
+from headclip_med.pipelines.service.worklist.wanted import Wanted
+
+if TYPE_CHECKING:
+    from headclip_med.pipelines.service.database.opening import Database
+    from headclip_med.pipelines.service.worklist.entries import WorkEntry
+    from headclip_med.pipelines.service.worklist.queries import WorkPage
+
+ALL = "all"
+DATABASE_FILE = "worklist.sqlite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowWorklist(Command):
+    """Show the worklist of a folder of results, while it grows or afterwards.
+
+    The most suspicious first: by p where there is one, else by score; then what failed, with the
+    reason, and what waits. RESEARCH ONLY - not for clinical use.
+
+    Examples:
+      headclip report results
+      headclip report results --state quarantined
+      headclip report results --csv > worklist.csv
+      headclip report results --retry all
+    """
+
+    takes: ClassVar[tuple[Takes, ...]] = (
+        Takes(Wanted, ("state", "judged", "delivery", "modality", "text", "sort", "page")),
+    )
+    common: ClassVar[tuple[str, ...]] = (
+        "folder", "csv", "json", "html", "retry", "resend", "state", "sort", "page", "set",
+    )  # fmt: skip
+
+    folder: Positional[Path | None] = None
+    """The folder of results."""
+    database: str | None = None
+    """Its database, where that is not in the folder, as postgresql+psycopg://USER@HOST/NAME."""
+    csv: bool = False
+    """Print all as CSV."""
+    html: bool = False
+    """Write index.html there anew, and more pages where there is much."""
+    retry: str | None = None
+    """Try failed jobs again: their numbers with commas, or 'all'."""
+    resend: str | None = None
+    """Send results again: their numbers with commas, or 'all' that were given up."""
+
+    def run(self) -> int:
+        """Do what was asked, then show."""
+        wanted = self.settings(Wanted)
+        out = self._folder()
+        retried, resent = _numbers("retry", self.retry), _numbers("resend", self.resend)
+        if self.csv + self.json + self.html > 1:
+            raise InvalidSettings(
+                "Only one of --csv, --json and --html can be given.", "Leave out the others."
+            )
+        from headclip_med.pipelines.service.database.opening import open_database
+
+        database = open_database(self.database or out)
+        try:
+            if retried is not None or resent is not None:
+                return _again(database, retried, resent)
+            self._show(database, wanted, out)
+        finally:
+            database.close()
+        return 0
+
+    def _folder(self) -> Path:
+        if self.folder is None:
+            raise InvalidSettings(
+                "There is no folder to report on.", "Name the one with the results."
+            )
+        if self.database is None and not (self.folder / DATABASE_FILE).is_file():
+            raise InvalidSettings(
+                "There is no worklist in this folder.",
+                "Name the folder that 'headclip batch' or 'headclip serve' writes to.",
+                code="no-worklist",
+            )
+        return self.folder
+
+    def _show(self, database: Database, wanted: Wanted, out: Path) -> None:
+        from headclip_med.pipelines.service.worklist import export, queries
+
+        now = time.time()
+        with database.read() as session:
+            if self.html:
+                print(f"open {export.to_pages(queries.every(session, wanted, now), out)}")
+            elif self.csv or self.json:
+                write = export.to_csv if self.csv else export.to_json
+                for piece in write(queries.every(session, wanted, now)):
+                    sys.stdout.write(piece)
+            else:
+                for pause, lasts in queries.pauses(session, now):
+                    print(f"paused for {lasts}: {pause.reason} {pause.advice}")
+                for stratum in queries.stale_strata(session):
+                    print(f"calibration stale: {stratum}")
+                for line in _lines(queries.find(session, wanted, now)):
+                    print(line)
+
+
+def _lines(found: WorkPage) -> Iterator[str]:
+    """Write a page of the worklist for a terminal."""
+    from headclip_med.write.plain_text import visible
+
+    for rank, entry in enumerate(found.entries, start=found.first_rank):
+        yield visible(f"{rank:4}  {_judged(entry):24}  {_where(entry)}  {' '.join(entry.names)}")
+        if entry.reason:
+            yield visible(f"      job {entry.job}: {entry.reason} {entry.advice or ''}".rstrip())
+        for sent in entry.deliveries:
+            yield visible(f"      result {entry.result} to {sent.destination}: {sent.words}")
+    more = f", page {found.page} of {found.pages}" if found.pages > 1 else ""
+    yield f"{found.total} in all{more}"
+
+
+def _judged(entry: WorkEntry) -> str:
+    used = entry.used
+    if used is None:
+        return "-"
+    p_value = "" if used.p_value is None else f"  p {shown_p(used.p_value)}"
+    return f"{entry.plain['score']:.3f}{p_value}{' flagged' if used.flagged else ''}"
+
+
+def _where(entry: WorkEntry) -> str:
+    return f"{entry.state} ({entry.words})"
+
+
+def _numbers(option: str, text: str | None) -> list[int] | str | None:
+    """Read numbers with commas, or 'all'."""
+    if text is None or text == ALL:
+        return text
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InvalidSettings(
+            f"--{option} takes numbers with commas, or 'all'.",
+            "'headclip report FOLDER' shows the numbers.",
+        )
+    return [int(part) for part in parts]
+
+
+def _again(
+    database: Database, retried: list[int] | str | None, resent: list[int] | str | None
+) -> int:
+    """Queue anew what was asked for, and say how many; 1 where some of it was not there."""
+    from headclip_med.pipelines.service.worklist import again, queries
+
+    user, is_whole = f"user {os.getuid()}", True
+    for name, do, asked, usual in (
+        ("tried", again.retry, retried, queries.quarantined),
+        ("sent", again.resend, resent, queries.undelivered),
+    ):
+        if asked is None:
+            continue
+        with database.read() as session:
+            numbers = usual(session) if isinstance(asked, str) else asked
+        count = do(database, numbers, user)
+        print(f"{count} {name} again")
+        is_whole = is_whole and (isinstance(asked, str) or count >= len(numbers))
+    if not is_whole:
+        print("headclip: not all of these numbers stand where that is possible.", file=sys.stderr)
+    return 0 if is_whole else 1

@@ -1,0 +1,1 @@
+"""What people and machines see of the work: a page, exports, and numbers to watch."""

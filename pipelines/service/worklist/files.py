@@ -1,0 +1,51 @@
+"""The files of results that the page gives out: those a result names, and nothing outside."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from headclip_med.pipelines.service.worklist.entries import WorkEntry
+
+THUMBNAIL_PX = (440, 280)
+TYPES = {".jpg": "image/jpeg", ".json": "application/json", ".png": "image/png"}
+"""Of files that a browser may show; all others are saved."""
+
+
+def output_of(entry: WorkEntry, name: str, out: Path) -> Path | None:
+    """Find a file of a result.
+
+    Args:
+        entry: Whose result it is of.
+        name: Of the output, as ``result.json`` calls it, or ``picture``.
+        out: The folder of results.
+
+    Returns:
+        None where the result has none of this name, it is missing, or it leads outside ``out``.
+    """
+    path = entry.plain.get("picture" if name == "picture" else "outputs")
+    if name != "picture":
+        path = path.get(name) if isinstance(path, dict) else None
+    if entry.folder is None or not isinstance(path, str):
+        return None
+    try:
+        found = (out / entry.folder / path).resolve(strict=True)
+    except (OSError, ValueError):  # missing, a circle of links, a zero byte
+        return None
+    # Links are followed first: one inside that leads outside is outside.
+    return found if found.is_file() and found.is_relative_to(out.resolve()) else None
+
+
+def thumbnail(path: Path) -> bytes | None:
+    """Give a picture as a small JPEG; None where it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            small = picture.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    small.thumbnail(THUMBNAIL_PX, Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    small.save(content, format="JPEG", quality=82)
+    return content.getvalue()
