@@ -28,6 +28,7 @@ from headclip_med.pipelines.service.database.tables import (
 from headclip_med.pipelines.service.dispatch import Dispatcher
 from headclip_med.pipelines.service.execution.executor import Executor
 from headclip_med.pipelines.service.queue import Claim, SeriesOffer, WorkQueue
+from headclip_med.pipelines.service.worklist.queries import unused_files
 from headclip_med.pipelines.work.report import BatchReport, summed_up
 from headclip_med.pipelines.work.tasks import StudyTask
 from headclip_med.read import Inputs
@@ -181,13 +182,7 @@ class _Batch:
         """Write the folder's worklist."""
         rows, failures = standing(self.queue.database)
         with self.queue.database.read() as session:
-            unused = [
-                FileRow(
-                    one.name, one.status, repeats=one.repeats, code=one.code, reason=one.reason,
-                    what_to_do=one.advice,
-                )
-                for one in session.scalars(select(FileEntry))
-            ]  # fmt: skip
+            unused = unused_files(session)
         self.written = summed_up(rows.values(), failures.values(), self.out, unused=unused)
 
     def report(self) -> BatchReport:

@@ -99,6 +99,18 @@ def test_what_is_finished_is_left_alone_and_stands_in_the_summary(batch: Batch) 
     assert (batch.out / "summary.json").read_bytes() == summary
 
 
+def test_the_report_writes_the_page_that_the_batch_wrote(batch: Batch) -> None:
+    (batch.folder / "broken.dcm").write_bytes(b"no image")
+    (batch.folder / "note.txt").write_text("left out")
+    found, _ = batch()
+    assert (len(found.rows), len(found.failures)) == (3, 1)
+    page = batch.out / "index.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert main(["report", str(batch.out), "--html"]) == 0
+    assert page.read_bytes() == before
+
+
 def test_only_what_is_new_is_screened(batch: Batch) -> None:
     batch()
     write_picture(batch.folder / "new.png", 200)

@@ -99,7 +99,9 @@ class ShowWorklist(Command):
         now = time.time()
         with database.read() as session:
             if self.html:
-                print(f"open {export.to_pages(queries.every(session, wanted, now), out)}")
+                unused = queries.unused_files(session)
+                entries = queries.every(session, wanted, now)
+                print(f"open {export.to_pages(entries, unused, out)}")
             elif self.csv or self.json:
                 write = export.to_csv if self.csv else export.to_json
                 for piece in write(queries.every(session, wanted, now)):

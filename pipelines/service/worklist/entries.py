@@ -53,6 +53,7 @@ class WorkEntry:
         facts: What else is known of it, by name.
         folder: Of the results, relative to the folder of results.
         plain: The row of the results in plain values; empty while there are none.
+        files: What it was read from, as the summary calls them.
         deliveries: Where the result goes.
         is_superseded: Whether a later result stands for it.
     """
@@ -71,6 +72,7 @@ class WorkEntry:
     facts: Mapping[str, Any]
     folder: str | None
     plain: Mapping[str, Any]
+    files: tuple[str, ...]
     deliveries: tuple[Sent, ...]
     is_superseded: bool
 
@@ -117,6 +119,7 @@ class WorkEntry:
             },
             folder=result.folder if result else None,
             plain=result.row if result else {},
+            files=tuple(series.names),
             deliveries=tuple(Sent.of(one, now) for one in (result.deliveries if result else ())),
             is_superseded=result is not None and result.superseded_by is not None,
         )

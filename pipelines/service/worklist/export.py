@@ -90,11 +90,12 @@ def to_json(entries: Iterable[WorkEntry]) -> Iterator[str]:
     yield "\n ]\n}\n"
 
 
-def to_pages(entries: Iterable[WorkEntry], out: Path) -> Path:
+def to_pages(entries: Iterable[WorkEntry], unused: Iterable[FileRow], out: Path) -> Path:
     """Write the worklist as ``index.html`` and what follows it, and give the path.
 
     Args:
         entries: In the order in which they shall stand.
+        unused: Files that no entry is made of.
         out: The folder of results.
 
     Raises:
@@ -108,13 +109,13 @@ def to_pages(entries: Iterable[WorkEntry], out: Path) -> Path:
             failures.append(_failed(entry))
         else:
             waiting.append((entry.names[-1], f"{entry.state}: {entry.words}"))
-    files: tuple[FileRow, ...] = account_for(rows, failures, ())
+    files = account_for(rows, failures, unused)
     return write_pages(rows, failures, files, out, waiting=waiting)
 
 
 def _failed(entry: WorkEntry) -> FailedInput:
     return FailedInput(
-        entry.names[-1], entry.code or "failed", entry.reason or "", entry.advice or ""
+        entry.names[-1], entry.code or "failed", entry.reason or "", entry.advice or "", entry.files
     )
 
 

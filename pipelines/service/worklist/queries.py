@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased, contains_eager, selectinload
 from headclip_med.pipelines.service.database.tables import (
     DeliveryEntry,
     DriftEntry,
+    FileEntry,
     JobEntry,
     PauseEntry,
     ResultEntry,
@@ -19,6 +20,7 @@ from headclip_med.pipelines.service.database.tables import (
 )
 from headclip_med.pipelines.service.worklist.entries import WorkEntry, since
 from headclip_med.pipelines.service.worklist.wanted import Wanted
+from headclip_med.write import FileRow
 
 AT_ONCE = 200
 """Rows that are held in memory while all are listed."""
@@ -111,6 +113,17 @@ def counts(session: Session) -> dict[str, int]:
 def modalities(session: Session) -> list[str]:
     """List the modalities that there are."""
     return sorted(_counted(session, SeriesEntry.modality))
+
+
+def unused_files(session: Session) -> list[FileRow]:
+    """List the files that were left out, or repeat others."""
+    return [
+        FileRow(
+            one.name, one.status, repeats=one.repeats, code=one.code, reason=one.reason,
+            what_to_do=one.advice,
+        )
+        for one in session.scalars(select(FileEntry))
+    ]  # fmt: skip
 
 
 def pauses(session: Session, now: float) -> list[tuple[PauseEntry, str]]:
