@@ -89,8 +89,13 @@ class UnusableWeights(HeadClipError):
 
 
 class InvalidSettings(HeadClipError):
-    """An option that is unknown or outside its range."""
+    """An option that is unknown or outside its range.
 
+    Attributes:
+        field: Of the settings, which refuses its value; None where it is not one alone.
+    """
+
+    field: str | None = None
     default_code = "invalid-settings"
 
 

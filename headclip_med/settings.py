@@ -114,7 +114,9 @@ def checked(kind: type[S]) -> type[S]:
         try:
             build(self, *values, **named)
         except ValidationError as error:
-            raise InvalidSettings(*_explained(made, error, named)) from None
+            told = InvalidSettings(*_explained(made, error, named))
+            told.field = str(error.errors()[0]["loc"][0])
+            raise told from None
 
     made.__init__ = build_or_say
     found: type[S] = made

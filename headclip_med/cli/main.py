@@ -27,6 +27,7 @@ from headclip_med.cli.options import MARKERS, Command, form_of, parse
 from headclip_med.cli.screen import Demo, Screen
 from headclip_med.cli.service.batch import ScreenBatch
 from headclip_med.cli.service.report import ShowWorklist
+from headclip_med.cli.service.serve import Serve
 from headclip_med.cli.train import Train
 from headclip_med.cli.weights import Weights
 from headclip_med.errors import HeadClipError, InvalidSettings, named_extras, nearest, reason_of
@@ -35,6 +36,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "demo": Demo,
     "screen": Screen,
     "batch": ScreenBatch,
+    "serve": Serve,
     "report": ShowWorklist,
     "calibrate": Calibrate,
     "train": Train,

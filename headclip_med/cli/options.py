@@ -47,6 +47,7 @@ class Command:
         takes: Settings that it takes.
         common: Options that ``--help`` shows; ``--help-all`` shows every one.
         decisive: Options that decide about the defaults of others.
+        takes_own_file: Whether the file of ``--config`` is the command's own, and holds no options.
         given: Values of ``takes`` that were given as options, by field.
         command_line: The arguments, as they were given.
     """
@@ -54,6 +55,7 @@ class Command:
     takes: ClassVar[tuple[Takes, ...]] = ()
     common: ClassVar[tuple[str, ...]] = ()
     decisive: ClassVar[tuple[str, ...]] = ()
+    takes_own_file: ClassVar[bool] = False
 
     set: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE")] = ()
     """Any other setting of --help-all; may be repeated."""
@@ -259,7 +261,8 @@ def _first_look(kind: type[Command], arguments: Sequence[str]) -> dict[str, Any]
         parser.add_argument(f"--{name}", nargs="?")
     seen = {k: v for k, v in vars(parser.parse_known_args(arguments)[0]).items() if v is not None}
     path = seen.pop("config", None)
-    return {**(_from_file(kind, Path(path)) if path else {}), **seen}
+    holds_options = path is not None and not kind.takes_own_file
+    return {**(_from_file(kind, Path(path)) if holds_options else {}), **seen}
 
 
 def _from_file(kind: type[Command], path: Path) -> dict[str, Any]:

@@ -64,6 +64,8 @@ class ScreenBatch(Screen):
         slices = sum(one.slices for one in inputs.readable)
         with counting("slice") as count, _asked_to_end() as asked:
             settings = BatchRequest(
+        with counting("slice") as count, asked_to_end() as asked:
+            settings = BatchSettings(
                 run_key=f"{plan.run_key}{'-hidden' if self.hide_names else ''}",
                 hide_names=self.hide_names,
                 retries=self.retry,
@@ -72,7 +74,7 @@ class ScreenBatch(Screen):
                 report=lambda more: count(more, slices),
                 say=lambda sentence: print(f"headclip: {sentence}", file=sys.stderr),
             )
-            report = run_batch(inputs, plan.out, _executor(plan, work), settings)
+            report = run_batch(inputs, plan.out, executor_of(plan, work), settings)
         show(report, as_json=self.json)
         if asked.number is None:
             return report.exit_code
@@ -80,7 +82,8 @@ class ScreenBatch(Screen):
         return 128 + asked.number
 
 
-def _executor(plan: ScreenerPlan, work: WorkSettings) -> Executor:
+def executor_of(plan: ScreenerPlan, work: WorkSettings) -> Executor:
+    """Choose who does the work: processes, or this one."""
     from headclip_med.pipelines.service.execution.local import InlineExecutor, LocalExecutor
 
     return LocalExecutor(plan, work) if work.workers else InlineExecutor(plan)
@@ -94,7 +97,7 @@ class _Asked:
 
 
 @contextmanager
-def _asked_to_end() -> Iterator[_Asked]:
+def asked_to_end() -> Iterator[_Asked]:
     """Note Ctrl-C and the system's request to end; asked twice, it ends at once."""
     asked = _Asked()
     if threading.current_thread() is not threading.main_thread():

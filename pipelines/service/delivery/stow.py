@@ -25,7 +25,7 @@ def send(destination: Destination, objects: Sequence[ResultObject]) -> None:
     Raises:
         DestinationFailed: It cannot be reached, or did not take one of them.
     """
-    with _client(destination) as client:
+    with web_client(destination) as client:
         answer = client.store_instances([dcmread(one.path) for one in objects])
     taken = {str(one.ReferencedSOPInstanceUID) for one in _items(answer, "ReferencedSOPSequence")}
     for one in objects:
@@ -48,7 +48,7 @@ def missing(destination: Destination, objects: Sequence[ResultObject]) -> frozen
     """
     wanted = Counter((one.study_instance_uid, one.series_instance_uid) for one in objects)
     absent: set[str] = set()
-    with _client(destination) as client:
+    with web_client(destination) as client:
         for (study, series), count in wanted.items():
             found = client.search_for_series(
                 study, fields=[_COUNT], search_filters={"SeriesInstanceUID": series}
@@ -61,8 +61,13 @@ def missing(destination: Destination, objects: Sequence[ResultObject]) -> frozen
 
 
 @contextmanager
-def _client(destination: Destination) -> Iterator[DICOMwebClient]:
-    """Open a client whose failures are the destination's; their own texts may hold an address."""
+def web_client(destination: Destination) -> Iterator[DICOMwebClient]:
+    """Open a client whose failures are the destination's; their own texts may hold an address.
+
+    Raises:
+        DestinationFailed: It cannot be reached, or refuses.
+        InvalidSettings: Its credentials cannot be used.
+    """
     with closing(requests.Session()) as session:
         session.trust_env = False  # no proxy and no password that nobody asked for
         session.verify = destination.tls_ca_file or True

@@ -184,7 +184,7 @@ class _Worker:
         limit_s = settings.time_limit_min * 60 if self.is_ready else START_LIMIT_S
         if time.monotonic() - self.began_s > limit_s:
             return "worker-time"
-        if _resident_bytes(self.process.pid) > settings.memory_limit_gb * 1e9:
+        if resident_bytes(self.process.pid) > settings.memory_limit_gb * 1e9:
             return "worker-memory"
         return None
 
@@ -202,7 +202,7 @@ class _Worker:
             self.process.join()
 
 
-def _resident_bytes(pid: int | None) -> int:
+def resident_bytes(pid: int | None) -> int:
     """Tell what a process has in memory; 0 where the system does not say."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])

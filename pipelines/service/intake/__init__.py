@@ -1,0 +1,1 @@
+"""What comes in: from scanners and archives, into a spool that loses nothing."""

@@ -1,0 +1,128 @@
+"""One DICOM instance as it came, and whether two are the same in other bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.dataelem import DataElement
+from pydicom.filewriter import correct_ambiguous_vr
+
+from headclip_med.errors import UnreadableInput
+from headclip_med.write.screening import is_uid
+
+_WANTED = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+_PIXELS = 0x7FE00010
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_META_BYTES = 65_536
+"""In which a file names its transfer syntax."""
+
+
+def hashed(uid: str) -> str:
+    """Name a file or a folder by a UID, whatever that holds."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What came, and from whom.
+
+    Attributes:
+        study_uid: Study instance UID.
+        series_uid: Series instance UID.
+        sop_uid: SOP instance UID.
+        source: ``receiver``, ``dicomweb`` or ``folder``.
+        peer: AE title or name of the source.
+        content: A whole DICOM file (PS3.10).
+    """
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    source: str
+    peer: str
+    content: bytes
+
+    @classmethod
+    def of(cls, content: bytes, *, source: str, peer: str) -> Instance:
+        """Take a DICOM file's content.
+
+        Raises:
+            UnreadableInput: It is none, or lacks a UID.
+        """
+        if DEFLATED.encode() in content[:_META_BYTES]:  # pydicom would inflate it, however large
+            raise UnreadableInput("It is deflated.", "Send it uncompressed.", code="deflated")
+        try:
+            head = dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=_WANTED)
+            study, series, sop = (str(head.get(name, "")) for name in _WANTED)
+        except Exception:  # pydicom raises of every kind; its words quote the file
+            study = series = sop = ""
+        if not (is_uid(study) and is_uid(series) and is_uid(sop)):
+            raise UnreadableInput(
+                "It is no DICOM instance with the UIDs of its study, its series and its own.",
+                "Look at it with dcmdump.",
+                code="no-instance",
+            )
+        return cls(study, series, sop, source, peer, content)
+
+    @property
+    def place(self) -> Path:
+        """Of its file, below the data of a spool."""
+        folder = Path(hashed(self.study_uid), hashed(self.series_uid))
+        return folder / f"{hashed(self.sop_uid)}.dcm"
+
+
+def is_same(one: bytes, other: bytes) -> bool:
+    """Tell whether two files say the same, by other software or in another transfer syntax."""
+    if one == other:
+        return True
+    try:
+        return _digest(one) == _digest(other)
+    except Exception:  # one of them cannot be read: then they are not known to be the same
+        return False
+
+
+def _digest(content: bytes) -> bytes:
+    """Digest of what is said: standard elements and pixels, however they are encoded."""
+    dataset = dcmread(io.BytesIO(content))
+    correct_ambiguous_vr(dataset, is_little_endian=True)
+    total = hashlib.sha256()
+    if _PIXELS in dataset:
+        if dataset.file_meta.TransferSyntaxUID.is_compressed:
+            total.update(dataset.pixel_array.tobytes())
+        else:
+            total.update(dataset.PixelData[: _pixel_bytes(dataset)])
+    _add(dataset, total.update)
+    return total.digest()
+
+
+def _pixel_bytes(dataset: Dataset) -> int:
+    """Length of the pixels without what pads them to an even number."""
+    places = dataset.Rows * dataset.Columns * int(dataset.get("NumberOfFrames") or 1)
+    return int(places * dataset.get("SamplesPerPixel", 1) * dataset.BitsAllocated // 8)
+
+
+def _add(dataset: Dataset, update: Callable[[bytes], None]) -> None:
+    for element in dataset:
+        if not _is_skipped(element):
+            _add_one(element, update)
+
+
+def _is_skipped(element: DataElement) -> bool:
+    # Private ones have no type in implicit syntaxes; lengths of groups follow from the rest.
+    return element.tag.is_private or element.tag.element == 0 or element.tag == _PIXELS
+
+
+def _add_one(element: DataElement, update: Callable[[bytes], None]) -> None:
+    update(f"{int(element.tag):08x}".encode())
+    if element.VR == "SQ":
+        for item in element.value:
+            update(b"(")
+            _add(item, update)
+            update(b")")
+    else:
+        update(repr(element.value).encode("utf-8", "surrogateescape"))

@@ -1,0 +1,83 @@
+"""Segments that instances are appended to, many at one sync.
+
+A record is ``magic | head's length | content's length | SHA-256 of both | head | content``. What a
+power cut left of the last one does not match its digest, and was never acknowledged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+_MAGIC = b"HCSP"
+_HEAD = struct.Struct("<4sIQ32s")
+MOST_HEAD_BYTES = 65_536
+SUFFIX = ".segment"
+
+
+class Segment:
+    """A file that records are appended to.
+
+    Args:
+        folder: Of all segments of one writer; made where it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{secrets.token_hex(8)}{SUFFIX}"
+        self._file: BinaryIO = self.path.open("xb", buffering=0)
+        sync_folder(folder)
+        self.size = 0
+
+    def append(self, head: Mapping[str, str], content: bytes) -> None:
+        """Write a record; it is durable after ``sync`` only."""
+        text = json.dumps(head).encode()
+        digest = hashlib.sha256(text + content).digest()
+        for piece in (_HEAD.pack(_MAGIC, len(text), len(content), digest), text, content):
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self.size += _HEAD.size + len(text) + len(content)
+
+    def sync(self) -> None:
+        """Return when all of it is on the disk."""
+        os.fdatasync(self._file.fileno())
+
+    def cut(self, size: int) -> None:
+        """Take back what was appended after so many bytes."""
+        os.ftruncate(self._file.fileno(), size)
+        self._file.seek(size)
+        self.size = size
+
+    def close(self) -> None:
+        """Append no more."""
+        self._file.close()
+
+
+def records(path: Path) -> Iterator[tuple[dict[str, str], bytes]]:
+    """Read the whole records of a segment, in their order."""
+    with path.open("rb") as file:
+        while len(start := file.read(_HEAD.size)) == _HEAD.size:
+            magic, head_bytes, content_bytes, digest = _HEAD.unpack(start)
+            left = path.stat().st_size - file.tell()
+            if magic != _MAGIC or head_bytes > MOST_HEAD_BYTES or head_bytes + content_bytes > left:
+                return
+            head, content = file.read(head_bytes), file.read(content_bytes)
+            if hashlib.sha256(head + content).digest() != digest:
+                return
+            yield json.loads(head), content
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
