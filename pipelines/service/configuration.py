@@ -138,7 +138,7 @@ def read_configuration(path: Path) -> Configuration:
             f"The configuration cannot be read: {reason_of(error)}.", "Name one with --config."
         ) from None
     except UnicodeDecodeError:
-        raise InvalidSettings("The configuration is no UTF-8 text.", "") from None
+        raise InvalidSettings("The configuration is no UTF-8 text.", "Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:  # which says the line itself
         raise InvalidSettings(
             f"The configuration is no TOML: {error}.", "See toml.io.", code="bad-configuration"
@@ -184,13 +184,15 @@ class _Reader:
     def _one(self, kind: type[T], name: str) -> T:
         table = self._tables.get(name, {})
         if not isinstance(table, Mapping):
-            raise self._at(InvalidSettings(f"[{name}] is a table.", ""), name, 0, None)
+            raise self._at(
+                InvalidSettings(f"[{name}] is a table.", f"Begin it with [{name}]."), name, 0, None
+            )
         return self._built(kind, table, name, 0)
 
     def _many(self, kind: type[T], name: str) -> tuple[T, ...]:
         tables = self._tables.get(name, [])
         if not isinstance(tables, list) or not all(isinstance(one, Mapping) for one in tables):
-            raise self._at(InvalidSettings(f"Write [[{name}]], twice in brackets.", ""),
+            raise self._at(InvalidSettings(f"There may be several of [[{name}]].", f"Begin each with [[{name}]]."),
                            name, 0, None)  # fmt: skip
         return tuple(self._built(kind, one, name, number) for number, one in enumerate(tables))
 
@@ -214,7 +216,7 @@ class _Reader:
             names: list[str] = [one["name"] for one in self._tables.get(table, [])]
             for number, name in enumerate(names):
                 if name in names[:number]:
-                    raise self._at(InvalidSettings(f"Two are called {name}.", ""),
+                    raise self._at(InvalidSettings(f"Two are called {name}.", "Give each a name of its own."),
                                    table, number, "name")  # fmt: skip
         known = [one.name for one in found.destinations]
         for number, rule in enumerate(found.rules):
@@ -249,7 +251,9 @@ class _Reader:
             except HeadClipError as error:
                 raise self._at(error, name, number, field) from None
             except OSError as error:
-                told = InvalidSettings(f"A file cannot be read: {reason_of(error)}.", "")
+                told = InvalidSettings(
+                    f"The calibration cannot be read: {reason_of(error)}.", "Correct its path."
+                )
                 raise self._at(told, "service", 0, "calibration") from None
 
     def _at(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Annotated
+
+from pydantic import Field
 
 from headclip_med.pipelines.service.delivery.destinations import Name
 from headclip_med.settings import Settings, Words, checked
@@ -69,7 +72,7 @@ class Rule(Settings):
     """Else those of ``[service]``."""
     destinations: tuple[Name, ...] | None = None
     """Else all."""
-    priority: int = 0
+    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
     """Higher comes first."""
     skip: bool = False
     """Do nothing with it."""

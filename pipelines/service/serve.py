@@ -115,7 +115,6 @@ def _show(configuration: Configuration, database: Database, stack: ExitStack) ->
     if page is None:
         return
     server = page_server(worklist_app(database, configuration.out, page), page)
-    server.install_signal_handlers = lambda: None
     thread = threading.Thread(target=server.run, name="page", daemon=True)
     thread.start()
 

@@ -91,7 +91,8 @@ class Collector:
 
     def _offer(self, folder: Path) -> None:
         head, source = _head(folder), _source(folder)
-        facts = SeriesFacts(*(str(head.get(name) or "") for name in _ASKED[:3]), source["peer"])
+        modality, body_part, description = (str(head.get(name) or "") for name in _ASKED[:3])
+        facts = SeriesFacts(modality, body_part, description, source["peer"])
         files = sum(1 for _ in folder.glob("*.dcm"))
         uid = str(head.get("SeriesInstanceUID") or folder.name)
         if str(head.get("Manufacturer", "")) == MAKER:
