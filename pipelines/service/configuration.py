@@ -16,7 +16,6 @@ from pydantic import Field
 
 from headclip_med.errors import HeadClipError, InvalidSettings, nearest, reason_of
 from headclip_med.models.request import ModelRequest
-from headclip_med.pipelines.building import ScreenerPlan
 from headclip_med.pipelines.service.delivery.destinations import Destination
 from headclip_med.pipelines.service.intake.settings import (
     PullSettings,
@@ -26,6 +25,7 @@ from headclip_med.pipelines.service.intake.settings import (
 from headclip_med.pipelines.service.rules import Condition, Rule
 from headclip_med.pipelines.service.settings import WorkSettings
 from headclip_med.pipelines.service.worklist.settings import PageSettings
+from headclip_med.pipelines.work.building import ScreenerPlan
 from headclip_med.settings import NotNegative, Positive, ScreenSettings, Settings, Words, checked
 
 T = TypeVar("T", bound=Settings)
@@ -192,19 +192,20 @@ class _Reader:
     def _many(self, kind: type[T], name: str) -> tuple[T, ...]:
         tables = self._tables.get(name, [])
         if not isinstance(tables, list) or not all(isinstance(one, Mapping) for one in tables):
-            raise self._at(InvalidSettings(f"There may be several of [[{name}]].", f"Begin each with [[{name}]]."),
-                           name, 0, None)  # fmt: skip
+            told = InvalidSettings(
+                f"There may be several of [[{name}]].", f"Begin each with [[{name}]]."
+            )
+            raise self._at(told, name, 0, None)
         return tuple(self._built(kind, one, name, number) for number, one in enumerate(tables))
 
     def _built(self, kind: type[T], table: Mapping[str, Any], name: str, number: int) -> T:
         values = {key: _tuples(value) for key, value in table.items()}
         if kind is Rule and isinstance(table.get("when"), Mapping):
             try:
-                values["when"] = self._built(Condition, table["when"], f"{name}.when", number)
+                when = {key: _tuples(value) for key, value in table["when"].items()}
+                values["when"] = Condition(**when)
             except InvalidSettings as error:
-                if error.code == _PLACED:
-                    raise
-                raise self._at(error, name, number, "when") from None
+                raise self._at(error, name, number, error.field, "when") from None
         try:
             return kind(**values)
         except InvalidSettings as error:
@@ -216,8 +217,10 @@ class _Reader:
             names: list[str] = [one["name"] for one in self._tables.get(table, [])]
             for number, name in enumerate(names):
                 if name in names[:number]:
-                    raise self._at(InvalidSettings(f"Two are called {name}.", "Give each a name of its own."),
-                                   table, number, "name")  # fmt: skip
+                    told = InvalidSettings(
+                        f"Two are called {name}.", "Give each a name of its own."
+                    )
+                    raise self._at(told, table, number, "name")
         known = [one.name for one in found.destinations]
         for number, rule in enumerate(found.rules):
             for name in rule.destinations or ():
@@ -257,31 +260,32 @@ class _Reader:
                 raise self._at(told, "service", 0, "calibration") from None
 
     def _at(
-        self, error: HeadClipError, table: str, number: int, field: str | None
+        self, error: HeadClipError, table: str, number: int, *names: str | None
     ) -> InvalidSettings:
-        line = self._line(table, number, field)
+        line = self._line(table, number, [one for one in names if one is not None])
         where = "" if line is None else f"Line {line} of the configuration: "
-        return InvalidSettings(f"{where}{error.reason}", error.advice, code=_PLACED)
+        return InvalidSettings(f"{where}{error.reason}", error.advice, code="bad-configuration")
 
-    def _line(self, table: str, number: int, field: str | None) -> int | None:
-        """Find the line of a field, or of its table's head, from 1."""
+    def _line(self, table: str, number: int, names: Sequence[str]) -> int | None:
+        """Find the line of the first name that has one, else of its table's head, from 1."""
         head = re.compile(rf"\s*\[\[?\s*{re.escape(table)}\s*\]\]?\s*(#.*)?$")
         heads = [at for at, line in enumerate(self._lines) if head.match(line)]
         if number >= len(heads):
             return None
-        start = heads[number]
-        key = re.compile(rf"""\s*["']?{re.escape(field or "")}["']?\s*(=|\.)""")
-        sub = re.compile(rf"\s*\[\s*{re.escape(table)}\.{re.escape(field or '')}\s*\]")
-        for at in range(start + 1, len(self._lines)):
-            line = self._lines[at]
-            if field and (key.match(line) or sub.match(line)):
-                return at + 1
-            if line.lstrip().startswith("[") and not line.lstrip().startswith(f"[{table}."):
+        start = end = heads[number]
+        below = f"[{table}."
+        for line in self._lines[start + 1 :]:
+            if line.lstrip().startswith("[") and not line.lstrip().startswith(below):
                 break
+            end += 1
+        for name in names:
+            key = re.compile(
+                rf"""\s*(\[{re.escape(table)}\.)?["']?{re.escape(name)}["']?\s*[=.\]]"""
+            )
+            for at in range(start + 1, end + 1):
+                if key.match(self._lines[at]):
+                    return at + 1
         return start + 1
-
-
-_PLACED = "bad-configuration"
 
 
 def _tuples(value: Any) -> Any:

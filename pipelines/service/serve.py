@@ -18,7 +18,6 @@ from sqlalchemy import select
 
 from headclip_med.atomic import check_writable
 from headclip_med.errors import HeadClipError, InvalidSettings, UnwritableOutput
-from headclip_med.pipelines.building import ScreenerPlan
 from headclip_med.pipelines.service.configuration import Configuration
 from headclip_med.pipelines.service.database import Database, open_database
 from headclip_med.pipelines.service.database.opening import UnusableDatabase
@@ -34,6 +33,7 @@ from headclip_med.pipelines.service.intake.spool import Spool
 from headclip_med.pipelines.service.queue import WAITING, WorkQueue
 from headclip_med.pipelines.service.worklist.page import worklist_app
 from headclip_med.pipelines.service.worklist.server import page_server
+from headclip_med.pipelines.work.building import ScreenerPlan
 
 MakeExecutor = Callable[[ScreenerPlan], Executor]
 _log = logging.getLogger(__name__)

@@ -62,10 +62,8 @@ class ScreenBatch(Screen):
         from headclip_med.pipelines.service.batch import BatchRequest, run_batch
 
         slices = sum(one.slices for one in inputs.readable)
-        with counting("slice") as count, _asked_to_end() as asked:
-            settings = BatchRequest(
         with counting("slice") as count, asked_to_end() as asked:
-            settings = BatchSettings(
+            settings = BatchRequest(
                 run_key=f"{plan.run_key}{'-hidden' if self.hide_names else ''}",
                 hide_names=self.hide_names,
                 retries=self.retry,

@@ -22,7 +22,7 @@ from headclip_med.pipelines.service.database.tables import JobEntry
 from headclip_med.pipelines.service.intake.spool import DATA
 from headclip_med.pipelines.service.queue import Claim, SeriesOffer, WorkQueue
 from headclip_med.pipelines.service.rules import Rule, SeriesFacts, choose
-from headclip_med.pipelines.tasks import Task
+from headclip_med.pipelines.work.tasks import StudyTask
 from headclip_med.read import find_inputs
 from headclip_med.write.dicom.run import MAKER
 
@@ -141,7 +141,7 @@ class Collector:
             audit.record(session, event, peer=peer, subject=subject, **facts)
 
 
-def task_of(claim: Claim, root: Path) -> Task:
+def task_of(claim: Claim, root: Path) -> StudyTask:
     """Find the files of a job again, and say what is to be done.
 
     Args:
@@ -150,7 +150,7 @@ def task_of(claim: Claim, root: Path) -> Task:
     """
     found = {one.key: one for one in _jobs_of(root / str(claim.request["folder"]))}
     gone = Job("series", partial(_refuse, "gone"), key=str(claim.request["key"]))
-    return Task(found.get(gone.key, gone))
+    return StudyTask(found.get(gone.key, gone))
 
 
 def _refuse(code: str) -> Any:

@@ -11,11 +11,23 @@ import multiprocessing
 import resource
 import signal
 import socket
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+
+from pynetdicom import (
+    AE,
+    ALL_TRANSFER_SYNTAXES,
+    AllStoragePresentationContexts,
+    VerificationPresentationContexts,
+    _config,
+    evt,
+)
+from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.transport import ThreadedAssociationServer
 
 from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput, reason_of
 from headclip_med.pipelines.service import audit
@@ -127,6 +139,7 @@ def _receive(line: Connection, plan: ReceiverPlan) -> None:
         signal.signal(number, signal.SIG_IGN)  # the line's end is the sign
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    warnings.simplefilter("ignore")  # pydicom's quote what stands in a file
     cap = int(plan.settings.memory_limit_gb * 1.5e9) + 1_000_000_000  # addresses, not only memory
     resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
     try:
@@ -153,21 +166,12 @@ class Listener:
     def __init__(self, settings: ReceiverSettings, spool: Spool, database: Database) -> None:
         self._settings, self._spool, self._database = settings, spool, database
 
-    def start(self):  # type: ignore[no-untyped-def]  # a server of pynetdicom, which has no types
+    def start(self) -> ThreadedAssociationServer:
         """Listen in threads, and give the server.
 
         Raises:
             InvalidSettings: The address cannot be listened at.
         """
-        from pynetdicom import (
-            AE,
-            ALL_TRANSFER_SYNTAXES,
-            AllStoragePresentationContexts,
-            _config,
-            evt,
-        )
-        from pynetdicom.sop_class import Verification
-
         _config.LOG_HANDLER_LEVEL = "none"
         _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
         _config.UNRESTRICTED_STORAGE_SERVICE = True
@@ -181,9 +185,9 @@ class Listener:
         entity.require_calling_aet = list(own.allow)
         syntaxes = [one for one in ALL_TRANSFER_SYNTAXES if one != DEFLATED]
         for context in AllStoragePresentationContexts:
-            entity.add_supported_context(context.abstract_syntax, syntaxes)
-        entity.add_supported_context(Verification)
-        handlers = [
+            entity.add_supported_context(str(context.abstract_syntax), syntaxes)
+        entity.supported_contexts += VerificationPresentationContexts
+        handlers: list[EventHandlerType] = [
             (evt.EVT_CONN_OPEN, _answer_at_once),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_REJECTED, self._note_rejected),
@@ -199,7 +203,7 @@ class Listener:
                 code="port-taken",
             ) from None
 
-    def _store(self, event) -> int:  # type: ignore[no-untyped-def]
+    def _store(self, event: Event) -> int:
         peer = str(event.assoc.requestor.ae_title)
         try:
             content = event.encoded_dataset()
@@ -219,7 +223,7 @@ class Listener:
             return KEPT_THE_FIRST
         return SUCCESS
 
-    def _note_rejected(self, event) -> None:  # type: ignore[no-untyped-def]
+    def _note_rejected(self, event: Event) -> None:
         self._note("refused", str(event.assoc.requestor.ae_title), code="ae-title")
 
     def _note(self, kind: str, peer: str, subject: str | None = None, **facts: str) -> None:
@@ -230,6 +234,8 @@ class Listener:
             _log.error("the audit cannot be written: %s", error.code)
 
 
-def _answer_at_once(event) -> None:  # type: ignore[no-untyped-def]
+def _answer_at_once(event: Event) -> None:
     """Send small packets without waiting: each instance would wait 90 ms otherwise."""
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    line = event.assoc.dul.socket
+    if line is not None and line.socket is not None:
+        line.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

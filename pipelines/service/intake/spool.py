@@ -13,6 +13,7 @@ what a power cut left of one is laid out again at the next start.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import queue
@@ -81,6 +82,8 @@ class Spool:
     def __enter__(self) -> Spool:
         """Lay out what a stop left in the journal, and take instances from now on."""
         with reported_errors():
+            self._lock = (self._journal / "lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)  # the one before is at its end
             self._recover()
         self._thread.start()
         return self
@@ -89,6 +92,7 @@ class Spool:
         """End after what waits."""
         self._waiting.put(None)
         self._thread.join()
+        self._lock.close()
 
     def keep(self, instance: Instance) -> Kept:
         """Take an instance in; it is durable when this returns.

@@ -1,0 +1,149 @@
+"""The DICOM receiver: what it takes, whom it refuses, and what ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from sqlalchemy import select
+
+from headclip_med.errors import InvalidSettings
+from headclip_med.pipelines.service.database import open_database
+from headclip_med.pipelines.service.database.tables import AuditEntry
+from headclip_med.pipelines.service.intake.receiver import Receiver, ReceiverPlan
+from headclip_med.pipelines.service.intake.settings import ReceiverSettings
+from tests.phantoms import PATIENT_NAME, write_phantom
+from tests.service.intake.senders import associate, send
+from tests.service.programs import free_port, program, wait_until
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    return write_phantom(tmp_path_factory.mktemp("dicom"))
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    with Receiver(plan(tmp_path)) as found:
+        yield found
+
+
+def plan(folder: Path, *, room_bytes: int = 0) -> ReceiverPlan:
+    settings = ReceiverSettings(
+        port=free_port(), allow=("SENDER", "DCMSEND", "STORESCU"), memory_limit_gb=0.5
+    )
+    return ReceiverPlan(settings, folder / "spool", folder, room_bytes)
+
+
+def files(receiver: Receiver) -> list[Path]:
+    return sorted((receiver.plan.spool / "data").rglob("*.dcm"))
+
+
+def audited(folder: Path) -> list[tuple[str, str | None]]:
+    database = open_database(folder)
+    with database.read() as session:
+        found = session.scalars(select(AuditEntry)).all()
+    database.close()
+    return [(one.event, one.peer) for one in found]
+
+
+def test_it_takes_repeats_and_keeps_the_first_of_a_conflict(
+    receiver: Receiver, paths: tuple[Path, ...], tmp_path: Path
+) -> None:
+    port = receiver.plan.settings.port
+    assert send(port, paths) == [0x0000] * len(paths)
+    assert send(port, paths) == [0x0000] * len(paths)
+    other = dcmread(paths[0])
+    other.RescaleSlope = "3"
+    other.save_as(tmp_path / "other.dcm")
+    assert send(port, [tmp_path / "other.dcm"]) == [0xB000]
+    assert len(files(receiver)) == len(paths)
+    assert {float(dcmread(one).RescaleSlope) for one in files(receiver)} == {1.0}
+    assert audited(tmp_path) == [("conflict", "SENDER")]
+
+
+def test_strangers_are_refused_and_told_of(receiver: Receiver, tmp_path: Path) -> None:
+    port = receiver.plan.settings.port
+    assert associate(port, title="STRANGER").is_rejected
+    assert associate(port, called="ANOTHER").is_rejected
+    wait_until(lambda: len(audited(tmp_path)) == 2, "the audit")
+    assert audited(tmp_path) == [("refused", "STRANGER"), ("refused", "SENDER")]
+
+
+@pytest.mark.parametrize(("name", "title"), [("dcmsend", "DCMSEND"), ("storescu", "STORESCU")])
+def test_other_software_sends_the_same_again(
+    name: str, title: str, receiver: Receiver, paths: tuple[Path, ...], tmp_path: Path
+) -> None:
+    command = [program(name, "dcmtk"), "-aet", title, "-aec", "HEADCLIP", "127.0.0.1",
+               str(receiver.plan.settings.port), *map(str, paths)]  # fmt: skip
+    send(receiver.plan.settings.port, paths[:2])
+    subprocess.run(command, check=True, timeout=60)
+    assert len(files(receiver)) == len(paths)
+    assert audited(tmp_path) == []
+
+
+def test_a_full_disk_is_answered_by_a700(tmp_path: Path, paths: tuple[Path, ...]) -> None:
+    with Receiver(plan(tmp_path, room_bytes=10**18)) as receiver:
+        assert send(receiver.plan.settings.port, paths) == [0xA700] * len(paths)
+        assert files(receiver) == []
+
+
+def test_more_than_it_can_hold_ends_nothing_but_that(
+    receiver: Receiver, paths: tuple[Path, ...]
+) -> None:
+    port = receiver.plan.settings.port
+    assert send(port, paths[:1]) == [0]
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+        line.sendall(struct.pack(">BBL", 1, 0, 2**32 - 1))
+        with pytest.raises(OSError):  # noqa: PT011 - reset, broken or timed out
+            _flood(line, receiver)
+    wait_until(lambda: not receiver.watch(), "it runs")
+    assert send(port, paths) == [0] * len(paths)
+    assert len(files(receiver)) == len(paths)
+
+
+def _flood(line: socket.socket, receiver: Receiver) -> None:
+    for _ in range(600):
+        line.sendall(bytes(10_000_000))
+        receiver.watch()
+
+
+def test_killed_it_comes_back_with_all_that_was_acknowledged(
+    receiver: Receiver, paths: tuple[Path, ...]
+) -> None:
+    port = receiver.plan.settings.port
+    assert send(port, paths[:3]) == [0] * 3
+    os.kill(receiver.pid or 0, signal.SIGKILL)
+    wait_until(receiver.watch, "it is seen to be gone")
+    assert receiver.starts == 2
+    assert len(files(receiver)) == 3
+    assert send(port, paths) == [0] * len(paths)
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", found.settings.port))
+        taken.listen()
+        with pytest.raises(InvalidSettings, match="cannot listen"):
+            Receiver(found).__enter__()
+
+
+def test_no_patient_value_is_logged(
+    receiver: Receiver, paths: tuple[Path, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bad, path = dcmread(paths[0]), tmp_path / "bad.dcm"
+    del bad.StudyInstanceUID
+    bad.save_as(path)
+    # A value that is none of its kind, which pydicom's warnings would quote.
+    path.write_bytes(path.read_bytes().replace(b"19000101", b"Zyxwvut^"))
+    assert send(receiver.plan.settings.port, [path]) == [0xC000]
+    told = capfd.readouterr()
+    assert PATIENT_NAME not in told.out + told.err

@@ -1,0 +1,236 @@
+"""The whole service: from senders to results, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from tests.phantoms import PATIENT_NAME, edit, make_grid, write_phantom
+from tests.service.intake.senders import send, send_until_taken
+from tests.service.programs import free_port, wait_until
+
+pytestmark = pytest.mark.slow  # each process imports torch
+
+ROOT = Path(__file__).parents[3]
+STUDIES, SLICES, KILLS = 20, 20, 50
+
+
+class Service:
+    """A service in a process of its own, that can be killed and started again."""
+
+    def __init__(self, folder: Path, end: str = "kill", more: str = "") -> None:
+        self.port, self.end = free_port(), end
+        self.out = folder / "out"
+        self.config = folder / "service.toml"
+        self.log = folder / "log"
+        self.config.write_text(
+            f'[service]\nout = "{self.out}"\nquiet_s = 2.0\n'
+            f'[receiver]\nport = {self.port}\nallow = ["SENDER"]\n{more}'
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.out.mkdir(exist_ok=True)
+        (self.out / "ready").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "tests.service.intake.serving", str(self.config), self.end]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        wait_until((self.out / "ready").exists, "the service runs", 120)
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(60) == 0, self.log.read_text()[-3000:]
+
+    @property
+    def children(self) -> list[int]:
+        """The receiver, then workers."""
+        assert self.process is not None
+        pid = self.process.pid
+        found = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return [one for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+    def states(self) -> dict[str, int]:
+        return dict(self._rows("select state, count(*) from job group by state"))
+
+    def most_attempts(self) -> int:
+        """Of a job that is in work."""
+        return int(self._rows("select max(attempts) from job where state != 'screened'")[0][0] or 0)
+
+    def _rows(self, query: str) -> list[tuple[str, int]]:
+        with closing(sqlite3.connect(self.out / "worklist.sqlite", timeout=60)) as database:
+            return database.execute(query).fetchall()
+
+    def kept(self) -> list[bytes]:
+        return sorted(one.read_bytes() for one in (self.out / "spool/data").rglob("*.dcm"))
+
+    def results(self) -> dict[str, bytes]:
+        found = {}
+        for path in sorted(self.out.glob("*/*/*")):
+            if path.is_file() and not path.is_relative_to(self.out / "spool"):
+                content = path.read_bytes()
+                if path.name == "result.json":
+                    content = json.dumps({**json.loads(content), "timings_s": None}).encode()
+                found[path.relative_to(self.out).as_posix()] = content
+        return found
+
+    def leftovers(self) -> list[Path]:
+        return [
+            path
+            for path in self.out.rglob("*")
+            if path.name.endswith((".part", ".unfinished", ".segment"))
+        ]
+
+
+@contextmanager
+def serving(folder: Path, end: str = "kill", more: str = "") -> Iterator[Service]:
+    folder.mkdir(exist_ok=True)
+    service = Service(folder, end, more)
+    service.start()
+    try:
+        yield service
+    finally:
+        assert service.process is not None
+        if service.process.poll() is None:
+            service.process.kill()
+            service.process.wait()
+
+
+def write_studies(folder: Path, count: int, slices: int, fatal: int | None = None) -> list[Path]:
+    folder.mkdir()
+    paths: list[Path] = []
+    for number in range(1, count + 1):
+
+        def change(one: Dataset, index: int, number: int = number) -> None:
+            one.StudyInstanceUID, one.SeriesInstanceUID = f"1.2.3.{number}", f"1.2.4.{number}"
+            one.SOPInstanceUID = f"1.2.5.{number}.{index}"
+            one.FrameOfReferenceUID = f"1.2.6.{number}"
+            one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
+            one.PatientID = str(number)
+            if number == fatal:
+                one.PixelData = b"\xff\x7f" * (one.Rows * one.Columns)
+
+        place = folder / str(number)
+        place.mkdir()
+        new = write_phantom(place, make_grid(shape=(slices, 32, 32)))
+        edit(new, change)
+        paths += new
+    return paths
+
+
+def test_fifty_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
+    paths = write_studies(tmp_path / "in", STUDIES, SLICES)
+    with serving(tmp_path / "whole") as whole:
+        send_until_taken(whole.port, paths).join(120)
+        wait_until(lambda: whole.states() == {"screened": STUDIES}, "all is screened", 120)
+        whole.stop()
+    chosen = random.Random(4)  # noqa: S311 - the same in every run
+    with serving(tmp_path / "broken") as broken:
+        senders = [
+            send_until_taken(broken.port, paths[number::4], pause_s=0.25) for number in range(4)
+        ]
+        kills = 0
+        end = time.monotonic() + 200
+        while kills < KILLS and time.monotonic() < end:
+            time.sleep(chosen.uniform(0.2, 0.9))
+            children = broken.children
+            is_working = any(one.is_alive() for one in senders) or len(children) > 1
+            if not children or not is_working:
+                continue
+            is_fresh = broken.most_attempts() < 2
+            victim = children[-1] if len(children) > 1 and is_fresh else children[0]
+            os.kill(victim, signal.SIGKILL)
+            kills += 1
+        for one in senders:
+            one.join(120)
+        assert not any(one.is_alive() for one in senders)
+        wait_until(lambda: broken.states().get("screened") == STUDIES, "all is screened", 120)
+        assert kills == KILLS
+        broken.stop()
+        assert broken.kept() == sorted(path.read_bytes() for path in paths) == whole.kept()
+        assert broken.results() == whole.results()
+        assert not broken.leftovers()
+        assert PATIENT_NAME not in broken.log.read_text()
+
+
+def test_the_service_itself_may_be_killed(tmp_path: Path) -> None:
+    paths = write_studies(tmp_path / "in", 2, 5)
+    with serving(tmp_path / "service") as service:
+        assert send(service.port, paths) == [0] * len(paths)
+        assert service.process is not None
+        service.process.kill()
+        service.process.wait()
+        service.start()
+        wait_until(lambda: service.states() == {"screened": 2}, "all is screened", 120)
+        service.stop()
+        assert service.kept() == sorted(path.read_bytes() for path in paths)
+        assert not service.leftovers()
+
+
+def test_a_study_that_kills_its_worker_costs_itself(tmp_path: Path) -> None:
+    paths = write_studies(tmp_path / "in", 4, 3, fatal=2)
+    with serving(tmp_path / "service", end="kill") as service:
+        assert send(service.port, paths) == [0] * len(paths)
+        wait_until(
+            lambda: service.states() == {"screened": 3, "quarantined": 1}, "all is done", 180
+        )
+        assert sorted(name.split("/")[0] for name in service.results() if "result.json" in name) \
+            == ["1.2.3.1", "1.2.3.3", "1.2.3.4"]  # fmt: skip
+        service.stop()
+
+
+def test_late_instances_make_a_revision_and_the_old_result_stays(tmp_path: Path) -> None:
+    paths = write_studies(tmp_path / "in", 1, 6)
+    with serving(tmp_path / "service") as service:
+        send(service.port, paths[:4])
+        wait_until(lambda: service.states() == {"screened": 1}, "the first part", 120)
+        send(service.port, paths[4:])
+        wait_until(lambda: service.states() == {"screened": 2}, "the rest", 120)
+        rows = service._rows("select folder, superseded_by is not null from result order by id")
+        assert [old for _, old in rows] == [1, 0]
+        assert rows[0][0] != rows[1][0]
+        assert all((service.out / folder / "result.json").is_file() for folder, _ in rows)
+        service.stop()
+
+
+RULES = """
+[[rule]]
+name = "unwanted"
+when = {body_part = ["FOOT"]}
+skip = true
+"""
+
+
+def test_own_results_and_what_no_rule_wants_are_skipped(tmp_path: Path) -> None:
+    paths = write_studies(tmp_path / "in", 3, 2)
+    changes = {"1": ("Manufacturer", "headclip_med"), "2": ("BodyPartExamined", "FOOT")}
+    for path in paths:
+        if (found := changes.get(path.parent.name)) is not None:
+            one = pydicom.dcmread(path)
+            setattr(one, *found)
+            one.save_as(path)
+    with serving(tmp_path / "service", more=RULES) as service:
+        send(service.port, paths)
+        wait_until(
+            lambda: len(service._rows("select facts from audit where event = 'skipped'")) == 3,
+            "all is skipped", 60,
+        )  # fmt: skip
+        facts = [json.loads(one) for (one,) in
+                 service._rows("select facts from audit where event = 'skipped'")]  # type: ignore[misc]  # fmt: skip
+        assert sorted(one.get("code", one.get("rule")) for one in facts) \
+            == ["no-rule", "own-result", "unwanted"]  # fmt: skip
+        assert service.states() == {"skipped": 1}
+        service.stop()

@@ -1,0 +1,183 @@
+"""The spool: acknowledged means durable, many at one sync, the first of two stays."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import ImplicitVRLittleEndian, RLELossless
+
+from headclip_med.errors import UnreadableInput, UnwritableOutput
+from headclip_med.pipelines.service.intake import journal
+from headclip_med.pipelines.service.intake.instances import Instance, is_same
+from headclip_med.pipelines.service.intake.journal import Segment, records
+from headclip_med.pipelines.service.intake.spool import Spool, SpoolFull
+from tests.phantoms import write_phantom
+
+
+@pytest.fixture
+def contents(tmp_path: Path) -> list[bytes]:
+    return [path.read_bytes() for path in write_phantom(tmp_path / "dicom")]
+
+
+def instance(content: bytes) -> Instance:
+    return Instance.of(content, source="receiver", peer="SCANNER")
+
+
+def files(folder: Path) -> list[bytes]:
+    return sorted(path.read_bytes() for path in (folder / "data").rglob("*.dcm"))
+
+
+def rewritten(content: bytes, change: Callable[..., object]) -> bytes:
+    dataset, buffer = dcmread(io.BytesIO(content)), io.BytesIO()
+    change(dataset)
+    dataset.save_as(buffer)
+    return buffer.getvalue()
+
+
+def _implicit(dataset) -> None:  # type: ignore[no-untyped-def]
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    dataset.file_meta.ImplementationVersionName = "ANOTHER"
+
+
+def test_what_was_kept_is_there_byte_for_byte_and_nothing_else(
+    tmp_path: Path, contents: list[bytes]
+) -> None:
+    with Spool(tmp_path / "spool", "receiver") as spool:
+        assert [spool.keep(instance(one)) for one in contents] == ["new"] * len(contents)
+    assert files(tmp_path / "spool") == sorted(contents)
+    names = [path.name for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+    others = sorted(name.rpartition(".")[2] for name in names if not name.endswith(".dcm"))
+    assert others == ["lock", "source"]
+
+
+def test_a_stop_right_after_the_acknowledgement_loses_nothing(
+    tmp_path: Path, contents: list[bytes]
+) -> None:
+    spool = Spool(tmp_path / "spool", "receiver")
+    spool.__enter__()
+    for one in contents:
+        spool.keep(instance(one))
+    # What a power cut may leave: the journal, a file that is empty, and one that never came.
+    held = sorted((tmp_path / "spool/data").rglob("*.dcm"))
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "spool", copy)
+    spool.__exit__()
+    left = sorted((copy / "data").rglob("*.dcm"))
+    assert len(left) == len(held)
+    left[0].write_bytes(b"")
+    left[1].unlink()
+    (segment,) = (copy / "journal/receiver").glob("*.segment")
+    with segment.open("ab") as file:
+        file.write(b"HCSP half a record")
+    with Spool(copy, "receiver"):
+        assert files(copy) == sorted(contents)
+    assert not list(copy.rglob("*.segment"))
+
+
+def test_a_record_that_was_damaged_ends_the_segment(tmp_path: Path) -> None:
+    segment = Segment(tmp_path)
+    for text in (b"one", b"two", b"three"):
+        segment.append({"name": text.decode()}, text)
+    segment.close()
+    assert [content for _, content in records(segment.path)] == [b"one", b"two", b"three"]
+    whole = bytearray(segment.path.read_bytes())
+    whole[whole.index(b"two", whole.index(b"two") + 1)] ^= 1
+    segment.path.write_bytes(whole)
+    assert [content for _, content in records(segment.path)] == [b"one"]
+
+
+def test_the_same_in_other_bytes_is_a_repeat(tmp_path: Path, contents: list[bytes]) -> None:
+    first = contents[0]
+    implicit = rewritten(first, _implicit)
+    packed = rewritten(first, lambda one: one.compress(RLELossless, generate_instance_uid=False))
+    assert implicit != first != packed
+    with Spool(tmp_path / "spool", "receiver") as spool:
+        kept = [spool.keep(instance(one)) for one in (first, first, implicit, packed)]
+    assert kept == ["new", "repeat", "repeat", "repeat"]
+    assert files(tmp_path / "spool") == [first]
+
+
+def test_a_conflict_keeps_the_first(tmp_path: Path, contents: list[bytes]) -> None:
+    other = rewritten(contents[0], lambda one: setattr(one, "RescaleSlope", "2"))
+    pixels = rewritten(
+        contents[0], lambda one: setattr(one, "PixelData", bytes(len(one.PixelData)))
+    )
+    with Spool(tmp_path / "spool", "receiver") as spool:
+        kept = [spool.keep(instance(one)) for one in (contents[0], other, pixels)]
+    assert kept == ["new", "conflict", "conflict"]
+    assert files(tmp_path / "spool") == [contents[0]]
+    assert not is_same(contents[0], b"no DICOM")
+
+
+def test_eight_that_wait_together_cost_one_sync(
+    tmp_path: Path, contents: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs: list[int] = []
+    first, go_on = threading.Event(), threading.Event()
+
+    def sync(handle: int) -> None:
+        syncs.append(handle)
+        first.set()
+        go_on.wait(10)
+
+    monkeypatch.setattr(journal.os, "fdatasync", sync)
+    source = contents * 2
+    uids = [rewritten(one, lambda d, n=n: setattr(d, "SOPInstanceUID", f"1.2.{n}"))
+            for n, one in enumerate(source)][:9]  # fmt: skip
+    with Spool(tmp_path / "spool", "receiver") as spool:
+        threads = [threading.Thread(target=spool.keep, args=(instance(one),)) for one in uids]
+        threads[0].start()
+        assert first.wait(10)
+        for one in threads[1:]:
+            one.start()
+        while spool._waiting.qsize() < 8:
+            threading.Event().wait(0.01)
+        go_on.set()
+        for one in threads:
+            one.join(10)
+        assert len(syncs) == 2
+    assert len(files(tmp_path / "spool")) == 9
+
+
+def test_a_full_disk_is_said_before_and_while_writing(
+    tmp_path: Path, contents: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none_free = Spool(tmp_path / "spool", "receiver", room_bytes=10**18)
+    with none_free as spool, pytest.raises(SpoolFull, match="The disk of the spool is full"):
+        spool.keep(instance(contents[0]))
+    full = SimpleNamespace(on=True)
+    write = os.fdatasync
+
+    def sync(handle: int) -> None:
+        if full.on:
+            raise OSError(28, "No space left on device")
+        write(handle)
+
+    monkeypatch.setattr(journal.os, "fdatasync", sync)
+    with Spool(tmp_path / "spool", "receiver") as spool:
+        with pytest.raises(UnwritableOutput, match="space"):
+            spool.keep(instance(contents[0]))
+        full.on = False  # it recovers unaided
+        assert spool.keep(instance(contents[0])) == "new"
+    assert files(tmp_path / "spool") == [contents[0]]
+
+
+@pytest.mark.parametrize("content", [b"", b"no DICOM", b"\0" * 128 + b"DICM" + b"\xff" * 50])
+def test_what_is_no_instance_is_refused(content: bytes) -> None:
+    with pytest.raises(UnreadableInput) as told:
+        instance(content)
+    assert told.value.code == "no-instance"
+
+
+def test_what_is_deflated_is_refused_unread(contents: list[bytes]) -> None:
+    with pytest.raises(UnreadableInput) as told:
+        instance(contents[0][:400].replace(b"\0", b"1.2.840.10008.1.2.1.99", 1))
+    assert told.value.code == "deflated"
