@@ -35,7 +35,7 @@ T = TypeVar("T", bound=Settings)
 class ServiceSettings(WorkSettings):
     """``[service]``: where all of it stands, and when a series is complete."""
 
-    out: Words
+    out: Words = "results"
     """Folder of results and of what came in."""
     database: Words | None = None
     """Address of a Postgres server, for several machines; by default a file in ``out``."""
@@ -123,6 +123,11 @@ _MANY: Mapping[str, type[Settings]] = {
     "pull": PullSettings, "watch": WatchSettings, "destination": Destination, "rule": Rule,
 }  # fmt: skip
 
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "service": ("out",), "receiver": ("allow",), "pull": ("name", "url"),
+    "watch": ("name", "folder"), "destination": ("name",), "rule": ("name",),
+}  # fmt: skip
+
 
 def read_configuration(path: Path) -> Configuration:
     """Read and check a configuration; nothing it names is opened or connected to.
@@ -143,10 +148,10 @@ def read_configuration(path: Path) -> Configuration:
         raise InvalidSettings(
             f"The configuration is no TOML: {error}.", "See toml.io.", code="bad-configuration"
         ) from None
-    return _Reader(text.splitlines(), tables).read()
+    return _Tables(text.splitlines(), tables).read()
 
 
-class _Reader:
+class _Tables:
     def __init__(self, lines: Sequence[str], tables: Mapping[str, Any]) -> None:
         self._lines, self._tables = lines, tables
 
@@ -200,6 +205,10 @@ class _Reader:
 
     def _built(self, kind: type[T], table: Mapping[str, Any], name: str, number: int) -> T:
         values = {key: _tuples(value) for key, value in table.items()}
+        for needed in _NEEDED.get(name, ()):
+            if not values.get(needed):
+                told = InvalidSettings(f"[{name}] needs {needed}.", f"Write {needed} = ...")
+                raise self._at(told, name, number, needed)
         if kind is Rule and isinstance(table.get("when"), Mapping):
             try:
                 when = {key: _tuples(value) for key, value in table["when"].items()}

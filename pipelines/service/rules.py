@@ -60,7 +60,7 @@ class Condition(Settings):
 class Rule(Settings):
     """One ``[[rule]]``: what is done with a series that ``when`` suits."""
 
-    name: Name
+    name: Name = "all"
     """It stands on the worklist."""
     when: Condition = Condition()
     """By default, always."""

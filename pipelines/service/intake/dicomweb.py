@@ -50,7 +50,9 @@ class Pull:
         fetched = 0
         with web_client(self.settings.as_destination()) as client:
             found = client.search_for_series(
-                fields=[COUNT], search_filters=dict(self.settings.filters), get_remaining=True
+                fields=[COUNT],
+                search_filters={key: str(one) for key, one in self.settings.filters.items()},
+                get_remaining=True,
             )
             for one in found:
                 study, series = _value(one, STUDY), _value(one, SERIES)

@@ -193,7 +193,7 @@ class Listener:
             (evt.EVT_REJECTED, self._note_rejected),
         ]
         try:
-            return entity.start_server(
+            found = entity.start_server(
                 (own.host, own.port), block=False, evt_handlers=handlers, ssl_context=own.tls()
             )
         except OSError as error:
@@ -202,6 +202,8 @@ class Listener:
                 "Choose another port, or end what listens there.",
                 code="port-taken",
             ) from None
+        assert found is not None  # noqa: S101 - it does not block
+        return found
 
     def _store(self, event: Event) -> int:
         peer = str(event.assoc.requestor.ae_title)

@@ -34,7 +34,7 @@ class ReceiverSettings(Settings):
     """The address that it listens at. Off this machine it needs TLS."""
     port: Port = 11112
     """Likewise."""
-    allow: Annotated[tuple[AeTitle, ...], Field(min_length=1)]
+    allow: tuple[AeTitle, ...] = ()
     """AE titles that may send; all others are refused."""
     tls_ca_file: Words | None = None
     """Certificates that a sender's must be signed by."""
@@ -85,9 +85,9 @@ class ReceiverSettings(Settings):
 class WatchSettings(Settings):
     """One ``[[watch]]``: a folder whose DICOM files are taken in; they stay where they are."""
 
-    name: Name
+    name: Name = "folder"
     """What rules call it, as ``ae_title``."""
-    folder: Words
+    folder: Words = "incoming"
     """It is walked to the bottom."""
     every_s: Positive = 10.0
     """Between two looks; a file is taken when two looks find it the same."""
@@ -97,13 +97,13 @@ class WatchSettings(Settings):
 class PullSettings(Settings):
     """One ``[[pull]]``: an archive that is asked by QIDO-RS, and gives by WADO-RS."""
 
-    name: Name
+    name: Name = "archive"
     """What rules call it, as ``ae_title``."""
-    url: Words
+    url: Words = "http://127.0.0.1:8042/dicom-web"
     """Root of the DICOMweb service."""
     every_s: Positive = 60.0
     """Between two looks; each compares the archive's series with what is here."""
-    filters: Mapping[Words, Words] = Field(default_factory=dict)
+    filters: Mapping[str, Any] = Field(default_factory=dict)
     """QIDO-RS attributes of a series, such as ``{Modality = "CT"}``."""
     credentials_file: Words | None = None
     """A file that holds ``user:password``, or a bearer token."""

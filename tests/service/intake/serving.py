@@ -11,7 +11,7 @@ from threading import Event
 
 import torch
 
-from headclip_med.pipelines.service import queue
+from headclip_med.pipelines.service import dispatch, queue
 from headclip_med.pipelines.service.configuration import read_configuration
 from headclip_med.pipelines.service.execution.local import LocalExecutor
 from headclip_med.pipelines.service.serve import serve
@@ -49,6 +49,7 @@ class EvenBuilding:
 
 def run(config: Path, end: str) -> None:
     queue.AFTER_A_LOSS_S = 0.0
+    dispatch.LEASE_S, dispatch.RENEW_EVERY_S = 8.0, 2.0
     configuration = read_configuration(config)
     asked = Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())

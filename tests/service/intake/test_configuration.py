@@ -70,7 +70,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     [
         ("quiet_s = 5.0", "quiet_s = -1.0", 3, "quiet_s must be"),
         ("quiet_s = 5.0", 'quiet = "long"', 3, "ServiceSettings has no field 'quiet'."),
-        ('allow = ["ORTHANC", "CT1"]', "", 5, "needs allow"),
+        ('allow = ["ORTHANC", "CT1"]', "", 5, "[receiver] needs allow."),
         ("port = 8081", 'port = "8081"', 9, "port must be"),
         ("port = 8081", 'host = "0.0.0.0"', 8, "open to other machines without a password"),
         ("port = 4242", "port = 0", 14, "port must be"),
