@@ -219,7 +219,7 @@ class _Run:
         def verify() -> Facts:
             return verify_weights(
                 request.backbone, weights=request.weights, activation=request.activation,
-                device=request.device,
+                device=request.device, loaded=self.setup.backbone_to_train(),
             ).to_json()  # fmt: skip
 
         file = _weights_file(request, self.setup)

@@ -128,7 +128,7 @@ def test_a_run_that_was_stopped_goes_on_behind_what_was_done(
     before = {"weights", "rates", "data", "smoke"}
     assert states(capsys) == {name: "known" if name in before else "done" for name in STAGES}
     counts = work.trained, work.asked
-    tables = (place / "out/reproduction.csv").read_bytes()
+    sums = (place / "out/published/SHA256SUMS").read_bytes()
 
     assert reproduce(place, "--go-on", "--json") == 3
     again = states(capsys)
@@ -136,7 +136,7 @@ def test_a_run_that_was_stopped_goes_on_behind_what_was_done(
         "machine", "report", "publish"
     }  # fmt: skip
     assert (work.trained, work.asked) == counts
-    assert (place / "out/reproduction.csv").read_bytes() == tables
+    assert (place / "out/published/SHA256SUMS").read_bytes() == sums, "to the last byte"
 
     (place / "out/lhw.md").write_text("changed")
     assert reproduce(place, "--go-on", "--json") == 3

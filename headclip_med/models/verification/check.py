@@ -10,6 +10,7 @@ from headclip_med.errors import InvalidSettings, UnusableWeights
 from headclip_med.models.clip.hub import FoundModel, find_model, unusable_file
 from headclip_med.models.clip.loading import load_found
 from headclip_med.models.clip.snapshots import Activation
+from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.header import checkpoint_of, read_header
 from headclip_med.models.loading import choose_device
 from headclip_med.models.verification.digests import FileDigest, digest_file
@@ -107,6 +108,7 @@ def verify_weights(
     activation: Activation | None = None,
     device: str = "auto",
     against: SavedFingerprint | None = None,
+    loaded: Backbone | None = None,
 ) -> Verification:
     """Compare a file's digest with published ones, load it, and show it drawn pictures.
 
@@ -116,6 +118,8 @@ def verify_weights(
         activation: What they shall be run with; by default what the file or the table states.
         device: Where to run.
         against: A saved fingerprint.
+        loaded: What the name and the weights lead to, where it is loaded already; it is run where
+            it is.
 
     Raises:
         InvalidSettings: No model is named, and the digest tells none; or a name is unknown.
@@ -130,9 +134,9 @@ def verify_weights(
         digest = digest_file(found.path)
     if activation is None and digest and _needs_activation(found):
         activation = next((one.activation for one in digest.published), None)
-    backbone = load_found(found, activation=activation)
+    backbone = loaded if loaded is not None else load_found(found, activation=activation).to(place)
     shipped = found.source == "embedded" and backbone.digest == _shipped_digest()
-    fingerprint = take_fingerprint(backbone.to(place))
+    fingerprint = take_fingerprint(backbone)
     difference = None if against is None else against.difference_to(fingerprint)
     return Verification(found.name, backbone.activation, digest, shipped, fingerprint, difference)
 
