@@ -36,6 +36,19 @@ class Machine:
         """Give what stays as it is as plain values: free space is another at every look."""
         return {name: value for name, value in asdict(self).items() if name != "free_disk_gb"}
 
+    def describe(self) -> str:
+        """Say it in words."""
+        return f"{self.hardware()}, {self.free_disk_gb:.0f} GB of disk free"
+
+    def hardware(self) -> str:
+        """Say what stays as it is in words."""
+        own, memory = self.device_memory_gb, self.memory_gb
+        parts = [self.device if own is None else f"{self.device} with {own:.0f} GB"]
+        parts.append(f"{self.cores} cores")
+        if memory is not None:
+            parts.append(f"{memory:.0f} GB of memory")
+        return ", ".join(parts)
+
 
 def look_at_machine(device: torch.device, out: Path) -> Machine:
     """Find out what there is.

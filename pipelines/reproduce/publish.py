@@ -52,7 +52,7 @@ class PublishedCheckpoint:
         return f"{self.training.request.method}-{data}-{self.training.digest}.safetensors"
 
 
-def publish(bench: Bench, files: Sequence[Path], weights: Mapping[str, Any]) -> Mapping[str, Any]:
+def publish(bench: Bench, files: Sequence[Path], weights: Mapping[str, Any]) -> Path:
     """Write the folder, and check it: every digest, and every checkpoint on the backbone.
 
     Args:
@@ -61,7 +61,7 @@ def publish(bench: Bench, files: Sequence[Path], weights: Mapping[str, Any]) -> 
         weights: What the verification of the backbone's weights found out.
 
     Returns:
-        ``folder``, ``files`` (names and SHA-256) and ``checkpoints`` (names).
+        The folder.
 
     Raises:
         HeadClipError: A checkpoint does not fit the backbone, or a file is not as it was written.
@@ -82,8 +82,7 @@ def publish(bench: Bench, files: Sequence[Path], weights: Mapping[str, Any]) -> 
         card = "\n".join(_card(bench, found, read, weights)) + "\n"
         (folder / CARD).write_text(card, "utf-8")
         names = sorted(str(path.relative_to(folder)) for path in _files(folder))
-        sums = {name: sha256_of(folder / name) for name in names}
-        text = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+        text = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
         (folder / SUMS).write_text(text, "utf-8")
     if not is_as_published(target):
         raise HeadClipError(
@@ -91,7 +90,7 @@ def publish(bench: Bench, files: Sequence[Path], weights: Mapping[str, Any]) -> 
             "Look at the disk, and run the command again.",
             code="published-differs",
         )
-    return {"folder": target.name, "files": sums, "checkpoints": list(read)}
+    return target
 
 
 def is_as_published(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from headclip_med.pipelines.experiments.definitions import EXPERIMENTS
 from headclip_med.pipelines.reproduce.bench import Bench
 from headclip_med.pipelines.reproduce.experiments import document_of, drawings_in, tables_in
 from headclip_med.pipelines.reproduce.facts import Facts, Objection
+from headclip_med.pipelines.reproduce.machine import Machine
 from headclip_med.pipelines.reproduce.smoke import (
     BAND_POINTS,
     CAUSES,
@@ -41,7 +42,7 @@ class Gathered:
         objections: What spoke against going on.
     """
 
-    machine: Facts
+    machine: Machine
     weights: Facts
     rates: Facts
     sets: Sequence[Mapping[str, Any]]
@@ -73,7 +74,7 @@ def report_of(bench: Bench, found: Gathered) -> Document:
         tables=(*_smoke(found), *tables),
         drawings=tuple(drawings),
         machine={
-            "machine": found.machine,
+            "machine": found.machine.to_json(),
             "weights": found.weights,
             "rates": found.rates,
             "data": list(found.sets),
@@ -145,7 +146,7 @@ def _facts(
     if bench.request.command:
         yield "Command", bench.request.command
     yield "Version", f"headclip_med {headclip_med.__version__}"
-    yield "Machine", _machine_text(found.machine)
+    yield "Machine", found.machine.hardware()
     yield "Weights", _weights_text(found.weights)
     for one in found.sets:
         yield f"Data of {one['name']}", _set_text(one)
@@ -163,15 +164,6 @@ def _rests(parts: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
                 said.setdefault((about, text), []).append(name)
     for (about, text), names in said.items():
         yield about if len(names) == len(parts) else f"{about} ({', '.join(names)})", text
-
-
-def _machine_text(machine: Facts) -> str:
-    memory, own = machine["memory_gb"], machine["device_memory_gb"]
-    parts = [machine["device"] if own is None else f"{machine['device']}, {own:.0f} GB"]
-    parts.append(f"{machine['cores']} cores")
-    if memory is not None:
-        parts.append(f"{memory:.0f} GB of memory")
-    return ", ".join(parts)
 
 
 def _weights_text(weights: Facts) -> str:

@@ -39,7 +39,6 @@ MACHINE, WEIGHTS, RATES = "machine", "weights", "rates"
 REPORT, PUBLISH = "report", "publish"
 
 TITLES = {
-    MACHINE: "device, memory and disk",
     WEIGHTS: "the backbone's weights: digest, and drawn pictures",
     RATES: "a measured minute of every kind of work",
     DATA: "every image and mask opened",
@@ -130,8 +129,9 @@ def outline(request: ReproduceRequest, setup: Setup) -> list[StageResult]:
         SMOKE: experiment_facts(bench, SMOKE),
         **{name: experiment_facts(bench, name) for name in request.experiments},
     }  # fmt: skip
-    found = []
-    for name in _names(request):
+    machine = look_at_machine(setup.device, setup.out)
+    found = [StageResult(MACHINE, machine.describe(), "open")]
+    for name in _names(request)[1:]:
         kept = files[name].read() if name in files else None
         is_known = kept is not None and ("files" not in kept.values or
                                          is_whole(setup.out, kept.values))  # fmt: skip
@@ -190,7 +190,8 @@ class _Run:
     def whole(self) -> Reproduction:
         """Do all stages."""
         machine = look_at_machine(self.setup.device, self.setup.out)
-        self._list(MACHINE, StageFacts(machine.to_json(), 0.0, is_new=True))
+        self.setup.say(f"machine: {machine.describe()}")
+        self.result.stages.append(StageResult(MACHINE, machine.describe(), "done", 0.0))
         weights = self._weights()
         bench = Bench.of(self.request, self.setup)
         smoke_planned = _smoke_or_none(bench)
@@ -204,13 +205,13 @@ class _Run:
         smoke = None if smoke_planned is None else self._smoke(bench, smoke_planned, work)
         experiments, failures = self._experiments(bench, work)
         found = Gathered(
-            machine.to_json(), weights, rates.values, sets, smoke, experiments, failures,
+            machine, weights, rates.values, sets, smoke, experiments, failures,
             self.result.objections,
         )  # fmt: skip
         paths = self._files(REPORT, lambda: write_report(bench, found))
         tables = (*experiments.values(), *((smoke,) if smoke else ()))
         files = [self.setup.out / name for one in tables for name, _ in one["files"].values()]
-        self._files(PUBLISH, lambda: self._publish(bench, [*paths.values(), *files], weights))
+        self._files(PUBLISH, lambda: {PUBLISH: publish(bench, [*paths.values(), *files], weights)})
         return self.result
 
     def _weights(self) -> Facts:
@@ -256,10 +257,6 @@ class _Run:
                 self.result.stages.append(failed)
                 self.setup.say(f"without {name}: {error}")
         return found, failures
-
-    def _publish(self, bench: Bench, files: list[Path], weights: Facts) -> dict[str, Path]:
-        found = publish(bench, files, weights)
-        return {PUBLISH: bench.out / found["folder"]}
 
     def _files(self, name: str, work: Callable[[], dict[str, Path]]) -> dict[str, Path]:
         """Do a stage that is always done anew: it only puts together what is there."""
