@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -120,10 +121,10 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def viewer(archive: str, credentials: tuple[str, str]) -> Iterator[str]:
-    """Serve the viewer on loopback, and give its address."""
+def viewer(archive: str, credentials: tuple[str, str], port: int = 0) -> Iterator[str]:
+    """Serve the viewer on loopback, by default at a free port, and give its address."""
     handler = partial(_Handler, archive=archive, credentials=credentials)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -133,3 +134,8 @@ def viewer(archive: str, credentials: tuple[str, str]) -> Iterator[str]:
 
 if __name__ == "__main__":
     fetch()
+    if len(sys.argv) == 2:
+        with viewer(sys.argv[1], ("", ""), 3000) as address:
+            sys.stdout.write(f"{address}\n")
+            sys.stdout.flush()
+            signal.pause()
