@@ -6,6 +6,7 @@ Whether a file is still the one that was written, its digest tells.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import shutil
@@ -17,8 +18,9 @@ from pathlib import Path
 
 from headclip_med.errors import UnwritableOutput, reason_of
 
-ABANDONED_AFTER_S = 24 * 3600.0
-"""An unfinished folder this old was left by a killed run: no writer is that slow."""
+ABANDONED_AFTER_S = 60.0
+"""What is unfinished, this old and locked by nobody was left by a run that was killed: a writer
+locks its folder within a moment, and is done with a file."""
 
 _UNFINISHED = ".unfinished"
 _HERE = -100  # AT_FDCWD of <fcntl.h>: paths are relative to the working folder
@@ -81,11 +83,13 @@ def write_folder(target: Path) -> Iterator[Path]:
         An empty folder beside it. If the body raises, it is removed and ``target`` stays as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target)
+    remove_abandoned(target.parent)
     unfinished = Path(
         tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=_UNFINISHED)
     )
+    lock = os.open(unfinished, os.O_RDONLY)  # the system lets go of it, however this process ends
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield unfinished
         unfinished.chmod(0o777 & ~_umask())
         for folder, _, files in os.walk(unfinished):
@@ -96,6 +100,7 @@ def write_folder(target: Path) -> Iterator[Path]:
     finally:
         # After an exchange this is what stood there before.
         shutil.rmtree(unfinished, ignore_errors=True)
+        os.close(lock)
     _fsync_folder(target.parent)
 
 
@@ -128,14 +133,30 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remove_abandoned(target: Path) -> None:
-    for beside in target.parent.glob(f".{target.name}.*{_UNFINISHED}"):
+def remove_abandoned(parent: Path) -> None:
+    """Remove from a folder what writers left that were killed."""
+    for beside in parent.glob(f".*{_UNFINISHED}"):
         try:
             age_s = time.time() - beside.stat().st_mtime
+            if age_s < ABANDONED_AFTER_S:
+                continue
+            if beside.is_dir():
+                _remove_unlocked(beside)
+            else:
+                beside.unlink()
         except FileNotFoundError:  # another writer has just finished with it
             continue
-        if age_s > ABANDONED_AFTER_S:
-            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _remove_unlocked(folder: Path) -> None:
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError:  # somebody fills it still
+        pass
+    finally:
+        os.close(lock)
 
 
 def _fsync_file(path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import joinedload
 
-from headclip_med.atomic import check_writable
+from headclip_med.atomic import check_writable, remove_abandoned
 from headclip_med.errors import HeadClipError
 from headclip_med.pipelines.plan import Job, Plan
 from headclip_med.pipelines.service.database import Database, open_database
@@ -80,6 +80,8 @@ def run_batch(inputs: Inputs, out: Path, executor: Executor, settings: BatchRequ
         UnusableDatabase: A later version wrote the queue, or it cannot be used.
     """
     check_writable(out)
+    for folder in (out, *out.glob("*/")):
+        remove_abandoned(folder)
     database = open_database(out)
     try:
         batch = _Batch(WorkQueue(database), out, Plan(inputs, settings.hide_names), settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from headclip_med import atomic
-from headclip_med.atomic import check_writable, reported_errors, write_file, write_folder
+from headclip_med.atomic import (
+    check_writable,
+    remove_abandoned,
+    reported_errors,
+    write_file,
+    write_folder,
+)
 from headclip_med.errors import UnwritableOutput
 
 
@@ -104,6 +111,24 @@ def test_what_a_killed_run_left_is_removed_once_it_is_surely_abandoned(tmp_path:
     write(tmp_path / "series", "x")
     assert not old.exists()
     assert fresh.exists()
+
+
+def test_what_another_still_fills_stays_however_long_it_takes(tmp_path: Path) -> None:
+    slow, left = tmp_path / ".slow.x.unfinished", tmp_path / ".left.x.unfinished"
+    for folder in (slow, left):
+        folder.mkdir()
+    file = tmp_path / ".summary.csv.x.unfinished"
+    file.touch()
+    lock = os.open(slow, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    long_ago = time.time() - 2 * atomic.ABANDONED_AFTER_S
+    for path in (slow, left, file):
+        os.utime(path, (long_ago, long_ago))
+    remove_abandoned(tmp_path)
+    assert sorted(tmp_path.iterdir()) == [slow]
+    os.close(lock)
+    remove_abandoned(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_is_replaced_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
