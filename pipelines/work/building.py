@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headclip_med import __version__
+from headclip_med.calibration import Stratum
 from headclip_med.models.header import find_sources
 from headclip_med.models.request import ModelRequest
 from headclip_med.settings import ScreenSettings
@@ -30,6 +31,7 @@ class ScreenerPlan:
         outputs: Names of ``OUTPUTS``.
         calibration: What ``headclip calibrate`` wrote.
         site: Of the studies, as the calibration names it.
+        stale: Strata whose p-values drifted; no part of what results depend on.
         of_version: Whether results of another version of this program are made anew.
     """
 
@@ -39,6 +41,7 @@ class ScreenerPlan:
     outputs: tuple[str, ...]
     calibration: Path | None = None
     site: str | None = None
+    stale: frozenset[Stratum] = frozenset()
     of_version: bool = False
 
     def __call__(self, report: Callable[[int], None]) -> Screener:
@@ -57,7 +60,7 @@ class ScreenerPlan:
         (model,) = loading.load_models(self.request).models.values()
         calibrator = None
         if self.calibration is not None:
-            calibrator = Calibrator(read_calibration(self.calibration), self.site)
+            calibrator = Calibrator(read_calibration(self.calibration), self.site, self.stale)
         return Screener(
             model=model, out=self.out, settings=self.settings, outputs=self.outputs,
             report=report, calibrator=calibrator, of_version=self.of_version,
