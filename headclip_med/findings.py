@@ -195,6 +195,12 @@ class SymmetryUsed:
         )
 
 
+FLAT_SENTENCE = (
+    "The map is flat: its values are nearly the same everywhere, so nothing stands out, and what "
+    "passes the threshold ({} regions) is no candidate."
+)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Screening:
     """The outcome for one volume.
@@ -214,6 +220,8 @@ class Screening:
         model: Name, method, backbone, digests and settings, all plain JSON values.
         settings: The screening settings, plain JSON values.
         timings_s: Seconds per step.
+        flat_regions: Regions at or above the threshold that are no candidates, since the map is
+            flat: its values are nearly the same everywhere.
         planes: In which slices were cut and shown to the model.
         planes_left_out: Those that were asked for besides.
         symmetry: How both sides of a head were compared; where they were, the heatmap and all
@@ -233,6 +241,7 @@ class Screening:
     model: Mapping[str, object]
     settings: Mapping[str, object]
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    flat_regions: int = 0
     planes: tuple[PlaneUsed, ...] = ()
     planes_left_out: tuple[PlaneLeftOut, ...] = ()
     symmetry: SymmetryUsed = SymmetryUsed()
@@ -290,4 +299,5 @@ class Screening:
         """How it was read and cut into slices, in sentences without any patient value."""
         sides = self.symmetry.sentence()
         left_out = (one.sentence() for one in self.planes_left_out)
-        return (*self.volume.notes, *left_out, *([] if sides is None else [sides]))
+        flat = [FLAT_SENTENCE.format(self.flat_regions)] if self.flat_regions else []
+        return (*self.volume.notes, *left_out, *flat, *([] if sides is None else [sides]))

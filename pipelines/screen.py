@@ -45,6 +45,9 @@ from headclip_med.transforms.planes import AS_STORED, View
 from headclip_med.transforms.scores import joined_maps, joined_scores
 from headclip_med.volume import Heatmap, Volume
 
+FLAT = 0.02
+"""A map whose values all lie closer together shows nothing: what passes the threshold is noise."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -185,6 +188,8 @@ class SlicePredictions:
         slice_scores: Of each slice so far, in [0, 1]: JAS, joined with that of its symmetry.
         own_scores: JAS of each slice so far, by the method alone.
         side_scores: How both sides of each differ, in [0, 1]; NaN where they were not compared.
+        lowest: Of the values of all maps so far, where the model saw something.
+        highest: Likewise.
     """
 
     def __init__(self, prepared: Prepared, scores: ScoreSettings) -> None:
@@ -194,6 +199,7 @@ class SlicePredictions:
         self.slice_scores = np.zeros(grid.shape[0])
         self.own_scores = np.zeros(grid.shape[0])
         self.side_scores = np.full(grid.shape[0], np.nan)
+        self.lowest, self.highest = np.inf, -np.inf
         self._scores = scores
 
     def add(
@@ -217,6 +223,7 @@ class SlicePredictions:
         """
         shown = np.ascontiguousarray(maps)
         paste_maps(self.heatmap.values[slices], shown, self.prepared.crop_box)
+        self._span(shown)
         release(self.heatmap.values)
         if local_scores is not None:
             local = local_scores.numpy()
@@ -227,6 +234,10 @@ class SlicePredictions:
         found = global_scores.numpy().astype(np.float64)
         joint = joint_score(found, local, self._scores.global_weight)
         self.slice_scores[slices] = self.own_scores[slices] = joint
+
+    def _span(self, shown: Float[np.ndarray, "block height width"]) -> None:
+        self.lowest = min(self.lowest, float(shown.min()))
+        self.highest = max(self.highest, float(shown.max()))
 
     def join(
         self,
@@ -243,6 +254,7 @@ class SlicePredictions:
         """
         shown = self.heatmap.values[slices][(..., *self.prepared.crop_box.indices)]
         shown[:] = joined_maps(shown, maps)
+        self._span(shown)
         release(self.heatmap.values)
         self.side_scores[slices] = scores
         self.slice_scores[slices] = joined_scores(self.own_scores[slices], scores)
@@ -298,6 +310,9 @@ def postprocess(
     volume, back = views[0].stored, views[0].arrangement.inverse
     fused = Heatmap(_fused(found), views[0].grid)
     labels, lesions = find_lesions(fused, threshold, settings.minimum_size)
+    regions = len(lesions)
+    if is_flat := max(one.highest for one in found) - min(one.lowest for one in found) < FLAT:
+        labels, lesions = allocate(labels.shape, np.int32), ()
     heatmap, labels = Heatmap(back.arranged(fused.values), volume.grid), back.arranged(labels)
     crop_box = hull_of(one.prepared.view.stored_box(one.prepared.crop_box) for one in found)
     pooled = [pool_slices(one.slice_scores, settings) for one in found]
@@ -325,6 +340,7 @@ def postprocess(
             for view, score in zip(views, pooled, strict=True)
         ),
         planes_left_out=left_out,
+        flat_regions=regions if is_flat else 0,
         symmetry=SymmetryUsed() if comparisons is None else comparisons.used(*alone),
     )
 

@@ -17,7 +17,7 @@ from headclip_med.reading import Reading
 from headclip_med.write.outputs import SkippedOutput, WrittenOutput
 from headclip_med.write.plain_text import visible
 
-SCHEMA_VERSION = "2.4"
+SCHEMA_VERSION = "2.5"
 """The first number rises when a key goes or changes its meaning, the second when one comes."""
 
 Json = dict[str, object]
@@ -66,6 +66,7 @@ def build_result(
         "threshold": rounded(screening.threshold),
         "slices": [_slice(screening, index, pictures) for index in range(len(volume.sources))],
         "lesions": [_lesion(lesion, segments) for lesion in screening.lesions],
+        "flat_regions": screening.flat_regions,
         "model": dict(screening.model),
         "settings": dict(screening.settings),
         "input": _input(screening),

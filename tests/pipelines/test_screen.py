@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.pipelines.screen import screen
+from headclip_med.prediction import Prediction
 from headclip_med.read import read_volume
 from headclip_med.settings import ScoreSettings, ScreenSettings
 from tests.bright import BrightModel
@@ -96,3 +98,25 @@ def test_a_wrong_window_is_said_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="window is not known"):
         screen(volume_of(tmp_path), model, settings=ScreenSettings(window="brian"))
     assert model.calls == []
+
+
+class EvenModel(BrightModel):
+    """Finds the same everywhere, but for noise."""
+
+    def predict(self, images: torch.Tensor) -> Prediction:
+        found = super().predict(images)
+        return replace(found, map=0.95 + 0.01 * found.map)
+
+
+def test_a_flat_map_says_so_instead_of_naming_candidates(tmp_path: Path) -> None:
+    volume = volume_of(tmp_path)
+    settings = replace(SETTINGS, threshold=0.951)
+    found = screen(volume, EvenModel(), settings=settings)
+    assert found.lesions == ()
+    assert not found.labels.any()
+    assert found.flat_regions > 0
+    assert any("flat" in note for note in found.notes)
+    assert found.to_json()["flat_regions"] == found.flat_regions
+    usual = screen(volume, BrightModel(), settings=replace(SETTINGS, threshold=0.5))
+    assert usual.lesions
+    assert usual.flat_regions == 0

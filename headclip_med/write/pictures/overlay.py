@@ -25,7 +25,10 @@ BACKGROUND, TEXT, MUTED = (13, 17, 23), (230, 237, 243), (139, 148, 158)
 OUTLINE = (64, 224, 255)
 """Cyan: the one hue that the heatmap's colours (black, violet, orange, yellow) do not have."""
 
-SAMPLE_GAP_PX = 4
+SAMPLE_GAP_PX, SAMPLE_TITLE_PX = 4, 22
+SAMPLE_PX = 320
+"""A sample's panels are at least so large."""
+
 SMALLEST_SIDE_PX = 24
 """A picture of one row of pixels must still be visible."""
 
@@ -93,8 +96,11 @@ def draw_sample(
     picture: Float[np.ndarray, "side side channels"],
     heat: Float[np.ndarray, "side side"],
     ground_truth: Bool[np.ndarray, "side side"] | None,
-) -> UInt8[np.ndarray, "side width 3"]:
+) -> UInt8[np.ndarray, "height width 3"]:
     """Put an image, the same under its map, and the same under the ground truth, side by side.
+
+    Small images are enlarged by whole numbers, so that every pixel stays one; above each panel
+    stands what it shows.
 
     Args:
         picture: Values in [0, 1]; grey or red, green, blue.
@@ -103,11 +109,20 @@ def draw_sample(
     """
     eight_bit = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
     plain = np.broadcast_to(eight_bit, (*heat.shape, 3)).copy()
-    gap = np.full((heat.shape[0], SAMPLE_GAP_PX, 3), BACKGROUND, dtype=np.uint8)
-    row = [plain, gap, blend(plain, heat)]
+    panels = {"image": plain, "map": blend(plain, heat)}
     if ground_truth is not None:
-        row += [gap, blend(plain, ground_truth.astype(np.float32))]
-    return np.concatenate(row, axis=1)
+        panels["ground truth"] = blend(plain, ground_truth.astype(np.float32))
+    times = max(1, -(-SAMPLE_PX // heat.shape[0]))
+    side = heat.shape[0] * times
+    width = len(panels) * (side + SAMPLE_GAP_PX) - SAMPLE_GAP_PX
+    sheet = Image.new("RGB", (width, side + SAMPLE_TITLE_PX), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for place, (caption, panel_pixels) in enumerate(panels.items()):
+        left = place * (side + SAMPLE_GAP_PX)
+        large = panel_pixels.repeat(times, axis=0).repeat(times, axis=1)
+        sheet.paste(Image.fromarray(large), (left, SAMPLE_TITLE_PX))
+        draw.text((left + SAMPLE_GAP_PX, 3), caption, fill=TEXT, font=font(13))
+    return np.asarray(sheet)
 
 
 def _panel_size(grid: Grid, side_px: int) -> tuple[int, int]:
