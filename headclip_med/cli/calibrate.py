@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
-from headclip_med.cli.groups import ModelOptions, RegistryOptions, progress
+from headclip_med.cli.groups import VOICE, ModelOptions, RegistryOptions, progress
 from headclip_med.cli.options import Takes
 from headclip_med.cli.screen import check_any, show_failures
 from headclip_med.errors import InvalidSettings
@@ -105,11 +104,11 @@ def show_calibration(report: CalibrationReport, path: Path, *, as_json: bool) ->
 
     show_failures(report.failures)
     for note in report.notes():
-        print(visible(f"headclip: {note}"), file=sys.stderr)
+        VOICE.say(visible(f"headclip: {note}"))
     calibration = report.calibration
     for left in calibration.left_out:
         names = ", ".join(report.names[left.study])
-        print(visible(f"headclip: left out ({left.code}): {names}"), file=sys.stderr)
+        VOICE.say(visible(f"headclip: left out ({left.code}): {names}"))
     if as_json:
         more = {
             "calibration": str(path),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, UseAppendAction
 
-from headclip_med.cli.groups import DataOptions, ModelOptions, TrackingGroup, counting, show_run
+from headclip_med.cli.groups import (
+    VOICE,
+    DataOptions,
+    ModelOptions,
+    TrackingGroup,
+    counting,
+    show_run,
+)
 from headclip_med.cli.options import Takes
 from headclip_med.evaluation.request import EvaluationRequest, EvaluationSettings
 from headclip_med.models.request import ALL
@@ -80,7 +86,7 @@ class Evaluate(ModelOptions, DataOptions, TrackingGroup):
 
         with counting("image") as seen:
             report = evaluate_seeds(
-                request, say=lambda line: print(f"headclip: {line}", file=sys.stderr), seen=seen
+                request, say=lambda line: VOICE.say(f"headclip: {line}"), seen=seen
             )
         show_run(report.run, request.tracking)
         print(report.text(".json") if self.json else aligned(report.text(".md")))
@@ -148,7 +154,7 @@ class Compare(ModelOptions):
             data=self.data, model=self.request(self.checkpoint), examples=self.examples,
             seed=self.seed, out=self.out, batch_size=self.batch_size, image_size=self.image_size,
         )  # fmt: skip
-        found = compare(request, say=lambda line: print(f"headclip: {line}", file=sys.stderr))
+        found = compare(request, say=lambda line: VOICE.say(f"headclip: {line}"))
         paths = {kind: str(path) for kind, path in found.paths.items()}
         if self.json:
             print(json.dumps({**to_json(found.document), "files": paths}))

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 import tyro
 from tyro.conf import Positional, UseAppendAction
 
-from headclip_med.cli.groups import DataOptions, TrackingGroup, WeightsOptions, progress, show_run
+from headclip_med.cli.groups import (
+    VOICE,
+    DataOptions,
+    TrackingGroup,
+    WeightsOptions,
+    progress,
+    show_run,
+)
 from headclip_med.cli.options import Takes
 from headclip_med.models.header import check_device
 from headclip_med.models.registry import DEFAULT, METHODS
@@ -123,7 +130,7 @@ class ExperimentOptions(WeightsOptions, DataOptions, TrackingGroup):
             precision=self.judging_precision,
             seeds=self.seeds,
             cache_limit_gb=self.cache_limit_gb,
-            say=lambda text: bar.write(text, file=sys.stderr),
+            say=lambda text: None if VOICE.is_quiet else bar.write(text, file=sys.stderr),
             step=step,
         )
 
@@ -183,7 +190,7 @@ class RunExperiment(ExperimentOptions):
             print(json.dumps({**found, "files": {k: str(v) for k, v in outcome.paths.items()}}))
         else:
             print(to_markdown(outcome.document))
-        print(f"written: {', '.join(map(str, outcome.paths.values()))}", file=sys.stderr)
+        VOICE.say(f"written: {', '.join(map(str, outcome.paths.values()))}")
         return 3 if outcome.failed else 0
 
 
@@ -250,7 +257,7 @@ class Reproduce(ExperimentOptions):
             "files": {kind: str(path) for kind, path in found.paths.items()},
         })  # fmt: skip
         shown = (str(found.paths[kind]) for kind in ("html", "md", "publish"))
-        print(f"written: {', '.join(shown)}", file=sys.stderr)
+        VOICE.say(f"written: {', '.join(shown)}")
         return 0 if found.is_whole else 3
 
 

@@ -256,12 +256,28 @@ def owner_of(name: str, method: str | None) -> str:
     return f" It is {' and '.join(owners)}'s, and {method or 'what was named'} has none like it."
 
 
+@dataclass
+class Voice:
+    """Whether this run says what goes on, beside results and errors."""
+
+    is_quiet: bool = False
+
+    def say(self, text: str) -> None:
+        """Say it on standard error, unless nothing shall be said."""
+        if not self.is_quiet:
+            print(text, file=sys.stderr)
+
+
+VOICE = Voice()
+
+
 @contextmanager
 def progress(total: int | None, unit: str) -> Iterator[tqdm]:
     """Show a bar with the time left; only on a terminal, and of several processes the first's."""
     from tqdm import tqdm
 
-    off = None if torchrun_ranks().first else True  # None: where there is no terminal
+    # None: where there is no terminal.
+    off = None if torchrun_ranks().first and not VOICE.is_quiet else True
     with tqdm(total=total, unit=unit, file=sys.stderr, disable=off, leave=False) as bar:
         yield bar
 
@@ -289,7 +305,7 @@ def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
                 said_s = time.monotonic()
                 left_s = (said_s - began_s) / done * (total - done) if done else 0
                 left = f", about {max(1, round(left_s / 60))} min left" if done else ""
-                print(f"headclip: {done} of {total} {unit}s{left}", file=sys.stderr)
+                VOICE.say(f"headclip: {done} of {total} {unit}s{left}")
 
         yield count
 
@@ -298,4 +314,4 @@ def show_run(run: Run, options: TrackingOptions) -> None:
     """Say where a run was recorded."""
     if run.is_recording:
         uri = "" if options.resolved_uri == DEFAULT_URI else " --backend-store-uri ..."
-        print(f"recorded as {run.name}; look at it with 'mlflow ui{uri}'", file=sys.stderr)
+        VOICE.say(f"recorded as {run.name}; look at it with 'mlflow ui{uri}'")

@@ -23,6 +23,7 @@ from headclip_med.cli.calibrate import Calibrate
 from headclip_med.cli.datasets import Datasets
 from headclip_med.cli.evaluate import Compare, Evaluate
 from headclip_med.cli.experiment import Reproduce, RunExperiment
+from headclip_med.cli.groups import VOICE
 from headclip_med.cli.options import MARKERS, Command, form_of, parse
 from headclip_med.cli.screen import Demo, Screen
 from headclip_med.cli.service.batch import ScreenBatch
@@ -61,10 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     debug, as_json = "--debug" in arguments, "--json" in arguments
+    VOICE.is_quiet = "--quiet" in arguments
     logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if debug else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr, level=_level(arguments), format="%(levelname)s %(name)s: %(message)s"
     )
     for noisy in ("pydicom", "PIL", "matplotlib", "highdicom"):
         # Their messages may quote what stands in a patient's file.
@@ -84,6 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("headclip: stopped; what was finished is kept.", file=sys.stderr)
         return 128 + (ended.args[0] if ended.args else signal.SIGINT)
     return code
+
+
+def _level(arguments: Sequence[str]) -> int:
+    """Choose what is logged, by the most talkative option that is given."""
+    levels = {"--debug": logging.DEBUG, "--verbose": logging.INFO, "--quiet": logging.ERROR}
+    return next((levels[one] for one in levels if one in arguments), logging.WARNING)
 
 
 def _tell(error: HeadClipError | OSError, *, as_json: bool) -> int:

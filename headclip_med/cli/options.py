@@ -63,6 +63,10 @@ class Command:
     """Take options from this YAML or JSON file; those given here win."""
     json: bool = False
     """Print results as JSON."""
+    quiet: bool = False
+    """Say nothing but results and errors."""
+    verbose: bool = False
+    """Log what goes on."""
     debug: bool = False
     """Log more, and show where it failed."""
     help_all: bool = False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tyro.conf import Positional
 
 from headclip_med.calibration import shown_p
-from headclip_med.cli.groups import ModelOptions, RegistryOptions, header_of, progress
+from headclip_med.cli.groups import VOICE, ModelOptions, RegistryOptions, header_of, progress
 from headclip_med.cli.options import Takes
 from headclip_med.errors import InvalidSettings, UnreadableInput
 from headclip_med.settings import ScreenSettings, SiteSettings
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from headclip_med.read import Inputs
     from headclip_med.write import FailedInput, SummaryRow
 
+
+DEMO_SLICES = 21
+"""Of the drawn head, 16, and of the real CT."""
 
 NAMED = 3
 """Of inputs that failed alike, so many are named; the summary has all."""
@@ -208,7 +211,7 @@ def show(report: BatchReport, *, as_json: bool) -> None:
     """Print the results, failures on stderr; names without what a terminal would obey."""
     if report.left_alone:
         of = len(report.rows)
-        print(f"{report.left_alone} of {of} were finished and left alone", file=sys.stderr)
+        VOICE.say(f"{report.left_alone} of {of} were finished and left alone")
     show_failures(report.failures)
     show_uncalibrated(report.rows)
     if as_json:
@@ -244,7 +247,7 @@ def show_uncalibrated(rows: Sequence[SummaryRow]) -> None:
     lacking = (row.calibration for row in rows if row.calibration.state == "uncalibrated")
     for used, count in Counter(lacking).items():
         if (words := used.sentence()) is not None:
-            print(visible(f"headclip: {count} of {len(rows)}: {words}"), file=sys.stderr)
+            VOICE.say(visible(f"headclip: {count} of {len(rows)}: {words}"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,8 +271,10 @@ class Demo(ModelOptions):
         self.check()
         from headclip_med.pipelines.demo import demonstrate
 
+        VOICE.say("headclip: loading the model ...")
         model = self.load()
-        with progress(None, "slice") as bar:
+        VOICE.say("headclip: drawing a head, and screening it and a real CT ...")
+        with progress(DEMO_SLICES, "slice") as bar:
             demo = demonstrate(model, self.out, report=bar.update)
         folder = self.out / "results" / demo.phantom.folder
         lesion = demo.lesion

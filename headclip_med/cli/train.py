@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import tyro
 from tyro.conf import UseAppendAction
 
 from headclip_med.cli.groups import (
+    VOICE,
     DataOptions,
     TrackingGroup,
     WeightsOptions,
@@ -191,7 +191,7 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
 
         found, absent = protocol_sets(self.protocol, self.data_root, "train")
         if absent:
-            print(f"absent, and left out: {', '.join(absent)}", file=sys.stderr)
+            VOICE.say(f"absent, and left out: {', '.join(absent)}")
         return found
 
     def _tracking(self) -> TrackingOptions:
@@ -212,7 +212,7 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
 
 def _tell(line: str) -> None:
     if torchrun_ranks().first:
-        print(line, file=sys.stderr)
+        VOICE.say(line)
 
 
 def _show(trained: SeededTraining, *, as_json: bool) -> None:

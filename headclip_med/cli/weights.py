@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tyro.conf import Positional
 
-from headclip_med.cli.groups import WeightsOptions
+from headclip_med.cli.groups import VOICE, WeightsOptions
 from headclip_med.cli.options import Command
 from headclip_med.cli.values import value_of
 from headclip_med.errors import InvalidSettings
@@ -143,7 +142,7 @@ class Weights(WeightsOptions):
         against = found.objection
         print(json.dumps(found.to_json()) if self.json else "\n".join(told(found)))
         if against is not None:
-            print(f"headclip: {against}", file=sys.stderr)
+            VOICE.say(f"headclip: {against}")
         return 0 if against is None else 1
 
 

@@ -487,3 +487,21 @@ def test_a_name_like_no_other_is_answered_with_all_of_them(
     told = capsys.readouterr().err
     assert "Did you mean" not in told
     assert all(name in told for name in COMMANDS)
+
+
+def test_quiet_says_only_results_and_errors(
+    bright: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_phantom(tmp_path / "in")
+    (tmp_path / "in/cut.png").touch()
+    arguments = ["batch", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--workers", "0"]
+    for quiet in ([], ["--quiet"]):
+        assert main([*arguments, *quiet]) == 3
+    assert main(arguments) == 3
+    loud = capsys.readouterr()
+    assert "left alone" in loud.err
+    assert main([*arguments, "--quiet"]) == 3
+    silent = capsys.readouterr()
+    assert "left alone" not in silent.err
+    assert "cut.png" in silent.err
+    assert silent.out.count("open ") == 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, ClassVar
 
-from headclip_med.cli.groups import counting
+from headclip_med.cli.groups import VOICE, counting
 from headclip_med.cli.options import Takes
 from headclip_med.cli.screen import Screen, show, show_plan
 from headclip_med.pipelines.service.settings import WorkSettings
@@ -70,7 +70,7 @@ class ScreenBatch(Screen):
                 verifies=self.verify,
                 is_stopped=lambda: asked.number is not None,
                 report=lambda more: count(more, slices),
-                say=lambda sentence: print(f"headclip: {sentence}", file=sys.stderr),
+                say=lambda sentence: VOICE.say(f"headclip: {sentence}"),
             )
             report = run_batch(inputs, plan.out, executor_of(plan, work), settings)
         show(report, as_json=self.json)
