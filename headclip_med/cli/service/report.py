@@ -36,7 +36,7 @@ class ShowWorklist(Command):
     Examples:
       headclip report results
       headclip report results --state quarantined
-      headclip report results --csv > worklist.csv
+      headclip report results --csv
       headclip report results --retry all
     """
 
