@@ -19,6 +19,7 @@ from headclip_med.evaluation.examples import Examples, Mosaics, healthy_threshol
 from headclip_med.models.checkpoint import read_checkpoint, write_checkpoint
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.engine.run import settled
+from headclip_med.models.header import free_checkpoint
 from headclip_med.models.model import AnomalyModel
 from headclip_med.models.registry import METHODS, learning_of
 from headclip_med.ranks import torchrun_ranks
@@ -128,12 +129,8 @@ def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its
     record = _Record(run or Run())
     model = METHODS[request.method].trainable(backbone, request.model, settings.seed)
     path = out / f"{request.method}.safetensors"
-    if path.exists() and not request.resume:
-        raise InvalidSettings(
-            f"{out} already holds a checkpoint.",
-            "Choose another folder, or add --resume.",
-            code="out-exists",
-        )
+    if not request.resume:
+        free_checkpoint(out, request.method)
     cache = _cache(request, backbone, count, say)
     augmented = _augmented(examples, settings)
     check_writable(out)

@@ -23,6 +23,7 @@ from headclip_med.cli.groups import (
 from headclip_med.cli.options import Takes
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.spread import DDOF_NOTE
+from headclip_med.models.header import free_checkpoint
 from headclip_med.models.registry import DEFAULT, METHODS, learning_of
 from headclip_med.ranks import torchrun_ranks
 from headclip_med.settings import (
@@ -106,17 +107,28 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
         """Say whose setting it is."""
         return owner_of(name, self.method)
 
+    def _specs(self) -> list[str]:
+        """Name the sets to train on, once it is clear that there is something to do.
+
+        Raises:
+            InvalidSettings: None is named, or the training is finished.
+        """
+        if not (self.resume or self.from_epoch is not None or self.seeds > 1):
+            free_checkpoint(self.out, self.method)
+        specs = [*self.named_sets(self.data), *self._protocol_sets()]
+        if not specs:
+            raise InvalidSettings(
+                "Nothing to train on was named.", "Name a set with --data, or a --protocol."
+            )
+        return specs
+
     def run(self) -> int:
         """Train, and say where the checkpoint is."""
         learning = learning_of(self.method)
         model_settings, settings, scores = self.chosen_settings()
         self.check_backbone(self.backbone)
         options = self._tracking()
-        specs = [*self.named_sets(self.data), *self._protocol_sets()]
-        if not specs:
-            raise InvalidSettings(
-                "Nothing to train on was named.", "Name a set with --data, or a --protocol."
-            )
+        specs = self._specs()
         from headclip_med.datasets import doubts_of
         from headclip_med.evaluation.datasets import open_datasets
 

@@ -125,6 +125,22 @@ def checkpoint_of(name: str, method: str | None) -> Path | None:
     return Path(name) if name.endswith(".safetensors") else None
 
 
+def free_checkpoint(out: Path, method: str) -> Path:
+    """Name the checkpoint that a training writes, where there is none yet.
+
+    Raises:
+        InvalidSettings: There is one.
+    """
+    path = out / f"{method}.safetensors"
+    if path.exists():
+        raise InvalidSettings(
+            f"{out} already holds a checkpoint.",
+            "Choose another folder, or add --resume.",
+            code="out-exists",
+        )
+    return path
+
+
 def _parse(header: Mapping[str, Any]) -> Header:
     method = method_named(str(header.get("method", DEFAULT)))  # the first files did not name it
     backbone = header["backbone"]

@@ -505,3 +505,14 @@ def test_quiet_says_only_results_and_errors(
     assert "left alone" not in silent.err
     assert "cut.png" in silent.err
     assert silent.out.count("open ") == 1
+
+
+def test_a_finished_training_is_told_before_anything_is_loaded_or_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/headclip.safetensors").touch()
+    assert main(["train", "--data", "folder:nowhere", "--out", "runs"]) == 2
+    assert "already holds a checkpoint" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["runs"]
