@@ -11,19 +11,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from sqlalchemy import select
 
 from headclip_med.atomic import check_writable
+from headclip_med.calibration import Stratum
 from headclip_med.errors import HeadClipError, InvalidSettings, UnwritableOutput
+from headclip_med.pipelines.calibration import Calibration, read_calibration
 from headclip_med.pipelines.service.configuration import Configuration
 from headclip_med.pipelines.service.database import Database, open_database
 from headclip_med.pipelines.service.database.opening import UnusableDatabase
 from headclip_med.pipelines.service.database.tables import JobEntry
 from headclip_med.pipelines.service.delivery import Courier
 from headclip_med.pipelines.service.dispatch import Dispatcher
+from headclip_med.pipelines.service.drift import note_drift
 from headclip_med.pipelines.service.execution.executor import Executor
 from headclip_med.pipelines.service.intake.completeness import Collector, task_of
 from headclip_med.pipelines.service.intake.dicomweb import Pull
@@ -38,6 +42,8 @@ from headclip_med.pipelines.work.building import ScreenerPlan
 MakeExecutor = Callable[[ScreenerPlan], Executor]
 _log = logging.getLogger(__name__)
 STEP_S = 0.5
+WATCH_EVERY_S = 60.0
+"""Between two looks at the p-values of all results."""
 
 
 def serve(
@@ -143,21 +149,45 @@ class _Benches:
     make_executor: MakeExecutor
     _open: dict[str, tuple[Executor, Dispatcher]] = field(default_factory=dict, init=False)
     _plans: dict[str, ScreenerPlan] = field(init=False)
+    _calibration: Calibration | None = field(default=None, init=False)
+    _stale: frozenset[Stratum] = field(default_factory=frozenset, init=False)
+    _outdated: set[str] = field(default_factory=set, init=False)
+    _watched_s: float = field(default=float("-inf"), init=False)
 
     def __post_init__(self) -> None:
         ways = [self.configuration.plan_of(rule) for rule in (None, *self.configuration.rules)]
         self._plans = {one.run_key: one for one in ways}
+        if self.configuration.service.calibration is not None:
+            self._calibration = read_calibration(Path(self.configuration.service.calibration))
 
     def step(self) -> None:
         """Do what is due, and wait a little."""
+        self._watch()
+        self._renew()
         due = self._due()
         for key in due.keys() - self._open.keys():
             self._open[key] = self._opened(self._plans[key])
         for key, (_, dispatcher) in self._open.items():
             dispatcher.among = due.get(key, frozenset())
-            dispatcher.step(STEP_S / len(self._open))
+            dispatcher.step(STEP_S / len(self._open), begins=key not in self._outdated)
         if not self._open:
             time.sleep(STEP_S)
+
+    def _watch(self) -> None:
+        """See now and then whether p-values drift; a stratum that did is judged no more."""
+        if self._calibration is None or time.monotonic() - self._watched_s < WATCH_EVERY_S:
+            return
+        self._watched_s = time.monotonic()
+        stale = note_drift(self.queue.database, self._calibration)
+        if stale != self._stale:
+            self._stale = stale
+            self._outdated = set(self._open)
+
+    def _renew(self) -> None:
+        """End executors that do not know what is stale, once they are done with what they hold."""
+        for key in [one for one in self._outdated if not self._open[one][1].is_busy]:
+            self._open.pop(key)[0].close()
+            self._outdated.discard(key)
 
     def _due(self) -> dict[str, frozenset[int]]:
         """Find what waits, by the way that it is to be screened."""
@@ -172,7 +202,7 @@ class _Benches:
         return {key: frozenset(ids) for key, ids in found.items()}
 
     def _opened(self, plan: ScreenerPlan) -> tuple[Executor, Dispatcher]:
-        executor = self.make_executor(plan)
+        executor = self.make_executor(replace(plan, stale=self._stale))
         root = self.configuration.spool / "data"
         task = partial(task_of, root=root)
         return executor, Dispatcher(self.queue, executor, task, self.configuration.out)
