@@ -12,16 +12,18 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import QueryableAttribute, Session
 
 from headclip_med import __version__
 from headclip_med.errors import HeadClipError
 from headclip_med.pipelines.service import audit
-from headclip_med.pipelines.service.database.opening import Database
+from headclip_med.pipelines.service.database.opening import WAIT_S, Database
 from headclip_med.pipelines.service.database.tables import (
     DeliveryEntry,
     JobEntry,
@@ -37,6 +39,10 @@ MOST_ATTEMPTS = 3
 
 AFTER_A_LOSS_S = 5.0
 """Before a job that lost its worker is tried again, for each attempt so far."""
+
+LONGEST_S = AFTER_A_LOSS_S * MOST_ATTEMPTS
+SLACK_S = 2.0 * WAIT_S
+"""Whoever waited for the database knows an earlier time than it holds, by so much at most."""
 
 WAITING = "queued", "running"
 """States of jobs that have not come to an end."""
@@ -124,6 +130,20 @@ class WorkQueue:
         Returns:
             The id of the job.
         """
+        found = partial(self._offer, series, request, run_key, rule, priority)
+        try:
+            return found()
+        except IntegrityError:  # of a server: another offered it at this moment, so it is there now
+            return found()
+
+    def _offer(
+        self,
+        series: SeriesOffer,
+        request: Mapping[str, Any],
+        run_key: str,
+        rule: str | None,
+        priority: int,
+    ) -> int:
         with self.database.write() as session:
             entry = self._revision(session, series)
             job = session.scalar(select(JobEntry).filter_by(series_id=entry.id, run_key=run_key))
@@ -192,10 +212,10 @@ class WorkQueue:
         with self.database.write() as session:
             if session.scalar(select(func.count()).select_from(PauseEntry)):
                 return None
-            self._take_back(session, now)
+            self._take_back(session, now, lease_s)
             due = (
                 select(JobEntry)
-                .where(JobEntry.state == "queued", JobEntry.not_before <= now)
+                .where(JobEntry.state == "queued", _has_come(JobEntry.not_before, now, LONGEST_S))
                 .order_by(JobEntry.priority.desc(), JobEntry.is_alone, JobEntry.id)
                 .with_for_update(skip_locked=True)
             )
@@ -213,10 +233,13 @@ class WorkQueue:
                 job.id, job.attempts, worker, job.series_id, paths, dict(job.request), job.is_alone
             )
 
-    def _take_back(self, session: Session, now: float) -> None:
+    def _take_back(self, session: Session, now: float, lease_s: float) -> None:
         """Take jobs from those whose lease ran out: their worker, or all of it, is gone."""
+        ran_out = _has_come(JobEntry.lease_until, now, lease_s)
         for job in session.scalars(
-            select(JobEntry).where(JobEntry.state == "running", JobEntry.lease_until < now)
+            select(JobEntry)
+            .where(JobEntry.state == "running", ran_out)
+            .with_for_update(skip_locked=True)
         ):
             self._lose(session, job, worker_lost("worker-lost", "Whoever worked on it is gone."))
 
@@ -253,7 +276,7 @@ class WorkQueue:
         """
         now = self.clock()
         with self.database.write() as session:
-            job = session.scalar(select(JobEntry).where(_held(claim)))
+            job = session.scalar(select(JobEntry).where(_held(claim)).with_for_update())
             if job is None:
                 return False
             job.state, job.ended_at, job.lease_until, job.worker = "screened", now, None, None
@@ -303,7 +326,7 @@ class WorkQueue:
     def fail(self, claim: Claim, failure: JobFailure) -> None:
         """Record that a job came to no end, and see to what follows; see ``failures``."""
         with self.database.write() as session:
-            job = session.scalar(select(JobEntry).where(_held(claim)))
+            job = session.scalar(select(JobEntry).where(_held(claim)).with_for_update())
             if job is None:
                 return
             if failure.kind == "worker":
@@ -395,6 +418,11 @@ class WorkQueue:
         with self.database.read() as session:
             left = session.scalars(select(JobEntry.id).where(JobEntry.state.in_(WAITING)))
             return not any(one in job_ids for one in left)
+
+
+def _has_come(moment: QueryableAttribute[Any], now: float, most_s: float) -> ColumnElement[bool]:
+    """Tell whether a moment is past, or so far ahead that the clock was set back since."""
+    return or_(moment <= now, moment > now + most_s + SLACK_S)
 
 
 def _held(claim: Claim) -> ColumnElement[bool]:

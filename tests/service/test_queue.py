@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from headclip_med.calibration import CalibrationUsed
 from headclip_med.errors import InvalidSettings, OutOfMemory, UnreadableInput, UnwritableOutput
@@ -26,8 +28,9 @@ from headclip_med.pipelines.service.database.tables import (
     SeriesEntry,
 )
 from headclip_med.pipelines.service.failures import failure_of, worker_lost
-from headclip_med.pipelines.service.queue import MOST_ATTEMPTS, SeriesOffer, WorkQueue
+from headclip_med.pipelines.service.queue import MOST_ATTEMPTS, Claim, SeriesOffer, WorkQueue
 from headclip_med.write import SummaryRow
+from tests.service.postgres import Server, postgres
 
 LEASE_S = 60.0
 LOST = worker_lost("worker-lost", "It is gone.")
@@ -43,11 +46,34 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where an empty database is to be; every test is done in both."""
+    if request.param == "sqlite":
+        return tmp_path
+    server: Server = request.getfixturevalue("server")
+    return server.new_database()
+
+
+@contextmanager
+def opened(place: Path | str) -> Iterator[Database]:
+    database = open_database(place)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(tmp_path)
-    yield opened
-    opened.close()
+def database(place: Path | str) -> Iterator[Database]:
+    with opened(place) as database:
+        yield database
 
 
 @pytest.fixture
@@ -81,17 +107,21 @@ def states(database: Database) -> list[str]:
 def test_the_tables_are_those_that_the_steps_make(database: Database) -> None:
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Record.metadata) == []
+
+
+def test_a_file_syncs_every_transaction(tmp_path: Path) -> None:
+    with opened(tmp_path) as database, database.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
 
 
-def test_what_a_later_version_wrote_is_refused(tmp_path: Path) -> None:
-    database = open_database(tmp_path)
+def test_what_a_later_version_wrote_is_refused(place: Path | str) -> None:
+    database = open_database(place)
     with database.write() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     database.close()
     with pytest.raises(UnusableDatabase, match="later version") as raised:
-        open_database(tmp_path)
+        open_database(place)
     assert raised.value.code == "newer-database"
 
 
@@ -101,12 +131,13 @@ def test_an_address_that_is_none_is_refused() -> None:
     assert raised.value.code == "bad-database"
 
 
-def test_many_open_a_new_database_at_once(tmp_path: Path) -> None:
+def test_many_open_a_new_database_at_once(place: Path | str) -> None:
     failed: list[Exception] = []
 
     def use() -> None:
         try:
-            WorkQueue(open_database(tmp_path)).offer(series(), {}, "r")
+            with opened(place) as own:
+                WorkQueue(own).offer(series(), {}, "r")
         except Exception as error:
             failed.append(error)
 
@@ -116,7 +147,8 @@ def test_many_open_a_new_database_at_once(tmp_path: Path) -> None:
     for one in threads:
         one.join()
     assert failed == []
-    assert states(open_database(tmp_path)) == ["queued"]
+    with opened(place) as database:
+        assert states(database) == ["queued"]
 
 
 def test_the_same_wish_twice_is_one_job(queue: WorkQueue, database: Database) -> None:
@@ -159,17 +191,16 @@ def test_only_jobs_that_are_known_are_taken(queue: WorkQueue) -> None:
     assert queue.claim("w", LEASE_S, among={mine}) is None
 
 
-def test_two_never_hold_one_job(tmp_path: Path) -> None:
+def test_two_never_hold_one_job(place: Path | str, queue: WorkQueue) -> None:
     count = 40
-    offered = WorkQueue(open_database(tmp_path))
     for index in range(count):
-        offered.offer(series(str(index)), {}, "r")
+        queue.offer(series(str(index)), {}, "r")
     taken: list[int] = []
 
     def take(name: str) -> None:
-        own = WorkQueue(open_database(tmp_path))
-        while (claim := own.claim(name, LEASE_S)) is not None:
-            taken.append(claim.job_id)
+        with opened(place) as own:
+            while (claim := WorkQueue(own).claim(name, LEASE_S)) is not None:
+                taken.append(claim.job_id)
 
     threads = [threading.Thread(target=take, args=(str(one),)) for one in range(4)]
     for one in threads:
@@ -297,7 +328,7 @@ def test_rows_of_the_audit_stay(queue: WorkQueue, database: Database, change: st
     claim = queue.claim("w", LEASE_S)
     assert claim is not None
     queue.fail(claim, BAD)
-    with pytest.raises(IntegrityError), database.write() as session:
+    with pytest.raises(DBAPIError, match="stay as they are"), database.write() as session:
         session.execute(text(change))
     with database.read() as session:
         assert list(session.scalars(select(AuditEntry.event))) == ["failed"]
@@ -318,9 +349,9 @@ def test_errors_say_who_is_at_fault(error: Exception, kind: str, cause: str | No
     assert (found.kind, found.cause) == (kind, cause)
 
 
-def test_a_database_that_cannot_be_written_says_so_without_quoting(queue: WorkQueue) -> None:
+def test_a_database_that_cannot_be_written_says_so_without_quoting(tmp_path: Path) -> None:
     def fill() -> None:
-        with queue.database.write() as session:
+        with opened(tmp_path) as database, database.write() as session:
             session.execute(text("PRAGMA max_page_count = 1"))
             for index in range(3000):
                 session.add(AuditEntry(at=0.0, event="received", peer="Zyxwvut" * 20 + str(index)))
@@ -337,3 +368,73 @@ def test_a_damaged_claim_of_another_worker_changes_nothing(queue: WorkQueue) -> 
     assert claim is not None
     queue.fail(replace(claim, worker="someone else"), BAD)
     assert queue.counts() == {"running": 1}
+
+
+def together(work: Callable[[int], None], count: int) -> None:
+    """Do something in threads, and raise what one of them raised."""
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(work, range(count)))
+
+
+def test_one_series_that_is_offered_by_many_at_once_is_one_job(
+    place: Path | str, database: Database
+) -> None:
+    def offer(_: int) -> None:
+        with opened(place) as own:
+            WorkQueue(own).offer(series(), {}, "r")
+
+    together(offer, 8)
+    assert states(database) == ["queued"]
+
+
+def test_a_lease_that_ran_out_goes_to_one_of_many(
+    place: Path | str, queue: WorkQueue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees it late must not take it from whoever has it by then."""
+    monkeypatch.setattr("headclip_med.pipelines.service.queue.AFTER_A_LOSS_S", 0.0)
+    for round_ in range(10):
+        job = queue.offer(series(str(round_)), {}, "r")
+        assert queue.claim("gone", LEASE_S) is not None
+        clock.now += LEASE_S + 1
+        held: list[Claim] = []
+
+        def take(number: int, held: list[Claim] = held) -> None:
+            with opened(place) as own:
+                if (claim := WorkQueue(own, clock).claim(str(number), LEASE_S)) is not None:
+                    held.append(claim)
+
+        together(take, 6)
+        assert [(one.job_id, one.attempt) for one in held] == [(job, 2)]
+        assert queue.finish(held[0], row(str(round_)))
+
+
+@pytest.mark.parametrize("jump_s", [-1e8, 1e8])
+def test_a_clock_that_jumps_stops_nothing(queue: WorkQueue, clock: Clock, jump_s: float) -> None:
+    clock.now = 2e9
+    queue.offer(series("held"), {}, "r")
+    queue.offer(series("lost"), {}, "r")
+    assert queue.claim("gone", LEASE_S) is not None
+    lost = queue.claim("w", LEASE_S)
+    assert lost is not None
+    queue.fail(lost, LOST)
+    clock.now += jump_s
+    taken = []
+    for _ in range(4):
+        if (claim := queue.claim("w", LEASE_S)) is not None:
+            taken.append(claim)
+            assert queue.finish(claim, row(str(len(taken))))
+        clock.now += 30
+    assert sorted(one.attempt for one in taken) == [2, 2]
+
+
+def test_a_server_that_ends_its_connections_loses_nothing() -> None:
+    with postgres() as server, opened(server.address()) as database:
+        queue = WorkQueue(database)
+        queue.offer(series(), {}, "r")
+        claim = queue.claim("w", LEASE_S)
+        assert claim is not None
+        server.end_connections()
+        assert queue.finish(claim, row())
+        server.stop()
+        with pytest.raises(UnusableDatabase, match="does not answer"):
+            queue.counts()

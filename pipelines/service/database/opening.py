@@ -105,8 +105,12 @@ def open_database(place: Path | str) -> Database:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
-    with _translated():
-        _bring_up_to_date(engine)
+    try:
+        with _translated():
+            _bring_up_to_date(engine)
+    except HeadClipError:
+        engine.dispose()
+        raise
     return Database(engine)
 
 
