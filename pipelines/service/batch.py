@@ -35,6 +35,9 @@ from headclip_med.read import Inputs
 from headclip_med.write import FailedInput, FileRow, SummaryRow
 from headclip_med.write.result import SCHEMA_VERSION
 
+OFFERED_AT_ONCE = 200
+"""In a transaction, for which others wait."""
+
 WRITE_EVERY_S = 60.0
 """Between two worklists while work goes on."""
 
@@ -109,9 +112,12 @@ class _Batch:
         """Put every input into the queue; of what is finished only the slices are counted."""
         if self.settings.hide_names:
             _forget_names(self.queue.database)
-        for job in self.plan.jobs():
-            job_id = self.queue.offer(_offer_of(job), {}, self.settings.run_key)
-            self.jobs[job_id] = job
+        jobs = list(self.plan.jobs())
+        for start in range(0, len(jobs), OFFERED_AT_ONCE):
+            some = jobs[start : start + OFFERED_AT_ONCE]
+            offers = [_offer_of(job) for job in some]
+            ids = self.queue.offer_all(offers, {}, self.settings.run_key)
+            self.jobs.update(zip(ids, some, strict=True))
         if self.settings.retries:
             self.queue.retry(self.jobs)
         for job_id in self._finished():

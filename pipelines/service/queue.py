@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -130,37 +129,59 @@ class WorkQueue:
         Returns:
             The id of the job.
         """
-        found = partial(self._offer, series, request, run_key, rule, priority)
+        (job_id,) = self.offer_all([series], request, run_key, rule=rule, priority=priority)
+        return job_id
+
+    def offer_all(
+        self,
+        offers: Sequence[SeriesOffer],
+        request: Mapping[str, Any],
+        run_key: str,
+        *,
+        rule: str | None = None,
+        priority: int = 0,
+    ) -> list[int]:
+        """Offer many in one transaction, which is so much cheaper; see ``offer``."""
+
+        def found() -> list[int]:
+            with self.database.write() as session:
+                ids = []
+                for series in offers:
+                    entry = self._revision(session, series)
+                    ids.append(self._job(session, entry, request, run_key, rule, priority))
+                return ids
+
         try:
             return found()
-        except IntegrityError:  # of a server: another offered it at this moment, so it is there now
+        except (
+            IntegrityError
+        ):  # of a server: another offered one at this moment, so it is there now
             return found()
 
-    def _offer(
+    def _job(
         self,
-        series: SeriesOffer,
+        session: Session,
+        entry: SeriesEntry,
         request: Mapping[str, Any],
         run_key: str,
         rule: str | None,
         priority: int,
     ) -> int:
-        with self.database.write() as session:
-            entry = self._revision(session, series)
-            job = session.scalar(select(JobEntry).filter_by(series_id=entry.id, run_key=run_key))
-            if job is not None and job.state == "superseded":
-                job.state, job.ended_at = "queued", None
-            if job is None:
-                job = JobEntry(
-                    series_id=entry.id,
-                    run_key=run_key,
-                    rule=rule,
-                    request=dict(request),
-                    priority=priority,
-                    created_at=self.clock(),
-                )
-                session.add(job)
-                session.flush()
-            return job.id
+        job = session.scalar(select(JobEntry).filter_by(series_id=entry.id, run_key=run_key))
+        if job is not None and job.state == "superseded":
+            job.state, job.ended_at = "queued", None
+        if job is None:
+            job = JobEntry(
+                series_id=entry.id,
+                run_key=run_key,
+                rule=rule,
+                request=dict(request),
+                priority=priority,
+                created_at=self.clock(),
+            )
+            session.add(job)
+            session.flush()
+        return job.id
 
     def _revision(self, session: Session, series: SeriesOffer) -> SeriesEntry:
         found = session.scalar(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from headclip_med.settings import Positive, Settings, checked
+from headclip_med.settings import Positive, Settings, Words, checked, require
 
 WorkerCount = Annotated[int, Field(ge=0, le=256)]
 
@@ -24,3 +24,19 @@ class WorkSettings(Settings):
     tried again."""
     time_limit_min: Positive = 240.0
     """That one series may take; likewise."""
+
+
+@checked
+class BatchWorkSettings(WorkSettings):
+    """Where a batch does its work."""
+
+    ray: Words | None = None
+    """Work on this Ray cluster: HOST:PORT, auto or local."""
+
+    def __post_init__(self) -> None:
+        """Check what concerns two fields."""
+        require(
+            self.ray is None or self.workers > 0,
+            "On a Ray cluster somebody must work.",
+            "Give --workers of 1 or more.",
+        )

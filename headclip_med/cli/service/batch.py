@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from headclip_med.cli.groups import VOICE, counting
 from headclip_med.cli.options import Takes
 from headclip_med.cli.screen import Screen, show, show_plan
-from headclip_med.pipelines.service.settings import WorkSettings
+from headclip_med.pipelines.service.settings import BatchWorkSettings, WorkSettings
 from headclip_med.settings import ScoreSettings, ScreenSettings, SiteSettings
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ class ScreenBatch(Screen):
         Takes(ScoreSettings),
         Takes(ScreenSettings, ("window", "planes", "symmetry", "threshold")),
         Takes(SiteSettings),
-        Takes(WorkSettings, ("workers",)),
+        Takes(BatchWorkSettings, ("workers", "ray")),
     )
     common: ClassVar[tuple[str, ...]] = (
-        "input", "out", "plan", "hide_names", "model", "method", "workers", "retry", "verify",
-        "set", "config",
+        "input", "out", "plan", "hide_names", "model", "method", "workers", "ray", "retry",
+        "verify", "set", "config",
     )  # fmt: skip
 
     retry: bool = False
@@ -54,7 +54,7 @@ class ScreenBatch(Screen):
 
     def run(self) -> int:
         """Screen what is not finished, and say what was found."""
-        work = self.settings(WorkSettings)
+        work = self.settings(BatchWorkSettings)
         if (found := self.find()) is None:
             return show_plan(self.inputs(), hide_names=self.hide_names, as_json=self.json)
         inputs, plan = found
@@ -72,7 +72,7 @@ class ScreenBatch(Screen):
                 report=lambda more: count(more, slices),
                 say=lambda sentence: VOICE.say(f"headclip: {sentence}"),
             )
-            report = run_batch(inputs, plan.out, executor_of(plan, work), settings)
+            report = run_batch(inputs, plan.out, _executor(plan, work), settings)
         show(report, as_json=self.json)
         if asked.number is None:
             return report.exit_code
@@ -85,6 +85,14 @@ def executor_of(plan: ScreenerPlan, work: WorkSettings) -> Executor:
     from headclip_med.pipelines.service.execution.local import InlineExecutor, LocalExecutor
 
     return LocalExecutor(plan, work) if work.workers else InlineExecutor(plan)
+
+
+def _executor(plan: ScreenerPlan, work: BatchWorkSettings) -> Executor:
+    if work.ray is None:
+        return executor_of(plan, work)
+    from headclip_med.pipelines.service.execution.ray import RayExecutor
+
+    return RayExecutor(plan, work, work.ray, plan.out, plan.request.device)
 
 
 @dataclass

@@ -222,25 +222,36 @@ def _serve(line: Connection, build: Build, stop: Event, threads: int) -> None:
             raise WorkStopped
 
     with suppress(EOFError, OSError):
-        workbench = _build(line, build, report, threads)
-        while workbench is not None:
+        made = warm_workbench(build, report, threads)
+        if isinstance(made, HeadClipError):
+            line.send(made)
+            return
+        line.send(None)
+        while True:
             task: StudyTask = line.recv()
-            line.send(workbench.do(task))
+            line.send(made.do(task))
     os._exit(0)  # whatever a reader that runs ahead is at
 
 
-def _build(
-    line: Connection, build: Build, report: Callable[[int], None], threads: int
-) -> Workbench | None:
+def warm_workbench(
+    build: Build, report: Callable[[int], None], threads: int
+) -> Workbench | HeadClipError:
+    """Load the model in the process that shall work.
+
+    Args:
+        build: Builds the screener.
+        report: Told of slices.
+        threads: For torch.
+
+    Returns:
+        An error where it cannot be loaded.
+    """
     import torch
 
     from headclip_med.pipelines.work.workbench import Workbench
 
     torch.set_num_threads(threads)
     try:
-        workbench = Workbench(build(report), takes_up=True)
-        line.send(None)
+        return Workbench(build(report), takes_up=True)
     except Exception as error:
-        line.send(error if isinstance(error, InvalidSettings) else own_error(error))
-        return None
-    return workbench
+        return error if isinstance(error, InvalidSettings) else own_error(error)

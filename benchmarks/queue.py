@@ -1,0 +1,158 @@
+"""What the queue costs: claims a second, taking up what is finished, two workers, memory; as JSON.
+
+python -m benchmarks.queue claims
+python -m benchmarks.queue claims --database postgresql+psycopg://USER@HOST/NAME
+python -m benchmarks.queue finished --studies 1000
+python -m benchmarks.queue workers --studies 8
+python -m benchmarks.queue memory --studies 500
+
+Studies are small pictures for ``finished`` and ``memory``, which screen them with headclip-mini; for
+``workers`` they are head CTs, and both sides of the ratio run one thread a worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.writing import write_study
+from headclip_med.pipelines.service.database import open_database
+from headclip_med.pipelines.service.execution.local import resident_bytes
+from headclip_med.pipelines.service.queue import SeriesOffer, WorkQueue
+
+LEASE_S = 60.0
+SLICES = 40
+BATCH = (sys.executable, "-m", "headclip_med", "batch")
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    """Write small pictures of noise, no two alike."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(count):
+        noise = random.integers(0, 256, (64, 64), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{number:05}.png")
+    return folder
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def batch(place: Path, out: Path, *more: str) -> None:
+    command = [*BATCH, str(place), "--out", str(out), *more]
+    env = {**os.environ, **ONE_THREAD}
+    subprocess.run(command, check=True, capture_output=True, env=env)  # noqa: S603
+
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
+def claims(folder: Path, studies: int, database: str | None) -> dict[str, float]:
+    """Offer, take and give back; each is a transaction that is on the disk when it ends."""
+    opened = open_database(database or folder)
+    queue = WorkQueue(opened)
+
+    def offer() -> None:
+        for number in range(studies):
+            files = ((f"{number}.dcm", number, 1),)
+            queue.offer(SeriesOffer(key=f"bench {number}", files=files, source="files"), {}, "r")
+
+    def take() -> None:
+        while (claim := queue.claim("benchmark", LEASE_S)) is not None:
+            held.append(claim)
+
+    held: list[Any] = []
+    offered_s, taken_s = seconds(offer), seconds(take)
+    given_s = seconds(lambda: [queue.release(one) for one in held])
+    opened.close()
+    return {
+        "offers_per_s": studies / offered_s,
+        "claims_per_s": len(held) / taken_s,
+        "releases_per_s": len(held) / given_s,
+    }
+
+
+def finished(folder: Path, studies: int) -> dict[str, float]:
+    """Screen pictures, then give the batch again."""
+    place, out = write_pictures(folder / "in", studies), folder / "out"
+    first_s = seconds(lambda: batch(place, out))
+    nothing_s = seconds(lambda: batch(write_pictures(folder / "one", 1), folder / "other"))
+    return {
+        "screened_s": first_s,
+        "taken_up_s": seconds(lambda: batch(place, out)),
+        "one_picture_s": nothing_s,
+    }
+
+
+def workers(folder: Path, studies: int) -> dict[str, float]:
+    """Screen head CTs with one worker and with two, in turn."""
+    place = folder / "in"
+    for number in range(studies):
+        write_study(place / str(number), SLICES)
+    found = {
+        count: seconds(
+            lambda count=count: batch(place, folder / f"out-{count}", "--workers", count)
+        )
+        for count in ("1", "2")
+    }
+    return {"one_s": found["1"], "two_s": found["2"], "ratio": found["1"] / found["2"]}
+
+
+def memory(folder: Path, studies: int) -> dict[str, float]:
+    """Look at what a batch and its worker have in memory after each tenth of the studies."""
+    place, out = write_pictures(folder / "in", studies), folder / "out"
+    command = [*BATCH, str(place), "--out", str(out)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]  # noqa: S603
+    found: dict[int, int] = {}
+    while process.poll() is None:
+        time.sleep(0.5)
+        done = sum(1 for _ in out.glob("*/*/result.json"))
+        found[done] = sum(map(resident_bytes, _family(process.pid)))
+    early = next(size for done, size in found.items() if done >= studies // 10)
+    late = next(size for done, size in found.items() if done >= studies * 9 // 10)
+    return {"early_mb": early / 1e6, "late_mb": late / 1e6, "growth": late / early - 1}
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all below it."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(below for child in children for below in _family(int(child)))]
+
+
+def main() -> None:
+    """Measure one of these, and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["claims", "finished", "workers", "memory"])
+    parser.add_argument("--studies", type=int, default=500)
+    parser.add_argument("--database")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        if options.what == "claims":
+            found = claims(folder, options.studies, options.database)
+        else:
+            measured = {"finished": finished, "workers": workers, "memory": memory}[options.what]
+            found = measured(folder, options.studies)
+    sys.stdout.write(json.dumps({"studies": options.studies, **found}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
