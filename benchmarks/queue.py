@@ -6,8 +6,8 @@ python -m benchmarks.queue finished --studies 1000
 python -m benchmarks.queue workers --studies 8
 python -m benchmarks.queue memory --studies 500
 
-Studies are small pictures for ``finished`` and ``memory``, which screen them with headclip-mini; for
-``workers`` they are head CTs, and both sides of the ratio run one thread a worker.
+Studies are small pictures for ``finished`` and ``memory``, which screen them with headclip-mini;
+for ``workers`` they are head CTs, and both sides of the ratio run one thread a worker.
 """
 
 from __future__ import annotations

@@ -50,6 +50,20 @@ def own_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
+def is_gone(worker: str) -> bool:
+    """Tell whether a process of this machine that had this name is not there any more."""
+    host, pid, _ = worker.rsplit("-", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's
+        pass
+    return False
+
+
 @dataclass(eq=False)
 class Dispatcher:
     """Keeps the slots of an executor busy with what the queue has.
@@ -151,6 +165,7 @@ class Dispatcher:
         if time.monotonic() - self._renewed_s < RENEW_EVERY_S:
             return
         self._renewed_s = time.monotonic()
+        self.queue.take_back(is_gone)
         for claim in self._held.values():
             self.queue.renew(claim, LEASE_S)
 

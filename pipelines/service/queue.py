@@ -264,6 +264,15 @@ class WorkQueue:
         ):
             self._lose(session, job, worker_lost("worker-lost", "Whoever worked on it is gone."))
 
+    def take_back(self, is_gone: Callable[[str], bool]) -> None:
+        """Take jobs from workers that are known to be gone, before their lease runs out."""
+        with self.database.write() as session:
+            running = select(JobEntry).where(JobEntry.state == "running")
+            for job in session.scalars(running.with_for_update(skip_locked=True)):
+                if job.worker is not None and is_gone(job.worker):
+                    lost = worker_lost("worker-lost", "Whoever worked on it is gone.")
+                    self._lose(session, job, lost)
+
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Hold on to a job; False where it was taken by another."""
         with self.database.write() as session:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +30,7 @@ from headclip_med.pipelines.service.database.tables import (
     ResultEntry,
     SeriesEntry,
 )
+from headclip_med.pipelines.service.dispatch import is_gone, own_name
 from headclip_med.pipelines.service.failures import failure_of, worker_lost
 from headclip_med.pipelines.service.queue import MOST_ATTEMPTS, Claim, SeriesOffer, WorkQueue
 from headclip_med.write import SummaryRow
@@ -406,6 +410,23 @@ def test_a_lease_that_ran_out_goes_to_one_of_many(
         together(take, 6)
         assert [(one.job_id, one.attempt) for one in held] == [(job, 2)]
         assert queue.finish(held[0], row(str(round_)))
+
+
+def test_what_a_killed_process_held_is_free_before_its_lease_ends(
+    queue: WorkQueue, clock: Clock
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = socket.gethostname()
+    names = [f"{host}-{ended.pid}-0a", own_name(), f"elsewhere-{ended.pid}-0a"]
+    for name in names:
+        queue.offer(series(name), {}, "r")
+        assert queue.claim(name, LEASE_S) is not None
+    assert [is_gone(name) for name in names] == [True, False, False]
+    queue.take_back(is_gone)
+    clock.now += 10
+    taken = [queue.claim("w", LEASE_S) for _ in range(2)]
+    assert [one and one.attempt for one in taken] == [2, None]
 
 
 @pytest.mark.parametrize("jump_s", [-1e8, 1e8])
