@@ -16,6 +16,7 @@ from headclip_med.calibration import shown_p
 from headclip_med.cli.groups import VOICE, ModelOptions, RegistryOptions, header_of, progress
 from headclip_med.cli.options import Takes
 from headclip_med.errors import InvalidSettings, UnreadableInput
+from headclip_med.models.registry import method_named
 from headclip_med.settings import ScreenSettings, SiteSettings
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class Screen(ModelOptions, RegistryOptions):
         self.calibrator()
         if self.plan:
             return None
+        if self.method is not None:
+            method_named(self.method)  # one, and not all
         self.check()
         inputs = self.inputs()
         check_any(inputs)

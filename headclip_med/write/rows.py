@@ -35,7 +35,8 @@ class SummaryRow:
         has_patient_geometry: Whether its voxels have a place in the patient.
         model: Name and method of the model, and whether both sides were compared besides.
         outputs: Paths relative to ``folder``, by name.
-        picture: Path of the picture of the most suspicious slice, relative to ``folder``.
+        picture: Path of the picture of the most suspicious slice, or of the overlay where slices
+            were not asked for, relative to ``folder``.
         notes: Sentences on how it was read and written.
         files: What it was read from, as the summary calls them.
         calibration: The p-value of its score, or why there is none.
@@ -92,7 +93,8 @@ class SummaryRow:
             model=" / ".join(str(model[key]) for key in ("name", "method") if key in model)
             + (" + symmetry" if result.get("symmetry", {}).get("is_used") else ""),
             outputs=dict(result["outputs"]),
-            picture=max(result["slices"], key=lambda one: one["score"])["picture"],
+            picture=max(result["slices"], key=lambda one: one["score"])["picture"]
+            or result["outputs"].get("overlay"),
             notes=tuple(result["notes"]),
             calibration=_calibration(result.get("calibration")),
         )

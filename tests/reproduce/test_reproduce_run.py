@@ -112,7 +112,7 @@ def test_a_run_that_was_stopped_goes_on_behind_what_was_done(
     place: Path, work: Interrupted, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work.stop_at_training = 2  # lhw's other training; the first was the smoke test's
-    assert reproduce(place, "--go-on", "--json") == 1
+    assert reproduce(place, "--go-on", "--json") == 130
     assert "what was finished is kept" in capsys.readouterr().err
     assert (work.trained, work.asked) == (2, 2)
     kept = {path.name.rpartition("-")[0] for path in (place / "out/facts").iterdir()}
@@ -120,7 +120,7 @@ def test_a_run_that_was_stopped_goes_on_behind_what_was_done(
     assert not (place / "out/published").exists()
 
     work.stop_at_question = 4  # lhw, its second set
-    assert reproduce(place, "--go-on", "--json") == 1
+    assert reproduce(place, "--go-on", "--json") == 130
     assert (work.trained, work.asked) == (3, 4)
     capsys.readouterr()
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,10 @@ import pytest
 
 def program(name: str, package: str) -> str:
     """Find a program, or skip the test; in CI, fail it."""
-    found = shutil.which(name)
+    # Not a script of that name that a Python package brings (pynetdicom has a storescp).
+    own = Path(sys.executable).parent
+    places = [one for one in os.get_exec_path() if Path(one) != own]
+    found = shutil.which(name, path=os.pathsep.join(places))
     if found is None:
         reason = f"{name} is missing: apt-get install {package}"
         if os.environ.get("CI"):

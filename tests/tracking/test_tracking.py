@@ -217,7 +217,7 @@ sys.exit(main(["evaluate", "--tracking-uri", sys.argv[1]]))
 @pytest.mark.parametrize(
     ("end", "code", "before", "error"),
     [
-        (signal.SIGTERM, 1, "KILLED", "KeyboardInterrupt"),
+        (signal.SIGTERM, 143, "KILLED", "KeyboardInterrupt"),
         (signal.SIGKILL, -signal.SIGKILL, "RUNNING", "process-gone"),
     ],
 )

@@ -23,6 +23,9 @@ from tests.phantoms import PATIENT_NAME, edit, make_grid, write_phantom
 
 GRID = make_grid(shape=(2, 8, 8))
 
+HERE = ("batch", "--workers", "0")
+"""In this process, which has the stand-in for a model."""
+
 
 def write_study(folder: Path, patient: str, spot_hu: float, *, part: str = "HEAD") -> None:
     """Write a study whose score follows from how bright its one spot is."""
@@ -197,7 +200,7 @@ def test_results_of_a_batch_are_taken_as_they_are(
     made: Path, studies: Path, models: list[BrightModel], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    batch = ["batch", str(studies), "--out", str(out), "--calibration", str(made)]
+    batch = [*HERE, str(studies), "--out", str(out), "--calibration", str(made)]
     assert main(batch) == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     place = ["--out", str(tmp_path / "again.json"), "--results", str(out), "--alpha", "0.2"]
@@ -221,7 +224,7 @@ def test_a_finished_batch_is_judged_anew_without_the_model(
     made: Path, studies: Path, models: list[BrightModel], tmp_path: Path
 ) -> None:
     """What stands there then is what a run from the beginning writes; without one it stays."""
-    batch = ["batch", str(studies / "new"), "--out", str(tmp_path / "batch")]
+    batch = [*HERE, str(studies / "new"), "--out", str(tmp_path / "batch")]
     use = ["--calibration", str(made)]
     assert main(batch) == main([*batch, *use]) == 0
     assert main(["screen", str(studies / "new"), "--out", str(tmp_path / "whole"), *use]) == 0
@@ -236,7 +239,7 @@ def test_a_finished_batch_is_judged_anew_without_the_model(
 def test_a_report_never_keeps_the_p_value_of_another_calibration(
     made: Path, studies: Path, models: list[BrightModel], tmp_path: Path
 ) -> None:
-    batch = ["batch", str(studies / "new/ill"), "--out", str(tmp_path), "--outputs", "sr"]
+    batch = [*HERE, str(studies / "new/ill"), "--out", str(tmp_path), "--outputs", "sr"]
     use = ["--calibration", str(made)]
     stated = []
     for arguments in (batch, [*batch, *use], [*batch, *use]):
