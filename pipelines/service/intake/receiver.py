@@ -34,7 +34,7 @@ from headclip_med.pipelines.service import audit
 from headclip_med.pipelines.service.database.opening import Database, open_database
 from headclip_med.pipelines.service.intake.instances import DEFLATED, Instance
 from headclip_med.pipelines.service.intake.settings import ReceiverSettings
-from headclip_med.pipelines.service.intake.spool import Spool, SpoolFull
+from headclip_med.pipelines.service.intake.spool import Spool, SpoolFull, writer_name
 
 SUCCESS, KEPT_THE_FIRST, NO_ROOM, NO_INSTANCE = 0x0000, 0xB000, 0xA700, 0xC000
 SILENT_S = 5.0
@@ -144,7 +144,7 @@ def _receive(line: Connection, plan: ReceiverPlan) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
     try:
         database = open_database(plan.database)
-        with Spool(plan.spool, "receiver", room_bytes=plan.room_bytes) as spool:
+        with Spool(plan.spool, writer_name("receiver"), room_bytes=plan.room_bytes) as spool:
             server = Listener(plan.settings, spool, database).start()
             line.send("listening")
             with suppress(EOFError, OSError):

@@ -19,6 +19,7 @@ import os
 import queue
 import secrets
 import shutil
+import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,7 +29,7 @@ from typing import Literal
 
 from headclip_med.atomic import reported_errors
 from headclip_med.errors import UnwritableOutput
-from headclip_med.pipelines.service.intake.instances import Instance, is_same
+from headclip_med.pipelines.service.intake.instances import Instance, hashed, is_same
 from headclip_med.pipelines.service.intake.journal import SUFFIX, Segment, records, sync_folder
 
 Kept = Literal["new", "repeat", "conflict"]
@@ -38,6 +39,11 @@ IDLE_S = 2.0
 """After so long without an instance a segment is ended."""
 
 DATA, JOURNAL, UNFINISHED = "data", "journal", ".part"
+
+
+def writer_name(role: str) -> str:
+    """Name a writer among those of all machines that share a spool."""
+    return f"{role}-{hashed(socket.gethostname())[:8]}"
 
 
 class SpoolFull(UnwritableOutput):

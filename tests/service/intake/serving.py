@@ -24,12 +24,12 @@ from tests.service.workers import ENDS
 
 @dataclass(frozen=True)
 class EvenModel(BrightModel):
-    """Bright, until it sees an image that is all bright."""
+    """Bright, until it sees an image that shows nothing."""
 
     end: str = "kill"
 
     def predict(self, images: torch.Tensor) -> Prediction:
-        if float(images.min()) > 0.99:
+        if float(images.max()) == float(images.min()):
             ENDS[self.end]()
         return super().predict(images)
 
