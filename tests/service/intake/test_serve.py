@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pydicom
@@ -21,24 +21,26 @@ from pydicom.dataset import Dataset
 
 from tests.phantoms import PATIENT_NAME, edit, make_grid, write_phantom
 from tests.service.intake.senders import send, send_until_taken
-from tests.service.programs import free_port, wait_until
+from tests.service.programs import free_port, listens, wait_until
 
 pytestmark = pytest.mark.slow  # each process imports torch
 
 ROOT = Path(__file__).parents[3]
 STUDIES, SLICES, KILLS = 20, 20, 50
+FRESH = 8
+"""Instances that a receiver takes before it is killed."""
 
 
 class Service:
     """A service in a process of its own, that can be killed and started again."""
 
-    def __init__(self, folder: Path, end: str = "kill", more: str = "") -> None:
+    def __init__(self, folder: Path, end: str, more: str, quiet_s: float) -> None:
         self.port, self.end = free_port(), end
         self.out = folder / "out"
         self.config = folder / "service.toml"
         self.log = folder / "log"
         self.config.write_text(
-            f'[service]\nout = "{self.out}"\nquiet_s = 2.0\n'
+            f'[service]\nout = "{self.out}"\nquiet_s = {quiet_s}\n'
             f'[receiver]\nport = {self.port}\nallow = ["SENDER"]\n{more}'
         )
         self.process: subprocess.Popen[bytes] | None = None
@@ -56,24 +58,42 @@ class Service:
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(60) == 0, self.log.read_text()[-3000:]
 
-    @property
-    def children(self) -> list[int]:
-        """The receiver, then workers."""
+    def worker(self) -> int | None:
+        """The process that has begun with its first job, and is still at one that may be lost."""
+        begun = self.out / "worker"
+        lost = self._rows("select attempts from job where state = 'running'")
+        if not begun.exists() or not lost or lost[0][0] > 2:
+            return None
+        pid = int(begun.read_text() or 0)
+        return pid if pid in self._children() else None
+
+    def receiver(self) -> int | None:
+        """The process that listens just now."""
+        if not listens(self.port):
+            return None
+        begun = self.out / "worker"
+        known = int(begun.read_text() or 0) if begun.exists() else 0
+        others = [one for one in self._children() if one != known]
+        return others[0] if len(others) == 1 else None
+
+    def _children(self) -> list[int]:
         assert self.process is not None
-        pid = self.process.pid
-        found = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return [one for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+        pid, found = self.process.pid, []
+        for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(OSError):
+                if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes():
+                    found.append(int(one))
+        return found
 
     def states(self) -> dict[str, int]:
         return dict(self._rows("select state, count(*) from job group by state"))
 
-    def most_attempts(self) -> int:
-        """Of a job that is in work."""
-        return int(self._rows("select max(attempts) from job where state != 'screened'")[0][0] or 0)
-
     def _rows(self, query: str) -> list[tuple[str, int]]:
         with closing(sqlite3.connect(self.out / "worklist.sqlite", timeout=60)) as database:
             return database.execute(query).fetchall()
+
+    def count(self) -> int:
+        return sum(1 for _ in (self.out / "spool/data").rglob("*.dcm"))
 
     def kept(self) -> list[bytes]:
         return sorted(one.read_bytes() for one in (self.out / "spool/data").rglob("*.dcm"))
@@ -103,9 +123,11 @@ def said(contents: Iterable[bytes]) -> list[tuple[str, bytes]]:
 
 
 @contextmanager
-def serving(folder: Path, end: str = "kill", more: str = "") -> Iterator[Service]:
+def serving(
+    folder: Path, end: str = "kill", more: str = "", quiet_s: float = 2.0
+) -> Iterator[Service]:
     folder.mkdir(exist_ok=True)
-    service = Service(folder, end, more)
+    service = Service(folder, end, more, quiet_s)
     service.start()
     try:
         yield service
@@ -145,27 +167,33 @@ def test_fifty_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
         wait_until(lambda: whole.states() == {"screened": STUDIES}, "all is screened", 120)
         whole.stop()
     chosen = random.Random(4)  # noqa: S311 - the same in every run
-    with serving(tmp_path / "broken") as broken:
+    with serving(tmp_path / "broken", quiet_s=15.0) as broken:
         senders = [
-            send_until_taken(broken.port, paths[number::4], pause_s=0.25) for number in range(4)
+            send_until_taken(broken.port, paths[number::4], pause_s=0.05) for number in range(4)
         ]
-        kills = 0
-        end = time.monotonic() + 200
-        while kills < KILLS and time.monotonic() < end:
-            time.sleep(chosen.uniform(0.2, 0.9))
-            children = broken.children
-            is_working = any(one.is_alive() for one in senders) or len(children) > 1
-            if not children or not is_working:
+        kills, taken = {"worker": 0, "receiver": 0}, 0
+        end = time.monotonic() + 300
+        while sum(kills.values()) < KILLS and time.monotonic() < end:
+            time.sleep(chosen.uniform(0.05, 0.3))
+            is_sending = any(one.is_alive() for one in senders)
+            if (victim := broken.worker()) is not None:
+                kills["worker"] += 1
+            elif (
+                is_sending
+                and broken.count() >= taken + FRESH
+                and (victim := broken.receiver()) is not None
+            ):
+                kills["receiver"] += 1
+                taken = broken.count()
+            else:
                 continue
-            is_fresh = broken.most_attempts() < 2
-            victim = children[-1] if len(children) > 1 and is_fresh else children[0]
             os.kill(victim, signal.SIGKILL)
-            kills += 1
         for one in senders:
             one.join(120)
         assert not any(one.is_alive() for one in senders)
-        wait_until(lambda: broken.states().get("screened") == STUDIES, "all is screened", 120)
-        assert kills == KILLS
+        wait_until(lambda: broken.states() == {"screened": STUDIES}, "all is screened", 180)
+        assert sum(kills.values()) == KILLS
+        assert min(kills.values()) >= KILLS // 5
         broken.stop()
         assert broken.kept() == whole.kept()
         assert said(broken.kept()) == said(path.read_bytes() for path in paths)
