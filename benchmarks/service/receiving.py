@@ -1,6 +1,6 @@
 """How fast instances are taken in, as ratios of what the disk and the library could do.
 
-    python -m benchmarks.receiving [--instances 200]
+    python -m benchmarks.service.receiving [--instances 200]
 
 One association is held against the slower of the disk (a file of that size written and synced, one
 after the other) and the library (pynetdicom that discards what it gets). Eight associations are
