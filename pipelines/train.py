@@ -15,7 +15,7 @@ import headclip_med
 from headclip_med.atomic import check_writable
 from headclip_med.datasets import Dataset
 from headclip_med.errors import InvalidSettings
-from headclip_med.evaluation.examples import Examples, Mosaics, healthy_threshold
+from headclip_med.evaluation.examples import Examples, Mosaics, healthy_threshold, require_healthy
 from headclip_med.models.checkpoint import read_checkpoint, write_checkpoint
 from headclip_med.models.clip.towers import Backbone
 from headclip_med.models.engine.run import settled
@@ -118,6 +118,7 @@ def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its
     Raises:
         InvalidSettings: There is nothing to train on, a setting does not fit the backbone, features
             cannot be kept, or the state of ``from_epoch`` is not there.
+        UnreadableInput: No pixel of the set is healthy.
         UnusableWeights: There is no usable state to resume from.
         UnwritableOutput: ``out`` takes no files.
     """
@@ -126,6 +127,7 @@ def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its
     count = len(examples)  # type: ignore[arg-type]
     if not count:
         raise InvalidSettings("There is nothing to train on.", "Name a set with images.")
+    require_healthy(examples)
     record = _Record(run or Run())
     model = METHODS[request.method].trainable(backbone, request.model, settings.seed)
     path = out / f"{request.method}.safetensors"

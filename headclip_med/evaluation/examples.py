@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from headclip_med.datasets import Dataset, Sample, read_image, read_mask
+from headclip_med.errors import UnreadableInput
 from headclip_med.models.model import AnomalyModel
 from headclip_med.training.batches import Example
 from headclip_med.transforms import resize_images
@@ -150,12 +151,40 @@ IMAGES = 64
 """Images that the threshold is set on, evenly spread over the data."""
 
 
+def require_healthy(examples: TorchDataset[Example]) -> None:
+    """Refuse to learn where no pixel is known to be healthy: nothing could be told apart.
+
+    Raises:
+        UnreadableInput: There is none.
+    """
+    count = len(examples)  # type: ignore[arg-type]
+    if not any(_has_healthy(examples[number]) for number in range(count)):
+        raise _no_healthy()
+
+
+def _no_healthy() -> UnreadableInput:
+    return UnreadableInput(
+        "No pixel of the set is healthy: every image is abnormal, and its mask marks all of it or "
+        "is missing.",
+        "Add normal images, or look whether the masks are inverted.",
+        code="no-healthy-pixels",
+    )
+
+
+def _has_healthy(example: Example) -> bool:
+    is_unmarked = bool(example.label) and not bool(example.mask.any())
+    return not is_unmarked and bool((example.mask == 0).any())
+
+
 def healthy_threshold(model: AnomalyModel, examples: TorchDataset[Example]) -> float:
     """Find the map value that ``SPECIFICITY`` of the healthy pixels stay below.
 
     Args:
         model: In the form that is used.
         examples: Up to ``IMAGES`` of them are looked at; of abnormal ones only those with a mask.
+
+    Raises:
+        UnreadableInput: No pixel is healthy.
     """
     count = len(examples)  # type: ignore[arg-type]
     chosen = np.unique(np.linspace(0, count - 1, min(count, IMAGES)).round().astype(int))
@@ -164,10 +193,12 @@ def healthy_threshold(model: AnomalyModel, examples: TorchDataset[Example]) -> f
         if turn >= len(chosen) and healthy:
             break
         example = examples[int(number)]
-        if example.label and not example.mask.any():
+        if not _has_healthy(example):
             continue  # of an image without a mask nobody knows which pixels are healthy
         found = model.predict(example.image[None]).map[0].cpu()
         healthy.append(found[example.mask == 0])
+    if not healthy:
+        raise _no_healthy()
     return threshold_at_specificity(torch.cat(healthy), SPECIFICITY)
 
 

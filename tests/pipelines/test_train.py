@@ -210,3 +210,18 @@ def test_a_cache_that_cannot_be_had_is_refused(
     assert main(["train", *place, "--no-tracking", *options]) == 2
     assert saying in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_set_without_a_healthy_pixel_is_refused_before_anything_is_learned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("images", 90), ("masks", 255)):
+        (tmp_path / "all" / name).mkdir(parents=True)
+        for number in range(2):
+            even = np.full((32, 32), value, dtype=np.uint8)
+            Image.fromarray(even).save(tmp_path / "all" / name / f"{number}.png")
+    place = ["--data", f"folder:{tmp_path / 'all'}", "--out", str(tmp_path / "run")]
+    assert main(["train", *place, "--no-tracking", "--json"]) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["error"]["code"] == "no-healthy-pixels"
+    assert not (tmp_path / "run/headclip.safetensors").exists()
