@@ -23,7 +23,12 @@ from tests.phantoms import PATIENT_NAME, edit, make_grid, write_phantom
 from tests.service.intake.senders import send, send_until_taken
 from tests.service.programs import free_port, listens, wait_until
 
-pytestmark = pytest.mark.slow  # each process imports torch
+pytestmark = [
+    pytest.mark.slow,  # each process imports torch
+    # pynetdicom leaves a connection that was refused to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
 
 ROOT = Path(__file__).parents[3]
 STUDIES, SLICES, KILLS = 20, 20, 50
@@ -164,7 +169,7 @@ def test_fifty_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
     paths = write_studies(tmp_path / "in", STUDIES, SLICES)
     with serving(tmp_path / "whole") as whole:
         send_until_taken(whole.port, paths).join(120)
-        wait_until(lambda: whole.states() == {"screened": STUDIES}, "all is screened", 120)
+        wait_until(lambda: whole.states() == {"screened": STUDIES}, "all is screened", 300)
         whole.stop()
     chosen = random.Random(4)  # noqa: S311 - the same in every run
     with serving(tmp_path / "broken", quiet_s=15.0) as broken:
@@ -172,7 +177,7 @@ def test_fifty_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
             send_until_taken(broken.port, paths[number::4], pause_s=0.05) for number in range(4)
         ]
         kills, taken = {"worker": 0, "receiver": 0}, 0
-        end = time.monotonic() + 300
+        end = time.monotonic() + 900
         while sum(kills.values()) < KILLS and time.monotonic() < end:
             time.sleep(chosen.uniform(0.05, 0.3))
             is_sending = any(one.is_alive() for one in senders)
@@ -191,7 +196,7 @@ def test_fifty_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
         for one in senders:
             one.join(120)
         assert not any(one.is_alive() for one in senders)
-        wait_until(lambda: broken.states() == {"screened": STUDIES}, "all is screened", 180)
+        wait_until(lambda: broken.states() == {"screened": STUDIES}, "all is screened", 600)
         assert sum(kills.values()) == KILLS
         assert min(kills.values()) >= KILLS // 5
         broken.stop()
@@ -210,7 +215,7 @@ def test_the_service_itself_may_be_killed(tmp_path: Path) -> None:
         service.process.kill()
         service.process.wait()
         service.start()
-        wait_until(lambda: service.states() == {"screened": 2}, "all is screened", 120)
+        wait_until(lambda: service.states() == {"screened": 2}, "all is screened", 300)
         service.stop()
         assert said(service.kept()) == said(path.read_bytes() for path in paths)
         assert not service.leftovers()
@@ -221,7 +226,7 @@ def test_a_study_that_kills_its_worker_costs_itself(tmp_path: Path) -> None:
     with serving(tmp_path / "service", end="kill") as service:
         assert send(service.port, paths) == [0] * len(paths)
         wait_until(
-            lambda: service.states() == {"screened": 3, "quarantined": 1}, "all is done", 180
+            lambda: service.states() == {"screened": 3, "quarantined": 1}, "all is done", 600
         )
         assert sorted(name.split("/")[0] for name in service.results() if "result.json" in name) \
             == ["1.2.3.1", "1.2.3.3", "1.2.3.4"]  # fmt: skip
