@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrate(ModelOptions, RegistryOptions):
-    """Learn from normal studies how high their scores are, so that new ones get p-values.
+    """Learn p-values from normal studies.
 
     Give studies that were read as normal; one of each patient counts. Then screen with
     --calibration FILE and the same model and settings. RESEARCH ONLY - not for clinical use.

@@ -196,7 +196,7 @@ class RunExperiment(ExperimentOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce(ExperimentOptions):
-    """Reproduce the paper: all its experiments beside its numbers, in one go that can be stopped.
+    """Reproduce all of the paper in one go.
 
     Stages: the machine; the weights; a measured minute; every image opened; a smoke test on small
     sets, beside bands of the paper; the experiments; one report; a folder to publish. Each leaves

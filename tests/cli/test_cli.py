@@ -85,8 +85,8 @@ def test_all_help_shows_every_option_and_setting(
     form = form_of(COMMANDS[command])
     options = {one.name: one.name.replace("_", "-") for one in fields(form)}
     hidden = [name for name in options.values() if name not in text and f"--no-{name}" not in text]
-    positional = {"input", "data", "action", "folder", "name"}
-    assert set(hidden) <= positional
+    positional, renamed = {"input", "data", "action", "folder", "name"}, {"only-check"}
+    assert set(hidden) <= positional | renamed
     for settings in COMMANDS[command].takes:
         for one in fields(settings.settings):
             assert one.name in options or f"  {one.name}=" in text
@@ -444,7 +444,7 @@ def test_batch_has_the_options_of_screen() -> None:
     )
     # These are settings there, so that there is room for what only a batch has.
     assert screen - batch == {"joint_weight", "top_percent", "sigma_px", "tiling"}
-    assert batch - screen == {"workers", "retry", "verify"}
+    assert batch - screen == {"workers", "ray", "retry", "verify"}
 
 
 def test_the_module_of_the_parser_is_not_silent_either() -> None:

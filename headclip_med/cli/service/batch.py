@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenBatch(Screen):
-    """Screen much, in a run that can be stopped: what is finished is left alone.
+    """Screen much: stopped and taken up, by several processes.
 
     Writes what 'headclip screen' writes, and a worklist of the folder, which earlier batches stand
     on too. Given again after it was stopped, or with more inputs, it screens what has no result

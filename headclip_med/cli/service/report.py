@@ -28,7 +28,7 @@ DATABASE_FILE = "worklist.sqlite"
 
 @dataclass(frozen=True, kw_only=True)
 class ShowWorklist(Command):
-    """Show the worklist of a folder of results, while it grows or afterwards.
+    """Show a folder's worklist; retry, resend.
 
     The most suspicious first: by p where there is one, else by score; then what failed, with the
     reason, and what waits. RESEARCH ONLY - not for clinical use.

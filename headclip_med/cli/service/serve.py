@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Serve(Command):
-    """Receive studies, screen them, send results to the archive, show the worklist.
+    """Receive, screen, send back and show, beside a PACS.
 
     All of it stands in one TOML file. Asked to end, it ends after the slice it is at; everything
     goes on at the next start. RESEARCH ONLY - not for clinical use.
