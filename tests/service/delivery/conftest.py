@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +30,3 @@ def result(tmp_path: Path, made: Path) -> str:
     """A copy of it in ``tmp_path / "out"``, by its folder there."""
     shutil.copytree(made, tmp_path / "out" / "result", dirs_exist_ok=True)
     return "result"
-
-
-@pytest.fixture(autouse=True)
-def _sockets_end_with_their_test() -> Iterator[None]:
-    """Collect what pynetdicom leaves to the garbage collector: sockets that were refused."""
-    yield
-    gc.collect()
