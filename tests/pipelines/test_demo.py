@@ -150,7 +150,7 @@ def test_a_demonstration_that_fails_says_why(
             raise torch.OutOfMemoryError
 
     stand_in(monkeypatch, lambda: Full(image_size=112))
-    assert main(["demo", "--out", str(tmp_path)]) == 1
+    assert main(["demo", "--out", str(tmp_path), "--quiet"]) == 1
     told = capsys.readouterr().err
     assert told.startswith("headclip: The device ran out of memory")
     assert "smaller batch_size" in told
