@@ -286,8 +286,8 @@ def test_runs_are_recorded_with_one_below_for_each_variant(data: Path, tmp_path:
     assert below.kept["settings"]["head_weights"] == "ones"
     assert below.files == [
         "headclip.safetensors",
-        "samples/BrainMRI.png 36 x 16",  # an image and its map; one is abnormal
-        "samples/DDTI.png 56 x 32",  # two of them, with the truth
+        "samples/BrainMRI.png 644 x 342",  # an image and its map; one is abnormal
+        "samples/DDTI.png 968 x 684",  # two of them, with the truth
     ]
     assert ("MVTecAD/epoch/loss", 1) in below.values
     steps = [step for name, step in below.values if name == "MVTecAD/step/focal"]
