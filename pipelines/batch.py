@@ -62,4 +62,4 @@ def work_through(
             rows.append(outcome.row)
         elif outcome.error is not None:
             failures.append(FailedInput.of(job.name, outcome.error, job.files))
-    return summed_up(rows, failures, screener.out, unused=unused)
+    return summed_up(rows, failures, screener.out, unused=unused, is_scripted=screener.is_scripted)

@@ -49,7 +49,7 @@ class Screen(ModelOptions, RegistryOptions):
 
     takes: ClassVar[tuple[Takes, ...]] = (
         *ModelOptions.takes,
-        Takes(ScreenSettings, ("window", "planes", "symmetry", "tiling", "threshold")),
+        Takes(ScreenSettings, ("window", "planes", "symmetry", "threshold")),
         Takes(SiteSettings),
     )
     common: ClassVar[tuple[str, ...]] = (
@@ -68,6 +68,8 @@ class Screen(ModelOptions, RegistryOptions):
     outputs: str | None = None
     """What to write beside result.json, several with commas; all of {outputs} by default."""
 
+    script: bool = True
+    """Write the page without its script."""
     calibration: Path | None = None
     """What 'headclip calibrate' wrote, for p-values."""
 
@@ -150,6 +152,7 @@ class Screen(ModelOptions, RegistryOptions):
         return inputs, ScreenerPlan(
             request=self.request(), out=out, settings=settings, outputs=outputs,
             calibration=self.calibration, site=self.settings(SiteSettings).site,
+            is_scripted=self.script,
         )  # fmt: skip
 
     def calibrator(self) -> Calibrator | None:

@@ -62,6 +62,7 @@ def write_summary(
     out: Path,
     *,
     unused: Iterable[FileRow] = (),
+    is_scripted: bool = True,
 ) -> dict[str, Path]:
     """Write what a run found, what it could not read, and what became of each file.
 
@@ -70,6 +71,7 @@ def write_summary(
         failures: One for each input that gave no result.
         out: The folder of the run; the rows' folders lie below it.
         unused: Files that were left out, or repeat another.
+        is_scripted: Whether the page has its script.
 
     Returns:
         The paths of ``csv``, ``json`` and the first ``page``. Each file is replaced in one step.
@@ -87,7 +89,7 @@ def write_summary(
     }
     for name, content in contents.values():
         write_file(out / name, content)
-    page = write_pages(ranked, failed, files, out)
+    page = write_pages(ranked, failed, files, out, is_scripted=is_scripted)
     return {**{kind: out / name for kind, (name, _) in contents.items()}, "page": page}
 
 
@@ -99,6 +101,7 @@ def write_pages(
     out: Path,
     *,
     waiting: Sequence[tuple[str, str]] = (),
+    is_scripted: bool = True,
 ) -> Path:
     """Write the worklist's pages, drop those of an earlier, longer one, and give the first's path.
 
@@ -108,12 +111,14 @@ def write_pages(
         files: What became of each file.
         out: The folder of the run; the rows' folders lie below it.
         waiting: Of what is still to be screened, the name and where it is.
+        is_scripted: Whether they have their script.
 
     Raises:
         UnwritableOutput: The disk does not take them.
     """
     written = set()
-    for name, page in render_pages(rows, failures, files, out, waiting=waiting):
+    pages = render_pages(rows, failures, files, out, waiting=waiting, is_scripted=is_scripted)
+    for name, page in pages:
         write_file(out / name, page.encode())
         written.add(name)
     for earlier in out.glob("index-*.html"):

@@ -54,6 +54,7 @@ class BatchRequest:
         is_stopped: Asked between two steps; True lets the work end after its slice.
         report: Called with the number of slices done since the last call.
         say: Told in a sentence where the environment fails, once each time.
+        is_scripted: Whether the worklist's page has its script.
     """
 
     run_key: str
@@ -63,6 +64,7 @@ class BatchRequest:
     is_stopped: Callable[[], bool] = lambda: False
     report: Callable[[int], None] = lambda slices: None
     say: Callable[[str], None] = lambda sentence: None
+    is_scripted: bool = True
 
 
 def run_batch(inputs: Inputs, out: Path, executor: Executor, settings: BatchRequest) -> BatchReport:
@@ -191,7 +193,10 @@ class _Batch:
         rows, failures = standing(self.queue.database)
         with self.queue.database.read() as session:
             unused = unused_files(session)
-        self.written = summed_up(rows.values(), failures.values(), self.out, unused=unused)
+        self.written = summed_up(
+            rows.values(), failures.values(), self.out, unused=unused,
+            is_scripted=self.settings.is_scripted,
+        )  # fmt: skip
 
     def report(self) -> BatchReport:
         """Say what became of these inputs."""

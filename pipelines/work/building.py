@@ -33,6 +33,7 @@ class ScreenerPlan:
         site: Of the studies, as the calibration names it.
         stale: Strata whose p-values drifted; no part of what results depend on.
         of_version: Whether results of another version of this program are made anew.
+        is_scripted: Whether pages have scripts; of results, ``outputs`` says it.
     """
 
     request: ModelRequest
@@ -43,6 +44,7 @@ class ScreenerPlan:
     site: str | None = None
     stale: frozenset[Stratum] = frozenset()
     of_version: bool = False
+    is_scripted: bool = True
 
     def __call__(self, report: Callable[[int], None]) -> Screener:
         """Load the model, and build what screens with it.
@@ -64,6 +66,7 @@ class ScreenerPlan:
         return Screener(
             model=model, out=self.out, settings=self.settings, outputs=self.outputs,
             report=report, calibrator=calibrator, of_version=self.of_version,
+            is_scripted=self.is_scripted,
         )  # fmt: skip
 
     @property

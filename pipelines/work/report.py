@@ -42,8 +42,10 @@ def summed_up(
     out: Path,
     *,
     unused: Iterable[FileRow] = (),
+    is_scripted: bool = True,
 ) -> BatchReport:
-    """Sort what a run found, and write its summary."""
+    """Sort what a run found, and write its summary, whose page has its script or has none."""
     ranked = tuple(sorted(rows, key=lambda row: (-row.score, row.folder)))
     failed = tuple(failures)
-    return BatchReport(ranked, failed, write_summary(ranked, failed, out, unused=unused))
+    written = write_summary(ranked, failed, out, unused=unused, is_scripted=is_scripted)
+    return BatchReport(ranked, failed, written)

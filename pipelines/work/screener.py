@@ -43,6 +43,7 @@ class Screener:
         report: Called with the number of slices done since the last call.
         calibrator: Gives scores their p-values.
         of_version: Whether a result of another version of this program is no finished one.
+        is_scripted: Whether pages have scripts.
 
     Raises:
         InvalidSettings: The window or an output is unknown; said before any work.
@@ -55,6 +56,7 @@ class Screener:
     report: Callable[[int], None] = lambda slices: None
     calibrator: Calibrator | None = None
     of_version: bool = False
+    is_scripted: bool = True
 
     def __post_init__(self) -> None:
         """Check names whatever the volume."""

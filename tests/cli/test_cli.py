@@ -443,7 +443,7 @@ def test_batch_has_the_options_of_screen() -> None:
         {one.name for one in fields(form_of(COMMANDS[name]))} for name in ("screen", "batch")
     )
     # These are settings there, so that there is room for what only a batch has.
-    assert screen - batch == {"joint_weight", "top_percent", "sigma_px", "tiling"}
+    assert screen - batch == {"joint_weight", "top_percent", "sigma_px", "planes"}
     assert batch - screen == {"workers", "ray", "retry", "verify"}
 
 

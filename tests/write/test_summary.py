@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,6 +26,7 @@ from headclip_med.write import (
     write_screening,
     write_summary,
 )
+from headclip_med.write.pages.frame import script_of
 from headclip_med.write.plain_text import csv_cell, visible
 from headclip_med.write.summary import COLUMNS
 
@@ -80,8 +82,10 @@ class Page(HTMLParser):
         self.text += data
 
 
-def page_of(rows: list[SummaryRow], failures: list[FailedInput], out: Path) -> Page:
-    return Page(write_summary(rows, failures, out)["page"].read_text("utf-8"))
+def page_of(
+    rows: list[SummaryRow], failures: list[FailedInput], out: Path, **options: bool
+) -> Page:
+    return Page(write_summary(rows, failures, out, **options)["page"].read_text("utf-8"))
 
 
 def test_rows_are_sorted_by_score_and_failures_come_last(tmp_path: Path) -> None:
@@ -134,17 +138,19 @@ def test_what_cannot_be_seen_is_dropped() -> None:
     assert visible("Größe 頭部") == "Größe 頭部"
 
 
-def test_hostile_names_stay_text_everywhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_scripted", [True, False])
+def test_hostile_names_stay_text_everywhere(tmp_path: Path, is_scripted: bool) -> None:
     evil = '=HYPERLINK("http://x")<script>alert(1)</script>\u202e"><img src=x onerror=alert(1)>'
     failure = FailedInput(evil, "code", evil, evil)
-    paths = write_summary([row(name=evil, notes=(evil,), modality=evil)], [failure], tmp_path)
+    rows = [row(name=evil, notes=(evil,), modality=evil), row()]
+    paths = write_summary(rows, [failure], tmp_path, is_scripted=is_scripted)
     assert all(
         not cell.startswith("=") for line in table(paths["csv"]) for cell in line.values() if cell
     )
     page = Page(paths["page"].read_text("utf-8"))
     assert "<script>alert(1)</script>" in page.text
     tags = [tag for tag, _ in page.tags]
-    assert "script" not in tags
+    assert tags.count("script") == is_scripted  # our own
     assert not any("onerror" in attributes for _, attributes in page.tags)
     assert "\u202e" not in page.text
 
@@ -160,10 +166,13 @@ def test_a_hostile_path_is_no_link_to_elsewhere(tmp_path: Path) -> None:
     assert not any("onclick" in attributes for _, attributes in page.tags)
 
 
-def test_the_page_loads_nothing_and_its_policy_allows_no_script(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_scripted", [True, False])
+def test_the_page_loads_nothing_and_its_policy_allows_its_own_script_only(
+    tmp_path: Path, is_scripted: bool
+) -> None:
     (tmp_path / "1.2/1.3/slices").mkdir(parents=True)
     Image.new("RGB", (1000, 500), (200, 30, 30)).save(tmp_path / "1.2/1.3/slices/002.png")
-    page = page_of([row()], [FAILED], tmp_path)
+    page = page_of([row()], [FAILED], tmp_path, is_scripted=is_scripted)
     policies = [
         attributes["content"]
         for tag, attributes in page.tags
@@ -173,10 +182,14 @@ def test_the_page_loads_nothing_and_its_policy_allows_no_script(tmp_path: Path) 
     assert policy is not None
     assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
     assert "unsafe" not in policy
+    scripts = [own for own in (script_of("worklist"),) if is_scripted]
+    assert re.findall("script-src '([^']*)'", policy) == [f"sha256-{own[1]}" for own in scripts]
+    assert all(own[0] in page.text for own in scripts)
+    assert [tag for tag, _ in page.tags].count("script") == len(scripts)
     (image,) = [attributes for tag, attributes in page.tags if tag == "img"]
     assert str(image["src"]).startswith("data:image/jpeg;base64,")
     assert (image["width"], image["height"]) == ("440", "220")
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert not {"link", "iframe", "object"} & {tag for tag, _ in page.tags}
     assert not any("style" in attributes for _, attributes in page.tags)
 
 

@@ -38,7 +38,7 @@ class ScreenBatch(Screen):
 
     takes: ClassVar[tuple[Takes, ...]] = (
         Takes(ScoreSettings),
-        Takes(ScreenSettings, ("window", "planes", "symmetry", "threshold")),
+        Takes(ScreenSettings, ("window", "symmetry", "threshold")),
         Takes(SiteSettings),
         Takes(BatchWorkSettings, ("workers", "ray")),
     )
@@ -68,6 +68,7 @@ class ScreenBatch(Screen):
                 hide_names=self.hide_names,
                 retries=self.retry,
                 verifies=self.verify,
+                is_scripted=self.script,
                 is_stopped=lambda: asked.number is not None,
                 report=lambda more: count(more, slices),
                 say=lambda sentence: VOICE.say(f"headclip: {sentence}"),

@@ -55,6 +55,8 @@ class ShowWorklist(Command):
     """Print all as CSV."""
     html: bool = False
     """Write index.html there anew, and more pages where there is much."""
+    script: bool = True
+    """Write that page without its script."""
     retry: str | None = None
     """Try failed jobs again: their numbers with commas, or 'all'."""
     resend: str | None = None
@@ -69,6 +71,8 @@ class ShowWorklist(Command):
             raise InvalidSettings(
                 "Only one of --csv, --json and --html can be given.", "Leave out the others."
             )
+        if not self.script and not self.html:
+            raise InvalidSettings("--no-script is of the page.", "Give --html as well.")
         from headclip_med.pipelines.service.database.opening import open_database
 
         database = open_database(self.database or out)
@@ -101,7 +105,7 @@ class ShowWorklist(Command):
             if self.html:
                 unused = queries.unused_files(session)
                 entries = queries.every(session, wanted, now)
-                print(f"open {export.to_pages(entries, unused, out)}")
+                print(f"open {export.to_pages(entries, unused, out, is_scripted=self.script)}")
             elif self.csv or self.json:
                 write = export.to_csv if self.csv else export.to_json
                 for piece in write(queries.every(session, wanted, now)):

@@ -1,1 +1,1 @@
-"""HTML pages without scripts."""
+"""HTML pages, each in one file; no script runs in them but our own."""

@@ -1,4 +1,4 @@
-"""Pages from templates: nothing is loaded from anywhere, scripts are forbidden, text stays text."""
+"""Pages from templates: nothing is loaded, only our own script runs, and text stays text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import hashlib
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 from urllib.parse import quote
 
@@ -15,25 +16,44 @@ from headclip_med import __version__
 from headclip_med.write.plain_text import visible
 
 
-def render(name: str, **content: object) -> str:
+def render(name: str, *, is_scripted: bool = True, **content: object) -> str:
     """Fill a page's template.
 
     Args:
-        name: Of ``NAME.html.jinja`` and of its style sheet ``NAME.css``, the only one that the
-            page's policy allows.
+        name: Of ``NAME.html.jinja``, of its style sheet ``NAME.css``, and of its script
+            ``NAME.js`` where it has one: the only ones that the page's policy allows.
+        is_scripted: Whether it gets its script.
         content: What the template shows; texts are escaped, and rid of what cannot be seen.
     """
     style, style_hash = style_of(name)
-    return fill(name, style=style, style_hash=style_hash, version=__version__, **content)
+    script, script_hash = script_of(name) if is_scripted else ("", "")
+    made = {"style": style, "style_hash": style_hash, "script": script, "script_hash": script_hash}
+    return fill(name, version=__version__, **made, **content)
 
 
 @cache
 def style_of(name: str) -> tuple[str, str]:
     """Give a page's style sheet, and its SHA-256 as a content policy states it, in base64."""
-    folder = files("headclip_med.write.pages").joinpath("templates")
-    sheets = (folder.joinpath(f"{one}.css").read_text("utf-8") for one in ("base", name))
-    style = "\n" + "".join(sheets)
-    return style, base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return _hashed("\n" + "".join(_text(f"{one}.css") for one in ("base", name)))
+
+
+@cache
+def script_of(name: str) -> tuple[str, str]:
+    """Give a page's script, and its hash as ``style_of`` does; nothing where it has none."""
+    is_there = _templates().joinpath(f"{name}.js").is_file()
+    return _hashed("\n" + _text(f"{name}.js")) if is_there else ("", "")
+
+
+def _templates() -> Traversable:
+    return files("headclip_med.write.pages").joinpath("templates")
+
+
+def _text(name: str) -> str:
+    return _templates().joinpath(name).read_text("utf-8")
+
+
+def _hashed(text: str) -> tuple[str, str]:
+    return text, base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def fill(name: str, **content: object) -> str:

@@ -1,4 +1,4 @@
-"""index.html: the worklist of a run as pages without scripts, which open anywhere offline."""
+"""index.html: the worklist of a run as pages that open anywhere offline, also without a script."""
 
 from __future__ import annotations
 
@@ -37,6 +37,12 @@ MOST_ROWS = 100
 BINS = 20
 """Of the histogram of scores."""
 
+SORTS = {
+    "score": "score", "p": "p-value", "candidates": "candidates", "highest": "highest candidate",
+    "slices": "slices", "modality": "modality", "name": "name",
+}  # fmt: skip
+"""What a page's script sorts by, and what that is called; by score it stands already."""
+
 LABELS = {"overlay": "Overlay", "slices": "Slices", "heatmap": "Heatmap", "result": "result.json"}
 
 
@@ -47,6 +53,7 @@ def render_pages(
     out: Path,
     *,
     waiting: Sequence[tuple[str, str]] = (),
+    is_scripted: bool = True,
 ) -> Iterator[tuple[str, str]]:
     """Write the worklist as pages, none of them larger than ``MOST_BYTES``.
 
@@ -56,10 +63,11 @@ def render_pages(
         files: What became of each file.
         out: The run's folder, where the pictures for the thumbnails are.
         waiting: Of what is still to be screened, the name and where it is.
+        is_scripted: Whether a script lets its reader sort and search the rows.
 
     Yields:
         A file's name, index.html first, and the HTML. It loads nothing from anywhere and its policy
-        forbids scripts. All that is no row stands on the first page.
+        forbids all other scripts. All that is no row stands on the first page.
     """
     judged = [row for row in rows if row.calibration.p_value is not None]
     content = {
@@ -74,6 +82,8 @@ def render_pages(
         "longest_list": LONGEST_FILE_LIST,
         "name_of": name_of_page,
         "bins": _bins(rows),
+        "modalities": sorted({row.modality or "" for row in rows}),
+        "sorts": SORTS if judged else {k: v for k, v in SORTS.items() if k != "p"},
         "filters": _filters(is_judged=bool(judged), has_failed=bool(failures)),
     }
     first = {
@@ -85,7 +95,10 @@ def render_pages(
     for number, articles, has_next in _packed(rows, out):
         lists = first if number == 1 else later
         page = {"number": number, "articles": articles, "has_next": has_next}
-        yield name_of_page(number), render("worklist", **content, **lists, **page)
+        yield (
+            name_of_page(number),
+            render("worklist", is_scripted=is_scripted, **content, **lists, **page),
+        )
 
 
 def name_of_page(number: int) -> str:

@@ -90,13 +90,16 @@ def to_json(entries: Iterable[WorkEntry]) -> Iterator[str]:
     yield "\n ]\n}\n"
 
 
-def to_pages(entries: Iterable[WorkEntry], unused: Iterable[FileRow], out: Path) -> Path:
+def to_pages(
+    entries: Iterable[WorkEntry], unused: Iterable[FileRow], out: Path, *, is_scripted: bool = True
+) -> Path:
     """Write the worklist as ``index.html`` and what follows it, and give the path.
 
     Args:
         entries: In the order in which they shall stand.
         unused: Files that no entry is made of.
         out: The folder of results.
+        is_scripted: Whether they have their script.
 
     Raises:
         UnwritableOutput: The disk does not take them.
@@ -110,7 +113,7 @@ def to_pages(entries: Iterable[WorkEntry], unused: Iterable[FileRow], out: Path)
         else:
             waiting.append((entry.names[-1], f"{entry.state}: {entry.words}"))
     files = account_for(rows, failures, unused)
-    return write_pages(rows, failures, files, out, waiting=waiting)
+    return write_pages(rows, failures, files, out, waiting=waiting, is_scripted=is_scripted)
 
 
 def _failed(entry: WorkEntry) -> FailedInput:

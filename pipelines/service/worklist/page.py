@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
@@ -111,7 +112,7 @@ class Views:
         wanted = _wanted(request.query_params)
         now = self.clock()
         with self.database.read() as session:
-            content = {
+            content: dict[str, Any] = {
                 "found": find(session, wanted, now),
                 "counts": counts(session),
                 "modalities": ["", *modalities(session)],
