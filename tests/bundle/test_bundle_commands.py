@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from monai.bundle.scripts import download
 from pydicom.dataset import Dataset
 
 from headclip_med.cli.main import main
@@ -50,6 +52,10 @@ def test_metadata_is_as_monai_wants_it() -> None:
             {"network_data_format": {"inputs": {"image": {"spatial_shape": ["x"]}}}},
             "'x' is not valid",
         ),
+        ({"network_data_format": {"inputs": {"image": []}}}, "[] is not of type 'number'"),
+        ({"latent_data_format": {"inputs": {"z": 1}}}, "'outputs' is a required property"),
+        ({"eval_metrics": [0.9]}, "$.eval_metrics: [0.9] is not of type 'object'"),
+        ({"references": "a paper"}, "$.references"),
     ],
 )
 def test_wrong_metadata_is_told(change: dict[str, object], problem: str) -> None:
@@ -80,6 +86,38 @@ def test_a_damaged_bundle_fails_with_what_to_do(bundle: Path, tmp_path: Path) ->
     assert "LICENSE" in checks["required files"].what_to_do
     assert checks["metadata"].state == "ok"
     assert checks["weights, tensors only"].state == "failed"
+
+
+@pytest.mark.filterwarnings("ignore:No hash value provided")  # the zoo's own list has them
+def test_the_archive_is_what_monai_s_download_unpacks(bundle: Path, tmp_path: Path) -> None:
+    left = bundle / "eval/left.json"
+    left.parent.mkdir()
+    left.write_text("{}")
+    assert main(["bundle", "zip", str(bundle)]) == 0
+    version = json.loads((bundle / "configs/metadata.json").read_text())["version"]
+    archive = bundle.with_name(f"{bundle.name}_v{version}.zip")
+    download(name=bundle.name, url=archive.as_uri(), bundle_dir=str(tmp_path), progress=False)
+    found = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.suffix != ".zip"}
+    own = (path for path in bundle.rglob("*") if "eval" not in path.parts)
+    kept = {path.relative_to(bundle.parent) for path in own}
+    assert found == {*kept, Path(bundle.name)}
+    for path in kept:
+        if (tmp_path / path).is_file():
+            assert (tmp_path / path).read_bytes() == (bundle.parent / path).read_bytes()
+    first = archive.read_bytes()
+    assert main(["bundle", "zip", str(bundle)]) == 2  # never over another
+    archive.unlink()
+    shutil.rmtree(left.parent)
+    assert main(["bundle", "zip", str(bundle)]) == 0
+    assert archive.read_bytes() == first
+    archive.unlink()
+
+
+def test_what_is_no_bundle_is_not_packed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bundle", "zip", str(tmp_path)]) == 2
+    assert "no bundle" in capsys.readouterr().err
 
 
 @pytest.mark.slow
