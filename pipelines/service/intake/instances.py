@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,20 @@ class Instance:
         """Of its file, below the data of a spool."""
         folder = Path(hashed(self.study_uid), hashed(self.series_uid))
         return folder / f"{hashed(self.sop_uid)}.dcm"
+
+
+def file_head(sop_class_uid: str, sop_uid: str, transfer_syntax: str, implementation: str) -> bytes:
+    """Begin a DICOM file: preamble, prefix and file meta information (PS3.10 7.1).
+
+    A data set for it takes pydicom a third of the time that an instance takes in all.
+    """
+    rest = struct.pack("<HH2sHI2s", 2, 1, b"OB", 0, 2, b"\0\1")
+    for number, uid in (
+        (0x02, sop_class_uid), (0x03, sop_uid), (0x10, transfer_syntax), (0x12, implementation),
+    ):  # fmt: skip
+        value = uid.encode("ascii") + b"\0" * (len(uid) % 2)
+        rest += struct.pack("<HH2sH", 2, number, b"UI", len(value)) + value
+    return bytes(128) + b"DICM" + struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(rest)) + rest
 
 
 def is_same(one: bytes, other: bytes) -> bool:

@@ -38,8 +38,8 @@ class Segment:
     def append(self, head: Mapping[str, str], content: bytes) -> None:
         """Write a record; it is durable after ``sync`` only."""
         text = json.dumps(head).encode()
-        digest = hashlib.sha256(text + content).digest()
-        for piece in (_HEAD.pack(_MAGIC, len(text), len(content), digest), text, content):
+        digest = _digest(text, content)
+        for piece in (_HEAD.pack(_MAGIC, len(text), len(content), digest) + text, content):
             rest = memoryview(piece)
             while rest:
                 rest = rest[self._file.write(rest) :]
@@ -69,9 +69,15 @@ def records(path: Path) -> Iterator[tuple[dict[str, str], bytes]]:
             if magic != _MAGIC or head_bytes > MOST_HEAD_BYTES or head_bytes + content_bytes > left:
                 return
             head, content = file.read(head_bytes), file.read(content_bytes)
-            if hashlib.sha256(head + content).digest() != digest:
+            if _digest(head, content) != digest:
                 return
             yield json.loads(head), content
+
+
+def _digest(head: bytes, content: bytes) -> bytes:
+    found = hashlib.sha256(head)
+    found.update(content)
+    return found.digest()
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,8 +20,7 @@ from pathlib import Path
 
 from pynetdicom import (
     AE,
-    ALL_TRANSFER_SYNTAXES,
-    AllStoragePresentationContexts,
+    PYNETDICOM_IMPLEMENTATION_UID,
     VerificationPresentationContexts,
     _config,
     evt,
@@ -32,7 +31,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput, reason_of
 from headclip_med.pipelines.service import audit
 from headclip_med.pipelines.service.database.opening import Database, open_database
-from headclip_med.pipelines.service.intake.instances import DEFLATED, Instance
+from headclip_med.pipelines.service.intake.instances import Instance, file_head
 from headclip_med.pipelines.service.intake.settings import ReceiverSettings
 from headclip_med.pipelines.service.intake.spool import Spool, SpoolFull, writer_name
 
@@ -183,10 +182,9 @@ class Listener:
         entity.dimse_timeout = entity.network_timeout = own.timeout_s
         entity.require_called_aet = True
         entity.require_calling_aet = list(own.allow)
-        syntaxes = [one for one in ALL_TRANSFER_SYNTAXES if one != DEFLATED]
-        for context in AllStoragePresentationContexts:
-            entity.add_supported_context(str(context.abstract_syntax), syntaxes)
-        entity.supported_contexts += VerificationPresentationContexts
+        # Whatever is to be stored is accepted without a context of its own; pynetdicom copies all
+        # that there are for each association, which took longer than a hundred instances.
+        entity.supported_contexts = VerificationPresentationContexts
         handlers: list[EventHandlerType] = [
             (evt.EVT_CONN_OPEN, _answer_at_once),
             (evt.EVT_C_STORE, self._store),
@@ -208,8 +206,7 @@ class Listener:
     def _store(self, event: Event) -> int:
         peer = str(event.assoc.requestor.ae_title)
         try:
-            content = event.encoded_dataset()
-            instance = Instance.of(content, source="receiver", peer=peer)
+            instance = Instance.of(_file_of(event), source="receiver", peer=peer)
             kept = self._spool.keep(instance)
         except UnreadableInput as error:
             self._note("refused", peer, code=error.code)
@@ -234,6 +231,16 @@ class Listener:
                 audit.record(session, kind, peer=peer, subject=subject, **facts)
         except HeadClipError as error:
             _log.error("the audit cannot be written: %s", error.code)
+
+
+def _file_of(event: Event) -> bytes:
+    """Give what came as a whole DICOM file."""
+    asked = event.request
+    head = file_head(
+        str(asked.AffectedSOPClassUID), str(asked.AffectedSOPInstanceUID),
+        event.context.transfer_syntax, PYNETDICOM_IMPLEMENTATION_UID,
+    )  # fmt: skip
+    return head + event.encoded_dataset(include_meta=False)
 
 
 def _answer_at_once(event: Event) -> None:

@@ -80,6 +80,7 @@ class Spool:
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue()
         self._segment: Segment | None = None
         self._laid_out: list[Path] = []
+        self._begun: set[Path] = set()
         self._thread = threading.Thread(target=self._work, name=f"spool-{writer}", daemon=True)
         with reported_errors():
             self.data.mkdir(parents=True, exist_ok=True)
@@ -164,6 +165,7 @@ class Spool:
             for one in group:
                 one.error = error
             self._take_back(size)
+            self._begun.clear()  # one of them may be gone
         for one in group:
             one.done.set()
 
@@ -184,15 +186,22 @@ class Spool:
 
     def _lay_out(self, instance: Instance) -> Kept:
         path = self.data / instance.place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        source = path.parent.with_suffix(".source")
-        if not source.exists():
-            text = json.dumps({"source": instance.source, "peer": instance.peer})
-            self._appear(source, text.encode())
-        self._laid_out += [source, path]
+        if path.parent not in self._begun:
+            self._begin(path.parent, instance)
+        self._laid_out.append(path)
         if self._appear(path, instance.content):
             return "new"
         return "repeat" if is_same(path.read_bytes(), instance.content) else "conflict"
+
+    def _begin(self, series: Path, first: Instance) -> None:
+        """Make the folder of a series, and note who brought the first of it."""
+        series.mkdir(parents=True, exist_ok=True)
+        source = series.with_suffix(".source")
+        if not source.exists():
+            text = json.dumps({"source": first.source, "peer": first.peer})
+            self._appear(source, text.encode())
+        self._laid_out.append(source)
+        self._begun.add(series)
 
     def _appear(self, path: Path, content: bytes) -> bool:
         """Let a file appear whole; False where there is one already, which stays."""
@@ -216,6 +225,7 @@ class Spool:
             segment.close()
             segment.path.unlink()
             self._segment, self._laid_out = None, []
+            self._begun.clear()
         except OSError:  # later, or at the next start
             return
 
