@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import select, text
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from headclip_med.calibration import CalibrationUsed
 from headclip_med.errors import InvalidSettings, OutOfMemory, UnreadableInput, UnwritableOutput
-from headclip_med.pipelines.service.database import Database, open_database
+from headclip_med.pipelines.service.database import Database, open_database, opening
 from headclip_med.pipelines.service.database.opening import UnusableDatabase
 from headclip_med.pipelines.service.database.tables import (
     AuditEntry,
@@ -111,6 +111,19 @@ def states(database: Database) -> list[str]:
 def test_the_tables_are_those_that_the_steps_make(database: Database) -> None:
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Record.metadata) == []
+
+
+def test_what_an_earlier_version_wrote_is_brought_up_to_date_and_stays(
+    place: Path | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(opening, "HEAD", "0001")
+        with opened(place) as database, database.write() as session:
+            session.add(AuditEntry(at=1.0, event="received"))
+            assert not inspect(session.connection()).has_table("commitment")
+    with opened(place) as database, database.read() as session:
+        assert list(session.scalars(select(AuditEntry.event))) == ["received"]
+        assert inspect(session.connection()).has_table("commitment")
 
 
 def test_a_file_syncs_every_transaction(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from headclip_med.errors import HeadClipError, InvalidSettings, named_extras
 FILE = "worklist.sqlite"
 """In a folder of results."""
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision of the tables that this version reads and writes."""
 
 WAIT_S = 60

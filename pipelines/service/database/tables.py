@@ -4,7 +4,7 @@ A *series* is what came in, a *job* what is to be done with it, a *result* what 
 *delivery* a result on its way to a destination. Rows are never removed: a later revision of a
 series supersedes the result of an earlier one, which stays.
 
-    series 1 --- n job 1 --- n result 1 --- n delivery
+    series 1 --- n job 1 --- n result 1 --- n delivery 1 --- n commitment
 
 States of a job: ``queued`` -> ``running`` -> ``screened``; aside: ``quarantined`` (it failed, and
 is tried again on request only), ``superseded`` (a later revision came first), ``skipped`` (a rule
@@ -173,6 +173,26 @@ class DeliveryEntry(Record):
     sent_at: Mapped[float | None]
     verified_at: Mapped[float | None]
     result: Mapped[ResultEntry] = relationship(back_populates="deliveries")
+
+
+class CommitmentEntry(Record):
+    """A transaction of storage commitment, which an archive may report on at any later time.
+
+    Attributes:
+        transaction_uid: That the report will name.
+        asked_at: When the archive was asked.
+        committed: SOP instance UIDs that it has taken over; empty until it reports.
+        is_settled: Whether the report has been acted on.
+    """
+
+    __tablename__ = "commitment"
+
+    transaction_uid: Mapped[str] = mapped_column(String(SHORT), primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), index=True)
+    asked_at: Mapped[float]
+    reported_at: Mapped[float | None]
+    committed: Mapped[list[Any]] = mapped_column(default=list)
+    is_settled: Mapped[bool] = mapped_column(default=False)
 
 
 class FileEntry(Record):

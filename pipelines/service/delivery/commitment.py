@@ -1,12 +1,14 @@
 """Storage commitment: the archive takes over responsibility for what it was sent (PS3.4 J).
 
 It is asked by N-ACTION and reports by N-EVENT-REPORT: on the same association or, as most do, on
-one of its own, minutes or hours later. So we listen as long as results are delivered.
+one of its own, minutes or hours later. So we listen as long as results are delivered, and what was
+asked stands in the database: a report is taken by whoever listens at that time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from threading import Condition
 
@@ -16,25 +18,33 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.events import Event
 
 from headclip_med.errors import InvalidSettings, reason_of
+from headclip_med.pipelines.service.database.opening import Database, UnusableDatabase
+from headclip_med.pipelines.service.delivery import reports
 from headclip_med.pipelines.service.delivery.destinations import Destination, DestinationFailed
 from headclip_med.pipelines.service.delivery.objects import ResultObject
 from headclip_med.pipelines.service.delivery.store_scu import associate, send_at_once, unreachable
 
 PUSH_MODEL = "1.2.840.10008.1.20.1"
 PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1.1"
-_REQUEST, _SUCCESS, _NO_SUCH_OBJECT = 1, 0x0000, 0x0112
+LOOK_EVERY_S = 1.0
+"""For a report that came to another process."""
+_REQUEST, _SUCCESS, _PROCESSING_FAILURE, _NO_SUCH_OBJECT = 1, 0x0000, 0x0110, 0x0112
 
 
 class CommitmentDesk:
     """Asks for commitment and takes the reports; use it as a context manager, which listens.
 
-    What was asked is forgotten when it closes; asking again is harmless.
+    Args:
+        database: Where it stands what was asked and reported.
+        destinations: All there are.
+        clock: Gives seconds of Unix time.
     """
 
-    def __init__(self, destinations: Iterable[Destination]) -> None:
+    def __init__(
+        self, database: Database, destinations: Iterable[Destination], clock: Callable[[], float]
+    ) -> None:
+        self._database, self._clock = database, clock
         self._destinations = [one for one in destinations if one.verify == "commitment"]
-        self._asked: dict[str, int] = {}
-        self._committed: dict[int, frozenset[str]] = {}
         self._news = Condition()
         self._servers = ExitStack()
 
@@ -68,19 +78,19 @@ class CommitmentDesk:
         Raises:
             DestinationFailed: It cannot be reached, refuses, or has not reported in time.
         """
-        committed = self._report(delivery, 0.0)
+        committed = self._report(delivery)
         if committed is None:
             handlers = [(evt.EVT_N_EVENT_REPORT, self._take)]
             contexts = [build_context(PUSH_MODEL)]
             with associate(destination, contexts, handlers) as association:
                 transaction = generate_uid(prefix=None)
-                with self._news:
-                    self._asked[transaction] = delivery
+                with self._database.write() as session:
+                    reports.note_asked(session, transaction, delivery, self._clock())
                 status, _ = association.send_n_action(
                     _request(transaction, objects), _REQUEST, PUSH_MODEL, PUSH_MODEL_INSTANCE
                 )
                 _check(destination, status)
-                committed = self._report(delivery, destination.timeout_s)
+                committed = self._awaited(delivery, destination.timeout_s)
         if committed is None:
             raise DestinationFailed(
                 f"The destination {destination.name} has not reported storage commitment yet.",
@@ -90,10 +100,19 @@ class CommitmentDesk:
             )
         return frozenset(one.sop_instance_uid for one in objects) - committed
 
-    def _report(self, delivery: int, wait_s: float) -> frozenset[str] | None:
+    def _report(self, delivery: int) -> frozenset[str] | None:
+        with self._database.write() as session:
+            return reports.take_report(session, delivery)
+
+    def _awaited(self, delivery: int, most_s: float) -> frozenset[str] | None:
+        """Wait for a report, to this process or to another that listens at the same place."""
+        end = time.monotonic() + most_s
         with self._news:
-            self._news.wait_for(lambda: delivery in self._committed, wait_s)
-            return self._committed.pop(delivery, None)
+            while (found := self._report(delivery)) is None:
+                if (left_s := end - time.monotonic()) <= 0:
+                    break
+                self._news.wait(min(LOOK_EVERY_S, left_s))
+        return found
 
     def _listen(self, destinations: Sequence[Destination], opened: ExitStack) -> None:
         first = destinations[0]
@@ -123,16 +142,20 @@ class CommitmentDesk:
             opened.callback(server.shutdown)
 
     def _take(self, event: Event) -> tuple[int, Dataset | None]:
-        """Note a report; one of a transaction that was never begun here is refused."""
+        """Note a report; one of a transaction that was never begun is refused."""
         report = event.event_information
+        committed = [
+            str(one.ReferencedSOPInstanceUID) for one in report.get("ReferencedSOPSequence") or []
+        ]
+        uid = str(report.get("TransactionUID"))
+        try:
+            with self._database.write() as session:
+                is_known = reports.note_reported(session, uid, committed, self._clock())
+        except UnusableDatabase:
+            return _PROCESSING_FAILURE, None  # the archive may report again
+        if not is_known:
+            return _NO_SUCH_OBJECT, None
         with self._news:
-            delivery = self._asked.pop(str(report.get("TransactionUID")), None)
-            if delivery is None:
-                return _NO_SUCH_OBJECT, None
-            self._committed[delivery] = frozenset(
-                str(one.ReferencedSOPInstanceUID)
-                for one in report.get("ReferencedSOPSequence") or []
-            )
             self._news.notify_all()
         return _SUCCESS, None
 

@@ -24,8 +24,8 @@ _SEND = {"dicom": store_scu.send, "dicomweb": stow.send}
 class Courier:
     """Takes results to their destinations; use it as a context manager.
 
-    While it is open it listens for reports of storage commitment. Any number of couriers may work
-    on one database; each delivery is one's at a time.
+    While it is open it listens for reports of storage commitment, also of what an earlier one asked
+    for. Any number of couriers may work on one database; each delivery is one's at a time.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Courier:
         self._destinations = tuple(destinations)
         self._out = out
         self._clock = clock
-        self._desk = CommitmentDesk(self._destinations)
+        self._desk = CommitmentDesk(database, self._destinations, clock)
         names = [one.name for one in self._destinations]
         require(
             len(set(names)) == len(names),

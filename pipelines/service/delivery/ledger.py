@@ -93,6 +93,7 @@ def note_done(session: Session, parcel: Parcel, now: float, *, is_verified: bool
         row.lease_until = None
         if is_verified:
             row.state, row.verified_at = "verified", now
+            row.code = row.reason = row.advice = None
             _audit(session, row, "verified")
 
 

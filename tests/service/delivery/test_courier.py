@@ -15,13 +15,14 @@ from pynetdicom import AE, StoragePresentationContexts, evt
 from pynetdicom.events import Event
 from sqlalchemy import select
 
-from headclip_med.pipelines.service.database.opening import Database
+from headclip_med.pipelines.service.database.opening import Database, UnusableDatabase
 from headclip_med.pipelines.service.database.tables import AuditEntry, DeliveryEntry, ResultEntry
 from headclip_med.pipelines.service.delivery import (
     Courier,
     Destination,
     deliver_due,
     ledger,
+    reports,
     resend,
 )
 from headclip_med.pipelines.service.delivery.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
@@ -292,25 +293,86 @@ def test_an_archive_that_does_not_commit_is_not_called_verified(
     assert states(database) == [("pacs", "sent", 1, "not-confirmed")]
 
 
+class Commits:
+    """An archive that takes over what it is asked about, and says so when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[Dataset] = []
+
+    def take(self, event: Event) -> tuple[int, None]:
+        self.asked.append(event.action_information)
+        return 0x0000, None
+
+    def report(self, port: int, title: str = "PACS") -> int | None:
+        """Report on the first that was asked; None where the association is refused."""
+        told = Dataset()
+        told.TransactionUID = self.asked[0].TransactionUID
+        told.ReferencedSOPSequence = self.asked[0].ReferencedSOPSequence
+        return report(port, told, title)
+
+
+def report(port: int, told: Dataset, title: str = "PACS") -> int | None:
+    entity = AE(title)
+    entity.add_requested_context(PUSH_MODEL)
+    association = entity.associate("127.0.0.1", port, ae_title="HEADCLIP")
+    if not association.is_established:
+        return None
+    status, _ = association.send_n_event_report(told, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+    association.release()
+    return int(status.Status)
+
+
 def test_a_report_that_nobody_asked_for_is_refused(database: Database, out: Path) -> None:
     port = free_port()
     pacs = destination(104, verify="commitment", listen_port=port)
     told = Dataset()
     told.TransactionUID = "1.2.3"
-    answers = []
     with Courier(database, [pacs], out):
-        for title in ("PACS", "STRANGER"):
-            entity = AE(title)
-            entity.add_requested_context(PUSH_MODEL)
-            association = entity.associate("127.0.0.1", port, ae_title="HEADCLIP")
-            answers.append(association.is_established)
-            if association.is_established:
-                status, _ = association.send_n_event_report(
-                    told, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE
-                )
-                answers.append(status.Status)
-                association.release()
-    assert answers == [True, 0x0112, False]
+        assert report(port, told) == 0x0112
+        assert report(port, told, "STRANGER") is None
+
+
+@pytest.mark.parametrize(("attempts", "state"), [(4, "sent"), (1, "dead")])
+def test_a_report_that_comes_when_whoever_asked_is_gone_is_taken(
+    attempts: int, state: str, database: Database, out: Path, result: str
+) -> None:
+    port, pacs_port, commits = free_port(), free_port(), Commits()
+    enter(database, result, ("pacs",))
+    pacs = destination(
+        pacs_port, verify="commitment", listen_port=port, timeout_s=1.0, attempts=attempts
+    )
+    with archive(pacs_port, EVT_N_ACTION=commits.take):
+        deliver_due(database, [pacs], out, lambda: NOW)
+        assert states(database) == [("pacs", state, 1, "not-confirmed")]
+        with Courier(database, [pacs], out, lambda: NOW + 1) as later:
+            assert later.deliver_due() == 0  # its turn comes later ...
+            assert commits.report(port) == 0x0000  # ... unless the archive reports before
+            assert commits.report(port) == 0x0112  # once
+            assert later.deliver_due() == 1
+    assert states(database) == [("pacs", "verified", 2, None)]
+    assert len(commits.asked) == 1
+
+
+def test_a_report_that_cannot_be_written_down_may_come_again(
+    database: Database, out: Path, result: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UnusableDatabase("It is full.", "Make room.")
+
+    port, pacs_port, commits = free_port(), free_port(), Commits()
+    enter(database, result, ("pacs",))
+    pacs = destination(pacs_port, verify="commitment", listen_port=port, timeout_s=1.0)
+    with (
+        archive(pacs_port, EVT_N_ACTION=commits.take),
+        Courier(database, [pacs], out, lambda: NOW) as courier,
+    ):
+        courier.deliver_due()
+        with monkeypatch.context() as patched:
+            patched.setattr(reports, "note_reported", refuse)
+            assert commits.report(port) == 0x0110
+        assert commits.report(port) == 0x0000
+        assert courier.deliver_due() == 1
+    assert [state for _, state, _, _ in states(database)] == ["verified"]
 
 
 def _die(*_: object) -> None:
