@@ -37,6 +37,7 @@ from headclip_med.read import find_inputs
 
 LEASE_S = 60.0
 SLICES = 40
+TURNS = 3
 BATCH = (sys.executable, "-m", "headclip_med", "batch")
 
 
@@ -105,22 +106,29 @@ def finished(folder: Path, studies: int) -> dict[str, float]:
         left_alone.append(report.left_alone)
 
     left_alone: list[int] = []
-    first_s, again_s = seconds(screen), seconds(screen)
-    return {"screened_s": first_s, "taken_up_s": again_s, "left_alone": left_alone[-1]}
+    first_s = seconds(screen)
+    began_s = time.process_time()
+    again_s = min(seconds(screen) for _ in range(3))
+    return {
+        "screened_s": first_s,
+        "taken_up_s": again_s,
+        "taken_up_cpu_s": (time.process_time() - began_s) / 3,
+        "left_alone": left_alone[-1],
+    }
 
 
 def workers(folder: Path, studies: int) -> dict[str, float]:
-    """Screen head CTs with one worker and with two, in turn."""
+    """Screen head CTs with one worker and with two, in turn; the best turn of each counts."""
     place = folder / "in"
     for number in range(studies):
         write_study(place / str(number), SLICES)
-    found = {
-        count: seconds(
-            lambda count=count: batch(place, folder / f"out-{count}", "--workers", count)
-        )
-        for count in ("1", "2")
-    }
-    return {"one_s": found["1"], "two_s": found["2"], "ratio": found["1"] / found["2"]}
+    found: dict[str, list[float]] = {"1": [], "2": []}
+    for turn in range(TURNS):
+        for count, spent in found.items():
+            out = folder / f"out-{count}-{turn}"
+            spent.append(seconds(lambda: batch(place, out, "--workers", count)))  # noqa: B023
+    one, two = (min(spent) for spent in found.values())
+    return {"one_s": one, "two_s": two, "ratio": one / two}
 
 
 def memory(folder: Path, studies: int) -> dict[str, float]:

@@ -19,13 +19,14 @@ from headclip_med.atomic import check_writable, remove_abandoned
 from headclip_med.errors import HeadClipError
 from headclip_med.pipelines.plan import Job, Plan
 from headclip_med.pipelines.service.database import Database, open_database
+from headclip_med.pipelines.service.database.opening import UnusableDatabase
 from headclip_med.pipelines.service.database.tables import (
     FileEntry,
     JobEntry,
     ResultEntry,
     SeriesEntry,
 )
-from headclip_med.pipelines.service.dispatch import Dispatcher
+from headclip_med.pipelines.service.dispatch import Dispatcher, waited_out
 from headclip_med.pipelines.service.execution.executor import Executor
 from headclip_med.pipelines.service.queue import Claim, SeriesOffer, WorkQueue
 from headclip_med.pipelines.service.worklist.queries import unused_files
@@ -38,6 +39,7 @@ from headclip_med.write.result import SCHEMA_VERSION
 OFFERED_AT_ONCE = 200
 """In a transaction, for which others wait."""
 
+STEP_S = 1.0
 WRITE_EVERY_S = 60.0
 """Between two worklists while work goes on."""
 
@@ -109,6 +111,7 @@ class _Batch:
     settings: BatchRequest
     jobs: dict[int, Job] = field(default_factory=dict)
     left_alone: int = 0
+    told: frozenset[str] = frozenset()
 
     def offer(self) -> None:
         """Put every input into the queue; of what is finished only the slices are counted."""
@@ -157,18 +160,25 @@ class _Batch:
             self.queue, executor, self._task, self.out, among=self.jobs.keys(),
             report=self.settings.report,
         )  # fmt: skip
-        told: frozenset[str] = frozenset()
         written_s = time.monotonic()
-        while dispatcher.is_busy or not self.queue.is_done(self.jobs.keys()):
+        while self._goes_on(dispatcher):
             if self.settings.is_stopped():
                 dispatcher.stop()
                 break
-            dispatcher.step(1.0)
-            told = self._tell(told)
-            if time.monotonic() - written_s > WRITE_EVERY_S:
-                written_s = time.monotonic()
-                self.write()
+            with waited_out(lambda error: self._tell({"now": error}), STEP_S):
+                dispatcher.step(STEP_S)
+                self._tell(self.queue.pauses())
+                if time.monotonic() - written_s > WRITE_EVERY_S:
+                    written_s = time.monotonic()
+                    self.write()
         self.left_alone += dispatcher.taken_up
+
+    def _goes_on(self, dispatcher: Dispatcher) -> bool:
+        """Tell whether something is left to do; while the database does not say, there is."""
+        try:
+            return dispatcher.is_busy or not self.queue.is_done(self.jobs.keys())
+        except UnusableDatabase:
+            return True
 
     def _task(self, claim: Claim) -> StudyTask:
         """Give a job, and the one that is likely to be next."""
@@ -181,12 +191,11 @@ class _Batch:
             self.jobs[claim.job_id], None if following is None else self.jobs[following]
         )
 
-    def _tell(self, told: frozenset[str]) -> frozenset[str]:
-        pauses: Mapping[str, HeadClipError] = self.queue.pauses()
-        for cause, error in pauses.items():
-            if cause not in told:
-                self.settings.say(f"Waiting: {error}")
-        return frozenset(pauses)
+    def _tell(self, pauses: Mapping[str, HeadClipError]) -> None:
+        """Say what is waited for, once each time that it fails."""
+        for cause in pauses.keys() - self.told:
+            self.settings.say(f"Waiting: {pauses[cause]}")
+        self.told = frozenset(pauses)
 
     def write(self) -> None:
         """Write the folder's worklist."""
@@ -201,8 +210,9 @@ class _Batch:
     def report(self) -> BatchReport:
         """Say what became of these inputs."""
         rows, failures = standing(self.queue.database)
+        own = {row.folder for row in _of(rows, self.jobs)}
         return BatchReport(
-            tuple(row for row in self.written.rows if row in _of(rows, self.jobs)),
+            tuple(row for row in self.written.rows if row.folder in own),
             tuple(_of(failures, self.jobs)),
             self.written.outputs,
             self.left_alone,

@@ -11,12 +11,13 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from headclip_med.atomic import check_writable
-from headclip_med.errors import InvalidSettings, UnwritableOutput
+from headclip_med.errors import HeadClipError, InvalidSettings, UnwritableOutput
 from headclip_med.pipelines.service.database.opening import UnusableDatabase
 from headclip_med.pipelines.service.execution.executor import (
     Executor,
@@ -100,7 +101,10 @@ class Dispatcher:
         return bool(self._held or self._unrecorded)
 
     def step(self, timeout_s: float, *, begins: bool = True) -> None:
-        """Record what ended, renew leases, begin what is due.
+        """Record what ended, renew leases, then begin what is due.
+
+        In this order: after the database did not answer for long, what is held here must not be
+        taken for lost before its lease is renewed.
 
         Args:
             timeout_s: To wait for something to happen.
@@ -111,13 +115,13 @@ class Dispatcher:
             HeadClipError: The model cannot be loaded.
             UnusableDatabase: The database does not answer just now; nothing is lost by it.
         """
-        if begins:
-            self._begin()
         for event in self.executor.events(timeout_s if self._held else 0.0):
             self._note(event)
         self._record()
         self._renew()
         self._probe()
+        if begins:
+            self._begin()
         if not self._held:
             time.sleep(min(timeout_s, 0.2))
 
@@ -164,10 +168,10 @@ class Dispatcher:
     def _renew(self) -> None:
         if time.monotonic() - self._renewed_s < RENEW_EVERY_S:
             return
-        self._renewed_s = time.monotonic()
-        self.queue.take_back(is_gone)
         for claim in self._held.values():
             self.queue.renew(claim, LEASE_S)
+        self.queue.take_back(is_gone)
+        self._renewed_s = time.monotonic()
 
     def _probe(self) -> None:
         """See now and then whether what failed works again."""
@@ -185,6 +189,21 @@ class Dispatcher:
                 self.step(1.0, begins=False)
             except UnusableDatabase:
                 return  # leases run out by themselves
+
+
+@contextmanager
+def waited_out(tell: Callable[[HeadClipError], None], pause_s: float) -> Iterator[None]:
+    """Wait where the database or the disk does not answer: nothing is lost by it.
+
+    Args:
+        tell: Told what it waits for.
+        pause_s: Before this is left, so that whatever was done is tried again.
+    """
+    try:
+        yield
+    except (UnusableDatabase, UnwritableOutput) as error:
+        tell(error)
+        time.sleep(pause_s)
 
 
 def has_room(folder: Path) -> bool:

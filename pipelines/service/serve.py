@@ -19,14 +19,13 @@ from sqlalchemy import select
 
 from headclip_med.atomic import check_writable
 from headclip_med.calibration import Stratum
-from headclip_med.errors import HeadClipError, InvalidSettings, UnwritableOutput
+from headclip_med.errors import HeadClipError, InvalidSettings
 from headclip_med.pipelines.calibration import Calibration, read_calibration
 from headclip_med.pipelines.service.configuration import Configuration
 from headclip_med.pipelines.service.database import Database, open_database
-from headclip_med.pipelines.service.database.opening import UnusableDatabase
 from headclip_med.pipelines.service.database.tables import JobEntry
 from headclip_med.pipelines.service.delivery import Courier
-from headclip_med.pipelines.service.dispatch import Dispatcher
+from headclip_med.pipelines.service.dispatch import Dispatcher, waited_out
 from headclip_med.pipelines.service.drift import note_drift
 from headclip_med.pipelines.service.execution.executor import Executor
 from headclip_med.pipelines.service.intake.completeness import Collector, task_of
@@ -76,7 +75,7 @@ def serve(
         _show(configuration, database, stack)
         say()
         while not is_stopped():
-            with _waited_out():
+            with waited_out(partial(_log.warning, "waiting: %s"), STEP_S):
                 if receiver is not None:
                     receiver.watch()
                 collector.offer_complete()
@@ -246,13 +245,3 @@ def _repeated(
     finally:
         stop.set()
         thread.join(30)
-
-
-@contextmanager
-def _waited_out() -> Iterator[None]:
-    """Wait where the database or the disk does not answer: nothing is lost by it."""
-    try:
-        yield
-    except (UnusableDatabase, UnwritableOutput) as error:
-        _log.warning("waiting: %s", error)
-        time.sleep(STEP_S)

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
+from sqlalchemy import select
 
+from headclip_med.atomic import write_folder
 from headclip_med.cli import main
 from headclip_med.pipelines.batch import screen_inputs
+from headclip_med.pipelines.service import dispatch
 from headclip_med.pipelines.service.batch import BatchRequest, run_batch
+from headclip_med.pipelines.service.database import open_database
+from headclip_med.pipelines.service.database.tables import JobEntry
 from headclip_med.pipelines.service.execution.local import InlineExecutor
 from headclip_med.pipelines.work.report import BatchReport
 from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs, read_volume
 from headclip_med.settings import ScoreSettings, ScreenSettings
 from headclip_med.store import digest_of
+from headclip_med.write import screening
 from tests.bright import BrightModel, stand_in, write_inputs, write_picture
 from tests.phantoms import edit, write_phantom
 
@@ -41,7 +51,7 @@ def run(
 ) -> BatchReport:
     """Do a batch in this process."""
     known = settings.to_json(), model.describe(), model.scores.to_json(), sorted(more)
-    options = {name: more.pop(name) for name in ("verifies", "retries") if name in more}
+    options = {name: more.pop(name) for name in ("verifies", "retries", "say") if name in more}
 
     def build(report: Callable[[int], None]) -> Screener:
         return Screener(model=model, out=out, settings=settings, report=report, **more)
@@ -190,6 +200,38 @@ def test_a_segmentation_that_is_wanted_now_is_made(batch: Batch) -> None:
     assert (found.left_alone, calls) == (2, 1)
     assert any("seg" in row.outputs for row in found.rows)
     assert batch(outputs=("heatmap", "overlay", "slices"))[0].left_alone == 3
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_where_nothing_can_be_written_it_waits_and_goes_on_by_itself(
+    number: int, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = iter(range(2))
+    said: list[str] = []
+
+    @contextmanager
+    def refusing(target: Path) -> Iterator[Path]:
+        if next(refusals, None) is not None:
+            raise OSError(number, os.strerror(number))
+        with write_folder(target) as unfinished:
+            yield unfinished
+
+    monkeypatch.setattr(screening, "write_folder", refusing)
+    monkeypatch.setattr(dispatch, "PROBE_EVERY_S", 0.0)
+    has_room = cycle([False, True])
+    monkeypatch.setattr(dispatch, "has_room", lambda _folder: next(has_room))
+    found, calls = batch(say=said.append)
+    assert (len(found.rows), found.exit_code, calls) == (3, 0, 3 + 2)
+    assert [one.split(",")[0] for one in said] == ["Waiting: The results cannot be written"] * 2
+    assert attempts(batch.out) == [1, 1, 1]
+
+
+def attempts(out: Path) -> list[int]:
+    database = open_database(out)
+    with database.read() as session:
+        found = list(session.scalars(select(JobEntry.attempts)))
+    database.close()
+    return found
 
 
 KILLED = """
