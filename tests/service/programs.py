@@ -61,3 +61,17 @@ def running(command: list[str], port: int, log: Path) -> Iterator[subprocess.Pop
     finally:
         process.kill()  # some take seconds to go by themselves
         process.wait(20)
+
+
+def write_certificates(folder: Path) -> Path:
+    """Write two of one authority, ``server`` and ``client``, and a ``stranger``'s own."""
+    openssl = program("openssl", "openssl")
+    usual = ["-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    usual += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    names = {"ca": ["-x509"], "stranger": ["-x509"]}
+    signed = ["-x509", "-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key"]
+    for name, how in {**names, "server": signed, "client": signed}.items():
+        files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
+        command = [openssl, "req", *how, *usual, "-subj", f"/CN={name}", *files]
+        subprocess.run(command, check=True, capture_output=True)
+    return folder

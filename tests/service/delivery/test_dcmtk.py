@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from pydicom import dcmread
 from headclip_med.pipelines.service.database.opening import Database
 from headclip_med.pipelines.service.delivery import Destination, deliver_due
 from tests.service.delivery.results import enter, states
-from tests.service.programs import free_port, program, running
+from tests.service.programs import free_port, program, running, write_certificates
 
 # pynetdicom leaves the socket of a refused connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -64,17 +63,7 @@ def test_dcmqrscp_takes_a_result(tmp_path: Path, database: Database, result: str
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two of one authority, and one that signed itself."""
-    folder, openssl = tmp_path_factory.mktemp("tls"), program("openssl", "openssl")
-    usual = ["-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    usual += ["-addext", "subjectAltName=IP:127.0.0.1"]
-    names = {"ca": ["-x509"], "stranger": ["-x509"]}
-    signed = ["-x509", "-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key"]
-    for name, how in {**names, "server": signed, "client": signed}.items():
-        files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
-        command = [openssl, "req", *how, *usual, "-subj", f"/CN={name}", *files]
-        subprocess.run(command, check=True, capture_output=True)
-    return folder
+    return write_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ def run(config: Path, end: str) -> None:
 
     queue.AFTER_A_LOSS_S = 0.0
     dispatch.LEASE_S, dispatch.RENEW_EVERY_S = 8.0, 2.0
+    dispatch.PROBE_EVERY_S, dispatch.ROOM_BYTES = 1.0, 1_000_000
     configuration = read_configuration(config)
     asked = Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())

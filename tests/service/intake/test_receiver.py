@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from sqlalchemy import select
 from headclip_med.errors import InvalidSettings
 from headclip_med.pipelines.service.database import open_database
 from headclip_med.pipelines.service.database.tables import AuditEntry
-from headclip_med.pipelines.service.intake.receiver import Receiver, ReceiverPlan
+from headclip_med.pipelines.service.intake.receiver import SILENT_S, Receiver, ReceiverPlan
 from headclip_med.pipelines.service.intake.settings import ReceiverSettings
 from tests.phantoms import PATIENT_NAME, write_phantom
 from tests.service.intake.senders import associate, send
-from tests.service.programs import free_port, program, wait_until
+from tests.service.programs import free_port, program, wait_until, write_certificates
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +78,20 @@ def test_strangers_are_refused_and_told_of(receiver: Receiver, tmp_path: Path) -
     assert audited(tmp_path) == [("refused", "STRANGER"), ("refused", "SENDER")]
 
 
-@pytest.mark.parametrize(("name", "title"), [("dcmsend", "DCMSEND"), ("storescu", "STORESCU")])
+@pytest.mark.parametrize(
+    ("name", "title", "more"),
+    [
+        ("dcmsend", "DCMSEND", ()),
+        ("storescu", "STORESCU", ()),
+        ("storescu", "STORESCU", ("--propose-implicit",)),  # in another transfer syntax
+        ("storescu", "STORESCU", ("--propose-big",)),
+    ],
+)
 def test_other_software_sends_the_same_again(
-    name: str, title: str, receiver: Receiver, paths: tuple[Path, ...], tmp_path: Path
-) -> None:
-    command = [program(name, "dcmtk"), "-aet", title, "-aec", "HEADCLIP", "127.0.0.1",
+    name: str, title: str, more: tuple[str, ...], receiver: Receiver, paths: tuple[Path, ...],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    command = [program(name, "dcmtk"), *more, "-aet", title, "-aec", "HEADCLIP", "127.0.0.1",
                str(receiver.plan.settings.port), *map(str, paths)]  # fmt: skip
     send(receiver.plan.settings.port, paths[:2])
     subprocess.run(command, check=True, timeout=60)
@@ -93,6 +103,41 @@ def test_a_full_disk_is_answered_by_a700(tmp_path: Path, paths: tuple[Path, ...]
     with Receiver(plan(tmp_path, room_bytes=10**18)) as receiver:
         assert send(receiver.plan.settings.port, paths) == [0xA700] * len(paths)
         assert files(receiver) == []
+
+
+def test_a_connection_that_asks_for_nothing_is_closed(
+    receiver: Receiver, paths: tuple[Path, ...]
+) -> None:
+    port = receiver.plan.settings.port
+    lines = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(40)]
+    began = time.monotonic()
+    assert lines[-1].recv(1) == b""
+    assert time.monotonic() - began < 4 * SILENT_S
+    for one in lines:
+        one.close()
+    assert send(port, paths) == [0] * len(paths)
+
+
+@pytest.mark.parametrize(("client", "is_taken"), [("client", True), ("stranger", False)])
+def test_with_tls_senders_prove_who_they_are(
+    client: str, is_taken: bool, tmp_path: Path, paths: tuple[Path, ...]
+) -> None:
+    (folder := tmp_path / "tls").mkdir()
+    write_certificates(folder)
+    settings = ReceiverSettings(
+        port=free_port(), allow=("STORESCU",), tls_ca_file=str(folder / "ca.pem"),
+        tls_certificate_file=str(folder / "server.pem"), tls_key_file=str(folder / "server.key"),
+    )  # fmt: skip
+    encrypted = ["+tls", *(str(folder / f"{client}.{kind}") for kind in ("key", "pem")),
+                 "--add-cert-file", str(folder / "ca.pem")]  # fmt: skip
+    with Receiver(ReceiverPlan(settings, tmp_path / "spool", tmp_path, 0)) as receiver:
+        for more, taken in ((encrypted, is_taken), ((), False), (["+tla", *encrypted[3:]], False)):
+            before = len(files(receiver))
+            command = [program("storescu", "dcmtk"), *more, "-aec", "HEADCLIP", "127.0.0.1",
+                       str(settings.port), str(paths[before])]  # fmt: skip
+            done = subprocess.run(command, check=False, timeout=60, capture_output=True)
+            assert (done.returncode == 0) == taken
+            assert len(files(receiver)) == before + taken
 
 
 def test_more_than_it_can_hold_ends_nothing_but_that(

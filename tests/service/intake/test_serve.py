@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset
 
 from tests.phantoms import PATIENT_NAME, edit, make_grid, write_phantom
 from tests.service.intake.senders import send, send_until_taken
+from tests.service.live.disks import fill, free, small_disk
 from tests.service.programs import free_port, listens, wait_until
 
 pytestmark = [
@@ -45,7 +46,7 @@ class Service:
         self.config = folder / "service.toml"
         self.log = folder / "log"
         self.config.write_text(
-            f'[service]\nout = "{self.out}"\nquiet_s = {quiet_s}\n'
+            f'[service]\nout = "{self.out}"\nquiet_s = {quiet_s}\nroom_gb = 0.0\n'
             f'[receiver]\nport = {self.port}\nallow = ["SENDER"]\n{more}'
         )
         self.process: subprocess.Popen[bytes] | None = None
@@ -92,6 +93,11 @@ class Service:
 
     def states(self) -> dict[str, int]:
         return dict(self._rows("select state, count(*) from job group by state"))
+
+    def is_waiting(self) -> bool:
+        """Whether it says that the disk or the database fails."""
+        paused = self._rows("select cause, since from pause")
+        return bool(paused) or "waiting: " in self.log.read_text()
 
     def _rows(self, query: str) -> list[tuple[str, int]]:
         with closing(sqlite3.connect(self.out / "worklist.sqlite", timeout=60)) as database:
@@ -231,6 +237,26 @@ def test_a_study_that_kills_its_worker_costs_itself(tmp_path: Path) -> None:
         assert sorted(name.split("/")[0] for name in service.results() if "result.json" in name) \
             == ["1.2.3.1", "1.2.3.3", "1.2.3.4"]  # fmt: skip
         service.stop()
+
+
+def test_on_a_full_disk_senders_are_told_and_all_goes_on_by_itself(tmp_path: Path) -> None:
+    paths = write_studies(tmp_path / "in", 3, 4)
+    first, second, third = (paths[start : start + 4] for start in (0, 4, 8))
+    with small_disk(tmp_path / "service/out", 48) as disk, serving(tmp_path / "service") as service:
+        assert send(service.port, first) == [0] * 4
+        wait_until(lambda: service.states() == {"screened": 1}, "the first is screened", 120)
+        assert send(service.port, second) == [0] * 4  # and before they are complete
+        fill(disk)
+        assert send(service.port, third) == [0xA700] * 4
+        wait_until(service.is_waiting, "it says so", 60)
+        assert send(service.port, third) == [0xA700] * 4
+        free(disk)
+        assert send(service.port, third) == [0] * 4
+        wait_until(lambda: service.states() == {"screened": 3}, "all is screened", 120)
+        assert service._rows("select distinct attempts, failure from job") == [(1, None)]
+        service.stop()
+        assert said(service.kept()) == said(path.read_bytes() for path in paths)
+        assert not service.leftovers()
 
 
 def test_late_instances_make_a_revision_and_the_old_result_stays(tmp_path: Path) -> None:

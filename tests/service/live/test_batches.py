@@ -17,13 +17,13 @@ from headclip_med.pipelines.batch import screen_inputs
 from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs
 from tests.bright import BrightModel, write_picture
-from tests.service.disks import fill, free, make_read_only, small_disk
+from tests.service.live.disks import fill, free, make_read_only, small_disk
 from tests.service.programs import wait_until
 from tests.service.test_batch import files
 
 pytestmark = pytest.mark.slow  # each process imports torch
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PICTURES = 20
 SLOW = """
 import os, sys, time
