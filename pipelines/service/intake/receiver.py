@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 from pynetdicom import (
     AE,
@@ -235,7 +236,7 @@ class Listener:
 
 def _file_of(event: Event) -> bytes:
     """Give what came as a whole DICOM file."""
-    asked = event.request
+    asked: Any = event.request
     head = file_head(
         str(asked.AffectedSOPClassUID), str(asked.AffectedSOPInstanceUID),
         event.context.transfer_syntax, PYNETDICOM_IMPLEMENTATION_UID,
