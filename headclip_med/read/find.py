@@ -178,7 +178,7 @@ def _count_kinds(readable: Sequence[Input]) -> str:
 
 # Each reader brings a library of its own, which a run on other files does without.
 def _find_dicom(files: list[Path], named: set[Path], limits: ReadLimits) -> _Found:
-    from headclip_med.read.dicom.volume import find_dicom
+    from headclip_med.read.dicom.find import find_dicom
 
     return find_dicom(files, limits, named=named)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from pydicom.config import disable_value_validation
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.read.dicom.elements import BROKEN, items, open_object, texts
+from headclip_med.read.dicom.elements import items, texts
+from headclip_med.read.dicom.opening import BROKEN, open_object
 from headclip_med.read.guards import ReadLimits, silence, translate
 from headclip_med.read.inputs import Failure
 

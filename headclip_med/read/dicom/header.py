@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pydicom import uid as uids
@@ -12,26 +12,18 @@ from pydicom.dataset import Dataset
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.read.dicom import vocabulary
-from headclip_med.read.dicom.elements import (
-    BROKEN,
-    PixelElement,
-    items,
-    numbers,
-    open_object,
-    text,
-    texts,
-    uid,
-    whole,
-)
+from headclip_med.read.dicom.elements import items, numbers, text, texts, uid, whole
+from headclip_med.read.dicom.image_header import ImageHeader, stamp_of
+from headclip_med.read.dicom.opening import BROKEN, open_object
+from headclip_med.read.dicom.pixel_element import PixelElement
 from headclip_med.read.dicom.pixels.codings import find_coding_problem
-from headclip_med.read.dicom.pixels.description import (
-    PIXEL_KEYWORDS,
-    PixelDescription,
-    describe_plain,
-)
+from headclip_med.read.dicom.pixels.description import PIXEL_KEYWORDS, describe_plain
 from headclip_med.read.dicom.pixels.layout import SAMPLES, PixelLayout, read_layout
-from headclip_med.read.dicom.planes import FRAME_KEYWORDS, Frame, find_group, read_frames
+from headclip_med.read.dicom.planes import Frame
+from headclip_med.read.dicom.planes.frames import FRAME_KEYWORDS, read_frames
+from headclip_med.read.dicom.planes.groups import find_group
 from headclip_med.read.guards import ReadLimits, check_volume_size, translate
+from headclip_med.read.isolation.channel import seal
 
 HEADER_KEYWORDS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
@@ -41,62 +33,6 @@ HEADER_KEYWORDS = (
     *("SeriesNumber", "ImagerPixelSpacing", "PatientID", "PatientName"),
     *("PixelPresentation", *FRAME_KEYWORDS, *PIXEL_KEYWORDS),
 )
-
-
-@dataclass(frozen=True)
-class ImageHeader:
-    """One DICOM image object.
-
-    Attributes:
-        series_key: What its series is known by, even where the UIDs are not valid.
-        patient_key: Equal for the images of one patient; a digest, empty where nothing is said.
-        sop_class_uid: As it stands.
-        series_number: Written one way; empty where nothing is said.
-        detector_spacing_mm: Between rows and columns where the rays meet the detector, which is
-            more than in the patient; None where nothing is said.
-        pixel_bytes: The pixel data is what the file ends with, so many bytes.
-        is_capture: A screenshot or scan of film: its values have no unit whatever its modality.
-        is_map: Its values were computed (perfusion, material) or coloured: no modality's unit.
-        pixels: How its pixels are read without parsing the file again; None where that takes more
-            than is kept of a file.
-        stamp: Of the file as it was parsed; see ``stamp_of``.
-        problem: Why its pixels cannot be used although the header can be read, or None.
-    """
-
-    path: Path = field(repr=False)
-    series_key: tuple[str, str] = field(repr=False)
-    patient_key: str = field(repr=False)
-    sop_class_uid: str
-    series_number: str
-    sop_instance_uid: str | None
-    study_instance_uid: str | None
-    series_instance_uid: str | None
-    frame_of_reference_uid: str | None
-    modality: str | None
-    body_part: str | None
-    window: tuple[float, float] | None
-    instance_number: int
-    rows: int
-    columns: int
-    is_colour: bool
-    is_localizer: bool
-    is_capture: bool
-    is_map: bool
-    frames: tuple[Frame, ...]
-    detector_spacing_mm: tuple[float, float] | None = None
-    pixel_bytes: int = 0
-    pixels: PixelDescription | None = field(default=None, compare=False)
-    stamp: tuple[int, int] | None = field(default=None, compare=False)
-    problem: UnreadableInput | None = field(default=None, compare=False)
-
-
-def stamp_of(path: Path) -> tuple[int, int] | None:
-    """Size in bytes and time of the last change, in ns, of a file; None where it is gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 def read_header(path: Path, limits: ReadLimits) -> ImageHeader:
@@ -122,7 +58,7 @@ def _header(
     _check_kind(dataset)
     layout = read_layout(dataset, element)
     _check_size(dataset, layout, limits)
-    problem = find_coding_problem(str(dataset.file_meta.TransferSyntaxUID), layout, element)
+    problem = find_coding_problem(text(dataset.file_meta, "TransferSyntaxUID"), layout, element)
     if problem is None:
         shape = (layout.frames, layout.rows, layout.columns, 3 if layout.is_colour else 1)
         check_volume_size(shape, limits, stored_bytes=stamp[0] if stamp else None)
@@ -132,6 +68,7 @@ def _header(
     _check_planes(frames, limits)
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
     modality = text(dataset, "Modality").upper()
+    described = None if problem else describe_plain(dataset, element, layout)
     is_capture = text(dataset, "SOPClassUID") in vocabulary.CAPTURE_CLASSES
     return ImageHeader(
         path=path,
@@ -156,7 +93,7 @@ def _header(
         frames=frames,
         detector_spacing_mm=_detector_spacing(dataset),
         pixel_bytes=element.available if element else 0,
-        pixels=None if problem else describe_plain(dataset, element, layout),
+        pixels=described and seal(described),
         stamp=stamp,
         problem=problem,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from headclip_med.geometry import EVEN_SPACING_TOLERANCE, Grid
-from headclip_med.read.dicom.header import ImageHeader
+from headclip_med.read.dicom.image_header import ImageHeader
 from headclip_med.read.dicom.planes import Frame, Plane
 from headclip_med.reading import ORDINARY, Reading, Spacing
 

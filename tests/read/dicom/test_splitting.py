@@ -18,7 +18,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import PositronEmissionTomographyImageStorage, RLELossless, generate_uid
 
 from headclip_med.read import Inputs, find_inputs
-from headclip_med.read.dicom.header import ImageHeader, read_header
+from headclip_med.read.dicom.header import read_header
+from headclip_med.read.dicom.image_header import ImageHeader
 from headclip_med.read.dicom.planes import SIGNS
 from headclip_med.read.dicom.series import split_series
 from headclip_med.read.guards import DEFAULT_LIMITS

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from headclip_med.read import ReadLimits
-from headclip_med.read.dicom import volume
-from headclip_med.read.dicom.header import ImageHeader
+from headclip_med.read.dicom import find
+from headclip_med.read.dicom.image_header import ImageHeader
 from headclip_med.volume import Volume
 
 
@@ -101,7 +101,7 @@ def header_or_fault(path: Path, limits: ReadLimits) -> ImageHeader | Volume:
     """Read a header; a file that is called after a fault meets it."""
     if fault := ENDS.get(path.stem.partition("-")[0]):
         return fault[0]()
-    return volume._header(path, limits)
+    return find._header(path, limits)
 
 
 def process_id() -> int:

@@ -165,7 +165,7 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
 
 @pytest.fixture
 def _faulty_headers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headclip_med.read.dicom.volume._header", faults.header_or_fault)
+    monkeypatch.setattr("headclip_med.read.dicom.find._header", faults.header_or_fault)
 
 
 @pytest.mark.usefixtures("_faulty_headers")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pydicom import uid as uids
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.read.dicom.elements import PixelElement
+from headclip_med.read.dicom.pixel_element import PixelElement
 from headclip_med.read.dicom.pixels.layout import PixelLayout
 
 ENCAPSULATED_PLAIN = "1.2.840.10008.1.2.1.98"

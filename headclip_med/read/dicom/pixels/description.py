@@ -10,7 +10,8 @@ from typing import BinaryIO
 import numpy as np
 from pydicom.dataset import Dataset
 
-from headclip_med.read.dicom.elements import PixelElement, numbers
+from headclip_med.read.dicom.elements import numbers, text
+from headclip_med.read.dicom.pixel_element import PixelElement
 from headclip_med.read.dicom.pixels.colours import Palette, read_palette
 from headclip_med.read.dicom.pixels.frames import Pixels
 from headclip_med.read.dicom.pixels.layout import PixelLayout
@@ -75,7 +76,7 @@ def describe(
     rescales = None if layout.is_colour else Rescales.of(dataset, layout)
     return PixelDescription(
         layout,
-        str(dataset.file_meta.TransferSyntaxUID),
+        text(dataset.file_meta, "TransferSyntaxUID"),
         element,
         rescales.of_frames(frames) if rescales else {},
         _padding_range(dataset, layout),

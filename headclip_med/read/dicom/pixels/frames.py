@@ -16,7 +16,7 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.read.dicom.elements import PixelElement
+from headclip_med.read.dicom.pixel_element import PixelElement
 from headclip_med.read.dicom.pixels.codecs import decode
 from headclip_med.read.dicom.pixels.codings import (
     BIG_ENDIAN_PIXELS,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from headclip_med.read.dicom.elements import PixelElement, text, whole
+from headclip_med.read.dicom.elements import text, whole
+from headclip_med.read.dicom.pixel_element import PixelElement
 
 SAMPLES = {
     **dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 1),

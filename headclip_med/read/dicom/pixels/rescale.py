@@ -14,7 +14,7 @@ from pydicom.pixels.processing import apply_modality_lut
 from headclip_med.errors import UnreadableInput
 from headclip_med.read.dicom.elements import items, numbers, text, texts
 from headclip_med.read.dicom.pixels.layout import PixelLayout
-from headclip_med.read.dicom.planes import find_group
+from headclip_med.read.dicom.planes.groups import find_group
 
 LARGEST_SCALE = 1e9
 """A slope or intercept beyond this is damage, and could overflow float32."""

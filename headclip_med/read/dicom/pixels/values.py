@@ -11,8 +11,9 @@ from jaxtyping import Float32, Shaped
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.mapped import put
-from headclip_med.read.dicom.elements import BROKEN, open_object
-from headclip_med.read.dicom.header import ImageHeader, stamp_of
+from headclip_med.read.dicom.elements import text
+from headclip_med.read.dicom.image_header import ImageHeader, stamp_of
+from headclip_med.read.dicom.opening import BROKEN, open_object
 from headclip_med.read.dicom.pixels.codings import coding_name, find_coding_problem
 from headclip_med.read.dicom.pixels.colours import in_eight_bits
 from headclip_med.read.dicom.pixels.description import PIXEL_KEYWORDS, PixelDescription, describe
@@ -20,6 +21,7 @@ from headclip_med.read.dicom.pixels.frames import Pixels, stored_frames
 from headclip_med.read.dicom.pixels.layout import PixelLayout, read_layout
 from headclip_med.read.dicom.pixels.rescale import Rescale
 from headclip_med.read.guards import ReadLimits, translate
+from headclip_med.read.isolation.channel import unseal
 from headclip_med.reading import ORDINARY, Reading
 
 PADDING = np.float32(-np.inf)
@@ -82,13 +84,13 @@ def _opened(
     header: ImageHeader, indices: Sequence[int], limits: ReadLimits
 ) -> Iterator[tuple[Pixels, PixelDescription]]:
     """Open an object where its pixels lie; it is parsed again where it is not the one described."""
-    known = header.pixels
-    if known is not None and header.stamp == stamp_of(header.path):
+    if header.pixels is not None and header.stamp == stamp_of(header.path):
+        known: PixelDescription = unseal(header.pixels)
         with translate("broken-dicom", *BROKEN), header.path.open("rb") as stream:
             yield known.pixels_of(stream), known
         return
     with open_object(header.path, limits, keywords=PIXEL_KEYWORDS) as (dataset, element, stream):
-        layout, syntax = read_layout(dataset, element), str(dataset.file_meta.TransferSyntaxUID)
+        layout, syntax = read_layout(dataset, element), text(dataset.file_meta, "TransferSyntaxUID")
         if (layout.rows, layout.columns) != (header.rows, header.columns) or element is None:
             raise UnreadableInput(
                 "The file changed while it was being read.",

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
 from headclip_med.read.dicom.elements import items, texts
+from headclip_med.read.dicom.planes.frame import Frame
 from headclip_med.read.dicom.planes.groups import find_group
 from headclip_med.read.dicom.planes.nuclear import NUCLEAR_KEYWORDS, nuclear_frames
-from headclip_med.read.dicom.planes.plane import Plane, read_plane
-from headclip_med.read.dicom.planes.signs import (
-    CREATOR_KEYWORDS,
-    DIMENSIONS,
-    SIGN_KEYWORDS,
-    SignReader,
-)
-from headclip_med.read.dicom.planes.tiles import TILE_KEYWORDS, Tile, find_tiles
+from headclip_med.read.dicom.planes.sign_reader import CREATOR_KEYWORDS, SIGN_KEYWORDS, SignReader
+from headclip_med.read.dicom.planes.signs import DIMENSIONS
+from headclip_med.read.dicom.planes.stated import read_plane
+from headclip_med.read.dicom.planes.tiles import TILE_KEYWORDS, find_tiles
 
 PLANE_KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient")
 
@@ -31,27 +27,6 @@ FRAME_KEYWORDS = (
     *NUCLEAR_KEYWORDS,
 )
 """The elements that say where frames lie and what tells them apart."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame of an object, or one tile of a page of them.
-
-    Attributes:
-        number: One-based; None for single-frame objects.
-        plane: None where the object does not say, or says something impossible.
-        signs: The values of ``SIGNS``, as text.
-        dimensions: Further signs, as many as the object has.
-        tile: The part of the stored frame that this is; None for all of it.
-        is_broken: A plane is stated, in numbers that make none.
-    """
-
-    number: int | None
-    plane: Plane | None
-    signs: tuple[str, ...] = ()
-    dimensions: tuple[str, ...] = ()
-    tile: Tile | None = None
-    is_broken: bool = False
 
 
 def read_frames(dataset: Dataset, count: int, size: tuple[int, int]) -> tuple[Frame, ...]:

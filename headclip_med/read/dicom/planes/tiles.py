@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.read.dicom.elements import items, numbers, text, texts
+from headclip_med.read.dicom.planes.frame import Tile
 from headclip_med.read.dicom.planes.plane import Plane
 from headclip_med.read.dicom.planes.width import WIDTH_KEYWORDS, shows_several
 
@@ -61,25 +62,6 @@ MOST_TILES = 1024
 
 ALONG_NORMAL = 1e-3
 """A slice normal is the normal of its plane, one way or the other."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A part of a stored frame.
-
-    Attributes:
-        first_row: Of the stored frame.
-        first_column: Of the stored frame.
-        rows: Down.
-        columns: Across.
-        plane: Where it lies.
-    """
-
-    first_row: int
-    first_column: int
-    rows: int
-    columns: int
-    plane: Plane
 
 
 def find_tiles(

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pydicom.dataset import Dataset
 
 from headclip_med.read.dicom.elements import numbers, text
-from headclip_med.read.dicom.planes.plane import Plane, decimals
+from headclip_med.read.dicom.planes.plane import Plane
+from headclip_med.read.dicom.planes.stated import decimals
 
 WIDTH_KEYWORDS = (
     "Modality",

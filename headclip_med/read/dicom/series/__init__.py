@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headclip_med.errors import UnusableGeometry
-from headclip_med.read.dicom.header import ImageHeader
+from headclip_med.read.dicom.image_header import ImageHeader
 from headclip_med.read.dicom.series.evenness import lie_of
 from headclip_med.read.dicom.series.grouping import differing, groups_of, parallel_groups
 from headclip_med.read.dicom.series.parts import Part

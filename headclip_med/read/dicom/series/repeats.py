@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.read.dicom.header import ImageHeader
+from headclip_med.read.dicom.image_header import ImageHeader
 from headclip_med.read.dicom.series.directions import MOST_LONE
 from headclip_med.read.dicom.stack import Slice
 from headclip_med.read.inputs import Failure
