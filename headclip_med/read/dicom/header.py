@@ -22,6 +22,7 @@ from headclip_med.read.dicom.pixels.layout import SAMPLES, PixelLayout, read_lay
 from headclip_med.read.dicom.planes import Frame
 from headclip_med.read.dicom.planes.frames import FRAME_KEYWORDS, read_frames
 from headclip_med.read.dicom.planes.groups import find_group
+from headclip_med.read.dicom.planes.width import says_one
 from headclip_med.read.guards import ReadLimits, check_volume_size, translate
 from headclip_med.read.isolation.channel import seal
 
@@ -94,6 +95,7 @@ def _header(
         detector_spacing_mm=_detector_spacing(dataset),
         pixel_bytes=element.available if element else 0,
         pixels=described and seal(described),
+        may_be_page=_may_be_page(dataset, layout, frames, modality),
         stamp=stamp,
         problem=problem,
     )
@@ -190,6 +192,15 @@ def _is_map(dataset: Dataset) -> bool:
         words |= {word.upper() for word in texts(group, "FrameType")}
     is_computed = "ORIGINAL" not in words and bool(words & vocabulary.MAPS)
     return is_computed or shown in ("COLOR", "MIXED", "TRUE_COLOR")
+
+
+def _may_be_page(
+    dataset: Dataset, layout: PixelLayout, frames: Sequence[Frame], modality: str
+) -> bool:
+    """Tell whether only the picture can show that it is a page of tiles."""
+    is_slice = len(frames) == 1 and frames[0].plane is not None and frames[0].tile is None
+    is_grey_mr = modality == "MR" and not layout.is_colour
+    return is_slice and is_grey_mr and not says_one(dataset, (layout.rows, layout.columns))
 
 
 def _patient_key(dataset: Dataset) -> str:

@@ -25,6 +25,7 @@ class ImageHeader:
         is_map: Its values were computed (perfusion, material) or coloured: no modality's unit.
         pixels: How its pixels are read without parsing the file again, sealed by the process that
             read it for one like it; None where that takes more than is kept of a file.
+        may_be_page: A slice of MR of which nothing says that it is one, and no page of several.
         stamp: Of the file as it was parsed; see ``stamp_of``.
         problem: Why its pixels cannot be used although the header can be read, or None.
     """
@@ -52,6 +53,7 @@ class ImageHeader:
     detector_spacing_mm: tuple[float, float] | None = None
     pixel_bytes: int = 0
     pixels: bytes | None = field(default=None, compare=False, repr=False)
+    may_be_page: bool = False
     stamp: tuple[int, int] | None = field(default=None, compare=False)
     problem: UnreadableInput | None = field(default=None, compare=False)
 

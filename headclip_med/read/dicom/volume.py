@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Float32
 from pydicom.config import disable_value_validation
 
+from headclip_med.errors import UnreadableInput
 from headclip_med.mapped import allocate, fill_missing
+from headclip_med.read.dicom.pixels.tile_pattern import find_tile_pattern
 from headclip_med.read.dicom.pixels.values import PADDING, Decoded, decode_frames
 from headclip_med.read.dicom.stack import Slice, Stack
 from headclip_med.read.guards import ReadLimits, check_volume_size, silence
@@ -24,10 +26,13 @@ def read_stack(stack: Stack, limits: ReadLimits) -> Volume:
     Frames are decoded one after the other, so that a long series is never in memory as a whole.
 
     Raises:
-        UnreadableInput: An object's pixels are missing, damaged, or claim more than the limits.
+        UnreadableInput: An object's pixels are missing, damaged, or claim more than the limits; or
+            what is one slice by its header looks like a page of several.
     """
     header = stack.first
     voxels, reading = _voxels(stack, limits)
+    if header.may_be_page and len(voxels) == 1:
+        _check_page(voxels[0])
     return Volume(
         voxels=voxels,
         grid=stack.grid,
@@ -90,3 +95,16 @@ def _decode(
                 tile.first_column : tile.first_column + tile.columns,
             ]
     return decoded
+
+
+def _check_page(image: Float32[np.ndarray, "rows columns"]) -> None:
+    found = find_tile_pattern(image)
+    if found is not None:
+        raise UnreadableInput(
+            f"The image looks like a page of {found.rows} x {found.columns} tiles, "
+            f"{found.pictures} slices of a volume side by side, and its header says neither that "
+            "nor how wide one slice is.",
+            "Export it from the scanner as single slices or an enhanced object, or keep the "
+            "elements that say how it was acquired (AcquisitionMatrix).",
+            code="looks-like-tiles",
+        )

@@ -50,6 +50,24 @@ def shows_several(dataset: Dataset, size: tuple[int, int], plane: Plane) -> bool
     return _is_multiple(dataset, widths_mm) or (modality == "MR" and _is_coarse(dataset, pairs))
 
 
+def says_one(dataset: Dataset, size: tuple[int, int]) -> bool:
+    """Tell whether elements say of an image, which is no page by them, that it is one slice.
+
+    An acquisition matrix says so unless the image has twice its lines both ways, or more, as pages
+    have and as interpolated slices do; a field of view always.
+
+    Args:
+        dataset: The object's elements.
+        size: Rows and columns.
+    """
+    if any(min(decimals(dataset, one)[0], default=0) > 0 for one in WIDTH_KEYWORDS[2:]):
+        return True
+    lines = _acquired_lines(dataset)
+    return lines is not None and any(
+        count < 2 * own for count, own in zip(size, lines, strict=True)
+    )
+
+
 def _is_multiple(dataset: Dataset, widths_mm: list[float]) -> bool:
     for keyword in WIDTH_KEYWORDS[2:]:
         fields_mm = decimals(dataset, keyword)[0]
@@ -62,11 +80,17 @@ def _is_multiple(dataset: Dataset, widths_mm: list[float]) -> bool:
 
 def _is_coarse(dataset: Dataset, pairs: tuple[tuple[int, float], ...]) -> bool:
     """Tell whether the acquisition's own pixels would be too large, both ways."""
-    matrix = numbers(dataset, "AcquisitionMatrix")  # frequency rows, columns; phase rows, columns
-    if len(matrix) != 4:
-        return False
-    lines = max(matrix[0], matrix[2]), max(matrix[1], matrix[3])
-    return min(lines) >= FEWEST_LINES and all(
+    lines = _acquired_lines(dataset)
+    return lines is not None and all(
         count / own >= 2 and mm * count / own > COARSEST_MM
         for (count, mm), own in zip(pairs, lines, strict=True)
     )
+
+
+def _acquired_lines(dataset: Dataset) -> tuple[float, float] | None:
+    """Read how many lines were acquired, down and across; None where that is no image's."""
+    matrix = numbers(dataset, "AcquisitionMatrix")  # frequency rows, columns; phase rows, columns
+    if len(matrix) != 4:
+        return None
+    lines = max(matrix[0], matrix[2]), max(matrix[1], matrix[3])
+    return lines if min(lines) >= FEWEST_LINES else None
