@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -117,19 +117,25 @@ class _Pickler(pickle.Pickler):
     def __init__(self, body: io.BytesIO, protocol: int) -> None:
         super().__init__(body, protocol)
         self.files: list[int] = []
-        self.dispatch_table = {**copyreg.dispatch_table, np.ndarray: self._reduce}
+        # No method of its own: what it pickled would stay with it, and its files open.
+        self.dispatch_table = {**copyreg.dispatch_table, np.ndarray: partial(_reduced, self.files)}
 
-    def _reduce(self, array: np.ndarray) -> Any:
-        file = file_of(array)
-        if file is None:
-            return array.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
-        self.files.append(file)
-        return _sent_file, (len(self.files) - 1, array.shape, array.dtype.str)
+
+def _reduced(files: list[int], array: np.ndarray) -> Any:
+    file = file_of(array)
+    if file is None:
+        return array.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    files.append(file)
+    return _sent_file, (len(files) - 1, array.shape, array.dtype.str)
 
 
 def _sent_file(index: int, shape: tuple[int, ...], kind: str) -> np.ndarray:
     """Stand in a message for what maps a file that comes with it."""
     raise pickle.UnpicklingError
+
+
+def _mapped(files: list[int], index: int, shape: tuple[int, ...], kind: str) -> np.ndarray:
+    return map_file(files[index], shape, np.dtype(kind))
 
 
 class _Unpickler(pickle.Unpickler):
@@ -140,10 +146,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         found = _find(module, name, self._is_trusting)
-        return self._mapped if found is _sent_file else found
-
-    def _mapped(self, index: int, shape: tuple[int, ...], kind: str) -> np.ndarray:
-        return map_file(self._files[index], shape, np.dtype(kind))
+        return partial(_mapped, self._files) if found is _sent_file else found
 
 
 _FINDER = pickle.Unpickler(io.BytesIO())  # noqa: S301 - it loads nothing, but imports what is named
