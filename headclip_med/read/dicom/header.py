@@ -94,7 +94,7 @@ def _header(
         frames=frames,
         detector_spacing_mm=_detector_spacing(dataset),
         pixel_bytes=element.available if element else 0,
-        pixels=described and seal(described),
+        pixels=None if described is None else seal(described),
         may_be_page=_may_be_page(dataset, layout, frames, modality),
         stamp=stamp,
         problem=problem,

@@ -43,7 +43,7 @@ SEARCHED_BYTES = 4096
 """The file meta information, which names the transfer syntax, lies well within."""
 
 SMALL_BYTES = 1 << 20
-"""What is no larger cannot hold more elements than are parsed in a second."""
+"""An element that claims no more is read as far as it goes, whatever the file has."""
 
 FREE_BYTES = 256 << 20
 """Up to here a deflated object may be as much smaller as it likes: black frames are."""
@@ -107,7 +107,7 @@ def _parsed(stream: BinaryIO, size: int, keywords: Sequence[str], limits: ReadLi
     """Let pydicom read the elements that are wanted, up to the pixel data."""
     stream.seek(0)
     tags: list[BaseTag | int] = [tag_of(keyword) for keyword in keywords]
-    parsed = CountedElements(stream, limits) if size > SMALL_BYTES else stream
+    parsed = BoundedStream(stream, size, limits)
     dataset = read_partial(
         parsed,  # type: ignore[arg-type]
         _End(stream, limits, set(tags)),
@@ -160,21 +160,29 @@ def _count_items(stream: BinaryIO, length: int, limits: ReadLimits) -> None:
         raise _refusal("too-many-elements", limits.elements)
 
 
-class CountedElements:
-    """A file whose elements are counted while they are parsed.
+class BoundedStream:
+    """A file whose elements are counted while they are parsed, and none read that it cannot hold.
 
     Args:
         file: What is parsed.
-        limits: How many it may have.
+        size: Of it, in bytes.
+        limits: How many elements it may have.
     """
 
-    def __init__(self, file: BinaryIO, limits: ReadLimits) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, size: int, limits: ReadLimits) -> None:
+        self._file, self._most_bytes = file, max(size, SMALL_BYTES)
         self._left = self._most = limits.elements
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
-        """Read on; the header of an element takes eight bytes."""
+        """Read on; the header of an element takes eight bytes.
+
+        Raises:
+            UnreadableInput: An element claims more than the whole file, for which memory would be
+                taken before it is missed; or there were too many.
+        """
+        if size > self._most_bytes:
+            raise _refusal("false-length", self._file.seek(0, os.SEEK_END) >> 10, size >> 10)
         content = self._file.read(size)
         if size == HEADER_BYTES:
             is_command = content[:2] == b"\0\0"
@@ -190,6 +198,11 @@ def _refusal(code: str, allowed: int, claimed: int = 0) -> UnreadableInput:
 
 
 _REFUSALS = {
+    "false-length": (
+        "An element of the header says that it holds {claimed} KiB, and the whole file has "
+        "{allowed} KiB, so what follows cannot be told.",
+        BROKEN[1],
+    ),
     "oversized-element": (
         "An element of the header holds {claimed} KiB, more than the {allowed} KiB that are read.",
         "Export the image again, or raise ReadLimits.element_bytes.",

@@ -8,10 +8,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from pydicom import uid as uids
-from pydicom.dataelem import RawDataElement, empty_value_for_VR
+from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
@@ -70,6 +70,8 @@ def read_plain_header(
     meta = _scan(start[:end], META_LENGTH_ENDS - 12, first=META_TAG)
     if meta is None or meta.place != end or TRANSFER_SYNTAX not in meta.found:
         return None
+    if any(tag.group != TRANSFER_SYNTAX.group for tag in meta.found):
+        return None
     about = FileMetaDataset(meta.found)
     syntax = text(about, "TransferSyntaxUID")
     is_implicit = syntax == uids.ImplicitVRLittleEndian
@@ -90,7 +92,7 @@ def read_plain_header(
 class _Scan(NamedTuple):
     """Elements one after the other, and where the first lies that was not scanned."""
 
-    found: dict[BaseTag, RawDataElement]
+    found: dict[BaseTag, DataElement | RawDataElement]
     place: int
     ends_at_pixels: bool
 
@@ -112,7 +114,7 @@ def _scan(
         wanted: Tags of the elements to keep, by number; all by default.
         is_implicit: Elements do not say of what kind they are.
     """
-    found: dict[BaseTag, RawDataElement | DataElement] = {}
+    found: dict[BaseTag, DataElement | RawDataElement] = {}
     last, kind = first - 1, b""
     while at + 12 <= len(start):
         if is_implicit:
@@ -137,7 +139,9 @@ def _scan(
         known = BaseTag(tag) if wanted is None else wanted.get(tag)
         if known is not None:
             said = None if is_implicit else kind.decode("ascii")
-            value = start[value_at:after] if length else empty_value_for_VR(said, raw=True)
+            value = start[value_at:after] or cast(
+                "bytes | None", empty_value_for_VR(said, raw=True)
+            )
             found[known] = RawDataElement(known, said, length, value, value_at, is_implicit, True)
         at = after
     return _Scan(found, at, ends_at_pixels=False)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from headclip_med.errors import HeadClipError
+from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.read import Inputs, find_inputs, read_volume
 from tests.phantoms import edit, make_grid, make_voxels, write_phantom
 
@@ -84,6 +84,16 @@ def test_deep_nesting_does_not_end_the_program(tmp_path: Path, depth: int) -> No
     opened = b"\x00\x52\x30\x92SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
     path.write_bytes(raw[:at] + opened * depth + raw[at:])
     read_all(tmp_path)
+
+
+def test_an_element_that_claims_more_than_its_file_is_named(
+    tmp_path: Path, slice_bytes: bytes
+) -> None:
+    path = tmp_path / "slice.dcm"
+    path.write_bytes(slice_bytes[1:])  # a preamble of 127 bytes, and so a command of 1 GiB
+    with pytest.raises(UnreadableInput, match=r"says that it holds \d+ KiB") as refused:
+        read_volume(path)
+    assert refused.value.code == "false-length"
 
 
 NAMES = ("../../../../etc/passwd", "/etc/x", "<script>alert(1)</script>", "=1+1", "a" * 500)

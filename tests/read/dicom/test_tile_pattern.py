@@ -37,7 +37,8 @@ def page(pictures: int, across: int, down: int | None = None, side: int = 64) ->
     """Lay slices of a head side by side, with the noise of a scan."""
     down = down or across
     tiles = np.zeros((down * across, side, side))
-    tiles[:pictures] = [head(height, side) for height in np.linspace(-0.8, 0.9, pictures)]
+    reach = min(0.85, 0.15 * pictures)
+    tiles[:pictures] = [head(height, side) for height in np.linspace(-reach, reach, pictures)]
     whole = tiles.reshape(down, across, side, side).swapaxes(1, 2)
     whole = whole.reshape(down * side, across * side)
     noise = np.abs(np.random.default_rng(3).normal(0, 15, whole.shape))

@@ -65,11 +65,11 @@ def find_tile_pattern(image: Float32[np.ndarray, "rows columns"]) -> TilePattern
         bright = tiles > DARK
         pictures = _filled(bright)
         fewest = (rows - 1) ** 2 if rows == columns else (rows - 1) * columns
-        if pictures <= max(fewest, 2) or _border(bright[:pictures]).mean() > CROSSED:
+        if pictures <= max(fewest, 2):
             continue
-        likeness = _likeness(tiles[:pictures])
-        if likeness > ALIKE:
-            found[TilePattern(rows, columns, pictures)] = likeness
+        crossed = float(_border(bright[:pictures]).mean())
+        if crossed <= CROSSED and (likeness := _likeness(tiles[:pictures])) > ALIKE:
+            found[TilePattern(rows, columns, pictures)] = likeness - crossed
     return max(found, key=lambda one: found[one], default=None)
 
 

@@ -34,11 +34,14 @@ def _items(group: Dataset, keyword: str) -> Sequence[Dataset]:
     if tag not in group.keys():  # noqa: SIM118 - in a tenth of the time
         return ()
     element = group.get_item(tag)
-    is_raw = isinstance(element, RawDataElement) and element.VR in (None, "SQ")
-    if is_raw and len(element.value or b"") <= SHORT_BYTES:
+    if isinstance(element, RawDataElement) and _is_short_sequence(element):
         with suppress(Exception):  # which the usual way knows what to do with
-            return _parsed(element.value, element.is_implicit_VR, element.is_little_endian)
+            return _parsed(element.value or b"", element.is_implicit_VR, element.is_little_endian)
     return items(group, keyword)
+
+
+def _is_short_sequence(element: RawDataElement) -> bool:
+    return element.VR in (None, "SQ") and len(element.value or b"") <= SHORT_BYTES
 
 
 @lru_cache(maxsize=256)
