@@ -14,10 +14,13 @@ from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.read.dicom.image_header import ImageHeader
 from headclip_med.read.dicom.series import split_series
 from headclip_med.read.dicom.stack import Stack
-from headclip_med.read.guards import ReadLimits, silence
+from headclip_med.read.guards import ReadLimits
 from headclip_med.read.inputs import Failure, Input
-from headclip_med.read.isolation import isolated_each
+from headclip_med.read.isolation import RemoteFunction, isolated_each
 from headclip_med.volume import Volume
+
+_header = RemoteFunction[ImageHeader]("headclip_med.read.dicom.header", "read_header")
+_volume = RemoteFunction[Volume]("headclip_med.read.dicom.volume", "read_stack")
 
 
 def find_dicom(
@@ -65,15 +68,6 @@ def _refuse_many(stacks: Sequence[Stack], limits: ReadLimits) -> tuple[list[Stac
     ]
 
 
-def _header(path: Path, limits: ReadLimits) -> ImageHeader:
-    from pydicom.config import disable_value_validation
-
-    from headclip_med.read.dicom.header import read_header
-
-    with silence(), disable_value_validation():
-        return read_header(path, limits)
-
-
 def _leave_out_localizers(
     stacks: list[Stack], named: set[Path]
 ) -> tuple[list[Stack], list[Failure]]:
@@ -99,18 +93,12 @@ def _input(stack: Stack, limits: ReadLimits) -> Input:
         rows=stack.grid.rows,
         columns=stack.grid.columns,
         paths=tuple(dict.fromkeys(one.header.path for one in stack.slices)),
-        reader=partial(_read, stack, limits),
+        reader=partial(_volume, stack, limits),
         modality=header.unit_modality,
         study_instance_uid=header.study_instance_uid,
         series_instance_uid=header.series_instance_uid,
         part=stack.part,
     )
-
-
-def _read(stack: Stack, limits: ReadLimits) -> Volume:
-    from headclip_med.read.dicom.volume import read_stack
-
-    return read_stack(stack, limits)
 
 
 def _localizer_refusal() -> UnreadableInput:

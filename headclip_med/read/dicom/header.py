@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pydicom import uid as uids
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
 from headclip_med.errors import UnreadableInput
@@ -23,7 +24,7 @@ from headclip_med.read.dicom.planes import Frame
 from headclip_med.read.dicom.planes.frames import FRAME_KEYWORDS, read_frames
 from headclip_med.read.dicom.planes.groups import find_group
 from headclip_med.read.dicom.planes.width import says_one
-from headclip_med.read.guards import ReadLimits, check_volume_size, translate
+from headclip_med.read.guards import ReadLimits, check_volume_size, silence, translate
 from headclip_med.read.isolation.channel import seal
 
 HEADER_KEYWORDS = (
@@ -43,10 +44,11 @@ def read_header(path: Path, limits: ReadLimits) -> ImageHeader:
         UnreadableInput: It is damaged, no image, a result of ours, or claims more than the limits.
     """
     stamp = stamp_of(path)
-    with open_object(path, limits, keywords=HEADER_KEYWORDS) as (dataset, element, _):
-        pass
-    with translate("broken-dicom", *BROKEN):
-        return _header(path, stamp, dataset, element, limits)
+    with silence(), disable_value_validation():
+        with open_object(path, limits, keywords=HEADER_KEYWORDS) as (dataset, element, _):
+            pass
+        with translate("broken-dicom", *BROKEN):
+            return _header(path, stamp, dataset, element, limits)
 
 
 def _header(

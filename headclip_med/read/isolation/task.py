@@ -4,13 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from importlib import import_module
+from typing import Any, Generic, TypeVar
 
 from headclip_med.errors import HeadClipError, own_error
 from headclip_med.read.guards import out_of_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class RemoteFunction(Generic[Result]):
+    """A function whose module only the process that reads imports, before its time runs.
+
+    Attributes:
+        module: Where it is.
+        name: What it is called there.
+    """
+
+    module: str
+    name: str
+
+    def __call__(self, *args: object, **options: object) -> Result:
+        """Call it here all the same."""
+        found: Callable[..., Result] = _imported(self.module, self.name)
+        return found(*args, **options)
+
+    def __reduce__(self) -> tuple[Callable[[str, str], Any], tuple[str, str]]:
+        """Arrive as the function itself."""
+        return _imported, (self.module, self.name)
+
+
+def _imported(module: str, name: str) -> Any:
+    return getattr(import_module(module), name)
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,17 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
     assert open_files() == before
 
 
+def test_the_process_that_asks_has_no_parser(tmp_path: Path) -> None:
+    write_phantom(tmp_path)
+    asked = (
+        "import sys; from pathlib import Path; from headclip_med.read import find_inputs; "
+        f"(one,) = find_inputs([Path({str(tmp_path)!r})]).readable; one.read(); "
+        "print('pydicom' in sys.modules, 'imagecodecs' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"], done.stderr
+
+
 # --- folders -------------------------------------------------------------------------------------
 
 
