@@ -160,6 +160,10 @@ def _count_items(stream: BinaryIO, length: int, limits: ReadLimits) -> None:
         raise _refusal("too-many-elements", limits.elements)
 
 
+class FalseLength(MemoryError):
+    """What an element claims to hold, in bytes, and what its whole file has."""
+
+
 class BoundedStream:
     """A file whose elements are counted while they are parsed, and none read that it cannot hold.
 
@@ -178,11 +182,12 @@ class BoundedStream:
         """Read on; the header of an element takes eight bytes.
 
         Raises:
-            UnreadableInput: An element claims more than the whole file, for which memory would be
-                taken before it is missed; or there were too many.
+            FalseLength: An element claims more than the whole file, for which memory would be taken
+                before it is missed.
+            UnreadableInput: There were too many.
         """
         if size > self._most_bytes:
-            raise _refusal("false-length", self._file.seek(0, os.SEEK_END) >> 10, size >> 10)
+            raise FalseLength(size, self._file.seek(0, os.SEEK_END))
         content = self._file.read(size)
         if size == HEADER_BYTES:
             is_command = content[:2] == b"\0\0"
@@ -229,6 +234,9 @@ def _naming_sequences() -> Iterator[None]:
                 BROKEN[1],
                 code="broken-dicom",
             ) from None
+        if isinstance(error, FalseLength):
+            claimed, there = error.args
+            raise _refusal("false-length", there >> 10, claimed >> 10) from None
         raise
 
 
