@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from headclip_med.errors import InvalidSettings
+from headclip_med.errors import InvalidSettings, nearest
 
 S = TypeVar("S", bound="Settings")
 
@@ -189,7 +189,9 @@ def _explained(
     if name not in known:
         return f"{kind.__name__} has no field '{name}'.", f"It has {', '.join(known)}."
     schema = TypeAdapter(kind).json_schema()["properties"][name]
-    return f"{name} must be {_accepted(schema)}, not {_shown(given.get(name, first['input']))}.", ""
+    value = given.get(name, first["input"])
+    advice = nearest(value, _words(schema)).strip() if isinstance(value, str) else ""
+    return f"{name} must be {_accepted(schema)}, not {_shown(value)}.", advice
 
 
 def _accepted(schema: Mapping[str, Any]) -> str:
@@ -209,6 +211,12 @@ def _accepted(schema: Mapping[str, Any]) -> str:
         return f"a tuple of {least} {_accepted(parts[0])}"
     bounds = (f" {word} {schema[key]:,}" for key, word in _BOUNDS.items() if key in schema)
     return _KINDS[schema["type"]] + "".join(bounds)
+
+
+def _words(schema: Mapping[str, Any]) -> list[str]:
+    """List the words to choose from, where a field's JSON schema accepts some."""
+    nested = [word for one in schema.get("anyOf", ()) for word in _words(one)]
+    return [*map(str, schema.get("enum", ())), *nested]
 
 
 def _shown(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,6 +67,7 @@ def evaluate_acceptance(
     *,
     settings: ScreenSettings | None = None,
     phantoms: Iterable[Phantom] | None = None,
+    seen: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
     """Screen the acceptance phantoms as head CTs, and compare with the truth.
 
@@ -74,6 +75,7 @@ def evaluate_acceptance(
         model: What is evaluated; its ``scores`` say how maps become scores.
         settings: How the volumes are screened; the defaults, as a user would.
         phantoms: Others than the acceptance phantoms, for tests.
+        seen: Is told after each phantom how many slices it has.
 
     Returns:
         Pixels on whole slices and inside the body, slices (see ``LEAST_LESION_PX``) and volumes,
@@ -89,6 +91,7 @@ def evaluate_acceptance(
         scored.append(list(_scored(phantom, model, settings)))
         drawn.append(phantom)
         _log.info("%d phantoms screened", len(drawn))
+        seen(len(phantom.voxels_hu))
     truth = _ground_truth(drawn)
     # One after the other: the model on all volumes, and each baseline.
     rows = [row for of_one in zip(*scored, strict=True) for row in _rows(of_one, truth, settings)]

@@ -80,12 +80,19 @@ class Comparison:
     paths: Mapping[str, Path]
 
 
-def compare(request: CompareRequest, *, say: Callable[[str], None]) -> Comparison:
+def compare(
+    request: CompareRequest,
+    *,
+    say: Callable[[str], None],
+    seen: Callable[[int, int], None] = lambda count, total: None,
+) -> Comparison:
     """Show the same images to all methods, and draw what each sees, row by row.
 
     Args:
         request: What is asked for.
         say: Is told which methods are missing, and what comes next.
+        seen: Is told after each batch how many images that was, and of how many in all, each size
+            of the models' input again.
 
     Raises:
         InvalidSettings: A method or a layout is unknown.
@@ -99,12 +106,15 @@ def compare(request: CompareRequest, *, say: Callable[[str], None]) -> Compariso
     loaded = load_models(request.model)
     for method, reason in loaded.missing.items():
         say(f"without {method}: {reason}")
+    sizes = {request.image_size or model.image_size for model in loaded.models.values()}
+    total = len(sizes) * sum(len(numbers) for _, numbers in chosen)
     rows, lines = [], []
     for dataset, numbers in chosen:
         say(f"comparing on {dataset.name} ...")
         predicted = predict_dataset(
             dataset, list(loaded.models.values()),
             batch_size=request.batch_size, image_size=request.image_size,
+            seen=lambda count: seen(count, total),
         )  # fmt: skip
         found = list(_rows(dataset, numbers, loaded.models, predicted))
         rows += [row for row, _ in found]

@@ -29,6 +29,7 @@ from headclip_med.models.request import ALL
 from headclip_med.pipelines.acceptance import evaluate_acceptance
 from headclip_med.pipelines.loading import load_models
 from headclip_med.settings import ScoreSettings
+from headclip_med.synthetic.acceptance import ACCEPTANCE_COUNT, SHAPE
 from headclip_med.tracking import Run, track
 from headclip_med.write import tables
 from headclip_med.write.pictures.curves import joint_weight_figure
@@ -214,9 +215,11 @@ def _opened(
 
 
 def _images(request: EvaluationRequest, opened: Sequence[Dataset], loaded: LoadedMethods) -> int:
-    """Count the images that are going to be looked at, at each size again."""
+    """Count the images that are going to be looked at, at each size again; phantoms' by slices."""
     sizes = {request.image_size or model.image_size for model in loaded.models.values()}
-    return len(sizes) * sum(len(choose(one, request.limit).samples) for one in opened)
+    drawn = ACCEPTANCE_COUNT * SHAPE[0] if request.acceptance else 0
+    images = sum(len(choose(one, request.limit).samples) for one in opened)
+    return len(sizes) * images + len(loaded.models) * drawn
 
 
 def _count(seen: Seen, total: int, count: int) -> None:
@@ -239,7 +242,7 @@ def _evaluate_all(
     told: Told,
 ) -> tuple[list[results.Evaluation], int]:
     """Evaluate models on one set after the other, and count the sets that could not be used."""
-    evaluations, failed, (say, _) = [], 0, told
+    evaluations, failed, (say, seen) = [], 0, told
     labels: list[str] = []
 
     def joined(found: Mapping[str, results.Evaluation]) -> results.Evaluation:
@@ -248,7 +251,9 @@ def _evaluate_all(
         return next(iter(found.values()))
 
     if request.acceptance:
-        found = {name: evaluate_acceptance(model) for name, model in loaded.models.items()}
+        found = {
+            name: evaluate_acceptance(model, seen=seen) for name, model in loaded.models.items()
+        }
         for name, evaluation in found.items():
             record_evaluation(runs[name], evaluation)
         evaluations.append(joined(found))

@@ -110,7 +110,7 @@ def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its
         out: Gets the checkpoint (its method's name), ``log.jsonl`` and the state to resume from.
         run: Where it is recorded; nowhere by default.
         report: Called after every step, in every process.
-        say: Is told what kept features take.
+        say: Is told what kept features take, and what comes behind the last step.
 
     Returns:
         Where the checkpoint is, and how the training went.
@@ -165,6 +165,7 @@ def train(  # noqa: PLR0913 - what, on what, where, and who is told, each by its
             report=report_step,
             report_epoch=record.epoch,
         )
+        say("choosing the threshold on healthy images")
         threshold = healthy_threshold(model.fold(scores=scores), examples)
     about = training_record(request.data, settings, losses, place)
     if ranks.first:

@@ -52,7 +52,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, next_model: Callable[[], Any]) -> 
     def load(request: ModelRequest) -> SimpleNamespace:
         model = next_model()
         scored = model.with_scores(replace(model.scores, **request.scores))
-        return SimpleNamespace(models={"bright": scored if request.scores else model})
+        return SimpleNamespace(models={"bright": scored if request.scores else model}, missing={})
 
     monkeypatch.setattr("headclip_med.pipelines.loading.load_models", load)
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tyro.conf import Positional
 
 from headclip_med.cli.options import Command
+from headclip_med.cli.terminal.progress import progress
+from headclip_med.cli.terminal.tables import Column, Row, Sheet, Tone, is_drawn, show
 from headclip_med.errors import UnreadableInput, named_extras
+
+if TYPE_CHECKING:
+    from headclip_med.pipelines.bundle.verify import Check
+
+TONES: Mapping[str, Tone] = {"ok": "good", "failed": "bad", "skipped": "notable"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +65,26 @@ class Bundle(Command):
         with named_extras("bundle"):
             from headclip_med.pipelines.bundle.verify import verify_bundle
 
-        checks = []
-        for check in verify_bundle(self.folder, schema=self.schema):
-            checks.append(check)
-            if not self.json:
-                print(f"{check.state:8} {check.name}", flush=True)
-                if check.what_to_do:
-                    print(f"         {check.what_to_do}")
+        checks, waits = [], self.json or is_drawn()
+        with progress(None, "check") as bar:
+            for check in verify_bundle(self.folder, schema=self.schema, seen=bar.seen):
+                checks.append(check)
+                if not waits:  # a line as each is done
+                    print(*_listed([check]).lines(), sep="\n", flush=True)
         if self.json:
             print(json.dumps([asdict(check) for check in checks]))
+        elif waits:
+            show(_listed(checks))
         return 1 if any(check.state == "failed" for check in checks) else 0
 
     def _name(self, kind: str, path: Path) -> int:
         print(json.dumps({kind: str(path)}) if self.json else path)
         return 0
+
+
+def _listed(checks: Sequence[Check]) -> Sheet:
+    rows = [
+        Row((one.state, one.name), (one.what_to_do,) if one.what_to_do else (), TONES[one.state])
+        for one in checks
+    ]
+    return Sheet((Column("state", 8), Column("check")), rows, gap=" ", indent=" " * 9)

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
-from headclip_med.cli.groups import VOICE, ModelOptions, RegistryOptions, progress
+from headclip_med.cli.groups import ModelOptions, RegistryOptions
 from headclip_med.cli.options import Takes
-from headclip_med.cli.screen import check_any, show_failures
+from headclip_med.cli.screen import check_any
+from headclip_med.cli.terminal.progress import progress
+from headclip_med.cli.terminal.results import show_failures
+from headclip_med.cli.terminal.tables import Column, Row, Sheet, show
+from headclip_med.cli.terminal.voice import VOICE
 from headclip_med.errors import InvalidSettings
 from headclip_med.settings import CalibrationSettings, ScreenSettings
 
 if TYPE_CHECKING:
+    from headclip_med.pipelines.calibration.file import Normals
     from headclip_med.pipelines.calibration.normals import CalibrationReport
 
 
@@ -83,13 +88,27 @@ class Calibrate(ModelOptions, RegistryOptions):
         with ExitStack() as stack:
             out = self.results or Path(stack.enter_context(TemporaryDirectory()))
             bar = stack.enter_context(progress(sum(one.slices for one in inputs.readable), "slice"))
-            screener = Screener(
-                model=model, out=out, settings=settings, outputs=(), report=bar.update
-            )
+            screener = Screener(model=model, out=out, settings=settings, outputs=(), report=bar.add)
             report = calibrate(inputs, screener, wanted, key, hide_names=self.hide_names)
         write_calibration(report.calibration, self.out)
         show_calibration(report, self.out, as_json=self.json)
         return report.exit_code
+
+
+STRATUM_COLUMNS = (
+    Column("modality"), Column("body part"), Column("window"), Column("site"),
+    Column("studies", is_number=True), Column("flagged, at most", is_number=True),
+    Column("true rate (95 %)", is_number=True),
+)  # fmt: skip
+
+
+def _row(one: Normals, alpha: float) -> Row:
+    kind, (low, high) = one.stratum, one.known.true_rate(alpha)
+    cells = (
+        kind.modality or "none", kind.body_part or "none", kind.window, kind.site,
+        str(len(one.scores)), f"{100 * alpha:g} %", f"{100 * low:.1f} to {100 * high:.1f} %",
+    )  # fmt: skip
+    return Row(cells)
 
 
 def show_calibration(report: CalibrationReport, path: Path, *, as_json: bool) -> None:
@@ -118,6 +137,8 @@ def show_calibration(report: CalibrationReport, path: Path, *, as_json: bool) ->
         }
         print(json.dumps({**calibration.to_json(), **more}, indent=2))
         return
-    for one in calibration.strata:
-        print(visible(one.sentence(calibration.alpha)))
+    show(
+        Sheet(STRATUM_COLUMNS, [_row(one, calibration.alpha) for one in calibration.strata]),
+        (visible(one.sentence(calibration.alpha)) for one in calibration.strata),
+    )
     print(f"wrote {path}")

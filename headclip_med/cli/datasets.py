@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tyro.conf import Positional
 
-from headclip_med.cli.groups import DataOptions, progress
+from headclip_med.cli.groups import DataOptions
+from headclip_med.cli.terminal.progress import progress
+from headclip_med.cli.terminal.tables import Column, Row, Sheet, show
 from headclip_med.errors import InvalidSettings
 
 if TYPE_CHECKING:
@@ -58,16 +59,11 @@ class Datasets(DataOptions):
 
         (spec,) = self.named_sets([f"{self.name}:{self.folder}"])
         with progress(None, "image") as bar:
-
-            def advance(_done: int, total: int) -> None:
-                bar.total = total
-                bar.update(1)
-
-            report = check_spec(spec, progress=advance)
+            report = check_spec(spec, progress=lambda _done, total: bar.seen(1, total))
         if self.json:
             print(json.dumps(report.to_json()))
         else:
-            print("\n".join(_lines(report, find_set(self.name).note, everything=self.all)))
+            _show(report, find_set(self.name).note, everything=self.all)
         return 0 if report.is_usable else 1
 
 
@@ -78,13 +74,21 @@ def _list(*, as_json: bool) -> int:
     if as_json:
         print(json.dumps(rows))
         return 0
-    for row in rows:
-        counts = row["test"] and f"{row['test']['normal']} + {row['test']['abnormal']}"
-        print(f"{row['name']:14} {row['domain']:10} {row['level']:6} {counts or 'not known':>12}")
-        print(f"{'':14} {row['title']}; licence: {row['licence']}")
-        print(f"{'':14} {row['source']}")
+    show(Sheet(SET_COLUMNS, list(map(_listed, rows)), gap=" ", indent=" " * 15))
     print("\nTest images are given as normal + abnormal. None is fetched: see the source pages.")
     return 0
+
+
+SET_COLUMNS = (
+    Column("set", 14), Column("domain", 10), Column("level", 6),
+    Column("test", 12, is_number=True), Column("what it is, and where"),
+)  # fmt: skip
+
+
+def _listed(one: dict[str, Any]) -> Row:
+    counts = one["test"] and f"{one['test']['normal']} + {one['test']['abnormal']}"
+    cells = one["name"], one["domain"], one["level"], counts or "not known", ""
+    return Row(cells, (f"{one['title']}; licence: {one['licence']}", one["source"]))
 
 
 def _row(known: KnownSet) -> dict[str, Any]:
@@ -104,22 +108,39 @@ def _counts(counts: tuple[int, int] | None) -> dict[str, int] | None:
     return counts and {"normal": counts[0], "abnormal": counts[1]}
 
 
-def _lines(report: Report, note: str, *, everything: bool) -> Iterator[str]:
+SPLIT_COLUMNS = (
+    Column("split"), Column("normal", is_number=True), Column("abnormal", is_number=True),
+    Column("published", is_number=True),
+)  # fmt: skip
+CATEGORY_COLUMNS = Column("category"), *SPLIT_COLUMNS[1:3]
+
+
+def _show(report: Report, note: str, *, everything: bool) -> None:
+    """Print what a check found: counts as tables, findings as lines."""
     from headclip_med.datasets.report import SHOWN_OF_A_KIND, shown_lines
 
     where = f" in {report.folder}" if report.folder else ""
-    yield f"{report.name}{where}"
+    print(f"{report.name}{where}")
     if report.layout:
-        yield f"  layout: {report.layout}"
+        print(f"  layout: {report.layout}")
+    splits, lines = [], []
     for split, (normal, abnormal) in report.counts.items():
         published = report.expected.get(split)
         beside = f" (published: {published[0]} and {published[1]})" if published else ""
-        yield f"  {split}: {normal} normal and {abnormal} abnormal images{beside}"
-    yield f"  masks: {report.masks}; categories: {len(report.categories)}"
-    for category, (normal, abnormal) in report.categories.items():
-        yield f"    {category}: {normal} normal and {abnormal} abnormal"
+        lines.append(f"  {split}: {normal} normal and {abnormal} abnormal images{beside}")
+        stated = f"{published[0]} + {published[1]}" if published else None
+        splits.append(Row((split, str(normal), str(abnormal), stated)))
+    if splits:
+        show(Sheet(SPLIT_COLUMNS, splits), lines)
+    print(f"  masks: {report.masks}; categories: {len(report.categories)}")
+    rows = [Row((name, str(one), str(other))) for name, (one, other) in report.categories.items()]
+    show(
+        Sheet(CATEGORY_COLUMNS, rows),
+        (f"    {one.cells[0]}: {one.cells[1]} normal and {one.cells[2]} abnormal" for one in rows),
+    )
     if note:
-        yield f"  {note}"
+        print(f"  {note}")
     most = None if everything else SHOWN_OF_A_KIND
-    yield from shown_lines(report.findings, most, elsewhere="--all")
-    yield "usable" if report.is_usable else "not usable until the errors above are repaired"
+    for line in shown_lines(report.findings, most, elsewhere="--all"):
+        print(line)
+    print("usable" if report.is_usable else "not usable until the errors above are repaired")

@@ -9,15 +9,11 @@ from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, UseAppendAction
 
-from headclip_med.cli.groups import (
-    VOICE,
-    DataOptions,
-    ModelOptions,
-    TrackingGroup,
-    counting,
-    show_run,
-)
+from headclip_med.cli.groups import DataOptions, ModelOptions, TrackingGroup, show_run
 from headclip_med.cli.options import Takes
+from headclip_med.cli.terminal.progress import progress
+from headclip_med.cli.terminal.tables import show_markdown
+from headclip_med.cli.terminal.voice import VOICE
 from headclip_med.evaluation.request import EvaluationRequest, EvaluationSettings
 from headclip_med.models.request import ALL
 from headclip_med.settings import ScoreSettings, require
@@ -82,14 +78,16 @@ class Evaluate(ModelOptions, DataOptions, TrackingGroup):
         self.check_model(requests_of_seeds(request)[0].model)
         self._require_sets()
         from headclip_med.pipelines.evaluate import evaluate_seeds
-        from headclip_med.write.plain_text import aligned
 
-        with counting("image") as seen:
+        with progress(None, "image") as bar:
             report = evaluate_seeds(
-                request, say=lambda line: VOICE.say(f"headclip: {line}"), seen=seen
+                request, say=lambda line: VOICE.say(f"headclip: {line}"), seen=bar.seen
             )
         show_run(report.run, request.tracking)
-        print(report.text(".json") if self.json else aligned(report.text(".md")))
+        if self.json:
+            print(report.text(".json"))
+        else:
+            show_markdown(report.text(".md"))
         return 3 if report.failed else 0
 
     def _require_sets(self) -> None:
@@ -147,19 +145,19 @@ class Compare(ModelOptions):
         require_folders(self.data, None)
         self.check_model(self.request(self.checkpoint))
         from headclip_med.pipelines.compare import CompareRequest, compare
-        from headclip_med.write.plain_text import aligned
         from headclip_med.write.tables import table_to_markdown, to_json
 
         request = CompareRequest(
             data=self.data, model=self.request(self.checkpoint), examples=self.examples,
             seed=self.seed, out=self.out, batch_size=self.batch_size, image_size=self.image_size,
         )  # fmt: skip
-        found = compare(request, say=lambda line: VOICE.say(f"headclip: {line}"))
+        with progress(None, "image") as bar:
+            found = compare(request, say=lambda line: VOICE.say(f"headclip: {line}"), seen=bar.seen)
         paths = {kind: str(path) for kind, path in found.paths.items()}
         if self.json:
             print(json.dumps({**to_json(found.document), "files": paths}))
             return 0
-        print(aligned("\n".join(map(table_to_markdown, found.document.tables))))
+        show_markdown("\n".join(map(table_to_markdown, found.document.tables)))
         print(f"picture        {paths['grid']}")
         print(f"page           {paths['html']}")
         return 0

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 from tyro.conf import Positional, UseAppendAction
 
-from headclip_med.cli.groups import (
-    VOICE,
-    DataOptions,
-    TrackingGroup,
-    WeightsOptions,
-    progress,
-    show_run,
-)
+from headclip_med.cli.groups import DataOptions, TrackingGroup, WeightsOptions, count_step, show_run
 from headclip_med.cli.options import Takes
+from headclip_med.cli.terminal.progress import Progress, progress
+from headclip_med.cli.terminal.tables import Column, Row, Sheet, Tone, show, show_markdown
+from headclip_med.cli.terminal.voice import VOICE
 from headclip_med.models.header import check_device
 from headclip_med.models.registry import DEFAULT, METHODS
 from headclip_med.settings import EMBEDDED_NAME, Precision, ScoreSettings, TrainSettings
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from headclip_med.models.clip.towers import Backbone
     from headclip_med.pipelines.experiments.models import Setup
     from headclip_med.pipelines.experiments.plan import Request
@@ -102,22 +96,15 @@ class ExperimentOptions(WeightsOptions, DataOptions, TrackingGroup):
         require_folders((*tested, *train), self.data_root)
         return Request(self.data_root, tested, train, methods, self.limit)
 
-    def setup(self, bar: tqdm, backbone: Backbone) -> Setup:
+    def setup(self, bar: Progress, backbone: Backbone) -> Setup:
         """Say on what and how experiments are run.
 
         Args:
-            bar: Shows the steps of a training.
+            bar: Shows how far a training is, or a set, or what is measured.
             backbone: That was asked for.
         """
         from headclip_med.models.loading import choose_device
         from headclip_med.pipelines.experiments.models import Setup
-
-        def step(report: Any, total: int) -> None:
-            position = (report.epoch - 1) * report.steps + report.step
-            if position < bar.n or bar.total != total:
-                bar.reset(total)
-            bar.update(position - bar.n)
-            bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
 
         return Setup(
             backbone=backbone,
@@ -130,8 +117,10 @@ class ExperimentOptions(WeightsOptions, DataOptions, TrackingGroup):
             precision=self.judging_precision,
             seeds=self.seeds,
             cache_limit_gb=self.cache_limit_gb,
-            say=lambda text: None if VOICE.is_quiet else bar.write(text, file=sys.stderr),
-            step=step,
+            say=VOICE.say,
+            begin=bar.begin,
+            seen=bar.add,
+            step=partial(count_step, bar),
         )
 
 
@@ -189,7 +178,8 @@ class RunExperiment(ExperimentOptions):
             found = to_json(outcome.document)
             print(json.dumps({**found, "files": {k: str(v) for k, v in outcome.paths.items()}}))
         else:
-            print(to_markdown(outcome.document))
+            text = to_markdown(outcome.document)
+            show_markdown(text, text)
         VOICE.say(f"written: {', '.join(map(str, outcome.paths.values()))}")
         return 3 if outcome.failed else 0
 
@@ -265,21 +255,27 @@ def show_stages(
     stages: Sequence[StageResult], *, as_json: bool, more: Mapping[str, Any] | None = None
 ) -> None:
     """Print the stages, a line each, or as JSON with what else came out."""
-    from headclip_med.pipelines.reproduce.run import describe_whole, describe_work, duration
+    from headclip_med.pipelines.reproduce.run import describe_whole, describe_work
+    from headclip_med.write.plain_text import duration
 
     if as_json:
         print(json.dumps({"stages": [one.to_json() for one in stages], **(more or {})}))
         return
+    rows = []
     for one in stages:
         took = "" if one.seconds is None else f" in {duration(one.seconds)}"
-        print(f"{one.name:9} {STATES[one.state] + took:24} {one.title}")
-        if one.state == "open" and one.work is not None:
-            print(f"{'':9} {describe_work(one.work)}")
+        below = (describe_work(one.work),) if one.work and one.state == "open" else ()
+        rows.append(Row((one.name, STATES[one.state] + took, one.title), below, TONES[one.state]))
+    columns = Column("stage", 9), Column("state", 24), Column("what it does")
+    show(Sheet(columns, rows, gap=" ", indent=" " * 10))
     left = [one.work for one in stages if one.state == "open" and one.work is not None]
     if left:
         print(describe_whole(left))
 
 
+TONES: Mapping[str, Tone] = {
+    "done": "good", "known": "plain", "failed": "bad", "open": "notable",
+}  # fmt: skip
 STATES = {"done": "done", "known": "done before,", "failed": "FAILED", "open": "to do"}
 
 

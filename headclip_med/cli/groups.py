@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -14,6 +11,8 @@ import tyro
 from tyro.conf import UseAppendAction
 
 from headclip_med.cli.options import Command, Takes
+from headclip_med.cli.terminal.progress import Progress
+from headclip_med.cli.terminal.voice import VOICE
 from headclip_med.models.clip.hub import find_model, refuse_unused
 from headclip_med.models.header import (
     Header,
@@ -24,20 +23,15 @@ from headclip_med.models.header import (
 )
 from headclip_med.models.registry import METHODS, method_named
 from headclip_med.models.request import ALL, ModelRequest
-from headclip_med.ranks import torchrun_ranks
 from headclip_med.settings import EMBEDDED_NAME, MethodSettings, Precision, ScoreSettings
 from headclip_med.tracking import DEFAULT_URI, REGISTERED, TrackingOptions
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from headclip_med.models.clip.towers import Backbone
     from headclip_med.models.model import AnomalyModel
     from headclip_med.tracking import Run
+    from headclip_med.training.handlers import StepReport
 
-
-LINE_EVERY_S = 60.0
-"""Between two lines that say how far it is, where no terminal shows a bar."""
 
 TRAINING_FREE = {name: one.settings for name, one in METHODS.items() if not one.needs_training}
 """Settings of the methods that need no training, as published."""
@@ -256,58 +250,17 @@ def owner_of(name: str, method: str | None) -> str:
     return f" It is {' and '.join(owners)}'s, and {method or 'what was named'} has none like it."
 
 
-@dataclass
-class Voice:
-    """Whether this run says what goes on, beside results and errors."""
-
-    is_quiet: bool = False
-
-    def say(self, text: str) -> None:
-        """Say it on standard error, unless nothing shall be said."""
-        if not self.is_quiet:
-            print(text, file=sys.stderr)
-
-
-VOICE = Voice()
-
-
-@contextmanager
-def progress(total: int | None, unit: str) -> Iterator[tqdm]:
-    """Show a bar with the time left; only on a terminal, and of several processes the first's."""
-    from tqdm import tqdm
-
-    # None: where there is no terminal.
-    off = None if torchrun_ranks().first and not VOICE.is_quiet else True
-    with tqdm(total=total, unit=unit, file=sys.stderr, disable=off, leave=False) as bar:
-        yield bar
-
-
-@contextmanager
-def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Count on: a bar with the time left on a terminal, and elsewhere a line a minute.
+def count_step(bar: Progress, step: StepReport) -> None:
+    """Count a step of a training, behind those that an earlier run did.
 
     Args:
-        unit: What is counted.
-
-    Yields:
-        Takes how many more there are, and how many there will be in all.
+        bar: Counts them.
+        step: Just done.
     """
-    with progress(None, unit) as bar:
-        done, began_s = 0, time.monotonic()
-        said_s = began_s
-
-        def count(more: int, total: int) -> None:
-            nonlocal done, said_s
-            done += more
-            bar.total = total
-            bar.update(more)
-            if bar.disable and time.monotonic() - said_s >= LINE_EVERY_S:
-                said_s = time.monotonic()
-                left_s = (said_s - began_s) / done * (total - done) if done else 0
-                left = f", about {max(1, round(left_s / 60))} min left" if done else ""
-                VOICE.say(f"headclip: {done} of {total} {unit}s{left}")
-
-        yield count
+    if not bar.done:
+        bar.skip((step.epoch - 1) * step.steps + step.step - 1)
+    bar.note(epoch=str(step.epoch), loss=f"{step.loss:.3f}")
+    bar.add()
 
 
 def show_run(run: Run, options: TrackingOptions) -> None:

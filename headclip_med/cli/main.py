@@ -23,12 +23,12 @@ from headclip_med.cli.calibrate import Calibrate
 from headclip_med.cli.datasets import Datasets
 from headclip_med.cli.evaluate import Compare, Evaluate
 from headclip_med.cli.experiment import Reproduce, RunExperiment
-from headclip_med.cli.groups import VOICE
 from headclip_med.cli.options import MARKERS, Command, form_of, parse
 from headclip_med.cli.screen import Demo, Screen
 from headclip_med.cli.service.batch import ScreenBatch
 from headclip_med.cli.service.report import ShowWorklist
 from headclip_med.cli.service.serve import Serve
+from headclip_med.cli.terminal.voice import VOICE
 from headclip_med.cli.train import Train
 from headclip_med.cli.weights import Weights
 from headclip_med.errors import HeadClipError, InvalidSettings, named_extras, nearest, reason_of

@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 from typing import get_type_hints as hints_of
@@ -19,7 +19,14 @@ import tyro
 from pydantic import TypeAdapter, ValidationError
 from tyro.conf import UseAppendAction
 
-from headclip_med.cli.values import field_docstrings, settings_text, shown, value_of
+from headclip_med.cli.values import (
+    field_docstrings,
+    settings_text,
+    shown,
+    value_of,
+    with_any_word,
+    words_of,
+)
 from headclip_med.errors import InvalidSettings, nearest
 
 T = TypeVar("T")
@@ -190,6 +197,8 @@ def parse(kind: type[C], arguments: Sequence[str], *, prog: str) -> C:
     options = list(_options(kind, first))
     asks, everything = {"-h", "--help", "--help-all"} & {*arguments}, "--help-all" in arguments
     form = _form(kind, options, (*kind.common, "help_all") if asks and not everything else None)
+    if not asks:
+        _refuse_unknown_words(kind, options, arguments)
     found: object
     try:
         found = tyro.cli(
@@ -210,6 +219,32 @@ def parse(kind: type[C], arguments: Sequence[str], *, prog: str) -> C:
     )
     command.refuse_unknown_settings()
     return command
+
+
+def _refuse_unknown_words(
+    kind: type[Command], options: Sequence[_Option], arguments: Sequence[str]
+) -> None:
+    """Answer a word that is none of those to choose from with the nearest.
+
+    tyro names all of them, in no order; so words are looked at first, with any word accepted.
+    """
+    limited = {one.name: words for one in options if (words := words_of(one.hint))}
+    if not limited:
+        return
+    form = _form(kind, [replace(one, hint=with_any_word(one.hint)) for one in options], None)
+    try:
+        found = vars(tyro.cli(form, args=arguments, config=MARKERS, console_outputs=False))
+    except SystemExit:  # something else is wrong, which tyro says best
+        return
+    for name, words in limited.items():
+        given = found[name] if isinstance(found[name], tuple) else (found[name],)
+        for word in given:
+            if isinstance(word, str) and word not in words:
+                raise InvalidSettings(
+                    f"'{word}' is none of the words for {name.replace('_', ' ')}.",
+                    f"{nearest(word, words)}Choose one of {', '.join(words)}.",
+                    code="unknown-word",
+                )
 
 
 def form_of(kind: type[Command]) -> type:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tyro.conf import Positional
 
-from headclip_med.calibration import shown_p
-from headclip_med.cli.groups import VOICE, ModelOptions, RegistryOptions, header_of, progress
+from headclip_med.cli.groups import ModelOptions, RegistryOptions, header_of
 from headclip_med.cli.options import Takes
+from headclip_med.cli.terminal.progress import progress
+from headclip_med.cli.terminal.results import show_plan, show_report
+from headclip_med.cli.terminal.voice import VOICE
 from headclip_med.errors import InvalidSettings, UnreadableInput
 from headclip_med.models.registry import method_named
 from headclip_med.settings import ScreenSettings, SiteSettings
@@ -22,16 +22,11 @@ from headclip_med.settings import ScreenSettings, SiteSettings
 if TYPE_CHECKING:
     from headclip_med.pipelines.calibration import Calibrator
     from headclip_med.pipelines.work.building import ScreenerPlan
-    from headclip_med.pipelines.work.report import BatchReport
     from headclip_med.read import Inputs
-    from headclip_med.write import FailedInput, SummaryRow
 
 
 DEMO_SLICES = 21
 """Of the drawn head, 16, and of the real CT."""
-
-NAMED = 3
-"""Of inputs that failed alike, so many are named; the summary has all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +94,8 @@ class Screen(ModelOptions, RegistryOptions):
 
         slices = sum(one.slices for one in inputs.readable)
         with progress(slices, "slice") as bar:
-            report = screen_inputs(inputs, plan(bar.update), hide_names=self.hide_names)
-        show(report, as_json=self.json)
+            report = screen_inputs(inputs, plan(bar.add), hide_names=self.hide_names)
+        show_report(report, as_json=self.json)
         return report.exit_code
 
     def inputs(self) -> Inputs:
@@ -191,71 +186,6 @@ def check_any(inputs: Inputs) -> None:
         )
 
 
-def show_plan(inputs: Inputs, *, hide_names: bool, as_json: bool) -> int:
-    """Print what was found and what would be done with it, and give the code a run would end with.
-
-    Args:
-        inputs: All that was found.
-        hide_names: Whether to print numbers only.
-        as_json: For machines.
-    """
-    from headclip_med.pipelines.plan import Plan
-    from headclip_med.write.plain_text import visible
-
-    plan = Plan(inputs, hide_names)
-    if as_json:
-        print(json.dumps(plan.to_json(), indent=2))
-    else:
-        for line in plan.lines():
-            print(visible(line))
-    if not any(failure.is_error for failure in inputs.failures):
-        return 0 if inputs.readable else 1
-    return 3 if inputs.readable else 1
-
-
-def show(report: BatchReport, *, as_json: bool) -> None:
-    """Print the results, failures on stderr; names without what a terminal would obey."""
-    if report.left_alone:
-        of = len(report.rows)
-        VOICE.say(f"{report.left_alone} of {of} were finished and left alone")
-    show_failures(report.failures)
-    show_uncalibrated(report.rows)
-    if as_json:
-        print(report.outputs["json"].read_text())
-        return
-    for row in report.rows:
-        found = len(row.lesions)
-        counted = f"{found} candidate{'' if found == 1 else 's'}"
-        used = row.calibration
-        flag = " flagged" if used.flagged else ""
-        p_value = "" if used.p_value is None else f"{f'p {shown_p(used.p_value)}{flag}':17}  "
-        print(f"{row.score:.3f}  {p_value}{counted:13}  {row.folder}  {row.name or ''}".rstrip())
-    print(f"open {report.outputs['page']}")
-
-
-def show_failures(failures: Sequence[FailedInput]) -> None:
-    """Say on stderr which inputs failed and why, those that failed alike together."""
-    from headclip_med.write.plain_text import visible
-
-    alike: dict[str, list[str]] = {}
-    for failure in failures:
-        why = f"{failure.reason} {failure.what_to_do}".rstrip()
-        alike.setdefault(why, []).append(failure.input)
-    for why, names in alike.items():
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        print(visible(f"headclip: {', '.join(names[:NAMED])}{more}: {why}"), file=sys.stderr)
-
-
-def show_uncalibrated(rows: Sequence[SummaryRow]) -> None:
-    """Say on stderr of how many rows the calibration that was given says nothing, and why."""
-    from headclip_med.write.plain_text import visible
-
-    lacking = (row.calibration for row in rows if row.calibration.state == "uncalibrated")
-    for used, count in Counter(lacking).items():
-        if (words := used.sentence()) is not None:
-            VOICE.say(visible(f"headclip: {count} of {len(rows)}: {words}"))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Demo(ModelOptions):
     """Screen a synthetic head with a known lesion and a real CT series, offline.
@@ -281,7 +211,7 @@ class Demo(ModelOptions):
         model = self.load()
         VOICE.say("headclip: drawing a head, and screening it and a real CT ...")
         with progress(DEMO_SLICES, "slice") as bar:
-            demo = demonstrate(model, self.out, report=bar.update)
+            demo = demonstrate(model, self.out, report=bar.add)
         folder = self.out / "results" / demo.phantom.folder
         lesion = demo.lesion
         places = {

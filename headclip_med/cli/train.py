@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -12,15 +13,17 @@ import tyro
 from tyro.conf import UseAppendAction
 
 from headclip_med.cli.groups import (
-    VOICE,
     DataOptions,
     TrackingGroup,
     WeightsOptions,
+    count_step,
     owner_of,
-    progress,
     show_run,
 )
 from headclip_med.cli.options import Takes
+from headclip_med.cli.terminal.progress import progress
+from headclip_med.cli.terminal.tables import show_markdown
+from headclip_med.cli.terminal.voice import VOICE
 from headclip_med.errors import InvalidSettings
 from headclip_med.evaluation.spread import DDOF_NOTE
 from headclip_med.models.header import free_checkpoint
@@ -39,7 +42,6 @@ from headclip_med.tracking import TrackingOptions, check_model_name, track
 if TYPE_CHECKING:
     from headclip_med.pipelines.train import Trained
     from headclip_med.pipelines.train_seeds import SeededTraining
-    from headclip_med.training.handlers import StepReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,17 +170,9 @@ class Train(WeightsOptions, DataOptions, TrackingGroup):
         )
         is_first = torchrun_ranks().first
         with track("train", options=options, at_once=False) as run, progress(steps, "step") as bar:
-
-            def report(step: StepReport) -> None:
-                behind = (step.epoch - 1) * step.steps + step.step - 1
-                if not bar.n and self.seeds == 1:
-                    bar.n = bar.initial = behind  # of a resumed training: they tell nothing of time
-                bar.update(1)
-                bar.set_postfix(epoch=step.epoch, loss=f"{step.loss:.3f}", refresh=False)
-
             trained = train_seeds(
                 seeds_of(request, self.seeds), examples, backbone,
-                out=self.out, run=run, report=report, say=_tell,
+                out=self.out, run=run, report=partial(count_step, bar), say=_tell,
             )  # fmt: skip
         if is_first:
             show_run(run, options)
@@ -236,15 +230,13 @@ def _show(trained: SeededTraining, *, as_json: bool) -> None:
     if len(trained.each) == 1:
         _show_one(trained.each[0])
         return
-    from headclip_med.write.plain_text import aligned
-
     rows = [
         f"| {one.seed} | {one.losses[-1]:.4f} | {one.threshold:.3f} | {one.checkpoint} |"
         for one in trained.each
     ]
     spread = "".join(f" {text} |" for text in trained.shown)
     head = ["| seed | loss | threshold | checkpoint |", "|---|---|---|---|"]
-    print(aligned("\n".join([*head, *rows, f"| mean |{spread} |"])))
+    show_markdown("\n".join([*head, *rows, f"| mean |{spread} |"]))
     print(f"\n{DDOF_NOTE}")
     print(f"use them: headclip evaluate ... --model {trained.folder} --seeds {len(rows)}")
 

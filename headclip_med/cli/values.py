@@ -10,7 +10,7 @@ import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from typing import get_type_hints as hints_of
 
 from pydantic import TypeAdapter, ValidationError
@@ -36,6 +36,26 @@ def value_of(text: str, hint: Any) -> object:
             found: object = TypeAdapter(kind).validate_python(given)
             return found
     return None if type(None) in kinds and text == "none" else text
+
+
+def words_of(hint: Any) -> tuple[str, ...]:
+    """List the words to choose from that a type consists of, or holds; none where any is taken."""
+    if get_origin(hint) is Literal:
+        return tuple(map(str, get_args(hint)))
+    inner = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
+    return tuple(word for one in inner for word in words_of(one))
+
+
+def with_any_word(hint: Any) -> Any:
+    """Give a type that takes any word where ``words_of`` lists some."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return str
+    if origin is Annotated:
+        return Annotated[(with_any_word(inner[0]), *inner[1:])]
+    if origin in (Union, types.UnionType):
+        return Union[tuple(map(with_any_word, inner))]  # noqa: UP007 - made of a list
+    return tuple[tuple(map(with_any_word, inner))] if origin is tuple else hint  # type: ignore[misc]
 
 
 def items(text: str) -> tuple[str, ...]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tyro.conf import Positional
 
-from headclip_med.cli.groups import VOICE, WeightsOptions
+from headclip_med.cli.groups import WeightsOptions
 from headclip_med.cli.options import Command
+from headclip_med.cli.terminal.progress import progress
+from headclip_med.cli.terminal.tables import Column, Row, Sheet, show
+from headclip_med.cli.terminal.voice import VOICE
 from headclip_med.cli.values import value_of
 from headclip_med.errors import InvalidSettings
 from headclip_med.models.clip.hub import unused
@@ -86,8 +89,11 @@ class Weights(WeightsOptions):
         if self.name:
             tags = {tag: hub.cached_weights(self.name, tag) for tag in hub.known_tags(self.name)}
             found = {tag: str(path) if path else None for tag, path in tags.items()}
-            lines = [f"{tag}  {path or 'not on this machine'}" for tag, path in found.items()]
-            print(json.dumps(found) if self.json else "\n".join(lines))
+            if self.json:
+                print(json.dumps(found))
+                return 0
+            rows = [Row((tag, path or "not on this machine")) for tag, path in found.items()]
+            show(Sheet((Column("weights"), Column("file")), rows))
             return 0
         names = (EMBEDDED_NAME, *hub.known_models())
         print(json.dumps(names) if self.json else "\n".join(names))
@@ -133,35 +139,50 @@ class Weights(WeightsOptions):
             self.check_backbone(self.name)
         from headclip_med.models.verification.check import verify_weights
 
-        found = verify_weights(
-            self.name, weights=self.weights, activation=self.activation, device=self.device,
-            against=saved,
-        )  # fmt: skip
+        with progress(None, "way to run") as bar:
+            found = verify_weights(
+                self.name, weights=self.weights, activation=self.activation, device=self.device,
+                against=saved, seen=bar.seen,
+            )  # fmt: skip
         if self.save is not None:
             save_fingerprint(self.save, found.fingerprint, found.model)
         against = found.objection
-        print(json.dumps(found.to_json()) if self.json else "\n".join(told(found)))
+        if self.json:
+            print(json.dumps(found.to_json()))
+        else:
+            tell(found)
         if against is not None:
             VOICE.say(f"headclip: {against}")
         return 0 if against is None else 1
 
 
-def told(found: Verification) -> Iterator[str]:
-    """Say what was found, a line each."""
-    yield f"{found.model}, run with {found.activation}"
+FIT_COLUMNS = (
+    Column("drawn pictures", 42), Column("strength", 8, is_number=True),
+    Column("own sentence first", 18, is_number=True), Column("loss", 5, is_number=True),
+)  # fmt: skip
+
+
+def tell(found: Verification) -> None:
+    """Print what was found."""
+    print(f"{found.model}, run with {found.activation}")
     if found.file is not None:
         names = ", ".join(f"{one.model} {one.tag}" for one in found.file.published)
-        yield f"SHA-256 {found.file.sha256}: {STATUS[found.file.status]}{names and f' ({names})'}"
+        names = names and f" ({names})"
+        print(f"SHA-256 {found.file.sha256}: {STATUS[found.file.status]}{names}")
     if found.shipped:
-        yield "these are headclip-mini's weights as shipped"
-    yield f"{'drawn pictures':42}  strength  own sentence first   loss"
-    for fit in found.fingerprint.fits:
-        hits = f"{fit.hits} of {len(fit.losses)}"
-        hits = f"{hits} (chance {fit.chance})"
-        yield f"  {fit.way:40}  {fit.strength:8.1f}  {hits:>18}  {fit.loss:5.2f}"
-    yield VERDICT[found.fingerprint.verdict]
+        print("these are headclip-mini's weights as shipped")
+    fits = [
+        (fit.way, f"{fit.strength:.1f}", f"{fit.hits} of {len(fit.losses)} (chance {fit.chance})",
+         f"{fit.loss:.2f}")
+        for fit in found.fingerprint.fits
+    ]  # fmt: skip
+    drawn = Sheet(FIT_COLUMNS, [Row(fit) for fit in fits])
+    head = Row(tuple(one.title for one in FIT_COLUMNS))
+    lines = Sheet(FIT_COLUMNS, [head, *(Row((f"  {way}", *rest)) for way, *rest in fits)])
+    show(drawn, lines.lines())
+    print(VERDICT[found.fingerprint.verdict])
     if found.difference is not None:
-        yield f"largest difference to the saved cosines: {found.difference:.4f}"
+        print(f"largest difference to the saved cosines: {found.difference:.4f}")
 
 
 STATUS = {

@@ -1,10 +1,10 @@
-"""Text from outside made harmless: for tables that a spreadsheet opens, and for pages."""
+"""Text for people: what comes from outside made harmless, tables for a terminal, times in words."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 FORMULA_STARTS = ("=", "+", "-", "@", "|", "%", "\t", "\r")
@@ -33,14 +33,35 @@ def csv_cell(text: str) -> str:
 def aligned(markdown: str) -> str:
     """Pad the cells of Markdown tables, so that columns stand below each other in a terminal."""
     lines: list[str] = []
-    for is_table, block in groupby(markdown.split("\n"), lambda line: line.startswith("|")):
-        rows = list(block)
-        lines += _padded(rows) if is_table else rows
+    for one in blocks(markdown):
+        lines += [one] if isinstance(one, str) else padded(one)
     return "\n".join(lines)
 
 
-def _padded(rows: list[str]) -> Iterator[str]:
-    cells = [[cell.strip() for cell in _CELL.split(row)[1:-1]] for row in rows]
+def blocks(markdown: str) -> Iterator[str | list[list[str]]]:
+    """Take Markdown apart.
+
+    Yields:
+        A line, or the cells of a table, row by row; the second row holds the rule below its head.
+    """
+    for is_table, block in groupby(markdown.split("\n"), lambda line: line.startswith("|")):
+        if is_table:
+            yield [[cell.strip() for cell in _CELL.split(row)[1:-1]] for row in block]
+        else:
+            yield from block
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def padded(cells: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Write the rows of a Markdown table, as ``blocks`` gives them, with columns of one width."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for number, row in enumerate(cells):
         filled = (

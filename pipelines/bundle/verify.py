@@ -59,12 +59,18 @@ class _Skipped(Exception):
     """Something to check with is not there."""
 
 
-def verify_bundle(folder: Path, *, schema: Path | None = None) -> Iterator[Check]:
+def verify_bundle(
+    folder: Path,
+    *,
+    schema: Path | None = None,
+    seen: Callable[[int, int], None] = lambda count, total: None,
+) -> Iterator[Check]:
     """Check a bundle; nothing is fetched, and nothing left behind.
 
     Args:
         folder: The bundle.
         schema: MONAI's published schema of metadata.json, where it has been fetched.
+        seen: Is told of each check, and how many there are.
 
     Yields:
         One check after the other, as they are done.
@@ -93,6 +99,7 @@ def verify_bundle(folder: Path, *, schema: Path | None = None) -> Iterator[Check
                 check = Check(name, "failed", f"{type(error).__name__}: {_first_line(error)}")
             else:
                 check = Check(name, "ok")
+        seen(1, len(steps))
         yield check
 
 

@@ -106,7 +106,9 @@ def calibrate(
     for job in read_ahead(Plan(inputs, hide_names).jobs()):
         try:
             volume = job.read()
-            row = screener.finished(volume) or screener.screen(volume)
+            if (row := screener.finished(volume)) is not None:
+                screener.report(len(volume.voxels))
+            row = row or screener.screen(volume)
             result = json.loads((screener.out / row.folder / "result.json").read_text("utf-8"))
             scored.append(ScoredSeries.of(result, volume, job, settings.site))
         except (InvalidSettings, UnwritableOutput):

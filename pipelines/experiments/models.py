@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -62,7 +62,9 @@ class Setup:
         cache_limit_gb: Most that the frozen tower's outputs of training images may take on disk
             while trainings need them; 0 keeps none, and the tower runs in every epoch.
         say: Is told in a sentence what is being done.
-        step: Is told after every step of a training, and how many steps that has.
+        begin: Is told how many of what come next: ``step`` of a training, ``image``, ...
+        seen: Is told how many of them were done since it was last told.
+        step: Is told of every step of a training.
     """
 
     backbone: Backbone
@@ -76,7 +78,9 @@ class Setup:
     seeds: int = 1
     cache_limit_gb: float = 4.0
     say: Callable[[str], None] = lambda text: None
-    step: Callable[[StepReport, int], None] = lambda report, total: None
+    begin: Callable[[int, str], None] = lambda total, unit: None
+    seen: Callable[[int], None] = lambda count: None
+    step: Callable[[StepReport], None] = lambda report: None
 
     def __post_init__(self) -> None:
         """Check what would otherwise be refused after hours of training.
@@ -94,6 +98,12 @@ class Setup:
     def train_seed(self) -> int:
         """The first seed that is trained with."""
         return TrainSettings(**self.training).seed
+
+    def quiet(self) -> Setup:
+        """Give the same, of which nobody is told."""
+        told = ("say", "begin", "seen", "step")
+        usual: dict[str, Any] = {one.name: one.default for one in fields(self) if one.name in told}
+        return replace(self, **usual)
 
     def of_seeds(self) -> list[Setup]:
         """Give the setup of each seed."""
@@ -239,7 +249,7 @@ def run_training(training: Training, setup: Setup) -> Path:
     request, backbone = training.request, setup.backbone_to_train()
     examples = Examples(training.data, default_image_size(request.model, backbone.vision))
     doubts_of(training.data, examples.samples, setup.say)
-    steps = request.settings.epochs * -(-len(examples) // request.settings.batch_size)
+    setup.begin(request.settings.epochs * -(-len(examples) // request.settings.batch_size), "step")
     request = replace(
         request,
         cache=setup.out / FEATURES,  # which trainings with the same layers share
@@ -248,9 +258,8 @@ def run_training(training: Training, setup: Setup) -> Path:
         resume=(folder / STATE_FILE).is_file(),
     )
     return train(
-        request, examples, backbone, out=folder, say=setup.say,
-        report=lambda step: setup.step(step, steps),
-    ).checkpoint  # fmt: skip
+        request, examples, backbone, out=folder, say=setup.say, report=setup.step
+    ).checkpoint
 
 
 def forget_features(setup: Setup) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from headclip_med.datasets import KNOWN_SETS, PROTOCOLS, Dataset, find_set, find_sets
 from headclip_med.datasets.discover import INDUSTRIAL, MEDICAL, discover
 from headclip_med.datasets.own.spec import SetSpec
-from headclip_med.errors import HeadClipError, InvalidSettings
+from headclip_med.errors import HeadClipError, InvalidSettings, nearest
 from headclip_med.evaluation.datasets import open_datasets
 from headclip_med.models.registry import METHODS
 from headclip_med.pipelines.experiments.definitions import ExperimentDefinition, Variant
@@ -190,9 +190,10 @@ def same_data(trained_on: Dataset, tested: Dataset) -> str:
 def _chosen(experiment: ExperimentDefinition, methods: tuple[str, ...]) -> tuple[Variant, ...]:
     for method in methods:
         if method not in experiment.methods:
+            known = ", ".join(experiment.methods)
             raise InvalidSettings(
                 f"The experiment {experiment.name} has no method '{method}'.",
-                f"It compares {', '.join(experiment.methods)}.",
+                f"{nearest(method, experiment.methods)}It compares {known}.",
                 code="unknown-method",
             )
     return tuple(one for one in experiment.variants if not methods or one.method in methods)

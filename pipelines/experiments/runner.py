@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headclip_med.errors import HeadClipError, InvalidSettings
-from headclip_med.evaluation.predictions import predict_dataset
+from headclip_med.evaluation.predictions import choose, predict_dataset
 from headclip_med.pipelines.experiments.models import (
     BuiltModel,
     Models,
@@ -171,17 +171,22 @@ def _measure(
     setup.say(f"{tested.name}: {len(dataset.samples)} images{done}")
     if missing:
         models = {wanted[name].network: questions[name].model for name in reversed(missing)}
+        sizes = {model.image_size for model in models.values()}
+        setup.begin(len(sizes) * len(choose(dataset, plan.limit).samples), "image")
         predicted = predict_dataset(
             dataset,
             list(models.values()),
             store=setup.out / PREDICTIONS,
             batch_size=setup.batch_size,
             limit=plan.limit,
+            seen=setup.seen,
         )
+        setup.begin(len(missing), "measurement")
         of_network = dict(zip(models, predicted, strict=True))
         for name in missing:
             # Another variant of the same network may have measured both image scores by now.
             known[name] = questions[name].known(setup.out) or questions[name].settle(
                 of_network[wanted[name].network], setup.out
             )
+            setup.seen(1)
     return {name: result for name, result in known.items() if result is not None}

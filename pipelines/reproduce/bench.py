@@ -81,10 +81,6 @@ class Bench:
         """Give the folder that everything is kept in."""
         return self.setup.out
 
-    def quiet(self) -> Setup:
-        """Give a setup that says nothing."""
-        return replace(self.setup, say=lambda text: None, step=lambda report, total: None)
-
     def own_setup(self) -> Setup:
         """Give an experiment a backbone of its own: its models are moved to the device in place."""
         if self.setup.device.type == "cpu":

@@ -13,6 +13,7 @@ from typing import Any
 from headclip_med.datasets import Report
 from headclip_med.datasets.own.spec import SetSpec
 from headclip_med.evaluation.datasets import check_spec
+from headclip_med.pipelines.experiments.models import Setup
 from headclip_med.pipelines.reproduce.bench import Bench
 from headclip_med.pipelines.reproduce.facts import Objection, StageFacts
 
@@ -33,7 +34,7 @@ def check_data(bench: Bench) -> StageFacts:
     for number, spec in enumerate(bench.specs, start=1):
         path = SetSpec.parse(spec).path
         identity = {"spec": _without_folder(spec), "files": files_digest(path)}
-        one = bench.facts(DATA, identity).settle(partial(_check, spec))
+        one = bench.facts(DATA, identity).settle(partial(_check, spec, bench.setup))
         found = one.values
         state = "usable" if found["usable"] else "not usable"
         known = "" if one.is_new else " (checked before)"
@@ -43,8 +44,13 @@ def check_data(bench: Bench) -> StageFacts:
     return StageFacts({"sets": sets}, seconds, is_new)
 
 
-def _check(spec: str) -> dict[str, Any]:
-    return found_of(check_spec(spec))
+def _check(spec: str, setup: Setup) -> dict[str, Any]:
+    def told(done: int, total: int) -> None:
+        if done == 1:
+            setup.begin(total, "image")
+        setup.seen(1)
+
+    return found_of(check_spec(spec, progress=told))
 
 
 def found_of(report: Report) -> dict[str, Any]:

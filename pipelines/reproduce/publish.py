@@ -108,7 +108,7 @@ def checkpoints_of(bench: Bench) -> Iterator[PublishedCheckpoint]:
     found: dict[str, PublishedCheckpoint] = {}
     for name in bench.request.experiments:
         plan = replan_or_none(bench, name)
-        for setup in bench.quiet().of_seeds() if plan else ():
+        for setup in bench.setup.quiet().of_seeds() if plan else ():
             for variant, key in plan.trainings if plan else ():
                 training = training_of(variant, plan.auxiliaries[key] if plan else (), setup)
                 if training.checkpoint(bench.out).is_file():

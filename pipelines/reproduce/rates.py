@@ -206,7 +206,7 @@ def _training_rates(
 
 def _train_few(bench: Bench, variant: Variant, few: Dataset) -> tuple[tuple[float, float], float]:
     """Train on a few images: seconds per image of the first and the second epoch, and in all."""
-    setup = bench.quiet()
+    setup = bench.setup.quiet()
     request = training_of(variant, [few], setup).request
     examples = Examples(few, default_image_size(request.model, setup.backbone.vision))
     steps: list[tuple[int, float]] = []

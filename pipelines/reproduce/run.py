@@ -34,6 +34,7 @@ from headclip_med.pipelines.reproduce.smoke import (
     smoke_plan,
 )
 from headclip_med.pipelines.reproduce.work import StageWork, estimate_work
+from headclip_med.write.plain_text import duration
 
 MACHINE, WEIGHTS, RATES = "machine", "weights", "rates"
 REPORT, PUBLISH = "report", "publish"
@@ -337,12 +338,3 @@ def describe_work(work: StageWork) -> str:
     if work.seconds is not None:
         parts.append(f"about {duration(work.seconds)}")
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -72,7 +72,7 @@ class WorkEstimate:
     def of_experiment(self, plan: ExperimentPlan) -> StageWork:
         """Count an experiment's trainings and questions, of every seed."""
         found = StageWork(seconds=0.0 if self.rates else None)
-        for setup in self.bench.quiet().of_seeds():
+        for setup in self.bench.setup.quiet().of_seeds():
             trainings = self._trainings(plan, setup)
             for training in trainings.values():
                 self._train(training, setup, found)

@@ -113,14 +113,19 @@ def test_what_was_interrupted_goes_on_and_nothing_is_done_twice(
 def test_a_training_that_was_killed_ends_as_if_it_had_not_been(data: Path, tmp_path: Path) -> None:
     asked = request(data, datasets=("BrainMRI",))
 
-    def stop(report: StepReport, total: int) -> None:
-        assert total == 2
+    begun: list[tuple[int, str]] = []
+
+    def begin(total: int, unit: str) -> None:
+        begun.append((total, unit))
+
+    def stop(report: StepReport) -> None:
         if report.epoch == 2:
             raise KeyboardInterrupt
 
     two = {"epochs": 2}
     with pytest.raises(KeyboardInterrupt):
-        run("init", setup(tmp_path / "killed", training=two, step=stop), asked)
+        run("init", setup(tmp_path / "killed", training=two, step=stop, begin=begin), asked)
+    assert begun == [(2, "step")]
     run("init", setup(tmp_path / "killed", training=two), asked)
     run("init", setup(tmp_path / "whole", training=two), asked)
     killed, whole = (

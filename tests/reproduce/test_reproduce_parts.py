@@ -23,6 +23,7 @@ from headclip_med.pipelines.reproduce.smoke import (
     smoke_plan,
 )
 from headclip_med.pipelines.reproduce.work import StageWork, WorkEstimate
+from headclip_med.write.plain_text import duration
 from headclip_med.write.tables import Line, Number, Table
 from tests import set_copies, tiny
 
@@ -163,7 +164,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_trained(
     ("seconds", "text"), [(0.4, "0 s"), (89.0, "89 s"), (150.0, "2 min"), (5400.0, "1.5 h")]
 )
 def test_times_are_written_as_people_say_them(seconds: float, text: str) -> None:
-    assert run.duration(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_a_set_is_checked_again_once_a_file_of_it_changes(data: Path) -> None:

@@ -46,6 +46,7 @@ DOORS = {  # library: the modules, or folders of modules, that may import it
     "pynetdicom": ("pipelines.service",),
     "ray": ("pipelines.service.execution.ray",),
     "requests": ("pipelines.service.delivery",),
+    "rich": ("cli.terminal",),
     "SimpleITK": ("read", "transforms", "exchange"),
     "skimage": ("transforms", "metrics"),
     "sklearn": ("metrics", "models.adaclip"),
@@ -53,6 +54,7 @@ DOORS = {  # library: the modules, or folders of modules, that may import it
     "starlette": ("pipelines.service",),
     "torch": ("models", "training", "transforms", "metrics", "evaluation", "pipelines", "store",
               "prediction", "exchange"),
+    "tqdm": ("cli.terminal",),
     "uvicorn": ("pipelines.service",),
 }  # fmt: skip
 ENTRANCES = ("", "__main__")  # headclip_med itself re-exports from any layer

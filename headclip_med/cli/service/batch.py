@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, ClassVar
 
-from headclip_med.cli.groups import VOICE, counting
 from headclip_med.cli.options import Takes
-from headclip_med.cli.screen import Screen, show, show_plan
+from headclip_med.cli.screen import Screen
+from headclip_med.cli.terminal.progress import progress
+from headclip_med.cli.terminal.results import show_plan, show_report
+from headclip_med.cli.terminal.voice import VOICE
 from headclip_med.pipelines.service.settings import BatchWorkSettings, WorkSettings
 from headclip_med.settings import ScoreSettings, ScreenSettings, SiteSettings
 
@@ -62,7 +64,7 @@ class ScreenBatch(Screen):
         from headclip_med.pipelines.service.batch import BatchRequest, run_batch
 
         slices = sum(one.slices for one in inputs.readable)
-        with counting("slice") as count, asked_to_end() as asked:
+        with progress(slices, "slice") as bar, asked_to_end() as asked:
             settings = BatchRequest(
                 run_key=f"{plan.run_key}{'-hidden' if self.hide_names else ''}",
                 hide_names=self.hide_names,
@@ -70,11 +72,11 @@ class ScreenBatch(Screen):
                 verifies=self.verify,
                 is_scripted=self.script,
                 is_stopped=lambda: asked.number is not None,
-                report=lambda more: count(more, slices),
+                report=bar.add,
                 say=lambda sentence: VOICE.say(f"headclip: {sentence}"),
             )
             report = run_batch(inputs, plan.out, _executor(plan, work), settings)
-        show(report, as_json=self.json)
+        show_report(report, as_json=self.json)
         if asked.number is None:
             return report.exit_code
         print("headclip: stopped; what was finished is kept.", file=sys.stderr)

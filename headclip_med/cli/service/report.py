@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -14,6 +14,8 @@ from tyro.conf import Positional
 
 from headclip_med.calibration import shown_p
 from headclip_med.cli.options import Command, Takes
+from headclip_med.cli.terminal.progress import Progress, progress
+from headclip_med.cli.terminal.tables import Column, Row, Sheet, Tone, show
 from headclip_med.errors import InvalidSettings
 from headclip_med.pipelines.service.worklist.wanted import Wanted
 
@@ -104,8 +106,10 @@ class ShowWorklist(Command):
         with database.read() as session:
             if self.html:
                 unused = queries.unused_files(session)
-                entries = queries.every(session, wanted, now)
-                print(f"open {export.to_pages(entries, unused, out, is_scripted=self.script)}")
+                with progress(queries.find(session, wanted, now).total, "result") as bar:
+                    entries = _counted(queries.every(session, wanted, now), bar)
+                    page = export.to_pages(entries, unused, out, is_scripted=self.script)
+                print(f"open {page}")
             elif self.csv or self.json:
                 write = export.to_csv if self.csv else export.to_json
                 for piece in write(queries.every(session, wanted, now)):
@@ -115,22 +119,37 @@ class ShowWorklist(Command):
                     print(f"paused for {lasts}: {pause.reason} {pause.advice}")
                 for stratum in queries.stale_strata(session):
                     print(f"calibration stale: {stratum}")
-                for line in _lines(queries.find(session, wanted, now)):
-                    print(line)
+                _show_page(queries.find(session, wanted, now))
 
 
-def _lines(found: WorkPage) -> Iterator[str]:
-    """Write a page of the worklist for a terminal."""
+COLUMNS = (
+    Column("rank", 4, is_number=True), Column("score", 24), Column("state"), Column("names"),
+)  # fmt: skip
+
+
+def _show_page(found: WorkPage) -> None:
+    """Print a page of the worklist."""
+    ranked = enumerate(found.entries, start=found.first_rank)
+    show(Sheet(COLUMNS, [_row(rank, entry) for rank, entry in ranked], indent=" " * 6))
+    more = f", page {found.page} of {found.pages}" if found.pages > 1 else ""
+    print(f"{found.total} in all{more}")
+
+
+def _row(rank: int, entry: WorkEntry) -> Row:
+    """Make a row of what waits, failed or was judged, with what is to be known of it below."""
     from headclip_med.write.plain_text import visible
 
-    for rank, entry in enumerate(found.entries, start=found.first_rank):
-        yield visible(f"{rank:4}  {_judged(entry):24}  {_where(entry)}  {' '.join(entry.names)}")
-        if entry.reason:
-            yield visible(f"      job {entry.job}: {entry.reason} {entry.advice or ''}".rstrip())
-        for sent in entry.deliveries:
-            yield visible(f"      result {entry.result} to {sent.destination}: {sent.words}")
-    more = f", page {found.page} of {found.pages}" if found.pages > 1 else ""
-    yield f"{found.total} in all{more}"
+    below = [f"result {entry.result} to {one.destination}: {one.words}" for one in entry.deliveries]
+    if entry.reason:
+        below.insert(0, f"job {entry.job}: {entry.reason} {entry.advice or ''}".rstrip())
+    cells = str(rank), _judged(entry), _where(entry), " ".join(entry.names)
+    return Row(tuple(map(visible, cells)), tuple(map(visible, below)), _tone(entry))
+
+
+def _tone(entry: WorkEntry) -> Tone:
+    if entry.used is not None and entry.used.flagged:
+        return "notable"
+    return "bad" if entry.reason else "plain"
 
 
 def _judged(entry: WorkEntry) -> str:
@@ -143,6 +162,12 @@ def _judged(entry: WorkEntry) -> str:
 
 def _where(entry: WorkEntry) -> str:
     return f"{entry.state} ({entry.words})"
+
+
+def _counted(entries: Iterable[WorkEntry], bar: Progress) -> Iterator[WorkEntry]:
+    for entry in entries:
+        yield entry
+        bar.add()
 
 
 def _numbers(option: str, text: str | None) -> list[int] | str | None:

@@ -274,7 +274,7 @@ def fetch_weights(name: str, tag: str) -> Path:
     if not entry:
         raise UnusableWeights(
             f"open_clip has no weights '{tag}' for {name}.",
-            f"It has {', '.join(known_tags(name)) or 'none'}.",
+            f"{nearest(tag, known_tags(name))}It has {', '.join(known_tags(name)) or 'none'}.",
             code="unknown-tag",
         )
     import open_clip

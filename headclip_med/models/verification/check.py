@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ class Verification:
         }  # fmt: skip
 
 
-def verify_weights(
+def verify_weights(  # noqa: PLR0913 - what, run how, and who is told, each by its name
     name: str | None,
     *,
     weights: str | None = None,
@@ -109,6 +110,7 @@ def verify_weights(
     device: str = "auto",
     against: SavedFingerprint | None = None,
     loaded: Backbone | None = None,
+    seen: Callable[[int, int], None] = lambda count, total: None,
 ) -> Verification:
     """Compare a file's digest with published ones, load it, and show it drawn pictures.
 
@@ -120,6 +122,7 @@ def verify_weights(
         against: A saved fingerprint.
         loaded: What the name and the weights lead to, where it is loaded already; it is run where
             it is.
+        seen: As for ``take_fingerprint``.
 
     Raises:
         InvalidSettings: No model is named, and the digest tells none; or a name is unknown.
@@ -136,7 +139,7 @@ def verify_weights(
         activation = next((one.activation for one in digest.published), None)
     backbone = loaded if loaded is not None else load_found(found, activation=activation).to(place)
     shipped = found.source == "embedded" and backbone.digest == _shipped_digest()
-    fingerprint = take_fingerprint(backbone)
+    fingerprint = take_fingerprint(backbone, seen=seen)
     difference = None if against is None else against.difference_to(fingerprint)
     return Verification(found.name, backbone.activation, digest, shipped, fingerprint, difference)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -120,8 +120,14 @@ class Fingerprint:
 
 
 @torch.inference_mode()
-def take_fingerprint(backbone: Backbone) -> Fingerprint:
+def take_fingerprint(
+    backbone: Backbone, *, seen: Callable[[int, int], None] = lambda count, total: None
+) -> Fingerprint:
     """Show the drawings at the size the towers were trained on.
+
+    Args:
+        backbone: The towers.
+        seen: Is told how many more ways to run them were tried, and of how many in all.
 
     Raises:
         UnusableWeights: What they give are no numbers.
@@ -142,8 +148,11 @@ def take_fingerprint(backbone: Backbone) -> Fingerprint:
             code="weights-not-finite",
         )
     fits = [fit_of("as asked", own, groups, scale)]
-    for way, other in _other_ways(backbone, sentences, pixels, pictures):
-        fits.append(fit_of(way, other, groups, scale))
+    others = list(_other_ways(backbone, sentences, pixels, pictures))
+    seen(1, 1 + len(others))
+    for way, cosines in others:
+        fits.append(fit_of(way, cosines(), groups, scale))
+        seen(1, 1 + len(others))
     digest = hashlib.sha256(np.round(stacked * 255).astype(np.uint8).tobytes()).hexdigest()
     return Fingerprint(own.cpu().numpy(), sentences, digest, tuple(fits))
 
@@ -176,32 +185,47 @@ def fit_of(
     return Fit(way, sum(strengths) / math.sqrt(len(strengths)), hits, len(strengths), tuple(losses))
 
 
+_Cosines = Callable[[], Tensor]
+
+
 def _other_ways(
     backbone: Backbone, sentences: Sequence[str], pixels: Images, pictures: Tensor
-) -> Iterator[tuple[str, Tensor]]:
-    """Give cosines for what is mistaken most often, where it differs from what was asked."""
+) -> Iterator[tuple[str, _Cosines]]:
+    """Give what is mistaken most often, where it differs from what was asked, and its cosines."""
     other: Activation = "gelu" if backbone.activation == "quickgelu" else "quickgelu"
-    interpolation = backbone.vision.position_interpolation
-    otherwise = variant(backbone, activation=other, position_interpolation=interpolation)
-    text, theirs = (unit(one.text.encode(sentences)) for one in (backbone, otherwise))
-    shown = backbone.normalise(pixels)
-    yield f"with {other}", _pictures(otherwise, shown) @ theirs.T
+    text, shown = unit(backbone.text.encode(sentences)), backbone.normalise(pixels)
+
+    def activated() -> Tensor:
+        interpolation = backbone.vision.position_interpolation
+        otherwise = variant(backbone, activation=other, position_interpolation=interpolation)
+        return _pictures(otherwise, shown) @ unit(otherwise.text.encode(sentences)).T
+
+    def seen_as(images: Images) -> Tensor:
+        return _pictures(backbone, images) @ text.T
+
+    yield f"with {other}", activated
     for words, (mean, deviation) in NORMALISATIONS.items():
         shift, width = (pixels.new_tensor(one).view(1, 3, 1, 1) for one in (mean, deviation))
         changed = (pixels - shift) / width
         if not torch.allclose(changed, shown, atol=1e-4):
-            yield f"with {words}", _pictures(backbone, changed) @ text.T
+            yield f"with {words}", partial(seen_as, changed)
     flipped = backbone.normalise(pixels.flip(1))
-    yield "with red and blue exchanged", _pictures(backbone, flipped) @ text.T
-    with _transposed(backbone.text.text, "text_projection") as is_square:
-        if is_square:
-            yield (
-                "with the text projection transposed",
-                (pictures @ unit(backbone.text.encode(sentences)).T),
-            )
-    with _transposed(backbone.vision.visual, "proj") as is_square:
-        if is_square:
-            yield "with the image projection transposed", _pictures(backbone, shown) @ text.T
+    yield "with red and blue exchanged", partial(seen_as, flipped)
+    sentence_tower, picture_tower = backbone.text.text, backbone.vision.visual
+    if _is_square(sentence_tower, "text_projection"):
+
+        def mixed_up() -> Tensor:
+            with _transposed(sentence_tower, "text_projection"):
+                return pictures @ unit(backbone.text.encode(sentences)).T
+
+        yield "with the text projection transposed", mixed_up
+    if _is_square(picture_tower, "proj"):
+
+        def turned() -> Tensor:
+            with _transposed(picture_tower, "proj"):
+                return seen_as(shown)
+
+        yield "with the image projection transposed", turned
 
 
 def _pictures(backbone: Backbone, shown: Images) -> Float[Tensor, "drawings joint"]:
@@ -215,14 +239,17 @@ def _pictures(backbone: Backbone, shown: Images) -> Float[Tensor, "drawings join
     return torch.cat(found)
 
 
-@contextmanager
-def _transposed(owner: Any, name: str) -> Iterator[bool]:
-    """Transpose a projection for a while, where it is a square one."""
+def _is_square(owner: Any, name: str) -> bool:
     own = getattr(owner, name)
-    square = isinstance(own, nn.Parameter) and own.ndim == 2 and own.shape[0] == own.shape[1]
-    if square:
-        setattr(owner, name, nn.Parameter(own.T.contiguous(), requires_grad=False))
+    return isinstance(own, nn.Parameter) and own.ndim == 2 and own.shape[0] == own.shape[1]
+
+
+@contextmanager
+def _transposed(owner: Any, name: str) -> Iterator[None]:
+    """Transpose a square projection for a while."""
+    own = getattr(owner, name)
+    setattr(owner, name, nn.Parameter(own.T.contiguous(), requires_grad=False))
     try:
-        yield square
+        yield
     finally:
         setattr(owner, name, own)

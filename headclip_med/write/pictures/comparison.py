@@ -93,7 +93,7 @@ def _truth(truth: Bool[np.ndarray, "rows columns"] | None) -> Bool[np.ndarray, "
     return np.asarray(Image.fromarray(truth).resize(size, Image.Resampling.NEAREST))
 
 
-def _heat(values: Float[np.ndarray, "side side"]) -> Float[np.ndarray, "side side"]:
+def _heat(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "side side"]:
     picture = Image.fromarray(np.asarray(values, dtype=np.float32))
     return np.asarray(picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR))
 

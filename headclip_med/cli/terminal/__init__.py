@@ -1,0 +1,1 @@
+"""What a person at a terminal sees beside results: sentences, how far it is, and drawn tables."""
