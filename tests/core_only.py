@@ -32,7 +32,8 @@ def run(folder: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "photo.png")
     Image.fromarray(pixels[..., 0]).save(folder / "good.png")
-    assert said("screen", str(folder / "photo.png"), "--out", str(folder / "out")) == (0, "")
+    screen = ("screen", str(folder / "photo.png"), "--out", str(folder / "out"), "--quiet")
+    assert said(*screen) == (0, "")
     assert (folder / "out/index.html").is_file()
     wanted = {
         "tracking": ("evaluate", "--acceptance"),

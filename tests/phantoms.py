@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import MRImageStorage
 
 from headclip_med.geometry import Grid
 from headclip_med.write.dicom.series import write_ct_series
@@ -52,32 +49,6 @@ def write_phantom(folder: Path, grid: Grid | None = None, **options: str) -> tup
     grid = grid or make_grid()
     options.setdefault("patient_name", PATIENT_NAME)
     return write_ct_series(folder, make_voxels(grid.shape), grid, **options)
-
-
-def write_mr_series(folder: Path, voxels: np.ndarray, grid: Grid) -> tuple[Path, ...]:
-    """Write an MR series: signal in any unit, rounded to whole numbers from 0 to 65535."""
-    stored = np.clip(np.rint(voxels), 0, 65535).astype("<u2")
-
-    def become_mr(dataset: Dataset, index: int) -> None:
-        for name in ("KVP", "RescaleIntercept", "RescaleSlope", "RescaleType", "WindowCenter",
-                     "WindowWidth"):  # fmt: skip
-            delattr(dataset, name)
-        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
-        dataset.SeriesInstanceUID += ".1"
-        dataset.SOPInstanceUID += ".1"
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        dataset.Modality, dataset.ImageType = "MR", ["ORIGINAL", "PRIMARY", "OTHER"]
-        dataset.ScanningSequence, dataset.SequenceVariant = "SE", "NONE"
-        dataset.ScanOptions, dataset.MRAcquisitionType = "", "2D"
-        dataset.RepetitionTime, dataset.EchoTime, dataset.EchoTrainLength = "500", "10", "1"
-        dataset.PixelRepresentation = 0
-        dataset.PixelData = stored[index].tobytes()
-
-    with TemporaryDirectory() as beside:
-        paths = write_ct_series(Path(beside), np.zeros(grid.shape), grid)
-        edit(paths, become_mr)
-        folder.mkdir(exist_ok=True)
-        return tuple(Path(shutil.copy(path, folder / f"mr_{path.name}")) for path in paths)
 
 
 def edit(paths: Sequence[Path], change: Callable[[Dataset, int], object]) -> None:

@@ -21,12 +21,14 @@ from headclip_med.settings import ScreenSettings, SiteSettings
 
 if TYPE_CHECKING:
     from headclip_med.pipelines.calibration import Calibrator
+    from headclip_med.pipelines.demo import KnownLesion
     from headclip_med.pipelines.work.building import ScreenerPlan
     from headclip_med.read import Inputs
+    from headclip_med.write import SummaryRow
 
 
-DEMO_SLICES = 21
-"""Of the drawn head, 16, and of the real CT."""
+DEMO_SLICES = 37
+"""Of the drawn heads, 16 each, and of the real CT."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,10 +190,11 @@ def check_any(inputs: Inputs) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(ModelOptions):
-    """Screen a synthetic head with a known lesion and a real CT series, offline.
+    """Screen drawn heads with known lesions and a real CT series, offline.
 
-    The head is written as a real DICOM series; the CT is the one that pydicom's package carries.
-    Both go through the same code as any study. RESEARCH ONLY - not for clinical use.
+    The heads, a CT and an MR, are written as real DICOM series; the real CT is the one that
+    pydicom's package carries. All go through the same code as any study. RESEARCH ONLY - not for
+    clinical use.
 
     Examples:
       headclip demo --out out/demo
@@ -209,30 +212,44 @@ class Demo(ModelOptions):
 
         VOICE.say("headclip: loading the model ...")
         model = self.load()
-        VOICE.say("headclip: drawing a head, and screening it and a real CT ...")
+        VOICE.say("headclip: drawing two heads, and screening them and a real CT ...")
         with progress(DEMO_SLICES, "slice") as bar:
             demo = demonstrate(model, self.out, report=bar.add)
-        folder = self.out / "results" / demo.phantom.folder
-        lesion = demo.lesion
-        places = {
-            "page": str(demo.batch.outputs["page"]),
-            "overlay": str(folder / demo.phantom.outputs["overlay"]),
-            "segmentation": str(folder / "seg.dcm") if "seg" in demo.phantom.outputs else None,
-        }
+        page = str(demo.batch.outputs["page"])
+        results = self.out / "results"
+        ct, mr = (_places(row, results) for row in demo.drawn)
+        lesions = [asdict(one) for one in demo.lesions]
         if self.json:
-            print(json.dumps({**places, "known_lesion": asdict(lesion)}))
+            found = {"page": page, **ct, "known_lesion": lesions[0]}
+            print(json.dumps({**found, "mr": {**mr, "known_lesion": lesions[1]}}))
             return demo.batch.exit_code
-        print(f"overlay        {places['overlay']}")
-        print(f"DICOM-SEG      {places['segmentation'] or 'none: nothing passed the threshold'}")
-        print(f"page           {places['page']}")
-        print(
-            f"known lesion   {lesion.volume_mm3 / 1000:.1f} ml: voxel AUROC {lesion.auroc:.3f}, "
-            f"Dice {lesion.dice:.2f}; {lesion.candidates_on_it} of {lesion.candidates} candidates "
-            "lie on it"
-        )
-        if lesion.first_distance_mm is not None:
-            print(
-                f"               the first candidate lies {lesion.first_distance_mm:.0f} mm from "
-                "its centre"
-            )
+        for number, (places, lesion) in enumerate(zip((ct, mr), demo.lesions, strict=True)):
+            seg = places["segmentation"] or "none: nothing passed the threshold"
+            print(f"{'drawn MR' if number else 'overlay':14} {places['overlay']}")
+            print(f"DICOM-SEG      {seg}")
+            if not number:
+                print(f"page           {page}")
+            _show_lesion(lesion)
         return demo.batch.exit_code
+
+
+def _places(row: SummaryRow, results: Path) -> dict[str, str | None]:
+    folder = results / row.folder
+    segmentation = str(folder / "seg.dcm") if "seg" in row.outputs else None
+    return {"overlay": str(folder / row.outputs["overlay"]), "segmentation": segmentation}
+
+
+def _show_lesion(lesion: KnownLesion) -> None:
+    """Say how well a lesion that was drawn was hit, and what else was taken for one."""
+    print(
+        f"known lesion   {lesion.volume_mm3 / 1000:.1f} ml: voxel AUROC {lesion.auroc:.3f}, "
+        f"Dice {lesion.dice:.2f}; {lesion.candidates_on_it} of {lesion.candidates} candidates "
+        "lie on it"
+    )
+    if lesion.first_distance_mm is not None:
+        print(
+            f"               the first candidate lies {lesion.first_distance_mm:.0f} mm from "
+            "its centre"
+        )
+    if others := lesion.candidates - lesion.candidates_on_it:
+        print(f"               false alarms: {others}")

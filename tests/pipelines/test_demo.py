@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from headclip_med import load_model
 from headclip_med.cli import main
+from headclip_med.cli.screen import DEMO_SLICES
 from headclip_med.models.checkpoint import read_checkpoint
 from headclip_med.models.clip.loading import EMBEDDED_PATH
 from headclip_med.models.header import MODELS, checkpoint_of
@@ -54,15 +55,17 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstration, Path
     return demonstrate(load_model(device="cpu"), out), out
 
 
-def test_both_studies_are_screened_by_the_embedded_model(shown: tuple[Demonstration, Path]) -> None:
+def test_all_studies_are_screened_by_the_embedded_model(shown: tuple[Demonstration, Path]) -> None:
     demonstration, _ = shown
     assert not demonstration.batch.failures
-    assert len(demonstration.batch.rows) == 2
-    assert all(row.modality == "CT" for row in demonstration.batch.rows)
+    assert sorted(str(row.modality) for row in demonstration.batch.rows) == ["CT", "CT", "MR"]
+    assert [row.modality for row in demonstration.drawn] == ["CT", "MR"]
+    assert sum(len(row.slice_scores) for row in demonstration.batch.rows) == DEMO_SLICES
+    assert len({row.study_instance_uid for row in demonstration.batch.rows}) == 3
 
 
 def test_the_embedded_model_points_at_the_known_lesion(shown: tuple[Demonstration, Path]) -> None:
-    lesion = shown[0].lesion
+    lesion = shown[0].lesions[0]
     assert lesion.auroc > 0.9
     assert lesion.volume_mm3 > 1000
 
@@ -74,27 +77,29 @@ def test_the_command_prints_where_to_look(
     printed = json.loads(capsys.readouterr().out)
     for key in ("page", "overlay"):
         assert Path(printed[key]).is_file()
-    assert 0 <= printed["known_lesion"]["dice"] <= 1
+    assert Path(printed["mr"]["overlay"]).is_file()
+    for one in (printed, printed["mr"]):
+        assert 0 <= one["known_lesion"]["dice"] <= 1
 
 
 def test_a_lesion_that_is_seen_comes_back_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a model that cannot miss it: from the SEG and from the heatmap, in patient mm."""
-    phantom = development_volume(demo.PHANTOM_SEED, demo.PHANTOM_KIND)
+    phantom = development_volume(demo.CT_SEED, demo.CT_KIND)
     bright = np.where(phantom.lesion, 80.0, 0.0)  # white in the brain window, on black
     shown = type(phantom)(bright, phantom.lesion, phantom.brain, phantom.kind)
     monkeypatch.setattr(demo, "development_volume", lambda seed, kind: shown)
     found = demonstrate(BrightModel(image_size=112, threshold=0.5), tmp_path)
-    assert found.lesion.auroc > 0.999
-    assert found.lesion.dice > 0.95
-    assert found.lesion.first_distance_mm is not None
-    assert found.lesion.first_distance_mm < 1.0
+    lesion, row = found.lesions[0], found.drawn[0]
+    assert lesion.auroc > 0.999
+    assert lesion.dice > 0.95
+    assert lesion.first_distance_mm is not None
+    assert lesion.first_distance_mm < 1.0
 
     grid = phantom_grid(phantom)
     truth_lps_mm = grid.to_lps_mm(np.argwhere(phantom.lesion).astype(float))
-    folder = tmp_path / "results" / found.phantom.folder
-    points = seg_points_lps_mm(folder / found.phantom.outputs["seg"])
+    points = seg_points_lps_mm(tmp_path / "results" / row.folder / row.outputs["seg"])
     assert np.abs(points.mean(axis=0) - truth_lps_mm.mean(axis=0)).max() < 1.0
     assert np.abs(points.min(axis=0) - truth_lps_mm.min(axis=0)).max() < 2.1  # one pixel
     assert np.abs(points.max(axis=0) - truth_lps_mm.max(axis=0)).max() < 2.1

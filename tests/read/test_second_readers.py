@@ -23,7 +23,8 @@ from headclip_med.errors import HeadClipError
 from headclip_med.geometry import Grid
 from headclip_med.read import find_inputs
 from headclip_med.volume import Volume
-from tests.phantoms import edit, make_grid, make_voxels, write_mr_series, write_phantom
+from headclip_med.write.dicom.series import write_mr_series
+from tests.phantoms import edit, make_grid, make_voxels, write_phantom
 from tests.read.second_readers import (
     Sight,
     dcm2niix_volumes,

@@ -15,7 +15,7 @@ from headclip_med.ranks import torchrun_ranks
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-FIRST_AFTER_S = 5.0
+FIRST_AFTER_S = 10.0
 """Before the first line, where no terminal shows a bar: what is over by then needs none."""
 
 LINE_EVERY_S = 60.0

@@ -1,4 +1,4 @@
-"""Synthetic CT series as real single-frame DICOM files, for the demonstration and the tests.
+"""Drawn CT and MR series as real single-frame DICOM files, for the demonstration and the tests.
 
 Everything is derived from the arguments, the identifiers too: equal arguments give equal bytes.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer, Num
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from pydicom.valuerep import format_number_as_ds
 
 from headclip_med.errors import UnusableGeometry
@@ -69,8 +69,36 @@ def write_ct_series(
     return _write(folder, stored, grid, common)
 
 
+def write_mr_series(
+    folder: Path,
+    signal: Num[np.ndarray, "slices rows columns"],
+    grid: Grid,
+    *,
+    study_seed: str = "phantom",
+    patient_name: str = "Phantom^Headclip",
+) -> tuple[Path, ...]:
+    """Write an MR series of the head, one file per slice.
+
+    Args:
+        folder: As for ``write_ct_series``.
+        signal: In any unit, rounded to whole numbers from 0 to 65535.
+        grid: As for ``write_ct_series``, and so are the rest, the files and the errors.
+        study_seed: Likewise.
+        patient_name: Likewise.
+    """
+    stored = np.clip(np.rint(signal), 0, 65535).astype("<u2")
+    common = _common(grid, study_seed, patient_name)
+    common.SOPClassUID = MRImageStorage
+    common.Modality, common.BodyPartExamined = "MR", "HEAD"
+    common.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
+    common.ScanningSequence, common.SequenceVariant = "SE", "NONE"
+    common.ScanOptions, common.MRAcquisitionType = "", "2D"
+    common.RepetitionTime, common.EchoTime, common.EchoTrainLength = "500", "10", "1"
+    return _write(folder, stored, grid, common)
+
+
 def _common(grid: Grid, study_seed: str, patient_name: str) -> FileDataset:
-    """Everything that the slices of a series share, beside what makes it a CT."""
+    """Everything that the slices of a series share, beside what makes it a CT or an MR."""
     if not grid.is_patient:
         raise UnusableGeometry(
             "The grid has no patient geometry, which a series needs.",
@@ -127,7 +155,7 @@ def _write(
     common.SamplesPerPixel, common.PhotometricInterpretation = 1, "MONOCHROME2"
     common.Rows, common.Columns = grid.rows, grid.columns
     common.BitsAllocated, common.BitsStored, common.HighBit = 16, 16, 15
-    common.PixelRepresentation = 1
+    common.PixelRepresentation = int(stored.dtype.kind == "i")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index, (pixels, origin_lps_mm) in enumerate(zip(stored, grid.origins_lps_mm, strict=True)):

@@ -14,9 +14,9 @@ from headclip_med.findings import SCORING_VERSION
 from headclip_med.pipelines.screen import screen
 from headclip_med.read import read_volume
 from headclip_med.settings import ScreenSettings
-from headclip_med.write.dicom.series import write_ct_series
+from headclip_med.write.dicom.series import write_ct_series, write_mr_series
 from tests.bright import BrightModel, write_picture
-from tests.phantoms import edit, make_grid, write_mr_series
+from tests.phantoms import edit, make_grid
 
 SCORES = {
     "ct": 0.983889,

@@ -24,7 +24,8 @@ from headclip_med.read.dicom.planes import SIGNS
 from headclip_med.read.dicom.series import split_series
 from headclip_med.read.guards import DEFAULT_LIMITS
 from headclip_med.volume import Volume
-from tests.phantoms import edit, make_grid, write_mr_series, write_phantom
+from headclip_med.write.dicom.series import write_mr_series
+from tests.phantoms import edit, make_grid, write_phantom
 
 Change = Callable[[Dataset, int], object]
 

@@ -11,8 +11,8 @@ import pytest
 from headclip_med.errors import UnusableGeometry
 from headclip_med.geometry import Grid
 from headclip_med.read import read_volume
-from headclip_med.write.dicom.series import write_ct_series
-from tests.phantoms import make_grid, make_voxels, read_at, write_mr_series, write_phantom
+from headclip_med.write.dicom.series import write_ct_series, write_mr_series
+from tests.phantoms import make_grid, make_voxels, read_at, write_phantom
 
 
 def test_a_ct_slice_says_in_dicom_what_the_grid_says(tmp_path: Path) -> None:
