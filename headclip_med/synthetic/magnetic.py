@@ -35,7 +35,8 @@ def magnetic_volume(seed: int, kind: str) -> DevelopmentVolume:
     """
     drawn = development_volume(seed, kind)
     hu = gaussian_filter(drawn.voxels_hu, (0, 0.8, 0.8))
-    signal = np.interp(hu, *zip(*CURVE, strict=True))
+    tissues, signals = np.transpose(CURVE)
+    signal = np.interp(hu, tissues, signals)
     share = gaussian_filter(drawn.lesion.astype(float), (0, 0.8, 0.8))
     signal = signal + share * (LESION_SIGNAL - signal)
     grain = np.random.default_rng((seed, 3)).normal(0, GRAIN, signal.shape)

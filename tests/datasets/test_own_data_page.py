@@ -12,14 +12,11 @@ import pytest
 
 from headclip_med.cli import main
 from headclip_med.metrics import ranking
+from tests.docs.pages import commands
 from tests.set_copies import write_image, write_mask
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-data.md"
-COMMANDS = [
-    line
-    for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    for line in block.strip().splitlines()
-]
+COMMANDS = [one.text for one in commands("docs/your-own-data.md")]
 
 
 def classes(root: Path, normal: str, abnormal: str) -> None:
