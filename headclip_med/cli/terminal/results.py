@@ -103,7 +103,7 @@ def _row(row: SummaryRow) -> Row:
     if used.flagged:
         p_value = f"{p_value} flagged"
     counted = f"{found} candidate{'' if found == 1 else 's'}"
-    cells = f"{row.score:.3f}", p_value, counted, row.folder, row.name or ""
+    cells = f"{row.score:.3f}", p_value, counted, row.folder, row.name or None
     return Row(cells, tone="notable" if used.flagged else "plain")
 
 
