@@ -112,7 +112,13 @@ def to_metatensor(voxels: Voxels, grid: Grid) -> MetaTensor:
 
 
 def _even(grid: Grid) -> Grid:
-    _ = grid.affine_lps  # refuses an uneven one
+    if not grid.is_even:
+        raise UnusableGeometry(
+            "The slices are unevenly spaced, so no image of this library can say where they are.",
+            "Work slice by slice, or take heatmap_resampled.nii.gz, which a screening's save() "
+            "writes.",
+            code="uneven-spacing",
+        )
     return grid
 
 
