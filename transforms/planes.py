@@ -193,7 +193,7 @@ def choose_views(
     grid = volume.grid
     if not grid.is_patient:
         return (View(volume),), ()
-    arrangements = _arrangements(grid)
+    arrangements = arrangements_of(grid)
     names = tuple(AXES_LPS) if asked == "all" else (asked,)
     acquired = max(
         arrangements, key=lambda name: (*_coarseness(grid, arrangements[name]), name in names)
@@ -218,7 +218,7 @@ def _steps_lps_mm(grid: Grid) -> Float[np.ndarray, "3 3"]:
     return np.asarray(grid.mean_affine_lps[:3, :3].T)
 
 
-def _arrangements(grid: Grid) -> dict[Plane, Arrangement]:
+def arrangements_of(grid: Grid) -> dict[Plane, Arrangement]:
     """Pair each axis of a stack with the patient's nearest, and say what each plane takes."""
     steps = _steps_lps_mm(grid)
     directions = steps / np.linalg.norm(steps, axis=1, keepdims=True)

@@ -66,7 +66,7 @@ class Screen(ModelOptions, RegistryOptions):
     """What to write beside result.json, several with commas; all of {outputs} by default."""
 
     script: bool = True
-    """Write the page without its script."""
+    """Write pages without scripts, so no study view."""
     calibration: Path | None = None
     """What 'headclip calibrate' wrote, for p-values."""
 
@@ -129,10 +129,10 @@ class Screen(ModelOptions, RegistryOptions):
                 "There is no folder for the results.", "Name one with --out, or give --plan."
             )
         from headclip_med.transforms import check_window
-        from headclip_med.write import USUAL_OUTPUTS, check_outputs, check_writable
+        from headclip_med.write import check_writable
 
         check_window(settings.window)
-        outputs = USUAL_OUTPUTS if self.outputs is None else check_outputs(self.outputs)
+        outputs = self._outputs()
         self.calibrator()
         if self.plan:
             return None
@@ -151,6 +151,24 @@ class Screen(ModelOptions, RegistryOptions):
             calibration=self.calibration, site=self.settings(SiteSettings).site,
             is_scripted=self.script,
         )  # fmt: skip
+
+    def _outputs(self) -> tuple[str, ...]:
+        """Name what is written.
+
+        Raises:
+            InvalidSettings: There is no such output, or it needs the script that is left out.
+        """
+        from headclip_med.write import OUTPUTS, USUAL_OUTPUTS, check_outputs
+
+        wanted = USUAL_OUTPUTS if self.outputs is None else check_outputs(self.outputs)
+        scripted = [name for name in wanted if OUTPUTS[name].is_scripted and not self.script]
+        if scripted and self.outputs is not None:
+            raise InvalidSettings(
+                f"{', '.join(scripted)} works by a script, which --no-script leaves out.",
+                "Leave it out of --outputs, or leave out --no-script.",
+                code="needs-script",
+            )
+        return tuple(name for name in wanted if name not in scripted)
 
     def calibrator(self) -> Calibrator | None:
         """Give what finds p-values, where a calibration was named.

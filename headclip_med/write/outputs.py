@@ -105,12 +105,14 @@ class Output:
         needs: What must be there for it to be possible.
         may_fail: Its source's headers break in more ways than can be listed; that must not cost
             other results.
+        is_scripted: It is a page that does nothing without its script.
     """
 
     module: str
     name: str
     needs: frozenset[Need] = frozenset()
     may_fail: bool = False
+    is_scripted: bool = False
 
     @property
     def writer(self) -> type[Writer]:
@@ -137,6 +139,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
         "overlay": Output("pictures.sheet", "OverlayWriter"),
         "slices": Output("pictures.sheet", "SlicesWriter"),
         "seg": Output("dicom.seg", "SegWriter", frozenset({"dicom", "lesions"}), may_fail=True),
+        "view": Output("pages.study", "StudyViewWriter", is_scripted=True),
         "heatmap-float": Output("nifti", "FloatHeatmapWriter"),
         "seg-labelmap": Output(
             "dicom.seg", "LabelmapWriter", frozenset({"dicom", "lesions"}), may_fail=True
@@ -155,7 +158,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
 """What can be asked for, by name; result.json is always written. What refers to another comes after
 it."""
 
-USUAL_OUTPUTS = ("heatmap", "overlay", "slices", "seg")
+USUAL_OUTPUTS = ("heatmap", "overlay", "slices", "seg", "view")
 """What is written where nothing is asked for; the others are large, or are for other programs."""
 
 ALL_OUTPUTS = "all"

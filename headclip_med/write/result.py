@@ -17,7 +17,7 @@ from headclip_med.reading import Reading
 from headclip_med.write.outputs import SkippedOutput, WrittenOutput
 from headclip_med.write.plain_text import visible
 
-SCHEMA_VERSION = "2.5"
+SCHEMA_VERSION = "2.6"
 """The first number rises when a key goes or changes its meaning, the second when one comes."""
 
 Json = dict[str, object]

@@ -97,7 +97,7 @@ def test_the_result_holds_what_was_found(tmp_path: Path) -> None:
     written = write_screening(screening_of(stack()), tmp_path)
     result: dict[str, Any] = json.loads((written.folder / "result.json").read_text())
     assert result == written.result
-    assert result["schema_version"] == "2.5"
+    assert result["schema_version"] == "2.6"
     assert result["version"] == __version__
     assert result["research_use_only"] is True
     assert result["calibrated"] is True

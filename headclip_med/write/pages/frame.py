@@ -7,6 +7,7 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -15,20 +16,74 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from headclip_med import __version__
 from headclip_med.write.plain_text import visible
 
+STUDY = "study/page"
+"""The template of a study's view."""
 
-def render(name: str, *, is_scripted: bool = True, **content: object) -> str:
+EMBEDDED, BESIDE = "data:", "'self' data:"
+"""Where a page's pictures may come from, as a content policy says it: itself, or beside it too."""
+
+LONGEST_HEAD_BYTES = 2000
+"""Of a page: its policy stands in them."""
+
+
+def render(
+    name: str,
+    *,
+    is_scripted: bool = True,
+    images: str = EMBEDDED,
+    forms: str = "'none'",
+    **content: object,
+) -> str:
     """Fill a page's template.
 
     Args:
         name: Of ``NAME.html.jinja``, of its style sheet ``NAME.css``, and of its script
             ``NAME.js`` where it has one: the only ones that the page's policy allows.
         is_scripted: Whether it gets its script.
+        images: Where its pictures may come from, as a content policy says it.
+        forms: Where its forms may be sent.
         content: What the template shows; texts are escaped, and rid of what cannot be seen.
     """
-    style, style_hash = style_of(name)
-    script, script_hash = script_of(name) if is_scripted else ("", "")
-    made = {"style": style, "style_hash": style_hash, "script": script, "script_hash": script_hash}
-    return fill(name, version=__version__, **made, **content)
+    return fill(
+        name,
+        version=__version__,
+        policy=policy_of(name, is_scripted=is_scripted, images=images, forms=forms),
+        style=style_of(name)[0],
+        script=script_of(name)[0] if is_scripted else "",
+        **content,
+    )
+
+
+def policy_of(
+    name: str, *, is_scripted: bool = True, images: str = EMBEDDED, forms: str = "'none'"
+) -> str:
+    """State a page's content policy: nothing but its own style sheet and script; see ``render``."""
+    script = script_of(name)[1] if is_scripted else ""
+    parts = (
+        "default-src 'none'",
+        f"img-src {images}",
+        f"style-src 'sha256-{style_of(name)[1]}'",
+        *([f"script-src 'sha256-{script}'"] if script else []),
+        "base-uri 'none'",
+        f"form-action {forms}",
+    )
+    return "; ".join(parts)
+
+
+def own_policy(page: Path, name: str) -> str | None:
+    """Give the policy that a page states in its head, where this version would state the same.
+
+    Args:
+        page: The file.
+        name: Of its template.
+
+    Returns:
+        None where its style sheet or its script is another's, and so not known to be ours.
+    """
+    with page.open("rb") as file:
+        head = file.read(LONGEST_HEAD_BYTES).decode("utf-8", "replace")
+    known = (policy_of(name, images=images) for images in (EMBEDDED, BESIDE))
+    return next((policy for policy in known if policy in head), None)
 
 
 @cache

@@ -43,7 +43,13 @@ SORTS = {
 }  # fmt: skip
 """What a page's script sorts by, and what that is called; by score it stands already."""
 
-LABELS = {"overlay": "Overlay", "slices": "Slices", "heatmap": "Heatmap", "result": "result.json"}
+LABELS = {
+    "view": "Study view",
+    "overlay": "Overlay",
+    "slices": "Slices",
+    "heatmap": "Heatmap",
+    "result": "result.json",
+}
 
 
 def render_pages(

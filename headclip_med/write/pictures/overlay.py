@@ -60,12 +60,22 @@ def panel(screening: Screening, index: int, *, side_px: int, with_heat: bool) ->
 
 def grey_slice(screening: Screening, index: int) -> Colours:
     """Map a slice to 8-bit red, green, blue by the screening's own window; colour stays colour."""
-    window, values = screening.window, screening.volume.voxels[index].astype(np.float32)
+    eight_bit = levels_of(screening, index)
+    return eight_bit if eight_bit.ndim == 3 else np.repeat(eight_bit[..., None], 3, axis=2)
+
+
+def levels_of(screening: Screening, index: int) -> UInt8[np.ndarray, "rows columns *colour"]:
+    """Map a slice to 8 bits by the screening's own window: grey, or red, green, blue."""
+    window, grey = screening.window, screening.volume.voxels[index].astype(np.float32)
     width = max(window.high - window.low, 1e-30)
     with np.errstate(over="ignore", invalid="ignore"):  # damaged voxels may be anything
-        grey = np.clip((values - np.float32(window.low)) / np.float32(width), 0, 1)
-    eight_bit = np.rint(np.nan_to_num(grey, nan=0.0) * 255).astype(np.uint8)
-    return eight_bit if eight_bit.ndim == 3 else np.repeat(eight_bit[..., None], 3, axis=2)
+        grey -= np.float32(window.low)
+        grey /= np.float32(width)
+        np.clip(grey, 0, 1, out=grey)
+    if np.isnan(grey.max()):
+        np.nan_to_num(grey, copy=False, nan=0.0)
+    grey *= 255
+    return np.asarray(np.rint(grey, out=grey).astype(np.uint8))
 
 
 def blend(grey: Colours, heat: Float[np.ndarray, "height width"]) -> Colours:
@@ -153,7 +163,7 @@ def _number_lesions(draw: ImageDraw.ImageDraw, labels: np.ndarray) -> None:
 
 def _letter_edges(draw: ImageDraw.ImageDraw, grid: Grid, size: tuple[int, int]) -> None:
     """Name the patient's side at the left and the upper edge, as viewers do."""
-    left, top = _side(-grid.column_step_lps_mm), _side(-grid.row_step_lps_mm)
+    left, top = side_of(-grid.column_step_lps_mm), side_of(-grid.row_step_lps_mm)
     _mark(draw, (4, size[1] / 2), left, TEXT, anchor="lm")
     _mark(draw, (size[0] / 2, 3), top, TEXT, anchor="mt")
 
@@ -170,6 +180,7 @@ def _mark(
     draw.text(place, text, fill=colour, font=font(12), anchor=anchor, **rim)  # type: ignore[arg-type]
 
 
-def _side(direction_lps: Float[np.ndarray, "3"]) -> str:
+def side_of(direction_lps: Float[np.ndarray, "3"]) -> str:
+    """Name the side of the patient that a direction leads to."""
     axis = int(np.abs(direction_lps).argmax())
     return _EDGES[axis][int(direction_lps[axis] > 0)]

@@ -25,9 +25,25 @@ def output_of(entry: WorkEntry, name: str, out: Path) -> Path | None:
     Returns:
         None where the result has none of this name, it is missing, or it leads outside ``out``.
     """
-    path = entry.plain.get("picture" if name == "picture" else "outputs")
-    if name != "picture":
-        path = path.get(name) if isinstance(path, dict) else None
+    path = entry.plain.get("picture") if name == "picture" else _path_of(entry, name)
+    return _inside(out, entry, path)
+
+
+def view_picture_of(entry: WorkEntry, name: str, out: Path) -> Path | None:
+    """Find a picture that lies beside the study view of a result; see ``output_of``."""
+    folder = _path_of(entry, "view-pictures")
+    is_one = Path(name).name == name and Path(name).suffix in TYPES
+    return _inside(out, entry, f"{folder}/{name}" if folder and is_one else None)
+
+
+def _path_of(entry: WorkEntry, name: str) -> str | None:
+    outputs = entry.plain.get("outputs")
+    path = outputs.get(name) if isinstance(outputs, dict) else None
+    return path if isinstance(path, str) else None
+
+
+def _inside(out: Path, entry: WorkEntry, path: object) -> Path | None:
+    """Find a file in the folder of a result."""
     if entry.folder is None or not isinstance(path, str):
         return None
     try:

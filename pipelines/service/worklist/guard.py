@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from headclip_med.pipelines.service.worklist.access import OPEN_PATHS, Access
-from headclip_med.write.pages.frame import style_of
+from headclip_med.write.pages.frame import policy_of
 
 LONGEST_FORM = 10_000
 """Bytes of a request; a form of the page has some hundred."""
@@ -42,7 +42,7 @@ class Guard(BaseHTTPMiddleware):
         response = self._refusal(request) or await call_next(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
-        response.headers["Content-Security-Policy"] = _policy()
+        response.headers.setdefault("Content-Security-Policy", closed(_policy()))
         return response
 
     def _refusal(self, request: Request) -> Response | None:
@@ -71,9 +71,10 @@ def _is_short(headers: Headers) -> bool:
     return length.isdecimal() and int(length) <= LONGEST_FORM
 
 
+def closed(policy: str) -> str:
+    """Forbid in addition that another page shows this one in itself."""
+    return f"{policy}; frame-ancestors 'none'"
+
+
 def _policy() -> str:
-    _, style = style_of("service")
-    return (
-        f"default-src 'none'; img-src 'self'; style-src 'sha256-{style}'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
-    )
+    return policy_of("service", images="'self'", forms="'self'")

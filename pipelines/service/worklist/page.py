@@ -28,8 +28,13 @@ from headclip_med.pipelines.service.database.opening import Database, UnusableDa
 from headclip_med.pipelines.service.worklist.access import Access, read_passwords
 from headclip_med.pipelines.service.worklist.again import resend, retry
 from headclip_med.pipelines.service.worklist.entries import WorkEntry
-from headclip_med.pipelines.service.worklist.files import TYPES, output_of, thumbnail
-from headclip_med.pipelines.service.worklist.guard import Guard
+from headclip_med.pipelines.service.worklist.files import (
+    TYPES,
+    output_of,
+    thumbnail,
+    view_picture_of,
+)
+from headclip_med.pipelines.service.worklist.guard import Guard, closed
 from headclip_med.pipelines.service.worklist.metrics import WorkCollector, exposition
 from headclip_med.pipelines.service.worklist.queries import (
     counts,
@@ -41,7 +46,7 @@ from headclip_med.pipelines.service.worklist.queries import (
 )
 from headclip_med.pipelines.service.worklist.settings import PageSettings
 from headclip_med.pipelines.service.worklist.wanted import Wanted
-from headclip_med.write.pages.frame import render
+from headclip_med.write.pages.frame import STUDY, own_policy, render
 
 ACTIONS = {"retry": retry, "resend": resend}
 CHOICES = "state", "judged", "delivery", "sort"
@@ -86,6 +91,8 @@ def worklist_app(
             Route("/health", views.health),
             Route("/metrics", views.metrics),
             Route("/results/{number:int}/thumbnail.jpg", views.picture),
+            Route("/results/{number:int}/view", views.study),
+            Route("/results/{number:int}/view/{name:str}", views.study_picture),
             Route("/results/{number:int}/{name:str}", views.file),
         ],
         exception_handlers={
@@ -121,6 +128,8 @@ class Views:
             }
         page = render(
             "service",
+            images="'self'",
+            forms="'self'",
             wanted=wanted,
             token=self.access.token(request.state.user),
             said=_said(request),
@@ -157,13 +166,22 @@ class Views:
 
     def file(self, request: Request) -> Response:
         """Give a file of a result, by the name of the output."""
-        path = output_of(self._entry(request), request.path_params["name"], self.out)
-        if path is None:
-            raise HTTPException(404, NOT_HERE)
-        kind = TYPES.get(path.suffix)
-        if kind is not None:
-            return FileResponse(path, media_type=kind)
-        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+        return _file(output_of(self._entry(request), request.path_params["name"], self.out))
+
+    def study(self, request: Request) -> Response:
+        """Show a result to scroll through; one of another version's script is only saved."""
+        path = output_of(self._entry(request), "view", self.out)
+        policy = None if path is None else own_policy(path, STUDY)
+        if path is None or policy is None:
+            return _file(path)
+        return FileResponse(
+            path, media_type="text/html", headers={"Content-Security-Policy": closed(policy)}
+        )
+
+    def study_picture(self, request: Request) -> Response:
+        """Give a picture that lies beside it."""
+        name = request.path_params["name"]
+        return _file(view_picture_of(self._entry(request), name, self.out))
 
     def health(self, request: Request) -> Response:
         """Say in a word whether it works: ``ok`` or ``paused``; 503 where the database fails."""
@@ -182,6 +200,16 @@ class Views:
         if found is None:
             raise HTTPException(404, NOT_HERE)
         return found
+
+
+def _file(path: Path | None) -> Response:
+    """Give a file: one of the harmless kinds to be shown, any other to be saved."""
+    if path is None:
+        raise HTTPException(404, NOT_HERE)
+    kind = TYPES.get(path.suffix)
+    if kind is not None:
+        return FileResponse(path, media_type=kind)
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
 
 def _buttons(entry: WorkEntry) -> list[tuple[str, str, int]]:
