@@ -82,6 +82,7 @@ def test_a_volume_without_dicom_gets_a_heatmap_pictures_and_a_result(tmp_path: P
         "heatmap": "heatmap.nii.gz",
         "overlay": "overlay.png",
         "slices": "slices",
+        "view": "view.html",
     }
     assert names_in(written.folder) == {
         "result.json",
@@ -142,7 +143,7 @@ def test_the_result_holds_what_was_found(tmp_path: Path) -> None:
         "advice": "",
     }
     assert result["timings_s"].keys() == {
-        "read", "model", "write_heatmap", "write_overlay", "write_slices",
+        "read", "model", "write_heatmap", "write_overlay", "write_slices", "write_view",
     }  # fmt: skip
     assert result["heatmaps"] == {
         "heatmap": {
@@ -299,6 +300,7 @@ def test_only_what_was_asked_for_is_written_and_the_rest_is_recorded(tmp_path: P
     skipped = written.result["skipped_outputs"]
     assert [(one["output"], one["code"]) for one in skipped] == [  # type: ignore[attr-defined]
         ("overlay", "not-asked"), ("slices", "not-asked"), ("seg", "needs-dicom"),
+        ("view", "not-asked"),
         ("heatmap-float", "not-asked"), ("seg-labelmap", "needs-dicom"),
         ("seg-fractional", "needs-dicom"), ("pm", "needs-dicom"), ("mask", "not-asked"),
         ("mask-png", "needs-pictures"), ("heatmap-png", "needs-pictures"),
@@ -318,13 +320,13 @@ def test_a_result_lacks_what_nobody_asked_for_then(tmp_path: Path) -> None:
 
 def test_names_of_outputs_are_checked_and_ordered() -> None:
     assert check_outputs("seg, heatmap") == check_outputs(["heatmap", "seg"]) == ("heatmap", "seg")
-    assert USUAL_OUTPUTS == ("heatmap", "overlay", "slices", "seg")
+    assert USUAL_OUTPUTS == ("heatmap", "overlay", "slices", "seg", "view")
     assert check_outputs(OUTPUTS) == check_outputs("all") == check_outputs("seg,all") == (
         *USUAL_OUTPUTS, "heatmap-float", "seg-labelmap", "seg-fractional", "pm", "mask",
         "mask-png", "heatmap-png", "sr", "sc",
     )  # fmt: skip
     with pytest.raises(
-        InvalidSettings, match="heatmap, overlay, slices, seg, heatmap-float"
+        InvalidSettings, match="heatmap, overlay, slices, seg, view, heatmap-float"
     ) as caught:
         check_outputs("heatmap,pdf")
     assert caught.value.code == "unknown-output"

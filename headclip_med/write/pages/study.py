@@ -47,6 +47,9 @@ LEAST_SLICES = 8
 LONGEST_LIST = 50
 """Of candidates; result.json has all."""
 
+WHOLE = [0.0, 0.0, 1.0, 1.0]
+"""A slice, where nothing says which part of it: left, top, right, bottom."""
+
 
 @dataclass(eq=False)
 class ShownPlane:
@@ -151,9 +154,10 @@ class StudyViewWriter(Writer):
     def _box(self, index: int, labels: Shaped[np.ndarray, "rows columns"]) -> None:
         """Note where the candidates lie that peak in this slice: left, top, right, bottom."""
         peaks = {one.id for one in self.screening.lesions if one.peak_slice == index}
-        boxes = find_objects(labels) if peaks else []
-        for number in peaks:
-            rows, columns = boxes[number - 1]
+        for number, box in enumerate(find_objects(labels) if peaks else (), start=1):
+            if number not in peaks or box is None:
+                continue
+            rows, columns = box
             ends = columns.start, rows.start, columns.stop, rows.stop
             sizes = (self._grid.columns, self._grid.rows) * 2
             self._boxes[number] = [
@@ -227,7 +231,7 @@ class StudyViewWriter(Writer):
         }  # fmt: skip
 
     def _lesion(self, lesion: Lesion) -> dict[str, Any]:
-        box = self._boxes[lesion.id]
+        box = self._boxes.get(lesion.id, WHOLE)
         return {
             "id": lesion.id,
             "slice": lesion.peak_slice,

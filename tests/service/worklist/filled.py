@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 from PIL import Image
 
 from headclip_med.calibration import NOT_CALIBRATED, CalibrationUsed, Stratum
@@ -20,6 +22,8 @@ from headclip_med.pipelines.service.database.tables import (
     SeriesEntry,
 )
 from headclip_med.write import SummaryRow
+from headclip_med.write.pages import study
+from tests.write.pages.studies import axial_grid, page_of, screening_of
 
 NOW = 1_800_000_000.0
 HEAD = Stratum("CT", "HEAD", "brain")
@@ -129,6 +133,25 @@ def fill(out: Path, *, with_files: bool = True) -> Filling:
                    advice="Free some space.", since=NOW - 120),
     )  # fmt: skip
     return filling
+
+
+def add_view(filling: Filling, number: int, *, is_embedded: bool) -> Path:
+    """Give a result the page of a study, and the path of that."""
+    shape = (8, 30, 40)
+    found = screening_of(np.full(shape, 90.0), axial_grid(shape))
+    most = study.MOST_EMBEDDED_BYTES if is_embedded else 1000
+    with mock.patch.object(study, "MOST_EMBEDDED_BYTES", most):
+        page = page_of(found, filling.out / "made").path
+    folder = filling.out / f"1.2.{number}/1.3.{number}"
+    for one in page.parent.glob("view*"):
+        one.rename(folder / one.name)
+    with filling.database.write() as session:
+        result = session.get(ResultEntry, number)
+        assert result is not None
+        outputs = {**result.row["outputs"], "view": "view.html", "slices": "slices"}
+        beside = {} if is_embedded else {"view-pictures": "view"}
+        result.row = {**result.row, "outputs": {**outputs, **beside}}
+    return folder / page.name
 
 
 def _draw(folder: Path, score: float) -> None:

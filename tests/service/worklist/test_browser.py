@@ -15,7 +15,7 @@ from headclip_med.pipelines.service.worklist.server import page_server
 from headclip_med.pipelines.service.worklist.settings import PageSettings
 from tests.service.browser import Seen, chromium, looking
 from tests.service.programs import free_port, wait_until
-from tests.service.worklist.filled import NOW, fill
+from tests.service.worklist.filled import NOW, add_view, fill
 
 pytestmark = pytest.mark.slow  # a browser starts
 
@@ -29,6 +29,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     filling = fill(tmp_path / "out")
+    for number, is_embedded in ((1, True), (2, False)):
+        add_view(filling, number, is_embedded=is_embedded)
     settings = PageSettings(port=free_port())
     app = worklist_app(filling.database, filling.out, settings, clock=lambda: NOW)
     server = page_server(app, settings)
@@ -91,3 +93,19 @@ def test_it_is_sorted_filtered_turned_and_its_buttons_work(
         assert seen.overflow_px() == 0
         assert seen.complaints == []
         assert {one for one in seen.requests if not one.startswith(f"{address}/")} == set()
+
+
+def test_studies_are_scrolled_in_it(browser: Browser, address: str) -> None:
+    with looking(browser, 1280) as seen:
+        for number in (1, 2):
+            seen.page.goto(address)
+            seen.page.locator(f'nav a[href="/results/{number}/view"]').click()
+            said = seen.page.locator(".said").first
+            assert said.inner_text().startswith("1 of 8,")
+            seen.page.keyboard.press("End")
+            assert said.inner_text().startswith("8 of 8,")
+            for picture in seen.page.locator(".plane img").all():
+                assert picture.evaluate("one => one.decode().then(() => one.naturalWidth)") > 0
+        assert seen.complaints == []
+        outside = {one for one in seen.requests if not one.startswith((f"{address}/", "data:"))}
+        assert outside == set()

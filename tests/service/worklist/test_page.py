@@ -14,7 +14,8 @@ from headclip_med.errors import InvalidSettings
 from headclip_med.pipelines.service.database.tables import AuditEntry, JobEntry, ResultEntry
 from headclip_med.pipelines.service.worklist.page import worklist_app
 from headclip_med.pipelines.service.worklist.settings import PageSettings
-from tests.service.worklist.filled import NOW, Filling, fill
+from headclip_med.write.pages.frame import script_of, style_of
+from tests.service.worklist.filled import NOW, Filling, add_view, fill
 
 SECRET = "sixteen-letters-or-more"  # noqa: S105 - of nobody
 
@@ -203,6 +204,40 @@ def test_what_a_browser_could_run_is_saved_instead(filling: Filling, client: Tes
         headers = client.get(f"/results/1/{name}").headers
         assert headers["content-type"] == "application/octet-stream"
         assert headers["content-disposition"].startswith("attachment")
+
+
+@pytest.mark.parametrize("is_embedded", [True, False])
+def test_the_view_of_a_study_runs_its_own_script_only(
+    filling: Filling, client: TestClient, is_embedded: bool
+) -> None:
+    page = add_view(filling, 1, is_embedded=is_embedded)
+    text = client.get("/").text
+    assert 'href="/results/1/view"' in text
+    assert 'href="/results/1/slices"' not in text  # no file, so not to be had here
+    assert 'href="/results/1/view-pictures"' not in text
+    shown = client.get("/results/1/view")
+    assert shown.headers["content-type"].startswith("text/html")
+    assert shown.text == page.read_text("utf-8")
+    images = "data:" if is_embedded else "'self' data:"
+    script, style = script_of("study/page")[1], style_of("study/page")[1]
+    assert shown.headers["content-security-policy"] == (
+        f"default-src 'none'; img-src {images}; style-src 'sha256-{style}'; "
+        f"script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    picture = client.get("/results/1/view/axial-001.jpg")
+    assert picture.status_code == (404 if is_embedded else 200)
+    if not is_embedded:
+        assert picture.headers["content-type"] == "image/jpeg"
+        assert "script" not in picture.headers["content-security-policy"]
+    (filling.out / "1.2.1/1.3.1/view").mkdir(exist_ok=True)
+    (filling.out / "1.2.1/1.3.1/view/x.html").write_text("<script>alert(1)</script>")
+    for name in ("x.html", "none.jpg", "..", "..%2foverlay.png", "%2e%2e%2foverlay.png"):
+        assert client.get(f"/results/1/view/{name}").status_code == 404, name
+    page.write_text(shown.text.replace(script, "0" * len(script)))  # of another version, or no one
+    saved = client.get("/results/1/view").headers
+    assert saved["content-disposition"].startswith("attachment")
+    assert "script" not in saved["content-security-policy"]
+    assert client.get("/results/2/view").status_code == 404
 
 
 def test_a_picture_that_cannot_be_read_is_none(filling: Filling, client: TestClient) -> None:

@@ -23,6 +23,9 @@ from tests.write.pages.studies import StudyPage, axial_grid, page_of, screening_
 pytestmark = pytest.mark.slow  # a browser starts
 
 SHOTS = os.environ.get("HEADCLIP_SHOTS")
+EDGE_PX = 4
+"""Rounded corners, and what is no whole pixel."""
+
 SHAPE = (12, 80, 120)
 LEVELS = (40, 90, 127, 128, 200)
 """Of the heatmap's five columns, from the left."""
@@ -60,10 +63,11 @@ def said(seen: Seen, place: int = 0) -> str:
 
 def pixels(one: Locator) -> np.ndarray:
     """What is on the screen, without letters, lines and outlines."""
-    one.evaluate("pane => [...pane.children].forEach(c => c.hidden = c.tagName !== 'IMG')")
+    hide = "(pane, off) => [...pane.children].forEach(c => c.toggleAttribute('hidden', off))"
+    one.evaluate(hide.replace("off))", "off && c.tagName !== 'IMG'))"), True)
     shown = Image.open(io.BytesIO(one.screenshot())).convert("RGB")
-    one.evaluate("pane => [...pane.children].forEach(c => c.hidden = false)")
-    return np.asarray(shown).astype(int)
+    one.evaluate(hide, False)
+    return np.asarray(shown).astype(int)[EDGE_PX:-EDGE_PX, EDGE_PX:-EDGE_PX]
 
 
 def set_range(seen: Seen, name: str, value: int) -> None:
