@@ -28,6 +28,7 @@ from headclip_med.cli.screen import Demo, Screen
 from headclip_med.cli.service.batch import ScreenBatch
 from headclip_med.cli.service.report import ShowWorklist
 from headclip_med.cli.service.serve import Serve
+from headclip_med.cli.service.view import OpenPage
 from headclip_med.cli.terminal.voice import VOICE
 from headclip_med.cli.train import Train
 from headclip_med.cli.weights import Weights
@@ -37,6 +38,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "demo": Demo,
     "screen": Screen,
     "batch": ScreenBatch,
+    "view": OpenPage,
     "serve": Serve,
     "report": ShowWorklist,
     "calibrate": Calibrate,

@@ -88,6 +88,7 @@ def test_a_volume_without_dicom_gets_a_heatmap_pictures_and_a_result(tmp_path: P
         "result.json",
         "heatmap.nii.gz",
         "overlay.png",
+        "view.html",
         "slices/001.png",
         "slices/002.png",
         "slices/003.png",

@@ -170,7 +170,7 @@ class StudyViewWriter(Writer):
         plane.heat.append(self._pictures.add(f"{name}-heat.png", heat))
 
     def _turned(self, image: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        return self._turn.seen(image[None])[0]
+        return np.asarray(self._turn.seen(image[None])[0])
 
     def end(self) -> WrittenOutput:
         """Cut the planes across the slices, and write the page."""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -76,7 +77,7 @@ def render_pages(
         forbids all other scripts. All that is no row stands on the first page.
     """
     judged = [row for row in rows if row.calibration.p_value is not None]
-    content = {
+    content: dict[str, Any] = {
         "rows": rows,
         "heading": _heading(rows, len(judged)),
         "judged": len(judged),
@@ -92,15 +93,15 @@ def render_pages(
         "sorts": SORTS if judged else {k: v for k, v in SORTS.items() if k != "p"},
         "filters": _filters(is_judged=bool(judged), has_failed=bool(failures)),
     }
-    first = {
+    first: dict[str, Any] = {
         "waiting": waiting,
         "failures": _alike(failures),
         "files": sorted(files, key=lambda one: one.status == "screened")[:LONGEST_FILE_LIST],
     }
     later = dict.fromkeys(first, ())
     for number, articles, has_next in _packed(rows, out):
-        lists = first if number == 1 else later
-        page = {"number": number, "articles": articles, "has_next": has_next}
+        lists: dict[str, Any] = first if number == 1 else later
+        page: dict[str, Any] = {"number": number, "articles": articles, "has_next": has_next}
         yield (
             name_of_page(number),
             render("worklist", is_scripted=is_scripted, **content, **lists, **page),

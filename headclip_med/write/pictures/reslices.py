@@ -148,7 +148,7 @@ class Reslices:
         middle = (np.array(self._grid.shape) - 1) / 2
         lean = (self._lean - self._lean.min(axis=0))[len(self._lean) // 2, axis - 1]
         middle[axis] = (place - lean + 0.5) * self.step_px - 0.5
-        return self._grid.to_lps_mm(middle[None])[0]
+        return np.asarray(self._grid.to_lps_mm(middle[None])[0])
 
 
 def _lean_px(grid: Grid) -> Float[np.ndarray, "slices 2"]:
