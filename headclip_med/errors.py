@@ -31,6 +31,7 @@ EXTRAS = {
     "filelock": "tracking",
     "fire": "bundle",
     "ignite": "train",
+    "ipyniivue": "viewer",
     "jsonschema": "bundle",
     "mlflow": "tracking",
     "onnx": "onnx",

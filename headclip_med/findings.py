@@ -294,6 +294,19 @@ class Screening:
         """
         return resolve_name("headclip_med.write.pictures.curves").overlay_figure(self)
 
+    def view(self) -> Any:
+        """Turn the volume in a notebook, its heatmap above it.
+
+        Returns:
+            A widget of NiiVue, which the extra ``viewer`` installs.
+
+        Raises:
+            InvalidSettings: It is a picture, which has nothing to turn.
+            MissingExtra: NiiVue is not installed.
+            UnusableGeometry: The slices are unevenly spaced.
+        """
+        return resolve_name("headclip_med.write.pages.viewer").to_widget(self)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """How it was read and cut into slices, in sentences without any patient value."""

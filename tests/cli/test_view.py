@@ -7,9 +7,11 @@ import webbrowser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from headclip_med.cli import main
 from headclip_med.write.summary import write_summary
+from tests.bright import BrightModel, stand_in
 
 
 @pytest.fixture
@@ -69,6 +71,19 @@ def test_a_view_that_was_asked_for_is_not_left_out_in_silence(
     asked = [command, str(tmp_path), "--out", str(tmp_path / "out"), "--no-script"]
     assert main([*asked, "--outputs", "heatmap,view"]) == 2
     assert "view works by a script, which --no-script leaves out." in capsys.readouterr().err
+
+
+def test_without_scripts_there_is_no_view_and_a_page_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch, BrightModel)
+    Image.new("L", (64, 48), 90).save(tmp_path / "photo.png")
+    for options, expected in (([], True), (["--no-script"], False)):
+        out = tmp_path / f"out-{expected}"
+        assert main(["screen", str(tmp_path / "photo.png"), "--out", str(out), *options]) == 0
+        page = (out / "index.html").read_text("utf-8")
+        assert bool(list(out.glob("*/*/view.html"))) is ("view.html" in page) is expected
+        assert ("<script>" in page) is expected
 
 
 def test_a_report_takes_no_script_for_its_page_only(

@@ -30,6 +30,7 @@ DOORS = {  # library: the modules, or folders of modules, that may import it
     "highdicom": ("read", "write"),
     "ignite": ("training", "pipelines.bundle"),
     "imagecodecs": ("read",),
+    "ipyniivue": ("write.pages",),
     "jinja2": ("write.pages",),
     "matplotlib": ("write.pictures", "pipelines.experiments.report"),
     "mlflow": ("tracking",),
