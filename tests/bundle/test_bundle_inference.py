@@ -138,7 +138,7 @@ def test_everything_that_a_series_leads_to_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "out" / folder_of(volume)
     assert {path.name for path in folder.iterdir()} == {
         "result.json", "heatmap.nii.gz", "heatmap_resampled.nii.gz", "overlay.png", "slices",
-        "seg.dcm",
+        "seg.dcm", "view.html",
     }  # fmt: skip
     assert report.outputs["csv"].read_text().count("screened") == 1
 
