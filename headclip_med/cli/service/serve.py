@@ -71,8 +71,12 @@ def _summary(configuration: Configuration) -> str:
           if receiver else []),
         *(f"pulls from {one.name}" for one in configuration.pulls),
         *(f"watches {one.name}" for one in configuration.watches),
-        f"{len(configuration.rules)} rules",
-        f"{len(configuration.destinations)} destinations",
+        _counted(len(configuration.rules), "rule"),
+        _counted(len(configuration.destinations), "destination"),
         *([f"page at {page.host}:{page.port}"] if page else []),
     ]  # fmt: skip
     return "; ".join(ways)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

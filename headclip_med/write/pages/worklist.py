@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from headclip_med.write.pages.frame import fill, render
+from headclip_med.write.pages.thumbnails import thumbnail
 from headclip_med.write.rows import FailedInput, FileRow, SummaryRow
-
-THUMBNAIL_PX = (440, 280)
-"""Embedded, so the page shows pictures when it is mailed alone; each is about 15 kB."""
 
 LONGEST_LESION_TABLE = 20
 
@@ -179,17 +174,15 @@ def _by_code(files: Sequence[FileRow]) -> list[tuple[FileRow, int]]:
 
 
 def _thumbnail(out: Path, row: SummaryRow) -> dict[str, object] | None:
-    """Give a small JPEG in base64, and its width and height; None where the picture is missing."""
-    try:
-        with Image.open(out / row.folder / str(row.picture)) as picture:
-            small = picture.convert("RGB")
-    except (OSError, ValueError):
+    """Give a small JPEG in base64, so that the page shows it when it is mailed alone, and its size.
+
+    None where the picture is missing.
+    """
+    found = None if row.picture is None else thumbnail(out / row.folder / row.picture)
+    if found is None:
         return None
-    small.thumbnail(THUMBNAIL_PX, Image.Resampling.LANCZOS)
-    content = io.BytesIO()
-    small.save(content, format="JPEG", quality=82)
-    data = base64.b64encode(content.getvalue()).decode()
-    return {"data": data, "width": small.width, "height": small.height}
+    data = base64.b64encode(found.content).decode()
+    return {"data": data, "width": found.width, "height": found.height}
 
 
 def _marked(row: SummaryRow) -> set[int]:

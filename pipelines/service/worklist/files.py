@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-
-from PIL import Image
 
 from headclip_med.pipelines.service.worklist.entries import WorkEntry
 
-THUMBNAIL_PX = (440, 280)
 TYPES = {".jpg": "image/jpeg", ".json": "application/json", ".png": "image/png"}
 """Of files that a browser may show; all others are saved."""
 
@@ -52,16 +48,3 @@ def _inside(out: Path, entry: WorkEntry, path: object) -> Path | None:
         return None
     # Links are followed first: one inside that leads outside is outside.
     return found if found.is_file() and found.is_relative_to(out.resolve()) else None
-
-
-def thumbnail(path: Path) -> bytes | None:
-    """Give a picture as a small JPEG; None where it cannot be read."""
-    try:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None
-    small.thumbnail(THUMBNAIL_PX, Image.Resampling.LANCZOS)
-    content = io.BytesIO()
-    small.save(content, format="JPEG", quality=82)
-    return content.getvalue()

@@ -28,12 +28,7 @@ from headclip_med.pipelines.service.database.opening import Database, UnusableDa
 from headclip_med.pipelines.service.worklist.access import Access, read_passwords
 from headclip_med.pipelines.service.worklist.again import resend, retry
 from headclip_med.pipelines.service.worklist.entries import WorkEntry
-from headclip_med.pipelines.service.worklist.files import (
-    TYPES,
-    output_of,
-    thumbnail,
-    view_picture_of,
-)
+from headclip_med.pipelines.service.worklist.files import TYPES, output_of, view_picture_of
 from headclip_med.pipelines.service.worklist.guard import Guard, closed
 from headclip_med.pipelines.service.worklist.metrics import WorkCollector, exposition
 from headclip_med.pipelines.service.worklist.queries import (
@@ -47,6 +42,7 @@ from headclip_med.pipelines.service.worklist.queries import (
 from headclip_med.pipelines.service.worklist.settings import PageSettings
 from headclip_med.pipelines.service.worklist.wanted import Wanted
 from headclip_med.write.pages.frame import STUDY, own_policy, render
+from headclip_med.write.pages.thumbnails import thumbnail
 
 ACTIONS = {"retry": retry, "resend": resend}
 CHOICES = "state", "judged", "delivery", "sort"
@@ -158,11 +154,11 @@ class Views:
     def picture(self, request: Request) -> Response:
         """Give the small picture of a result."""
         path = output_of(self._entry(request), "picture", self.out)
-        content = None if path is None else thumbnail(path)
-        if content is None:
+        found = None if path is None else thumbnail(path)
+        if found is None:
             raise HTTPException(404, NOT_HERE)
         headers = {"Cache-Control": "private, max-age=300"}
-        return Response(content, media_type="image/jpeg", headers=headers)
+        return Response(found.content, media_type="image/jpeg", headers=headers)
 
     def file(self, request: Request) -> Response:
         """Give a file of a result, by the name of the output."""
