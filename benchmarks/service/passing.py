@@ -86,13 +86,20 @@ class Service:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def shows(self, uid: str) -> bool:
-        """Whether its page has the result of a study."""
-        return uid in requests.get(f"{self.page}/?state=screened", timeout=30).text
+        """Whether its page has the result of a study; it is not asked before it can have it."""
+        found = self._count(
+            "result join job on job.id = result.job_id join series on series.id = series_id "
+            f"where study_instance_uid = '{uid}'"
+        )
+        return found > 0 and uid in requests.get(f"{self.page}/?state=screened", timeout=30).text
 
     def verified(self) -> int:
         """How many results the archive is known to have."""
+        return self._count("delivery where state = 'verified'")
+
+    def _count(self, what: str) -> int:
         with closing(sqlite3.connect(self.out / "worklist.sqlite", timeout=60)) as database:
-            (row,) = database.execute("select count(*) from delivery where state = 'verified'")
+            (row,) = database.execute(f"select count(*) from {what}")  # noqa: S608 - ours
             return int(row[0])
 
 

@@ -25,10 +25,9 @@ PAGES = tuple(
 ELSEWHERE = {
     "docs/your-own-data.md": "tests/datasets/test_own_data_page.py",
     "bundles/headclip_lesion_segmentation/docs/README.md": "tests/bundle/test_bundle_readme.py",
+    "docs/tutorials/pacs.md": "tests/service/live/test_tutorial.py",
 }
 """Pages whose commands a test of their own runs, each with more to check than its exit code."""
-
-PARSED_ONLY = {"docs/tutorials/pacs.md": "needs a PACS"}
 
 REASONS = {
     r"^(?!headclip weights list ).*(ViT-L-14|runs/)": "needs CLIP's weights, which do not travel",
@@ -86,7 +85,7 @@ class DocumentedCommand:
         if self.words[0] == "torchrun":
             return "starts several processes"
         found = (why for pattern, why in REASONS.items() if re.search(pattern, self.text))
-        return (ELSEWHERE | PARSED_ONLY).get(self.page) or next(found, None)
+        return ELSEWHERE.get(self.page) or next(found, None)
 
 
 def commands(page: str) -> list[DocumentedCommand]:

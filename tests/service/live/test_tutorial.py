@@ -1,4 +1,4 @@
-"""What the pages about batches and the service tell people to type, as it stands there."""
+"""What the pages about the service tell people to write and to type, as it stands there."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ import pytest
 import requests
 
 from headclip_med.cli import main
-from tests.bright import write_picture
-from tests.cli.test_pages import commands
 from tests.service.programs import free_port, listens, program, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -29,33 +27,6 @@ PORTS = "4242", "8042", "8080"
 def blocks(page: str, language: str) -> list[str]:
     text = (DOCS / page).read_text("utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
-@pytest.mark.slow  # processes that load the model
-def test_the_commands_of_batches_and_of_the_worklist_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "ARCHIVE").mkdir()
-    for number in range(2):
-        write_picture(tmp_path / f"ARCHIVE/{number}.png", 90 + number)
-    codes = []
-    for page in ("batch.md", "worklist.md"):
-        for command in commands(page):
-            name, *arguments = shlex.split(command.split(" > ")[0], comments=True)
-            assert name == "headclip"
-            if "--ray" not in arguments:  # a test of its own starts a cluster
-                codes.append((command, main(arguments)))
-    assert len(codes) == 10
-    assert [command for command, code in codes if code] == [
-        "headclip report results --resend 7             # numbers of results; 'all' are those that "
-        "were given up"
-    ]  # there is no such result
-    assert (tmp_path / "results/index.html").is_file()
-    (backup,) = re.findall(r"`(sqlite3 worklist[^`]*)`", (DOCS / "batch.md").read_text("utf-8"))
-    copy = [program("sqlite3", "sqlite3"), *shlex.split(backup)[1:]]
-    subprocess.run(copy, check=True, cwd=tmp_path / "results")
-    assert (tmp_path / "results/copy.sqlite").stat().st_size > 0
 
 
 def test_the_configuration_of_the_service_page_is_right(
@@ -115,7 +86,8 @@ def test_the_tutorial_of_the_service_runs_as_it_stands(tmp_path: Path) -> None:
                            ("heads.py", "python")):  # fmt: skip
         (content,) = blocks(page, language)
         (tmp_path / name).write_text(moved(content))
-    install, *lines = [one for one in commands(page) if not one.startswith(("curl", "make"))]
+    typed = "".join(blocks(page, "sh")).splitlines()
+    install, *lines = [one for one in typed if not one.startswith(("curl", "make"))]
     assert install.startswith("sudo apt-get install")
     with typing(tmp_path, moved) as run:
         assert len(lines) == 4
@@ -123,7 +95,7 @@ def test_the_tutorial_of_the_service_runs_as_it_stands(tmp_path: Path) -> None:
             run(line)
         wait_until(lambda: all(listens(int(one)) for one in others.values()), "all runs", 120)
         run(lines[-1])
-        (asked,) = [one for one in commands(page) if one.startswith("curl")]
+        (asked,) = [one for one in typed if one.startswith("curl")]
         address = moved(asked.split()[-1])
 
         def kinds() -> list[str]:
