@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from headclip_med.geometry import Grid
 from headclip_med.mapped import BLOCK_SLICES, allocate, release
@@ -25,6 +25,9 @@ MOST_PLANES = 64
 
 MOST_FILLED = 4
 """Times as many steps as slices: a few that are close together need not set the step."""
+
+WIDEST_STEP = 1.9
+"""Times the usual one: in a wider step a slice is missing, in others each neighbour fills half."""
 
 Small = UInt8[np.ndarray, "rows columns"]
 
@@ -60,14 +63,14 @@ class Reslices:
         self.step_px = step_to((grid.rows, grid.columns), MOST_PX)
         places_mm = np.abs(grid.slice_positions_mm - grid.slice_positions_mm[0])
         extent_mm = float(places_mm.max())
-        typical_mm = float(np.median(np.abs(np.diff(grid.slice_positions_mm))))
-        self._step_mm = max(typical_mm, extent_mm / (MOST_FILLED * len(places_mm)))
+        steps_mm = np.diff(np.sort(places_mm))
+        typical_mm, least_mm = float(np.median(steps_mm)), float(steps_mm.min())
+        if grid.is_even:
+            least_mm = typical_mm
+        self._step_mm = max(least_mm, extent_mm / (MOST_FILLED * len(places_mm)))
         count = round(extent_mm / self._step_mm) + 1
         self.at = (places_mm / self._step_mm + 0.5) / count
-        wanted_mm = np.arange(count) * self._step_mm
-        nearest = np.abs(places_mm[:, None] - wanted_mm).argmin(axis=0)
-        is_near = np.abs(places_mm[nearest] - wanted_mm) <= 0.51 * self._step_mm
-        self._slices = np.where(is_near, nearest, -1)
+        self._slices = _nearest(places_mm, np.arange(count) * self._step_mm, typical_mm)
         self._lean = _lean_px(grid) / self.step_px
         self._shifts = np.rint(self._lean - self._lean.min(axis=0)).astype(int)
         small = -(-np.array([grid.rows, grid.columns]) // self.step_px)
@@ -149,6 +152,21 @@ class Reslices:
         lean = (self._lean - self._lean.min(axis=0))[len(self._lean) // 2, axis - 1]
         middle[axis] = (place - lean + 0.5) * self.step_px - 0.5
         return np.asarray(self._grid.to_lps_mm(middle[None])[0])
+
+
+def _nearest(
+    places_mm: Float[np.ndarray, "slices"],
+    wanted_mm: Float[np.ndarray, "places"],
+    typical_mm: float,
+) -> Int[np.ndarray, "places"]:
+    """Find the slice that is shown at each place; -1 where one is missing."""
+    nearest = np.abs(places_mm[:, None] - wanted_mm).argmin(axis=0)
+    ordered_mm = np.sort(places_mm)
+    above = np.clip(np.searchsorted(ordered_mm, wanted_mm), 1, len(ordered_mm) - 1)
+    steps_mm = ordered_mm[above] - ordered_mm[above - 1]
+    is_wide = steps_mm > WIDEST_STEP * typical_mm
+    reach_mm = 0.51 * np.where(is_wide, typical_mm, np.maximum(steps_mm, typical_mm))
+    return np.where(np.abs(places_mm[nearest] - wanted_mm) <= reach_mm, nearest, -1)
 
 
 def _lean_px(grid: Grid) -> Float[np.ndarray, "slices 2"]:

@@ -151,6 +151,16 @@ def test_where_slices_are_missing_nothing_is_shown(tmp_path: Path) -> None:
     assert page.data["planes"][0]["at"][6] == pytest.approx(9.5 / 13, abs=1e-5)
 
 
+def test_slices_of_two_thicknesses_lie_on_each_other(tmp_path: Path) -> None:
+    grid = axial_grid((10, 20, 20), (4.0, 2.0, 2.0))
+    grid.origins_lps_mm[5:, 2] += 3.0 * np.arange(1, 6)  # steps of 4 mm, then of 7
+    page = page_of(screening_of(np.full(grid.shape, 200.0), grid), tmp_path)
+    assert page.picture(1, "grey", 5).min() > 150
+    grid.origins_lps_mm[9, 2] += 8.0  # 15 mm: that is no thickness
+    page = page_of(screening_of(np.full(grid.shape, 200.0), grid), tmp_path)
+    assert (page.picture(1, "grey", 5).mean(axis=1) < 100).sum() == 2
+
+
 def test_a_candidate_says_where_it_is_in_every_plane(tmp_path: Path) -> None:
     heat = np.zeros(SHAPE)
     heat[8, 10:20, 30:36] = 0.7
