@@ -122,7 +122,8 @@ class StudyViewWriter(Writer):
             _edges(self._grid) if grid.is_patient else (),
         )  # fmt: skip
         is_stack = grid.is_patient and count >= LEAST_SLICES and volume.voxels.ndim == 3
-        self._reslices = Reslices(self._grid) if is_stack else None
+        has_extent = is_stack and np.ptp(grid.slice_positions_mm) > 0
+        self._reslices = Reslices(self._grid) if has_extent else None
         self._boxes: dict[int, list[float]] = {}
 
     def add(self, slices: range) -> None:

@@ -7,6 +7,7 @@ levels may not (PNG), since what lies below a threshold is told by them; outline
 from __future__ import annotations
 
 import io
+from functools import reduce
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -51,8 +52,8 @@ def highest_of(
         return levels
     rows, columns = levels.shape
     padded = np.pad(levels, ((0, -rows % step), (0, -columns % step)))
-    columns_done = np.maximum.reduce([padded[:, start::step] for start in range(step)])
-    return np.asarray(np.maximum.reduce([columns_done[start::step] for start in range(step)]))
+    of_rows = reduce(np.maximum, (padded[start::step] for start in range(step)))
+    return np.asarray(reduce(np.maximum, (of_rows[:, start::step] for start in range(step))))
 
 
 def outline_of(labels: Integer[np.ndarray, "rows columns"]) -> str:
