@@ -16,7 +16,6 @@ const added = (parent, tag, name, space) => {
 // A picture, its heat and its outlines above each other, filling an element or seen through it.
 class Layers {
   constructor(element, plane) {
-    this.element = element;
     this.plane = plane;
     this.grey = added(element, "img", "grey");
     this.heat = added(element, "img", "heat");
