@@ -13,7 +13,7 @@ from tyro.conf import Positional
 
 from headclip_med.cli.groups import ModelOptions, RegistryOptions
 from headclip_med.cli.options import Takes
-from headclip_med.cli.screen import check_any
+from headclip_med.cli.screen import check_any, look_for
 from headclip_med.cli.terminal.progress import progress
 from headclip_med.cli.terminal.results import show_failures
 from headclip_med.cli.terminal.tables import Column, Row, Sheet, show
@@ -69,14 +69,13 @@ class Calibrate(ModelOptions, RegistryOptions):
                 "There is no file for the calibration.", "Name one with --out calibration.json."
             )
         from headclip_med.pipelines.calibration.given import check_enough, read_key
-        from headclip_med.read import find_inputs
         from headclip_med.transforms import check_window
         from headclip_med.write import check_writable
 
         check_window(settings.window)
         key = read_key(self.patient_key)
         self.check()
-        inputs = find_inputs(self.input)
+        inputs = look_for(self.input)
         check_any(inputs)
         check_enough(inputs, wanted.alpha)
         check_writable(self.out.absolute().parent)

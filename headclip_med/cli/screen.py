@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -108,9 +108,7 @@ class Screen(ModelOptions, RegistryOptions):
         """
         if not self.input:
             raise InvalidSettings("Nothing to screen.", "Name folders or files.")
-        from headclip_med.read import find_inputs
-
-        return find_inputs(self.input)
+        return look_for(self.input)
 
     def find(self) -> tuple[Inputs, ScreenerPlan] | None:
         """Check everything that can be checked before torch is loaded, and find the inputs.
@@ -187,6 +185,14 @@ class Screen(ModelOptions, RegistryOptions):
         from headclip_med.pipelines.calibration import Calibrator, read_calibration
 
         return Calibrator(read_calibration(self.calibration), site)
+
+
+def look_for(paths: Sequence[Path]) -> Inputs:
+    """Find what there is to screen, and count the files that were looked at."""
+    from headclip_med.read import find_inputs
+
+    with progress(None, "file") as bar:
+        return find_inputs(paths, seen=bar.seen)
 
 
 def check_any(inputs: Inputs) -> None:

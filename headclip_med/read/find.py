@@ -19,9 +19,15 @@ from headclip_med.read.isolation import isolated_each, isolated_reading
 from headclip_med.volume import Origin, Volume
 
 _Found = tuple[list[Input], list[Failure]]
+_Seen = Callable[[int], None]
 
 
-def find_inputs(paths: Sequence[Path], *, limits: ReadLimits = DEFAULT_LIMITS) -> Inputs:
+def find_inputs(
+    paths: Sequence[Path],
+    *,
+    limits: ReadLimits = DEFAULT_LIMITS,
+    seen: Callable[[int, int], None] = lambda count, total: None,
+) -> Inputs:
     """Find every volume below some files and folders; only headers are read.
 
     Studies and series are told apart by what the headers say, whatever files are called and however
@@ -30,6 +36,7 @@ def find_inputs(paths: Sequence[Path], *, limits: ReadLimits = DEFAULT_LIMITS) -
     Args:
         paths: Files and folders; folders are walked to the bottom.
         limits: What a file may claim.
+        seen: Is told now and then how many more files were looked at, and how many there are.
 
     Returns:
         The volumes that can be read, and what could not be used. Both may be empty.
@@ -39,9 +46,14 @@ def find_inputs(paths: Sequence[Path], *, limits: ReadLimits = DEFAULT_LIMITS) -
     _follow_indices(found, limits)
     readable: list[Input] = []
     refused: list[Failure] = []
+    total = sum(len(found.of_kind(kind)) for kind in _READERS)
+
+    def count(more: int) -> None:
+        seen(more, total)
+
     for kind, find in _READERS.items():
         if files := found.of_kind(kind):
-            more, unusable = find(files, found.named, limits)
+            more, unusable = find(files, found.named, limits, count)
             if kind != "dicom":  # whose order is that of the headers
                 more.sort(key=lambda one: (places.name_of(one.paths[0]), one.part))
             readable += (_in_own_process(one, limits) for one in more)
@@ -177,37 +189,38 @@ def _count_kinds(readable: Sequence[Input]) -> str:
 
 
 # Each reader brings a library of its own, which a run on other files does without.
-def _find_dicom(files: list[Path], named: set[Path], limits: ReadLimits) -> _Found:
+def _find_dicom(files: list[Path], named: set[Path], limits: ReadLimits, seen: _Seen) -> _Found:
     from headclip_med.read.dicom.find import find_dicom
 
-    return find_dicom(files, limits, named=named)
+    return find_dicom(files, limits, named=named, seen=seen)
 
 
-def _find_nifti(files: list[Path], named: set[Path], limits: ReadLimits) -> _Found:
+def _find_nifti(files: list[Path], named: set[Path], limits: ReadLimits, seen: _Seen) -> _Found:
     from headclip_med.read.nifti import find_nifti
 
-    readable, failures = _find_each(files, partial(find_nifti, limits=limits, named=named), limits)
+    find = partial(find_nifti, limits=limits, named=named)
+    readable, failures = _find_each(files, find, limits, seen)
     return list(dict.fromkeys(readable)), failures  # both files of a pair name the same volume
 
 
-def _find_volumes(files: list[Path], named: set[Path], limits: ReadLimits) -> _Found:
+def _find_volumes(files: list[Path], named: set[Path], limits: ReadLimits, seen: _Seen) -> _Found:
     from headclip_med.read.itk import find_itk
 
-    return _find_each(files, partial(find_itk, limits=limits, named=named), limits)
+    return _find_each(files, partial(find_itk, limits=limits, named=named), limits, seen)
 
 
-def _find_images(files: list[Path], _named: set[Path], limits: ReadLimits) -> _Found:
+def _find_images(files: list[Path], _named: set[Path], limits: ReadLimits, seen: _Seen) -> _Found:
     from headclip_med.read.photo import find_image
 
-    return _find_each(files, partial(find_image, limits=limits), limits)
+    return _find_each(files, partial(find_image, limits=limits), limits, seen)
 
 
 def _find_each(
-    files: list[Path], find: Callable[[Path], Input | list[Input]], limits: ReadLimits
+    files: list[Path], find: Callable[[Path], Input | list[Input]], limits: ReadLimits, seen: _Seen
 ) -> _Found:
     readable: list[Input] = []
     failures = []
-    for path, found in zip(files, isolated_each(find, files, limits), strict=True):
+    for path, found in zip(files, isolated_each(find, files, limits, seen=seen), strict=True):
         if isinstance(found, HeadClipError):
             failures.append(Failure.of(path, found))
         else:
@@ -215,7 +228,7 @@ def _find_each(
     return readable, failures
 
 
-_READERS: Mapping[Origin, Callable[[list[Path], set[Path], ReadLimits], _Found]] = {
+_READERS: Mapping[Origin, Callable[[list[Path], set[Path], ReadLimits, _Seen], _Found]] = {
     "dicom": _find_dicom,
     "nifti": _find_nifti,
     "volume": _find_volumes,

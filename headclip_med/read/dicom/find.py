@@ -6,7 +6,7 @@ The process that reads has pydicom; this side of it does without.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,11 @@ _volume = RemoteFunction[Volume]("headclip_med.read.dicom.volume", "read_stack")
 
 
 def find_dicom(
-    paths: Sequence[Path], limits: ReadLimits, *, named: set[Path]
+    paths: Sequence[Path],
+    limits: ReadLimits,
+    *,
+    named: set[Path],
+    seen: Callable[[int], None] = lambda count: None,
 ) -> tuple[list[Input], list[Failure]]:
     """Group DICOM files into the volumes they form.
 
@@ -32,6 +36,7 @@ def find_dicom(
         paths: DICOM files of any number of studies, in any order.
         limits: What a file may claim.
         named: Files asked for by name; a localizer among them is never left out.
+        seen: Is told now and then how many more were looked at.
 
     Returns:
         The volumes by study, series and part, and what could not be used.
@@ -39,7 +44,7 @@ def find_dicom(
     failures: list[Failure] = []
     series: dict[tuple[str, str], list[ImageHeader]] = defaultdict(list)
     read = partial(_header, limits=limits)
-    for path, header in zip(paths, isolated_each(read, paths, limits), strict=True):
+    for path, header in zip(paths, isolated_each(read, paths, limits, seen=seen), strict=True):
         if isinstance(header, HeadClipError):
             failures.append(Failure.of(path, header))
         else:

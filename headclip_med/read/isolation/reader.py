@@ -29,12 +29,19 @@ LEAVING_S = 2.0
 PAUSE_S = 0.02
 """Outcomes of this time are taken at once: to be woken for each costs as much as its header."""
 
+TOLD_AFTER = 200
+"""Calls between two times that whoever waits is told of them."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def isolated_each(
-    function: Callable[[Item], Result], items: Sequence[Item], limits: ReadLimits
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    limits: ReadLimits,
+    *,
+    seen: Callable[[int], None] = lambda count: None,
 ) -> list[Result | HeadClipError]:
     """Call a function for each of some items, so that a call that ends its process costs itself.
 
@@ -42,12 +49,18 @@ def isolated_each(
         function: Of a module, or a ``partial`` of one; nothing of a user's script.
         items: What it is called with, one by one; of a path, time goes by the file's size.
         limits: Memory and time that each call may take.
+        seen: Is told now and then how many more were done.
 
     Returns:
         What each call gave, or raised: errors that are not ours are named only.
     """
-    seconds = [_seconds([one] if isinstance(one, Path) else [], limits) for one in items]
-    return _each(function, items, limits, seconds)
+    found: list[Result | HeadClipError] = []
+    for start in range(0, len(items), TOLD_AFTER):
+        some = items[start : start + TOLD_AFTER]
+        seconds = [_seconds([one] if isinstance(one, Path) else [], limits) for one in some]
+        found += _each(function, some, limits, seconds)
+        seen(len(some))
+    return found
 
 
 def isolated_reading(
