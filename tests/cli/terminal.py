@@ -37,8 +37,9 @@ def on_terminal(
 
 
 def plain(shown: str) -> str:
-    """Leave out what only colours or moves."""
-    return CONTROL.sub("", shown)
+    """Leave out what only colours or moves, and what was written over."""
+    lines = CONTROL.sub("", shown).split("\n")
+    return "\n".join(line.rpartition("\r")[2] for line in lines)
 
 
 def _read(terminal: int) -> bytes:
