@@ -137,6 +137,7 @@ SLOW = {
 }  # fmt: skip
 UNTRIED = {
     "serve": "it goes on until it is asked to end",
+    "view": "it opens a page that is there",
     "reproduce": "what takes long there are experiments",
 }
 

@@ -34,6 +34,7 @@ REASONS = {
     r"/data\b|DATA\b|:DIR\b|--data-root": "needs public sets",
     r" \.\.\.( |$)": "is a part of a command",
     r"headclip serve": "goes on until it is asked to end",
+    r"headclip view": "opens a browser",
     r"--ray ": "starts a cluster",
     r"FILE": "needs a file of weights",
 }
