@@ -22,12 +22,13 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import cast
 
-from headclip_med.errors import UnreadableInput
+from headclip_med.errors import HeadClipError, UnreadableInput
+from headclip_med.read.detached import data_files
 from headclip_med.read.files import Found, find_files
 from headclip_med.read.formats import START_BYTES
 from headclip_med.read.guards import ReadLimits, check_file, translate
 from headclip_med.read.inputs import Failure
-from headclip_med.read.isolation import isolated_reading
+from headclip_med.read.isolation import isolated_each, isolated_reading
 from headclip_med.read.scratch import private_folder
 
 CHUNK_BYTES = 1 << 20
@@ -133,7 +134,11 @@ def open_archives(found: Found, limits: ReadLimits) -> dict[Path, Path]:
         The archive that was unpacked into each private folder.
     """
     unpacked = {}
-    for archive in found.of_kind("archive"):
+    archives = found.of_kind("archive")
+    named = _named_by_headers(found, limits) if archives else set()
+    for archive in archives:
+        if archive in named:
+            continue
         del found.files[archive]
         folder = private_folder()
         try:
@@ -152,6 +157,15 @@ def open_archives(found: Found, limits: ReadLimits) -> dict[Path, Path]:
         done = Failure.of(archive, _refusal("unpacked-archive"))
         found.failures += [done, *refused, *within.failures]
     return unpacked
+
+
+def _named_by_headers(found: Found, limits: ReadLimits) -> set[Path]:
+    """Find the packed files that are the voxels of a MetaImage's or NRRD's header beside them."""
+    headers = [
+        path for path in found.of_kind("volume") if path.name.lower().endswith((".mhd", ".nhdr"))
+    ]
+    listed = isolated_each(partial(data_files, limits=limits), headers, limits)
+    return {path for files in listed if not isinstance(files, HeadClipError) for path in files}
 
 
 def unpack(archive: Path, into: Path, limits: ReadLimits) -> list[Failure]:

@@ -13,18 +13,34 @@ from jaxtyping import Float, Float32
 from nibabel.analyze import AnalyzeImage
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.freesurfer.mghformat import MGHImage
-from nibabel.nifti1 import Nifti1Pair
+from nibabel.nifti1 import Nifti1Image, Nifti1Pair
+from nibabel.nifti2 import Nifti2Image
 
 from headclip_med.errors import UnreadableInput
 from headclip_med.geometry import Grid
 from headclip_med.mapped import BLOCK_SLICES, allocate, fill_missing, release
 from headclip_med.read.formats import label_map
-from headclip_med.read.guards import ReadLimits, check_file, check_volume_size, silence, translate
+from headclip_med.read.guards import (
+    ReadLimits,
+    check_file,
+    check_volume_size,
+    read_start,
+    silence,
+    translate,
+)
 from headclip_med.read.inputs import Input
 from headclip_med.reading import Reading
 from headclip_med.volume import Origin, SliceSource, Volume, count_labels
 
-MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
+MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""By the code of a unit of length; what has another, or none, is in millimetres."""
+
+LENGTH_UNITS = 7
+"""Of the units' byte, the bits that hold it."""
+
+PACKERS = {".gz": b"\x1f\x8b", ".mgz": b"\x1f\x8b", ".bz2": b"BZh"}
+"""What a file of such a name begins with."""
+
 Neuroimage = AnalyzeImage | MGHImage
 MGH_FLAG = slice(28, 30)
 """Of the header's bytes: whether directions follow."""
@@ -137,6 +153,7 @@ def read_nifti(path: Path, limits: ReadLimits, *, part: int = 1) -> Volume:
 
 def _open(path: Path, limits: ReadLimits) -> Neuroimage:
     check_file(path, limits)
+    _check_packing(path)
     with translate("broken-nifti", *BROKEN):
         image = nibabel.load(path, keep_file_open=True)  # a .gz is read from its start else
     if not isinstance(image, Neuroimage) or not isinstance(image.dataobj, ArrayProxy):
@@ -153,6 +170,12 @@ def _open(path: Path, limits: ReadLimits) -> Neuroimage:
             code="data-outside",
         )
     proxy = image.dataobj
+    if isinstance(image, Nifti1Image | Nifti2Image) and proxy.offset < image.header.sizeof_hdr:
+        raise UnreadableInput(
+            "The header says that the voxels begin within itself, so where they do is not known.",
+            BROKEN[1],
+            code="broken-nifti",
+        )
     needed = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
     # How much a compressed file holds shows only when it is read.
     is_plain = voxel_file.name.lower().endswith((".nii", ".img", ".mgh"))
@@ -163,6 +186,22 @@ def _open(path: Path, limits: ReadLimits) -> Neuroimage:
             code="truncated-file",
         )
     return image
+
+
+def _check_packing(path: Path) -> None:
+    """Refuse a file whose name and content differ in whether it is packed, as nibabel would."""
+    start = read_start(path, 3)
+    by_name = PACKERS.get(path.suffix.lower())
+    if (by_name and not start.startswith(by_name)) or (
+        by_name is None and start.startswith(tuple(PACKERS.values()))
+    ):
+        raise UnreadableInput(
+            "The file's name says that it is packed, and its content is not."
+            if by_name
+            else "The file is packed (gzip or bzip2), and its name does not say so.",
+            "Give it a name that ends as its content is: .nii, .nii.gz, .mgh or .mgz.",
+            code="packed-otherwise",
+        )
 
 
 def _files(image: Neuroimage, path: Path) -> list[Path]:
@@ -252,7 +291,7 @@ def _affine_ras(image: Neuroimage) -> tuple[Float[np.ndarray, "4 4"], bool]:
 
 def _units(image: Nifti1Pair) -> tuple[float, bool]:
     """Millimetres in one unit of the affine, and whether the file states an orientation."""
-    unit = image.header.get_xyzt_units()[0]  # type: ignore[no-untyped-call]
+    unit = int(image.header["xyzt_units"]) & LENGTH_UNITS
     codes = int(image.header["sform_code"]), int(image.header["qform_code"])
     return MM_PER_UNIT.get(unit, 1.0), any(codes)
 

@@ -217,6 +217,17 @@ def test_data_beside_its_header_belong_to_it(tmp_path: Path, header: str) -> Non
     np.testing.assert_array_equal(one.read().voxels, VOXELS)
 
 
+def test_packed_data_beside_its_header_are_no_archive(tmp_path: Path) -> None:
+    image = SimpleITK.GetImageFromArray(VOXELS)
+    SimpleITK.WriteImage(image, tmp_path / "a.nhdr", useCompression=True)
+    assert (tmp_path / "a.raw.gz").is_file()
+    found = find_inputs([tmp_path])
+    (one,) = found.readable
+    assert [path.name for path in one.paths] == ["a.nhdr", "a.raw.gz"]
+    assert found.failures == ()
+    np.testing.assert_array_equal(one.read().voxels, VOXELS)
+
+
 def test_a_list_of_slices_is_read_in_its_order(tmp_path: Path) -> None:
     for index, name in enumerate(("second.raw", "first.raw")):
         (tmp_path / name).write_bytes(VOXELS[1 - index].tobytes())

@@ -172,6 +172,42 @@ def test_metres_and_microns_become_millimetres(tmp_path: Path) -> None:
         )
 
 
+def test_a_unit_that_is_none_is_a_millimetre(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(phantom(), np.diag([0.5, 0.5, 2, 1]))
+    image.header["xyzt_units"] = 7
+    image.to_filename(tmp_path / "a.nii")
+    assert read_volume(tmp_path / "a.nii").grid.pixel_spacing_mm == pytest.approx((0.5, 0.5))
+
+
+@pytest.mark.parametrize("slope", [0.0, np.nan, np.inf])
+def test_a_slope_that_is_none_scales_nothing(tmp_path: Path, slope: float) -> None:
+    path = save(tmp_path / "a.nii", phantom())
+    plain = read_volume(path).voxels
+    raw = bytearray(path.read_bytes())
+    raw[112:116] = np.array([slope], "<f4").tobytes()
+    path.write_bytes(raw)
+    np.testing.assert_array_equal(read_volume(path).voxels, plain)
+
+
+def test_voxels_that_begin_within_the_header_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", phantom())
+    raw = bytearray(path.read_bytes())
+    raw[108:112] = bytes(4)
+    path.write_bytes(raw)
+    with pytest.raises(UnreadableInput, match="begin within itself"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(("name", "other"), [("a.nii", "a.nii.gz"), ("a.nii.gz", "a.nii")])
+def test_a_name_that_does_not_say_whether_it_is_packed_is_told(
+    tmp_path: Path, name: str, other: str
+) -> None:
+    path = save(tmp_path / name, phantom()).rename(tmp_path / other)
+    with pytest.raises(UnreadableInput, match="packed") as refused:
+        read_volume(path)
+    assert refused.value.code == "packed-otherwise"
+
+
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_an_affine_that_places_voxels_nowhere_is_refused(tmp_path: Path, value: float) -> None:
     affine = np.eye(4)
