@@ -54,6 +54,7 @@ class Reading:
         copied_slices: Of the same pixels at the same position as one that is read; left out.
         unusable_frames: Of the series; they are missing here.
         tiles: Of a page that holds them side by side, which the slices are.
+        unplaced: Images of a series that state no place, in the order of their numbers.
         views: Of a series whose images turn around an axis: no slices, and no common place.
         mended_orientation: Direction cosines were too coarse for unit vectors.
         jitter_degrees: By which the directions of the slices differ; their mean is used.
@@ -96,6 +97,7 @@ class Reading:
     copied_slices: int = 0
     unusable_frames: int = 0
     tiles: int = 0
+    unplaced: int = 0
     views: int = 0
     mended_orientation: bool = False
     jitter_degrees: float | None = None
@@ -168,6 +170,8 @@ _SENTENCES = {
     "unusable_frames": "{} image(s) of this series share positions and could not be told apart; "
     "they are missing here.",
     "tiles": "The file is a page of {} tiles (a mosaic), which are the slices.",
+    "unplaced": "The {} images state no place in the patient; they are taken in the order of their "
+    "numbers.",
     "views": "The {} images turn around an axis: each is a view of its own, so sizes are in pixels "
     "and no place in the patient is given.",
     "mended_orientation": "The direction cosines are no unit vectors at right angles and were "

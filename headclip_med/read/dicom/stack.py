@@ -86,10 +86,19 @@ def planar_stack(header: ImageHeader) -> Stack:
 
 def stack_of_views(slices: Sequence[Slice]) -> Stack:
     """Put images that turn around an axis in the order of their numbers, without a common place."""
+    return _stack_by_number(slices, Reading(views=len(slices)))
+
+
+def stack_of_unplaced(slices: Sequence[Slice]) -> Stack:
+    """Put images that state no place in the order of their numbers."""
+    return _stack_by_number(slices, Reading(lacks_geometry=True, unplaced=len(slices)))
+
+
+def _stack_by_number(slices: Sequence[Slice], reading: Reading) -> Stack:
     ordered = tuple(sorted(slices, key=lambda one: one.order))
     rows, columns = ordered[0].size
     grid = Grid.of_pixels(slices=len(ordered), rows=rows, columns=columns)
-    return Stack(ordered, grid, reading=Reading(views=len(ordered)))
+    return Stack(ordered, grid, reading=reading)
 
 
 def stack_by_position(slices: Sequence[Slice]) -> Stack:

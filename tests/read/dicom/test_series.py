@@ -336,12 +336,56 @@ def test_an_image_without_a_usable_plane_stands_alone_in_pixels(tmp_path: Path, 
     np.testing.assert_array_equal(volume.voxels, make_voxels((3, 6, 7))[2:3])
 
 
+def without_place(dataset: Dataset, index: int) -> None:
+    del dataset.ImagePositionPatient, dataset.ImageOrientationPatient
+    dataset.SliceLocation = str(3 * index)
+
+
+def test_slices_that_state_no_place_are_one_volume_by_their_numbers(tmp_path: Path) -> None:
+    paths = write_phantom(tmp_path)
+    edit(paths, without_place)
+    (one,) = find_inputs([tmp_path]).readable
+    volume = one.read()
+    np.testing.assert_array_equal(volume.voxels, make_voxels())
+    assert (volume.reading.unplaced, volume.reading.lacks_geometry) == (5, True)
+    assert not volume.grid.is_patient
+    assert volume.grid.pixel_spacing_mm == (1, 1)
+
+
+def test_slices_without_place_or_order_are_one_refusal(tmp_path: Path) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        without_place(dataset, index)
+        del dataset.InstanceNumber
+
+    paths = write_phantom(tmp_path)
+    edit(paths, change)
+    found = find_inputs([tmp_path])
+    assert found.readable == ()
+    assert {failure.code for failure in found.failures} == {"unplaced-slices"}
+    assert read_volume(paths[0]).voxels.shape == (1, 6, 7)
+
+
+@pytest.mark.parametrize("kind", ["CR", "few", "capture"])
+def test_other_images_without_a_place_stay_alone(tmp_path: Path, kind: str) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        without_place(dataset, index)
+        if kind == "CR":
+            dataset.Modality = "CR"
+        if kind == "capture":
+            dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+            dataset.Manufacturer = dataset.ManufacturerModelName = "another's"
+
+    count = 3 if kind == "few" else 5
+    edit(write_phantom(tmp_path, make_grid(shape=(count, 6, 7))), change)
+    assert [one.slices for one in find_inputs([tmp_path]).readable] == [1] * count
+
+
 @pytest.mark.parametrize("fault", NO_PLANE)
 def test_a_series_of_planes_that_are_none_is_one_refusal(tmp_path: Path, fault: str) -> None:
     edit(write_phantom(tmp_path), NO_PLANE[fault])
     inputs = find_inputs([tmp_path])
     if fault in ("position missing", "orientation missing"):  # nothing is claimed
-        assert [one.slices for one in inputs.readable] == [1] * 5
+        assert [one.slices for one in inputs.readable] == [5]
     else:
         assert not inputs.readable
         assert {one.code for one in inputs.failures} == {"broken-plane"}

@@ -16,10 +16,10 @@ from headclip_med.read.dicom.series.evenness import lie_of
 from headclip_med.read.dicom.series.grouping import differing, groups_of, parallel_groups
 from headclip_med.read.dicom.series.parts import Part
 from headclip_med.read.dicom.series.repeats import PixelDigests, repeat_of, set_aside
+from headclip_med.read.dicom.series.unplaced import unplaced_stacks
 from headclip_med.read.dicom.stack import (
     Slice,
     Stack,
-    planar_stack,
     positions_mm,
     stack_by_position,
     stack_of_views,
@@ -35,7 +35,7 @@ def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Fail
 
     Split by patient, modality, SOP class, series number, frame of reference, matrix, colour,
     localizer, orientation and pixel spacing; then by whatever makes complete and even volumes.
-    Images without a plane stay alone.
+    Slices without a plane are a volume by their numbers, all other images without one stay alone.
 
     Args:
         headers: All of one series, in any order; their paths play no part in the outcome.
@@ -44,13 +44,11 @@ def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Fail
         The stacks, most slices first, and what could not be used, be it some frames of a file.
     """
     usable, unusable, reading = set_aside(headers)
-    planar: list[Stack] = []
-    slices: list[Slice] = []
-    for header in usable:
-        if any(frame.plane is None for frame in header.frames):
-            planar.append(planar_stack(header))
-        else:
-            slices += (Slice(header, frame) for frame in header.frames)
+    placed = [one for one in usable if all(frame.plane is not None for frame in one.frames)]
+    slices = [Slice(one, frame) for one in placed for frame in one.frames]
+    placeless = [one for one in usable if any(frame.plane is None for frame in one.frames)]
+    planar, without_order = unplaced_stacks(placeless)
+    unusable += without_order
     stacks: list[Stack] = []
     unsound: list[tuple[Part, int]] = []
     copies: list[tuple[Slice, Slice]] = []
