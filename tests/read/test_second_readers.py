@@ -10,21 +10,26 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its usual name
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from headclip_med.errors import HeadClipError
 from headclip_med.geometry import Grid
-from headclip_med.read import find_inputs
+from headclip_med.read import find_inputs, read_volume
 from headclip_med.volume import Volume
 from headclip_med.write.dicom.series import write_mr_series
 from tests.phantoms import edit, make_grid, make_voxels, write_phantom
+from tests.read.dicom.test_multiframe import Change, write_enhanced
 from tests.read.second_readers import (
     Sight,
     dcm2niix_volumes,
@@ -219,6 +224,77 @@ def test_every_lossless_coding_is_read_as_by_the_others(tmp_path: Path, syntax: 
     edit(paths, lambda dataset, _: dataset.compress(syntax, generate_instance_uid=False))
     (one,) = find_inputs([tmp_path / "in"]).readable
     rows = set(compare_files(one.read(), one.modality, tmp_path))
+    assert {(row.values, row.place) for row in rows} == {("same", "same")}
+
+
+def with_words(bits: int, kind: str, *, unused: int = 0) -> Change:
+    """Give each slice whole numbers of so many bits, and anything above them."""
+
+    def change(dataset: Dataset) -> None:
+        is_signed, wide = kind.startswith("i"), np.dtype(kind).itemsize * 8
+        values = np.arange(dataset.Rows * dataset.Columns) * 7 % (1 << bits)
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = wide, bits, bits - 1
+        dataset.PixelRepresentation = int(is_signed)
+        above = (np.arange(values.size) % 2) << bits if unused else 0
+        dataset.PixelData = (values | above).astype(f"u{wide // 8}").tobytes()
+
+    return change
+
+
+def as_lossless_jpeg(coded_bits: int, stored_bits: int) -> Change:
+    """Code each slice with another precision than its header has."""
+
+    def change(dataset: Dataset) -> None:
+        values = np.arange(dataset.Rows * dataset.Columns, dtype=np.uint16) * 7 % 1000
+        stream = imagecodecs.ljpeg_encode(
+            values.reshape(dataset.Rows, -1), bitspersample=coded_bits
+        )
+        dataset.BitsStored, dataset.HighBit = stored_bits, stored_bits - 1
+        dataset.PixelRepresentation = 0
+        dataset.PixelData = encapsulate([stream])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+
+    return change
+
+
+ODD: dict[str, Change] = {
+    "eight bits with a sign": with_words(8, "i1"),
+    "ten bits with a sign": with_words(10, "i2"),
+    "twelve bits below an overlay": with_words(12, "u2", unused=1),
+    "JPEG of 16 bits for 12": as_lossless_jpeg(16, 12),
+    "JPEG of 12 bits for 16": as_lossless_jpeg(12, 16),
+    "JPEG of 10 bits for 16": as_lossless_jpeg(10, 16),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_pixels_are_read_as_by_the_others(tmp_path: Path, kind: str) -> None:
+    paths = write_phantom(tmp_path / "in", make_grid(shape=(3, 16, 18)))
+    edit(paths, lambda dataset, _: ODD[kind](dataset))
+    (one,) = find_inputs([tmp_path / "in"]).readable
+    rows = set(compare_files(one.read(), one.modality, tmp_path))
+    assert {(row.values, row.place) for row in rows} == {("same", "same")}
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_the_parts_of_a_concatenation_are_one_volume(tmp_path: Path, frames: int) -> None:
+    whole = pydicom.dcmread(write_enhanced(tmp_path / "whole", make_grid(shape=(8, 6, 7))))
+    (tmp_path / "in").mkdir()
+    stored, groups = whole.pixel_array, whole.PerFrameFunctionalGroupsSequence
+    for number, first in enumerate(range(0, 8, frames), start=1):
+        part = deepcopy(whole)
+        part.ConcatenationUID, part.InConcatenationNumber = "1.2.3", number
+        part.SOPInstanceUID = part.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        part.ConcatenationFrameOffsetNumber = first
+        part.NumberOfFrames = frames
+        part.PerFrameFunctionalGroupsSequence = groups[first : first + frames]
+        part.PixelData = stored[first : first + frames].tobytes()
+        part.save_as(tmp_path / "in" / f"{number}.dcm")
+    (one,) = find_inputs([tmp_path / "in"]).readable
+    volume = one.read()
+    np.testing.assert_array_equal(volume.voxels, read_volume(tmp_path / "whole").voxels)
+    rows = set(compare_files(volume, one.modality, tmp_path))
     assert {(row.values, row.place) for row in rows} == {("same", "same")}
 
 
