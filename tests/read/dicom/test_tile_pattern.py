@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from headclip_med.errors import UnreadableInput
 from headclip_med.read import find_inputs, read_volume
 from headclip_med.read.dicom.pixels.tile_pattern import TilePattern, find_tile_pattern
-from tests.phantoms import edit, make_grid, write_mr_series
+from headclip_med.write.dicom.series import write_mr_series
+from tests.phantoms import edit, make_grid
 
 Change = Callable[[Dataset, int], object]
 
