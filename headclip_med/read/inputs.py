@@ -24,7 +24,7 @@ LEFT_OUT_CODES = frozenset(
 )
 """Left out on purpose: nothing is wrong with these files, there is just nothing to screen."""
 
-GEOMETRY_CODES = frozenset({"duplicate-positions", "unplaced-slices"})
+GEOMETRY_CODES = frozenset({"duplicate-positions"})
 
 
 @dataclass(frozen=True)

@@ -352,25 +352,16 @@ def test_slices_that_state_no_place_are_one_volume_by_their_numbers(tmp_path: Pa
     assert volume.grid.pixel_spacing_mm == (1, 1)
 
 
-def test_slices_without_place_or_order_are_one_refusal(tmp_path: Path) -> None:
-    def change(dataset: Dataset, index: int) -> None:
-        without_place(dataset, index)
-        del dataset.InstanceNumber
-
-    paths = write_phantom(tmp_path)
-    edit(paths, change)
-    found = find_inputs([tmp_path])
-    assert found.readable == ()
-    assert {failure.code for failure in found.failures} == {"unplaced-slices"}
-    assert read_volume(paths[0]).voxels.shape == (1, 6, 7)
-
-
-@pytest.mark.parametrize("kind", ["CR", "few", "capture"])
+@pytest.mark.parametrize("kind", ["CR", "few", "capture", "no numbers", "one number"])
 def test_other_images_without_a_place_stay_alone(tmp_path: Path, kind: str) -> None:
     def change(dataset: Dataset, index: int) -> None:
         without_place(dataset, index)
         if kind == "CR":
             dataset.Modality = "CR"
+        if kind == "no numbers":
+            del dataset.InstanceNumber
+        if kind == "one number":
+            dataset.InstanceNumber = 1
         if kind == "capture":
             dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
             dataset.Manufacturer = dataset.ManufacturerModelName = "another's"

@@ -35,7 +35,7 @@ def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Fail
 
     Split by patient, modality, SOP class, series number, frame of reference, matrix, colour,
     localizer, orientation and pixel spacing; then by whatever makes complete and even volumes.
-    Slices without a plane are a volume by their numbers, all other images without one stay alone.
+    Slices without a plane are a volume by their numbers, other images without one stay alone.
 
     Args:
         headers: All of one series, in any order; their paths play no part in the outcome.
@@ -47,8 +47,7 @@ def split_series(headers: Sequence[ImageHeader]) -> tuple[list[Stack], list[Fail
     placed = [one for one in usable if all(frame.plane is not None for frame in one.frames)]
     slices = [Slice(one, frame) for one in placed for frame in one.frames]
     placeless = [one for one in usable if any(frame.plane is None for frame in one.frames)]
-    planar, without_order = unplaced_stacks(placeless)
-    unusable += without_order
+    planar = unplaced_stacks(placeless)
     stacks: list[Stack] = []
     unsound: list[tuple[Part, int]] = []
     copies: list[tuple[Slice, Slice]] = []
