@@ -8,7 +8,8 @@ before is verified. In turn with it the same study is screened by a warm screene
 as ``headclip screen`` does. Of both the best turn counts. ``beside`` is the CPU time of the
 service's own process, which does everything but receiving and screening: queue, hand-over, page
 and delivery; what it uses while nothing comes is taken off. With ``--model`` it is held against
-the CPU time that this one, with random weights, takes for as many slices.
+the CPU time that this one, with random weights, takes for as many slices. All screen with one
+thread: set ``OMP_NUM_THREADS=1``.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ CONFIG = """
 [service]
 out = "{out}"
 quiet_s = {quiet}
+workers = {cores}
 room_gb = 0.0
 [receiver]
 port = {port}
@@ -93,6 +95,17 @@ class Service:
         )
         return found > 0 and uid in requests.get(f"{self.page}/?state=screened", timeout=30).text
 
+    def steps(self, uid: str, sent_at: float) -> dict[str, float]:
+        """Seconds from the last instance until a job is there, then taken, then recorded."""
+        with closing(sqlite3.connect(self.out / "worklist.sqlite", timeout=60)) as database:
+            (row,) = database.execute(
+                "select job.created_at, started_at, ended_at from job join series "
+                "on series.id = series_id where study_instance_uid = ?",
+                (uid,),
+            )
+        offered, taken, ended = row
+        return {"offered_s": offered - sent_at, "taken_s": taken - offered, "work_s": ended - taken}
+
     def verified(self) -> int:
         """How many results the archive is known to have."""
         return self._count("delivery where state = 'verified'")
@@ -111,7 +124,15 @@ def serving(folder: Path, archive: Orthanc) -> Iterator[Service]:
     secret.chmod(0o600)
     port, page, out = free_port(), free_port(), folder / "service"
     config.write_text(
-        CONFIG.format(out=out, quiet=QUIET_S, port=port, page=page, url=archive.url, secret=secret)
+        CONFIG.format(
+            out=out,
+            quiet=QUIET_S,
+            port=port,
+            page=page,
+            url=archive.url,
+            secret=secret,
+            cores=os.cpu_count(),
+        )
     )
     command = [sys.executable, "-m", "headclip_med", "serve", "--config", str(config)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603
@@ -135,17 +156,21 @@ def renamed(study: Path, folder: Path) -> tuple[Path, str]:
     return folder, uid
 
 
-def passed(service: Service, study: Path, uid: str) -> tuple[float, float]:
-    """Send a study; seconds from its last instance until the page has it, and the archive."""
+def passed(service: Service, study: Path, uid: str) -> dict[str, float]:
+    """Send a study; seconds from its last instance until the page has it, and the archive.
+
+    Beside them the steps on the way to the page; see ``Service.steps``.
+    """
     before = service.verified()
     where = ["-aet", "BENCH", "-aec", "HEADCLIP", "127.0.0.1", str(service.port)]
     command = [program("storescu", "dcmtk"), "+sd", *where, str(study)]
     subprocess.run(command, check=True, env={**os.environ, "TCP_NODELAY": "1"})  # noqa: S603
-    began = time.perf_counter()
+    began, sent_at = time.perf_counter(), time.time()
     wait_until(lambda: service.shows(uid), "the page has it", LONGEST_S)
     shown_s = time.perf_counter() - began
     wait_until(lambda: service.verified() > before, "the archive has it", LONGEST_S)
-    return shown_s, time.perf_counter() - began
+    archive_s = time.perf_counter() - began
+    return {"page_s": shown_s, "archive_s": archive_s, **service.steps(uid, sent_at)}
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -163,7 +188,7 @@ def measured(folder: Path, slices: int, studies: int) -> dict[str, float]:
         outputs=USUAL_OUTPUTS,
     )  # fmt: skip
     screener = plan(lambda _slices: None)
-    shown, delivered, screened = [], [], []
+    found: list[dict[str, float]] = []
     with orthanc(folder / "orthanc", {}) as archive, serving(folder, archive) as service:
         for number in range(studies + 1):
             study, uid = renamed(folder / "study", folder / str(number))
@@ -177,16 +202,12 @@ def measured(folder: Path, slices: int, studies: int) -> dict[str, float]:
                 lambda: screen_inputs(find_inputs([study]), screener)  # noqa: B023
             )
             if number:
-                shown.append(times[0])
-                delivered.append(times[1])
-                screened.append(spent_s)
+                found.append({"screen_s": spent_s, **times})
         waited = time.perf_counter() - began
         beside = (service.cpu_s() - began_s - idle * waited) / studies
-    return {
-        "screen_s": min(screened), "page_s": min(shown), "archive_s": min(delivered),
-        "page_wanted_s": QUIET_S + 1.3 * min(screened) + 1.0, "beside_cpu_s": beside,
-        "idle_cpu_share": idle,
-    }  # fmt: skip
+    best = {name: min(one[name] for one in found) for name in found[0]}
+    wanted = QUIET_S + 1.3 * best["screen_s"] + 1.0
+    return {**best, "page_wanted_s": wanted, "beside_cpu_s": beside, "idle_cpu_share": idle}
 
 
 def main() -> None:
