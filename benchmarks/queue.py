@@ -7,7 +7,7 @@ python -m benchmarks.queue workers --studies 8
 python -m benchmarks.queue memory --studies 500
 
 Studies are small pictures for ``finished`` and ``memory`` (this by headclip-mini); for ``workers``
-they are head CTs, and both sides of the ratio run one thread a worker.
+they are head CTs, and the workers of a side share the machine's threads.
 """
 
 from __future__ import annotations
