@@ -19,6 +19,7 @@ from headclip_med.write.screening import is_uid
 _WANTED = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
 _PIXELS = 0x7FE00010
 DEFLATED = "1.2.840.10008.1.2.1.99"
+LONGEST_UID = 64
 _META_BYTES = 65_536
 """In which a file names its transfer syntax."""
 
@@ -86,7 +87,8 @@ def file_head(sop_class_uid: str, sop_uid: str, transfer_syntax: str, implementa
     for number, uid in (
         (0x02, sop_class_uid), (0x03, sop_uid), (0x10, transfer_syntax), (0x12, implementation),
     ):  # fmt: skip
-        value = uid.encode("ascii") + b"\0" * (len(uid) % 2)
+        value = uid[:LONGEST_UID].encode("ascii", "replace")  # as it came; it is checked later
+        value += b"\0" * (len(value) % 2)
         rest += struct.pack("<HH2sH", 2, number, b"UI", len(value)) + value
     return bytes(128) + b"DICM" + struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(rest)) + rest
 

@@ -12,11 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import ImplicitVRLittleEndian, RLELossless
+from pydicom.dataset import FileMetaDataset
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, RLELossless
 
 from headclip_med.errors import UnreadableInput, UnwritableOutput
 from headclip_med.pipelines.service.intake import journal
-from headclip_med.pipelines.service.intake.instances import Instance, is_same
+from headclip_med.pipelines.service.intake.instances import Instance, file_head, is_same
 from headclip_med.pipelines.service.intake.journal import Segment, records
 from headclip_med.pipelines.service.intake.spool import Spool, SpoolFull
 from tests.phantoms import write_phantom
@@ -168,6 +170,25 @@ def test_a_full_disk_is_said_before_and_while_writing(
         full.on = False  # it recovers unaided
         assert spool.keep(instance(contents[0])) == "new"
     assert files(tmp_path / "spool") == [contents[0]]
+
+
+@pytest.mark.parametrize("sop_uid", ["1.2.3", "1.2.34", "1." + "9" * 62])
+def test_the_beginning_of_a_file_is_as_pydicom_writes_it(sop_uid: str) -> None:
+    meta = FileMetaDataset()
+    meta.FileMetaInformationGroupLength, meta.FileMetaInformationVersion = 0, b"\0\1"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, sop_uid
+    meta.TransferSyntaxUID, meta.ImplementationClassUID = RLELossless, "1.2.826.1"
+    content = io.BytesIO()
+    write_file_meta_info(content, meta, enforce_standard=False)
+    found = file_head(CTImageStorage, sop_uid, RLELossless, "1.2.826.1")
+    assert found == bytes(128) + b"DICM" + content.getvalue()
+
+
+def test_a_uid_that_is_none_costs_no_receiver() -> None:
+    found = file_head("ä", "1" * 99_999, RLELossless, "1.2")
+    assert found.count(b"1") < 99
+    with pytest.raises(UnreadableInput, match="no DICOM instance"):
+        instance(found)
 
 
 @pytest.mark.parametrize("content", [b"", b"no DICOM", b"\0" * 128 + b"DICM" + b"\xff" * 50])
