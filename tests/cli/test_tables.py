@@ -126,6 +126,18 @@ def test_markdown_has_its_tables_drawn(terminal: Terminal) -> None:
     ]
 
 
+def test_a_number_with_its_interval_is_folded_between_them(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "34")
+    rows = [Row(("a long name of a set", "77.8 [20.0, 99.9]", "6"))]
+    columns = Column("set"), Column("AUROC", is_number=True), Column("n", is_number=True)
+    assert plain(terminal.of(Sheet(columns, rows))).splitlines()[3:-1] == [
+        "│ a long name │  77.8 [20.0, │ 6 │",
+        "│ of a set    │        99.9] │   │",
+    ]
+
+
 def test_the_line_above_the_drawings_stands_as_it_did() -> None:
     head = Sheet(FIT_COLUMNS, [Row(tuple(one.title for one in FIT_COLUMNS))])
     assert list(head.lines()) == [f"{'drawn pictures':42}  strength  own sentence first   loss"]

@@ -25,7 +25,7 @@ class Column:
     Attributes:
         title: Above it, where it is drawn.
         width: Of its cells in a line, at least.
-        is_number: Whether cells stand to the right, and are never folded.
+        is_number: Whether cells stand to the right, and are folded between words only.
     """
 
     title: str
@@ -140,15 +140,16 @@ def _draw(sheet: Sheet) -> bool:
     narrowest = 1
     for number in used:
         column = sheet.columns[number]
-        words = [column.title] + [row.cells[number] or "" for row in sheet.rows]
-        widest = max(map(cell_len, words))
+        texts = [column.title, *(row.cells[number] or "" for row in sheet.rows)]
+        widest = max(map(cell_len, texts))
+        longest = max(cell_len(word) for text in texts for word in text.split() or [""])
         table.add_column(
             Text(column.title),
             justify="right" if column.is_number else "left",
-            no_wrap=column.is_number,
+            no_wrap=column.is_number and longest == widest,
             overflow="fold",
         )
-        narrowest += 3 + (widest if column.is_number else min(NARROWEST, widest))
+        narrowest += 3 + (longest if column.is_number else min(NARROWEST, longest))
     if narrowest > console.width:
         return False
     for row in sheet.rows:
