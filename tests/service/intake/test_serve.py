@@ -33,6 +33,8 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[3]
 STUDIES, SLICES, KILLS = 20, 20, 50
+PAUSE_S = 0.4
+"""Between two instances of a sender, so that there is time to kill who takes them."""
 FRESH = 8
 """Instances that a receiver takes before it is killed."""
 
@@ -180,7 +182,7 @@ def test_fifty_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
     chosen = random.Random(4)  # noqa: S311 - the same in every run
     with serving(tmp_path / "broken", quiet_s=15.0) as broken:
         senders = [
-            send_until_taken(broken.port, paths[number::4], pause_s=0.05) for number in range(4)
+            send_until_taken(broken.port, paths[number::4], pause_s=PAUSE_S) for number in range(4)
         ]
         kills, taken = {"worker": 0, "receiver": 0}, 0
         end = time.monotonic() + 900
