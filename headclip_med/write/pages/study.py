@@ -29,7 +29,7 @@ from headclip_med.write.pictures.layers import (
 )
 from headclip_med.write.pictures.overlay import STRONGEST_BLEND, heat_colours, levels_of, side_of
 from headclip_med.write.pictures.reslices import MOST_PX, Reslices
-from headclip_med.write.pictures.sheet import MOST_TILES, most_suspicious
+from headclip_med.write.pictures.sheet import MOST_TILES, most_suspicious, point_words
 
 PAGE, FOLDER = "view.html", "view"
 
@@ -142,7 +142,7 @@ class StudyViewWriter(Writer):
         self._keep(plane, index, to_jpeg(mean_of(levels, self._step)), to_png(small))
         if self._grid.is_patient:
             middle = np.array([[index, (self._grid.rows - 1) / 2, (self._grid.columns - 1) / 2]])
-            plane.centres.append(_point(self._grid.to_lps_mm(middle)[0]))
+            plane.centres.append(point_words(self._grid.to_lps_mm(middle)[0]))
         labels = self._turned(np.asarray(self.screening.labels[index]))
         if index in self.marked:
             first = self._step // 2
@@ -213,7 +213,7 @@ class StudyViewWriter(Writer):
             for number, cut in enumerate(stack.across(arrangement)):
                 self._keep(plane, number, to_jpeg(cut.grey), to_png(cut.heat))
                 plane.at.append(cut.at)
-                plane.centres.append(_point(cut.centre_lps_mm))
+                plane.centres.append(point_words(cut.centre_lps_mm))
                 if path := outline_of(cut.marked):
                     plane.outlines[number] = path
             yield plane
@@ -308,10 +308,6 @@ def _edges(grid: Grid) -> tuple[str, ...]:
     """Name the patient's sides at the left, the top, the right and the bottom."""
     across, down = grid.column_step_lps_mm, grid.row_step_lps_mm
     return tuple(side_of(one) for one in (-across, -down, across, down))
-
-
-def _point(place_mm: Shaped[np.ndarray, "3"]) -> str:
-    return ", ".join(f"{round(float(part), 1) + 0.0:.1f}" for part in place_mm)
 
 
 def _as_data(values: Mapping[str, Any]) -> str:

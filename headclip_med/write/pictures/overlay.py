@@ -29,6 +29,9 @@ SAMPLE_GAP_PX, SAMPLE_TITLE_PX = 4, 22
 SAMPLE_PX = 320
 """A sample's panels are at least so large."""
 
+BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
+"""Lengths that a scale may have."""
+
 SMALLEST_SIDE_PX = 24
 """A picture of one row of pixels must still be visible."""
 
@@ -55,6 +58,7 @@ def panel(screening: Screening, index: int, *, side_px: int, with_heat: bool) ->
     _number_lesions(draw, shown)
     if grid.is_patient:
         _letter_edges(draw, grid, size)
+        _draw_scale(draw, grid, size)
     return picture
 
 
@@ -166,6 +170,20 @@ def _letter_edges(draw: ImageDraw.ImageDraw, grid: Grid, size: tuple[int, int]) 
     left, top = side_of(-grid.column_step_lps_mm), side_of(-grid.row_step_lps_mm)
     _mark(draw, (4, size[1] / 2), left, TEXT, anchor="lm")
     _mark(draw, (size[0] / 2, 3), top, TEXT, anchor="mt")
+
+
+def _draw_scale(draw: ImageDraw.ImageDraw, grid: Grid, size: tuple[int, int]) -> None:
+    """Draw the longest bar of a round length that takes a third of the width at most."""
+    width_mm = grid.columns * grid.pixel_spacing_mm[1]
+    length_mm = next((one for one in BARS_MM if one <= width_mm / 3), None)
+    if length_mm is None:
+        return
+    left, bottom = 6, size[1] - 6
+    right = left + round(length_mm / width_mm * size[0]) - 1  # a line's last point is drawn, too
+    for width, colour in ((6, BACKGROUND), (2, TEXT)):
+        draw.line([(left, bottom), (right, bottom)], fill=colour, width=width)
+    said = f"{length_mm // 10} cm" if length_mm >= 10 else f"{length_mm} mm"
+    _mark(draw, (left, bottom - 4), said, TEXT, anchor="ls")
 
 
 def _mark(

@@ -25,9 +25,6 @@ MOST_TILES = 12
 TILE_PX = {1: 448, 2: 384, 4: 320, MOST_TILES: 240}
 """Longer side of a tile on a sheet of up to so many."""
 
-CAPTION_PX = 180
-"""Narrow tiles keep the room that their captions need."""
-
 WARNING = "Research use only - not for clinical use"
 
 MARGIN_PX, LINE_PX, LEGEND_PX = 10, 20, 116
@@ -109,14 +106,22 @@ def named_slices(screening: Screening, marked: Collection[int]) -> dict[int, str
 def draw_slice(screening: Screening, index: int, *, side_px: int = 448) -> Image.Image:
     """Draw a slice twice, plain and under its heatmap, both with the candidates' outlines.
 
+    Its window stands above the one, and the place of its middle, if it has one, above the other.
+
     Args:
         screening: What was found.
         index: Which slice, from 0.
         side_px: Length of the longer side of each of the two panels.
     """
+    window = screening.window
+    captions = [f"Image   window {window.name}: {window.low:.4g} to {window.high:.4g}", "Heatmap"]
+    grid = screening.volume.grid
+    if grid.is_patient:
+        middle = np.array([[index, (grid.rows - 1) / 2, (grid.columns - 1) / 2]])
+        captions[1] += f"   centre (LPS, mm) {point_words(grid.to_lps_mm(middle)[0])}"
     panels = [
         (text, panel(screening, index, side_px=side_px, with_heat=with_heat))
-        for text, with_heat in (("Image", False), ("Heatmap", True))
+        for text, with_heat in zip(captions, (False, True), strict=True)
     ]
     return _sheet(caption(screening, index), panels, screening.threshold)
 
@@ -169,6 +174,11 @@ def caption(screening: Screening, index: int) -> str:
     return f"Slice {index + 1} of {total}   score {screening.slice_scores[index]:.2f}"
 
 
+def point_words(place_mm: Sequence[float] | np.ndarray) -> str:
+    """Write a place in the patient to a tenth of a millimetre."""
+    return ", ".join(f"{round(float(part), 1) + 0.0:.1f}" for part in place_mm)
+
+
 def _sheet(
     title: str,
     tiles: Sequence[tuple[str, Image.Image]],
@@ -177,7 +187,8 @@ def _sheet(
 ) -> Image.Image:
     across = min(len(tiles), 4 if len(tiles) > 4 else 2)
     down = -(-len(tiles) // across)
-    tile_width = max(tiles[0][1].width, CAPTION_PX) + MARGIN_PX
+    longest = max(font(12).getlength(text) for text, _ in tiles)  # narrow tiles leave room for it
+    tile_width = max(tiles[0][1].width, round(longest)) + MARGIN_PX
     tile_height = tiles[0][1].height + LINE_PX + MARGIN_PX
     top, left = MARGIN_PX + 26, MARGIN_PX
     height = max(down * tile_height, 190)

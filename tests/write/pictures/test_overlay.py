@@ -150,6 +150,25 @@ def test_the_heat_is_where_the_lesion_is() -> None:
     assert 195 <= columns.min() < columns.max() <= 265
 
 
+@pytest.mark.parametrize(
+    ("spacing_mm", "length_mm"),
+    [((1.0, 1.0), 10), ((8.0, 7.0), 50), ((0.9, 0.5), 5), ((40.0, 60.0), 200)],
+)
+def test_the_scale_is_as_long_as_it_says(spacing_mm: tuple[float, float], length_mm: float) -> None:
+    dark = replace(screening(spacing_mm=spacing_mm), window=WindowUsed("wide", 40.0, 80.0, ""))
+    drawn = pixels(panel(dark, 0, side_px=600, with_heat=False))
+    is_bar = (drawn[-15:] == TEXT).all(axis=2)
+    width_px = is_bar.sum(axis=1).max()
+    assert width_px / drawn.shape[1] * 30 * spacing_mm[1] == pytest.approx(length_mm, rel=0.01)
+
+
+def test_what_has_no_place_in_the_patient_has_no_scale() -> None:
+    base = screening()
+    placeless = replace(base.volume, grid=Grid.of_pixels(slices=3, rows=20, columns=30))
+    bare = pixels(panel(replace(base, volume=placeless), 0, side_px=600, with_heat=False))
+    assert not (bare == TEXT).all(axis=2).any()
+
+
 def test_pictures_count_slices_as_people_do() -> None:
     assert caption(screening(), 2) == "Slice 3 of 3   score 0.75"
 
