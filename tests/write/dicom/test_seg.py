@@ -567,6 +567,7 @@ def test_a_library_that_fails_costs_the_segmentation_and_nothing_else(
         "overlay.png",
         "result.json",
         "slices",
+        "view.html",
     }
 
 
