@@ -13,7 +13,7 @@ from pkgutil import resolve_name
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from headclip_med.calibration import NOT_CALIBRATED, CalibrationUsed
 from headclip_med.settings import Plane
@@ -63,6 +63,16 @@ class Box:
     end_row: int
     first_column: int
     end_column: int
+
+    @classmethod
+    def around(cls, marked: Shaped[np.ndarray, "rows columns"]) -> Box | None:
+        """Give the smallest that holds all that is not 0; None where nothing is."""
+        rows = np.flatnonzero(marked.any(axis=1))
+        if not len(rows):
+            return None
+        first, end = int(rows[0]), int(rows[-1]) + 1
+        columns = np.flatnonzero(marked[first:end].any(axis=0))
+        return cls(first, end, int(columns[0]), int(columns[-1]) + 1)
 
     @property
     def indices(self) -> tuple[slice, slice]:

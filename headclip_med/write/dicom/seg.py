@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentDescription
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Integer, UInt8
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
-from headclip_med.findings import Lesion
+from headclip_med.findings import Box, Lesion
 from headclip_med.mapped import release
 from headclip_med.write.dicom.run import MAKER, RESEARCH_ONLY, DicomRun
 from headclip_med.write.dicom.source import derived_uid, quiet, stand_ins
@@ -110,11 +110,11 @@ class SegWriter(Writer):
 
     def _values(self, index: int) -> UInt8[np.ndarray, "rows columns"]:
         """Mark each pixel with its lesion's place in the list, from 1, at most the last segment."""
-        return np.asarray(self._rank_of_id[self.screening.labels[index]])
+        return _looked_up(self._rank_of_id, self.screening.labels[index])
 
     def _ranks(self, values: UInt8[np.ndarray, "rows columns"]) -> list[int]:
         """List the candidates on a slice."""
-        ranks: list[int] = (np.flatnonzero(np.bincount(values.reshape(-1))[1:]) + 1).tolist()
+        ranks: list[int] = np.unique(values[values > 0]).tolist()
         return ranks
 
     def _build(self, part: _Part, number_of_rank: Mapping[int, int], instance: int) -> Segmentation:
@@ -147,7 +147,7 @@ class SegWriter(Writer):
         numbers[list(number_of_rank)] = list(number_of_rank.values())
         pixels = np.empty((len(part.marked), *self.screening.labels.shape[1:]), dtype=np.uint8)
         for place, index in enumerate(part.marked):
-            pixels[place] = numbers[self._values(index)]
+            pixels[place] = _looked_up(numbers, self._values(index))
             release(self.screening.labels)
         return pixels
 
@@ -171,6 +171,17 @@ class SegWriter(Writer):
             tracking_id=f"{MAKER} {self._run.key[:12]} candidate {rank}",
             display_color=_colour(rank),
         )
+
+
+def _looked_up(
+    table: UInt8[np.ndarray, "known"], indices: Integer[np.ndarray, "rows columns"]
+) -> UInt8[np.ndarray, "rows columns"]:
+    """Look indices up in a table that has 0 for 0, which most of them are."""
+    found = np.zeros(indices.shape, dtype=np.uint8)
+    box = Box.around(indices)
+    if box is not None:
+        found[box.indices] = table[indices[box.indices]]
+    return found
 
 
 class LabelmapWriter(SegWriter):

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
+from headclip_med.findings import Box
+
 JPEG_QUALITY = 80
 FASTEST = 1
 """Of PNG's levels: the slower ones take four times as long for a tenth less."""
@@ -58,11 +60,11 @@ def highest_of(
 
 def outline_of(labels: Integer[np.ndarray, "rows columns"]) -> str:
     """Draw the borders between labels as a path of SVG, in pixels; empty where there is one."""
-    rows, columns = (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
+    box = Box.around(labels)
+    if box is None:
         return ""
-    top, left = int(rows[0]), int(columns[0])
-    inside = np.pad(labels[top : rows[-1] + 1, left : columns[-1] + 1], 1)
+    top, left = box.first_row, box.first_column
+    inside = np.pad(labels[box.indices], 1)
     down = (f"M{x + left} {y + top}v{n}" for x, y, n in _runs(inside))
     across = (f"M{x + left} {y + top}h{n}" for y, x, n in _runs(inside.T))
     return "".join((*down, *across))

@@ -546,6 +546,15 @@ def test_no_segmentation_is_written_under_an_identifier_that_is_none(
     assert caught.value.code == "invalid-uid"
 
 
+def test_the_box_around_a_candidate_ends_where_it_ends() -> None:
+    marked = np.zeros((4, 5), dtype=np.int32)
+    assert Box.around(marked) is None
+    marked[3, 0] = 7
+    assert Box.around(marked) == Box(3, 4, 0, 1)
+    marked[1, 4] = 2
+    assert Box.around(marked) == Box(1, 4, 0, 5)
+
+
 def test_a_library_that_fails_costs_the_segmentation_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
