@@ -32,7 +32,7 @@ from headclip_med.pipelines.service.intake.completeness import Collector, task_o
 from headclip_med.pipelines.service.intake.dicomweb import Pull
 from headclip_med.pipelines.service.intake.folder import Watch
 from headclip_med.pipelines.service.intake.receiver import Receiver, ReceiverPlan
-from headclip_med.pipelines.service.intake.spool import Spool, writer_name
+from headclip_med.pipelines.service.intake.spool import Spool
 from headclip_med.pipelines.service.queue import WAITING, WorkQueue
 from headclip_med.pipelines.service.worklist.page import worklist_app
 from headclip_med.pipelines.service.worklist.server import page_server
@@ -88,14 +88,12 @@ def _receive(configuration: Configuration, database: Database, stack: ExitStack)
     service = configuration.service
     room = int(service.room_gb * 1e9)
     if configuration.pulls or configuration.watches:
-        spool = stack.enter_context(
-            Spool(configuration.spool, writer_name("pull"), room_bytes=room)
-        )
+        spool = stack.enter_context(Spool(configuration.spool, "pull", database, room_bytes=room))
         for watch in configuration.watches:
             look = Watch(watch, spool, database).look
             stack.enter_context(_repeated(look, watch.every_s, f"watch {watch.name}"))
         for pull in configuration.pulls:
-            look = Pull(pull, spool, database).look
+            look = Pull(pull, spool).look
             stack.enter_context(_repeated(look, pull.every_s, f"pull {pull.name}"))
     if configuration.receiver is None:
         return None

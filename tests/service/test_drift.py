@@ -98,7 +98,8 @@ class Running:
     def __init__(self, configuration: Configuration, database: Database) -> None:
         self.executors: list[InlineExecutor] = []
         self.closed: list[InlineExecutor] = []
-        self._spool, self._queue = configuration.spool, WorkQueue(database)
+        self._spool, self._database = configuration.spool, database
+        self._queue = WorkQueue(database)
         self._collector = Collector(configuration, self._queue)
         self._benches = serve._Benches(configuration, self._queue, self._made)
 
@@ -111,7 +112,7 @@ class Running:
     def take(self, folder: Path) -> None:
         """Let a study come in, and be screened."""
         before = self._queue.counts().get("screened", 0)
-        with Spool(self._spool, "test") as spool:
+        with Spool(self._spool, "test", self._database) as spool:
             for path in folder.glob("*"):
                 spool.keep(Instance.of(path.read_bytes(), source="receiver", peer="CT1"))
         wait_until(self._step(before), "it is screened")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from io import BytesIO
 from typing import BinaryIO, NamedTuple, cast
 
 from pydicom import uid as uids
@@ -47,7 +48,7 @@ _LENGTH = struct.Struct("<I")
 
 
 def read_plain_header(
-    file: BinaryIO, keywords: Sequence[str], limits: ReadLimits
+    file: BinaryIO | BytesIO, keywords: Sequence[str], limits: ReadLimits
 ) -> Dataset | None:
     """Read the elements that are wanted of an object up to its pixel data.
 

@@ -11,9 +11,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset
 
 from headclip_med.errors import UnreadableInput
-from headclip_med.pipelines.service.database.opening import Database
 from headclip_med.pipelines.service.delivery.stow import web_client
-from headclip_med.pipelines.service.intake.folder import note
 from headclip_med.pipelines.service.intake.instances import Instance, hashed
 from headclip_med.pipelines.service.intake.settings import PullSettings
 from headclip_med.pipelines.service.intake.spool import Spool
@@ -32,12 +30,10 @@ class Pull:
     Attributes:
         settings: Which archive.
         spool: Takes what is fetched.
-        database: For the audit.
     """
 
     settings: PullSettings
     spool: Spool
-    database: Database
     _fetched: dict[str, int] = field(default_factory=dict, init=False)
 
     def look(self) -> int:
@@ -77,7 +73,7 @@ class Pull:
                 instance = Instance.of(_file(dataset), source="dicomweb", peer=self.settings.name)
             except UnreadableInput:
                 continue  # it is counted at the next look
-            note(self.database, self.spool.keep(instance), instance)
+            self.spool.keep(instance)
 
 
 def _file(dataset: Dataset) -> bytes:

@@ -11,17 +11,10 @@ from headclip_med.pipelines.service import audit
 from headclip_med.pipelines.service.database.opening import Database
 from headclip_med.pipelines.service.intake.instances import Instance
 from headclip_med.pipelines.service.intake.settings import WatchSettings
-from headclip_med.pipelines.service.intake.spool import Kept, Spool
+from headclip_med.pipelines.service.intake.spool import Spool
 
 MOST_BYTES = 4_000_000_000
 _State = tuple[int, int]
-
-
-def note(database: Database, kept: Kept, instance: Instance) -> None:
-    """Write into the audit that an instance conflicts with one that is there."""
-    if kept == "conflict":
-        with database.write() as session:
-            audit.record(session, "conflict", peer=instance.peer, subject=instance.sop_uid)
 
 
 @dataclass(eq=False)
@@ -69,5 +62,5 @@ class Watch:
             with self.database.write() as session:
                 audit.record(session, "refused", peer=self.settings.name, code=error.code)
             return False
-        note(self.database, self.spool.keep(instance), instance)
+        self.spool.keep(instance)
         return True

@@ -7,6 +7,7 @@ import io
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
@@ -14,9 +15,13 @@ from pydicom.dataelem import DataElement
 from pydicom.filewriter import correct_ambiguous_vr
 
 from headclip_med.errors import UnreadableInput
+from headclip_med.read.dicom.elements import texts
+from headclip_med.read.dicom.plain_header import read_plain_header
+from headclip_med.read.guards import ReadLimits
 from headclip_med.write.screening import is_uid
 
 _WANTED = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+_LIMITS = ReadLimits()
 _PIXELS = 0x7FE00010
 DEFLATED = "1.2.840.10008.1.2.1.99"
 LONGEST_UID = 64
@@ -30,8 +35,8 @@ def hashed(uid: str) -> str:
 
 
 @dataclass(frozen=True)
-class Instance:
-    """What came, and from whom.
+class Origin:
+    """Which instance it is, and from whom it came.
 
     Attributes:
         study_uid: Study instance UID.
@@ -39,7 +44,6 @@ class Instance:
         sop_uid: SOP instance UID.
         source: ``receiver``, ``dicomweb`` or ``folder``.
         peer: AE title or name of the source.
-        content: A whole DICOM file (PS3.10).
     """
 
     study_uid: str
@@ -47,6 +51,24 @@ class Instance:
     sop_uid: str
     source: str
     peer: str
+
+    @cached_property
+    def place(self) -> Path:
+        """Of its file, below the data of a spool."""
+        folder = Path(hashed(self.study_uid), hashed(self.series_uid))
+        return folder / f"{hashed(self.sop_uid)}.dcm"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What came, and from whom.
+
+    Attributes:
+        origin: Which it is.
+        content: A whole DICOM file (PS3.10).
+    """
+
+    origin: Origin
     content: bytes
 
     @classmethod
@@ -59,8 +81,8 @@ class Instance:
         if DEFLATED.encode() in content[:_META_BYTES]:  # pydicom would inflate it, however large
             raise UnreadableInput("It is deflated.", "Send it uncompressed.", code="deflated")
         try:
-            head = dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=_WANTED)
-            study, series, sop = (str(head.get(name, "")) for name in _WANTED)
+            head = _head(content)
+            study, series, sop = ("\\".join(texts(head, name)) for name in _WANTED)
         except Exception:  # pydicom raises of every kind; its words quote the file
             study = series = sop = ""
         if not (is_uid(study) and is_uid(series) and is_uid(sop)):
@@ -69,13 +91,14 @@ class Instance:
                 "Look at it with dcmdump.",
                 code="no-instance",
             )
-        return cls(study, series, sop, source, peer, content)
+        return cls(Origin(study, series, sop, source, peer), content)
 
-    @property
-    def place(self) -> Path:
-        """Of its file, below the data of a spool."""
-        folder = Path(hashed(self.study_uid), hashed(self.series_uid))
-        return folder / f"{hashed(self.sop_uid)}.dcm"
+
+def _head(content: bytes) -> Dataset:
+    plain = read_plain_header(io.BytesIO(content), _WANTED, _LIMITS)
+    if plain is not None:
+        return plain
+    return dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=_WANTED)
 
 
 def file_head(sop_class_uid: str, sop_uid: str, transfer_syntax: str, implementation: str) -> bytes:

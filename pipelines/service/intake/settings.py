@@ -42,14 +42,16 @@ class ReceiverSettings(Settings):
     """Ours."""
     tls_key_file: Words | None = None
     """Of our certificate."""
+    processes: Annotated[int, Field(ge=1, le=32)] = 2
+    """That take instances; one uses one core."""
     associations: Annotated[int, Field(ge=1, le=256)] = 16
-    """At the same time; more are refused, and come again."""
+    """Of one process at the same time; more are refused, and come again."""
     timeout_s: Positive = 30.0
     """After so long a silence an association is ended; one that says nothing at all, after 5 s."""
     maximum_pdu_bytes: Annotated[int, Field(ge=4_096, le=1_048_576)] = 131_072
     """That senders are told to keep to."""
     memory_limit_gb: Annotated[float, Field(ge=0.5, le=256)] = 2.0
-    """That the receiving process may have; one that has more is ended and started anew."""
+    """That a receiving process may have; one that has more is ended and started anew."""
 
     def __post_init__(self) -> None:
         """Refuse what would be open, and half a certificate."""

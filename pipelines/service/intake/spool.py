@@ -1,10 +1,10 @@
 """Instances on disk, from the moment that they are acknowledged.
 
-Acknowledged means durable. Whoever brings an instance waits while one thread takes *all* that wait,
-appends them to a segment and syncs that once: eight associations cost one sync, not eight (a
-database would write each instance twice before it can sync). Then each appears as a file of its
-own, at once and whole. A segment is removed when the files made of it are on the disk themselves;
-what a power cut left of one is laid out again at the next start.
+Acknowledged means durable. Of those who bring an instance at the same time one takes *all* that
+wait, appends them to a segment and syncs that once: eight associations cost one sync, not eight (a
+database would write each instance twice before it can sync). Right behind the acknowledgement each
+appears as a file of its own, at once and whole. A segment is removed when the files made of it are
+on the disk themselves; what a stop left of one is laid out at the next start.
 
     FOLDER/data/<study>/<series>/<instance>.dcm   names are digests of UIDs
     FOLDER/data/<study>/<series>.source           who brought the first
@@ -14,36 +14,29 @@ what a power cut left of one is laid out again at the next start.
 from __future__ import annotations
 
 import fcntl
-import json
-import os
-import queue
-import secrets
 import shutil
 import socket
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from headclip_med.atomic import reported_errors
 from headclip_med.errors import UnwritableOutput
-from headclip_med.pipelines.service.intake.instances import Instance, hashed, is_same
-from headclip_med.pipelines.service.intake.journal import SUFFIX, Segment, records, sync_folder
+from headclip_med.pipelines.service import audit
+from headclip_med.pipelines.service.database.opening import Database
+from headclip_med.pipelines.service.intake.checkpoint import Checkpointer, remove_unfinished
+from headclip_med.pipelines.service.intake.instances import Instance, Origin, hashed, is_same
+from headclip_med.pipelines.service.intake.journal import SUFFIX, Segment, read_records, sync_folder
 
 Kept = Literal["new", "repeat", "conflict"]
 
 SEGMENT_BYTES = 128_000_000
-IDLE_S = 2.0
-"""After so long without an instance a segment is ended."""
 
-DATA, JOURNAL, UNFINISHED = "data", "journal", ".part"
-
-
-def writer_name(role: str) -> str:
-    """Name a writer among those of all machines that share a spool."""
-    return f"{role}-{hashed(socket.gethostname())[:8]}"
+DATA, JOURNAL, LOCK = "data", "journal", "lock"
 
 
 class SpoolFull(UnwritableOutput):
@@ -55,9 +48,12 @@ class SpoolFull(UnwritableOutput):
 @dataclass(eq=False)
 class _Waiting:
     instance: Instance
-    done: threading.Event = field(default_factory=threading.Event)
     kept: Kept | None = None
     error: Exception | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.kept is not None or self.error is not None
 
 
 class Spool:
@@ -65,44 +61,49 @@ class Spool:
 
     Args:
         folder: Of the spool, which several writers share.
-        writer: Name of this one; no two at a time have the same.
+        role: Name of this writer; no two of a machine have the same at a time.
+        database: Where it is noted which instances are not kept, as others have their UIDs.
         room_bytes: That must stay free on the disk.
 
     Raises:
         UnwritableOutput: The folder takes no files.
     """
 
-    def __init__(self, folder: Path, writer: str, *, room_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, role: str, database: Database, *, room_bytes: int = 0) -> None:
         self.data = folder / DATA
+        self._machine = hashed(socket.gethostname())[:8]
+        writer = f"{role}-{self._machine}"
         self._journal = folder / JOURNAL / writer
-        self._unfinished = f".{writer}{UNFINISHED}"
-        self._room_bytes = room_bytes
-        self._waiting: queue.Queue[_Waiting | None] = queue.Queue()
+        self._database, self._room_bytes = database, room_bytes
+        self._waiting: deque[_Waiting] = deque()
+        self._turn = threading.Lock()  # of who writes for all that wait
         self._segment: Segment | None = None
-        self._laid_out: list[Path] = []
-        self._begun: set[Path] = set()
-        self._thread = threading.Thread(target=self._work, name=f"spool-{writer}", daemon=True)
+        self._checkpointer = Checkpointer(
+            self.data, writer, on_conflict=self._note_conflict, end_segment=self._end_segment
+        )
         with reported_errors():
             self.data.mkdir(parents=True, exist_ok=True)
             self._journal.mkdir(parents=True, exist_ok=True)
+            for one in (folder, self._journal.parent):
+                sync_folder(one)
 
     def __enter__(self) -> Spool:
-        """Lay out what a stop left in the journal, and take instances from now on."""
+        """Lay out what a stop left in this machine's journals, and take instances from now on."""
         with reported_errors():
-            self._lock = (self._journal / "lock").open("w")
+            self._lock = (self._journal / LOCK).open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX)  # the one before is at its end
-            self._recover()
-        self._thread.start()
+            self._recover(self._journal)
+            self._recover_others()
+        self._checkpointer.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End after what waits."""
-        self._waiting.put(None)
-        self._thread.join()
+        """End after what was taken in."""
+        self._checkpointer.__exit__()
         self._lock.close()
 
     def keep(self, instance: Instance) -> Kept:
-        """Take an instance in; it is durable when this returns.
+        """Take an instance in; it is durable when this returns, and has its file soon.
 
         Returns:
             ``repeat`` where the same is there already, in whatever transfer syntax; ``conflict``
@@ -111,8 +112,11 @@ class Spool:
         Raises:
             SpoolFull: The disk is full, or nearly so.
             UnwritableOutput: The disk takes nothing for another reason.
+            HeadClipError: A conflict cannot be noted.
         """
         with reported_errors():
+            if (trouble := self._checkpointer.trouble) is not None:
+                raise trouble.with_traceback(None)
             free = shutil.disk_usage(self.data).free
         if free - len(instance.content) < self._room_bytes:
             raise SpoolFull(
@@ -120,54 +124,57 @@ class Spool:
                 "Free space; senders try again by themselves.",
             )
         one = _Waiting(instance)
-        self._waiting.put(one)
-        one.done.wait()
+        self._waiting.append(one)
+        with self._turn:
+            if not one.is_done:
+                self._keep_all([self._waiting.popleft() for _ in range(len(self._waiting))])
         with reported_errors():
             if one.error is not None:
                 raise one.error
-        assert one.kept is not None  # noqa: S101 - set before done
+        assert one.kept is not None  # noqa: S101 - one of the two is set
+        if one.kept == "conflict":
+            self._note_conflict(instance.origin)
         return one.kept
 
-    def _work(self) -> None:
-        is_open = True
-        while is_open:
-            group = self._next_group()
-            is_open = None not in group
-            wanted = [one for one in group if one is not None]
-            if wanted:
-                self._keep_all(wanted)
-            if not group or not is_open or self._size() > SEGMENT_BYTES:
-                self._settle()
-
-    def _size(self) -> int:
-        return 0 if self._segment is None else self._segment.size
-
-    def _next_group(self) -> list[_Waiting | None]:
-        group: list[_Waiting | None] = []
-        with suppress(queue.Empty):
-            group.append(self._waiting.get(timeout=IDLE_S))
-            while True:
-                group.append(self._waiting.get_nowait())
-        return group
+    def _note_conflict(self, origin: Origin) -> None:
+        with self._database.write() as session:
+            audit.record(session, "conflict", peer=origin.peer, subject=origin.sop_uid)
 
     def _keep_all(self, group: Sequence[_Waiting]) -> None:
-        size = self._size()
+        if self._size > SEGMENT_BYTES:
+            self._segment = None  # it is removed when all of it was laid out
+        size = self._size
         try:
-            fresh = [one for one in group if not self._is_known(one)]
+            fresh = self._look_up(group)
             if fresh:
-                segment = self._segment = self._segment or Segment(self._journal)
-                for one in fresh:
-                    segment.append(_head(one.instance), one.instance.content)
-                segment.sync()
-                for one in fresh:
-                    one.kept = self._lay_out(one.instance)
+                self._write(fresh)
         except Exception as error:  # the disk's; who waits has to know
             for one in group:
                 one.error = error
             self._take_back(size)
-            self._begun.clear()  # one of them may be gone
+
+    @property
+    def _size(self) -> int:
+        return 0 if self._segment is None else self._segment.size
+
+    def _look_up(self, group: Iterable[_Waiting]) -> list[Instance]:
+        """Tell of each whether its place is taken; give those that are new."""
+        fresh: dict[Path, Instance] = {}
         for one in group:
-            one.done.set()
+            place = one.instance.origin.place
+            known = fresh[place].content if place in fresh else self._checkpointer.content(place)
+            if known is None:
+                fresh[place], one.kept = one.instance, "new"
+            else:
+                one.kept = "repeat" if is_same(known, one.instance.content) else "conflict"
+        return list(fresh.values())
+
+    def _write(self, fresh: Sequence[Instance]) -> None:
+        segment = self._segment = self._segment or Segment(self._journal)
+        records = [segment.append(one.origin, one.content) for one in fresh]
+        segment.sync()
+        for one in records:
+            self._checkpointer.add(one)
 
     def _take_back(self, size: int) -> None:
         try:
@@ -176,95 +183,31 @@ class Spool:
         except OSError:
             self._segment = None  # whatever stands in it is laid out at the next start: harmless
 
-    def _is_known(self, one: _Waiting) -> bool:
-        path = self.data / one.instance.place
-        if not path.exists():
-            return False
-        one.kept = "repeat" if is_same(path.read_bytes(), one.instance.content) else "conflict"
-        _sync(path)  # it may have been laid out just before a disk became full
-        return True
-
-    def _lay_out(self, instance: Instance) -> Kept:
-        path = self.data / instance.place
-        if path.parent not in self._begun:
-            self._begin(path.parent, instance)
-        self._laid_out.append(path)
-        if self._appear(path, instance.content):
-            return "new"
-        return "repeat" if is_same(path.read_bytes(), instance.content) else "conflict"
-
-    def _begin(self, series: Path, first: Instance) -> None:
-        """Make the folder of a series, and note who brought the first of it."""
-        series.mkdir(parents=True, exist_ok=True)
-        source = series.with_suffix(".source")
-        if not source.exists():
-            text = json.dumps({"source": first.source, "peer": first.peer})
-            self._appear(source, text.encode())
-        self._laid_out.append(source)
-        self._begun.add(series)
-
-    def _appear(self, path: Path, content: bytes) -> bool:
-        """Let a file appear whole; False where there is one already, which stays."""
-        unfinished = path.with_name(f".{secrets.token_hex(8)}{self._unfinished}")
+    def _end_segment(self) -> bool:
+        if not self._turn.acquire(blocking=False):
+            return False  # something comes
         try:
-            unfinished.write_bytes(content)
-            os.link(unfinished, path)
-        except FileExistsError:
-            return False
+            if not self._checkpointer.is_done:
+                return False
+            if self._segment is not None and self._segment.size == 0:
+                self._segment.remove()
+            self._segment = None
         finally:
-            unfinished.unlink(missing_ok=True)
+            self._turn.release()
         return True
 
-    def _settle(self) -> None:
-        """Let a segment go when what was laid out of it is on the disk itself."""
-        segment = self._segment
-        if segment is None:
-            return
-        try:
-            _sync_all(self.data, self._laid_out)
-            segment.close()
-            segment.path.unlink()
-            self._segment, self._laid_out = None, []
-            self._begun.clear()
-        except OSError:  # later, or at the next start
-            return
-
-    def _recover(self) -> None:
-        """Lay out what stands in the journal, whatever is there of it."""
-        for path in sorted(self._journal.glob(f"*{SUFFIX}")):
-            by_place: dict[Path, list[Instance]] = {}
-            for head, content in records(path):
-                one = Instance(**head, content=content)
-                by_place.setdefault(self.data / one.place, []).append(one)
-            for place, found in by_place.items():
-                known = place.exists() and place.read_bytes()
-                if known is not False and not any(known == one.content for one in found):
-                    place.unlink()  # the disk's half of a file
-                self._lay_out(found[0])
-            _sync_all(self.data, self._laid_out)
-            self._laid_out = []
+    def _recover(self, journal: Path) -> None:
+        """Lay out what stands in a journal, whatever is there of it."""
+        for path in sorted(journal.glob(f"*{SUFFIX}")):
+            self._checkpointer.recover(read_records(path))
             path.unlink()
-        for depth in ("*", "*/*"):
-            for left in self.data.glob(f"{depth}/.*{self._unfinished}"):
-                left.unlink(missing_ok=True)
+        remove_unfinished(self.data, journal.name)
 
-
-def _head(instance: Instance) -> dict[str, str]:
-    names = ("study_uid", "series_uid", "sop_uid", "source", "peer")
-    return {name: getattr(instance, name) for name in names}
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
-
-
-def _sync_all(root: Path, paths: Sequence[Path]) -> None:
-    folders = {root}
-    for path in paths:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        folders |= {path.parent, path.parent.parent}
-    for folder in folders:
-        sync_folder(folder)
+    def _recover_others(self) -> None:
+        """Recover the journals of writers that are no more: with other settings there are fewer."""
+        for journal in sorted(self._journal.parent.glob(f"*-{self._machine}")):
+            if journal == self._journal:
+                continue
+            with (journal / LOCK).open("w") as lock, suppress(BlockingIOError):  # it is at work
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._recover(journal)

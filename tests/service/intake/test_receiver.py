@@ -8,7 +8,8 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from sqlalchemy import select
 from headclip_med.errors import InvalidSettings
 from headclip_med.pipelines.service.database import open_database
 from headclip_med.pipelines.service.database.tables import AuditEntry
-from headclip_med.pipelines.service.intake.receiver import SILENT_S, Receiver, ReceiverPlan
+from headclip_med.pipelines.service.intake.listener import SILENT_S
+from headclip_med.pipelines.service.intake.receiver import Receiver, ReceiverPlan
 from headclip_med.pipelines.service.intake.settings import ReceiverSettings
 from tests.phantoms import PATIENT_NAME, write_phantom
 from tests.service.intake.senders import associate, send
@@ -47,6 +49,15 @@ def files(receiver: Receiver) -> list[Path]:
     return sorted((receiver.plan.spool / "data").rglob("*.dcm"))
 
 
+def pids(receiver: Receiver) -> list[int]:
+    return [one.process.pid or 0 for one in receiver._running.values()]
+
+
+def has(receiver: Receiver, count: int) -> bool:
+    wait_until(lambda: len(files(receiver)) == count, "they have their files")
+    return len(files(receiver)) == count
+
+
 def audited(folder: Path) -> list[tuple[str, str | None]]:
     database = open_database(folder)
     with database.read() as session:
@@ -61,11 +72,12 @@ def test_it_takes_repeats_and_keeps_the_first_of_a_conflict(
     port = receiver.plan.settings.port
     assert send(port, paths) == [0x0000] * len(paths)
     assert send(port, paths) == [0x0000] * len(paths)
+    assert has(receiver, len(paths))
     other = dcmread(paths[0])
     other.RescaleSlope = "3"
     other.save_as(tmp_path / "other.dcm")
     assert send(port, [tmp_path / "other.dcm"]) == [0xB000]
-    assert len(files(receiver)) == len(paths)
+    assert has(receiver, len(paths))
     assert {float(dcmread(one).RescaleSlope) for one in files(receiver)} == {1.0}
     assert audited(tmp_path) == [("conflict", "SENDER")]
 
@@ -94,8 +106,9 @@ def test_other_software_sends_the_same_again(
     command = [program(name, "dcmtk"), *more, "-aet", title, "-aec", "HEADCLIP", "127.0.0.1",
                str(receiver.plan.settings.port), *map(str, paths)]  # fmt: skip
     send(receiver.plan.settings.port, paths[:2])
+    assert has(receiver, 2)
     subprocess.run(command, check=True, timeout=60)
-    assert len(files(receiver)) == len(paths)
+    assert has(receiver, len(paths))
     assert audited(tmp_path) == []
 
 
@@ -118,6 +131,29 @@ def test_a_connection_that_asks_for_nothing_is_closed(
     assert send(port, paths) == [0] * len(paths)
 
 
+def test_who_stops_in_the_middle_holds_up_nobody(tmp_path: Path, paths: tuple[Path, ...]) -> None:
+    found = plan(tmp_path)
+    settings = found.settings.changed(timeout_s=2.0, associations=1, processes=1)
+    with Receiver(replace(found, settings=settings)) as receiver:
+        line = associate(settings.port)
+        assert line.is_established
+        assert line.dul.socket is not None
+        stalled = line.dul.socket.socket
+        assert stalled is not None
+        stalled.sendall(struct.pack(">BBL", 4, 0, 4096) + bytes(100))  # and no more
+        assert not associate(settings.port).is_established
+        wait_until(lambda: send_if_free(settings.port, paths[:1]), "there is room again", 10)
+        assert has(receiver, 1)
+        line.abort()
+
+
+def send_if_free(port: int, paths: Sequence[Path]) -> bool:
+    try:
+        return send(port, paths) == [0] * len(paths)
+    except AssertionError:
+        return False
+
+
 @pytest.mark.parametrize(("client", "is_taken"), [("client", True), ("stranger", False)])
 def test_with_tls_senders_prove_who_they_are(
     client: str, is_taken: bool, tmp_path: Path, paths: tuple[Path, ...]
@@ -130,14 +166,18 @@ def test_with_tls_senders_prove_who_they_are(
     )  # fmt: skip
     encrypted = ["+tls", *(str(folder / f"{client}.{kind}") for kind in ("key", "pem")),
                  "--add-cert-file", str(folder / "ca.pem")]  # fmt: skip
-    with Receiver(ReceiverPlan(settings, tmp_path / "spool", tmp_path, 0)) as receiver:
+    with (
+        Receiver(ReceiverPlan(settings, tmp_path / "spool", tmp_path, 0)) as receiver,
+        socket.create_connection(("127.0.0.1", settings.port)),  # says nothing, and holds up nobody
+        socket.create_connection(("127.0.0.1", settings.port)),
+    ):
         for more, taken in ((encrypted, is_taken), ((), False), (["+tla", *encrypted[3:]], False)):
             before = len(files(receiver))
             command = [program("storescu", "dcmtk"), *more, "-aec", "HEADCLIP", "127.0.0.1",
                        str(settings.port), str(paths[before])]  # fmt: skip
             done = subprocess.run(command, check=False, timeout=60, capture_output=True)
             assert (done.returncode == 0) == taken
-            assert len(files(receiver)) == before + taken
+            assert has(receiver, before + taken)
 
 
 def test_more_than_it_can_hold_ends_nothing_but_that(
@@ -151,7 +191,7 @@ def test_more_than_it_can_hold_ends_nothing_but_that(
             _flood(line, receiver)
     wait_until(lambda: not receiver.watch(), "it runs")
     assert send(port, paths) == [0] * len(paths)
-    assert len(files(receiver)) == len(paths)
+    assert has(receiver, len(paths))
 
 
 def _flood(line: socket.socket, receiver: Receiver) -> None:
@@ -165,11 +205,21 @@ def test_killed_it_comes_back_with_all_that_was_acknowledged(
 ) -> None:
     port = receiver.plan.settings.port
     assert send(port, paths[:3]) == [0] * 3
-    os.kill(receiver.pid or 0, signal.SIGKILL)
-    wait_until(receiver.watch, "it is seen to be gone")
-    assert receiver.starts == 2
-    assert len(files(receiver)) == 3
+    for pid in pids(receiver):
+        os.kill(pid, signal.SIGKILL)
+    with socket.create_connection(("127.0.0.1", port)):  # nobody is refused meanwhile
+        wait_until(lambda: receiver.watch() and receiver.starts == 4, "they are seen to be gone")
+    assert has(receiver, 3)
     assert send(port, paths) == [0] * len(paths)
+
+
+def test_of_two_processes_one_takes_all_while_the_other_is_gone(
+    receiver: Receiver, paths: tuple[Path, ...]
+) -> None:
+    os.kill(pids(receiver)[0], signal.SIGKILL)
+    assert send(receiver.plan.settings.port, paths) == [0] * len(paths)
+    assert receiver.watch()
+    assert has(receiver, len(paths))
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from headclip_med.pipelines.service.intake.settings import PullSettings, WatchSe
 from headclip_med.pipelines.service.intake.spool import Spool
 from tests.phantoms import edit, write_phantom
 from tests.service.orthanc import PASSWORD, USER, Orthanc
-from tests.service.programs import free_port
+from tests.service.programs import free_port, wait_until
 
 
 @pytest.fixture
@@ -30,13 +30,17 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Iterator[Spool]:
-    with Spool(tmp_path / "spool", "pull") as found:
+def spool(tmp_path: Path, database: Database) -> Iterator[Spool]:
+    with Spool(tmp_path / "spool", "pull", database) as found:
         yield found
 
 
-def files(spool: Spool) -> int:
-    return len(list(spool.data.rglob("*.dcm")))
+def has(spool: Spool, count: int) -> bool:
+    def is_there() -> bool:
+        return len(list(spool.data.rglob("*.dcm"))) == count
+
+    wait_until(is_there, "they have their files")
+    return is_there()
 
 
 def events(database: Database) -> list[tuple[str, str | None]]:
@@ -57,20 +61,18 @@ def test_a_file_is_taken_when_two_looks_find_it_the_same(
     assert watch.look() == len(paths) - 1
     assert watch.look() == 1
     assert watch.look() == 0
-    assert files(spool) == len(paths)
+    assert has(spool, len(paths))
     assert all(path.exists() for path in paths)
     assert events(database) == [("refused", "scans")]
     copy = shutil.copy(paths[1], folder / "copy.dcm")
     edit([Path(copy)], lambda one, _: setattr(one, "RescaleSlope", "2"))
     watch.look()
     assert watch.look() == 1
-    assert files(spool) == len(paths)
+    assert has(spool, len(paths))
     assert events(database)[1:] == [("conflict", "scans")]
 
 
-def test_an_archive_is_compared_with_what_is_here(
-    tmp_path: Path, database: Database, spool: Spool
-) -> None:
+def test_an_archive_is_compared_with_what_is_here(tmp_path: Path, spool: Spool) -> None:
     paths = write_phantom(tmp_path / "in")
     secret = tmp_path / "secret"
     secret.write_text(f"{USER}:{PASSWORD}")
@@ -83,17 +85,17 @@ def test_an_archive_is_compared_with_what_is_here(
             name="archive", url=f"{archive.url}/dicom-web", credentials_file=str(secret),
             filters={"Modality": "CT"},
         )  # fmt: skip
-        pull = Pull(settings, spool, database)
+        pull = Pull(settings, spool)
         assert pull.look() == 0
         for part, count in ((paths[:3], 3), (paths[3:], len(paths))):
             for path in part:
                 _upload(archive, path)
             assert pull.look() == 1
-            assert files(spool) == count
+            assert has(spool, count)
             assert pull.look() == 0
         # A start knows nothing of earlier looks, and still fetches nothing twice.
-        assert Pull(settings, spool, database).look() == 0
-        other = Pull(settings.changed(filters={"Modality": "MR"}), spool, database)
+        assert Pull(settings, spool).look() == 0
+        other = Pull(settings.changed(filters={"Modality": "MR"}), spool)
         assert other.look() == 0
     finally:
         archive.stop()
@@ -108,7 +110,7 @@ def _upload(archive: Orthanc, path: Path) -> None:
     answer.raise_for_status()
 
 
-def test_an_archive_that_is_not_there_is_said(database: Database, spool: Spool) -> None:
+def test_an_archive_that_is_not_there_is_said(spool: Spool) -> None:
     settings = PullSettings(name="none", url=f"http://127.0.0.1:{free_port()}/dicom-web")
     with pytest.raises(DestinationFailed):
-        Pull(settings, spool, database).look()
+        Pull(settings, spool).look()
