@@ -23,7 +23,7 @@ from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 from headclip_med.errors import HeadClipError, UnreadableInput
 from headclip_med.pipelines.service import audit
 from headclip_med.pipelines.service.database.opening import Database
-from headclip_med.pipelines.service.intake.instances import Instance, file_head
+from headclip_med.pipelines.service.intake.instances import DEFLATED, Instance, file_head
 from headclip_med.pipelines.service.intake.settings import ReceiverSettings
 from headclip_med.pipelines.service.intake.spool import Spool, SpoolFull
 
@@ -74,6 +74,7 @@ class Listener:
         entity.supported_contexts = VerificationPresentationContexts
         handlers: list[EventHandlerType] = [
             (evt.EVT_CONN_OPEN, _speed_up),
+            (evt.EVT_REQUESTED, _prefer_what_is_taken),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_REJECTED, self._note_rejected),
         ]
@@ -178,6 +179,13 @@ def _speed_up(event: Event) -> None:
         line.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line.__class__ = WholeReads  # pynetdicom makes it, and asks nobody of what kind
     service._run_loop_delay = LOOK_S
+
+
+def _prefer_what_is_taken(event: Event) -> None:
+    """Leave out what is refused later where a sender offers something else beside it."""
+    for one in event.assoc.requestor.requested_contexts:
+        others = [syntax for syntax in one.transfer_syntax if syntax != DEFLATED]
+        one.transfer_syntax = list(others or one.transfer_syntax)
 
 
 def _file_of(event: Event) -> bytes:

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+from pynetdicom import AE
 from sqlalchemy import select
 
 from headclip_med.errors import InvalidSettings
 from headclip_med.pipelines.service.database import open_database
 from headclip_med.pipelines.service.database.tables import AuditEntry
+from headclip_med.pipelines.service.intake.instances import DEFLATED
 from headclip_med.pipelines.service.intake.listener import SILENT_S
 from headclip_med.pipelines.service.intake.receiver import Receiver, ReceiverPlan
 from headclip_med.pipelines.service.intake.settings import ReceiverSettings
@@ -80,6 +83,16 @@ def test_it_takes_repeats_and_keeps_the_first_of_a_conflict(
     assert has(receiver, len(paths))
     assert {float(dcmread(one).RescaleSlope) for one in files(receiver)} == {1.0}
     assert audited(tmp_path) == [("conflict", "SENDER")]
+
+
+def test_deflated_is_taken_by_nobody_who_can_send_otherwise(receiver: Receiver) -> None:
+    entity = AE("SENDER")
+    entity.add_requested_context(CTImageStorage, [DEFLATED, ExplicitVRLittleEndian])
+    entity.add_requested_context(MRImageStorage, DEFLATED)
+    line = entity.associate("127.0.0.1", receiver.plan.settings.port, ae_title="HEADCLIP")
+    accepted = {one.abstract_syntax: one.transfer_syntax for one in line.accepted_contexts}
+    line.release()
+    assert accepted == {CTImageStorage: [ExplicitVRLittleEndian], MRImageStorage: [DEFLATED]}
 
 
 def test_strangers_are_refused_and_told_of(receiver: Receiver, tmp_path: Path) -> None:
