@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset
 from tests.phantoms import PATIENT_NAME, edit, make_grid, write_phantom
 from tests.service.intake.senders import send, send_until_taken
 from tests.service.live.disks import fill, free, small_disk
-from tests.service.programs import free_port, listens, wait_until
+from tests.service.programs import free_port, wait_until
 
 pytestmark = [
     pytest.mark.slow,  # each process imports torch
@@ -36,7 +36,8 @@ STUDIES, SLICES, KILLS = 20, 20, 50
 PAUSE_S = 0.4
 """Between two instances of a sender, so that there is time to kill who takes them."""
 FRESH = 8
-"""Instances that a receiver takes before it is killed."""
+"""Instances that are taken before a receiver is killed."""
+LISTENING = "0A"
 
 
 class Service:
@@ -75,14 +76,17 @@ class Service:
         pid = int(begun.read_text() or 0)
         return pid if pid in self._children() else None
 
-    def receiver(self) -> int | None:
-        """The process that listens just now."""
-        if not listens(self.port):
-            return None
-        begun = self.out / "worker"
-        known = int(begun.read_text() or 0) if begun.exists() else 0
-        others = [one for one in self._children() if one != known]
-        return others[0] if len(others) == 1 else None
+    def receivers(self) -> list[int]:
+        """The processes that listen just now."""
+        line = f"socket:[{self._listening()}]"
+        return [one for one in self._children() if line in _open_files(one)]
+
+    def _listening(self) -> str:
+        for line in Path("/proc/net/tcp").read_text().splitlines():
+            words = line.split()
+            if words[1].endswith(f":{self.port:04X}") and words[3] == LISTENING:
+                return words[9]
+        raise AssertionError("nobody listens")
 
     def _children(self) -> list[int]:
         assert self.process is not None
@@ -127,6 +131,15 @@ class Service:
             for path in self.out.rglob("*")
             if path.name.endswith((".part", ".unfinished", ".segment"))
         ]
+
+
+def _open_files(pid: int) -> list[str]:
+    found = []
+    with suppress(OSError):
+        for one in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.append(str(one.readlink()))
+    return found
 
 
 def said(contents: Iterable[bytes]) -> list[tuple[str, bytes]]:
@@ -191,11 +204,8 @@ def test_fifty_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
             is_sending = any(one.is_alive() for one in senders)
             if (victim := broken.worker()) is not None:
                 kills["worker"] += 1
-            elif (
-                is_sending
-                and broken.count() >= taken + FRESH
-                and (victim := broken.receiver()) is not None
-            ):
+            elif is_sending and broken.count() >= taken + FRESH and (found := broken.receivers()):
+                victim = chosen.choice(found)
                 kills["receiver"] += 1
                 taken = broken.count()
             else:
