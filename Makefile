@@ -29,7 +29,7 @@ test: setup  ## the quick tests
 	$(BIN)/python -m pytest -m 'not slow' -n auto --dist worksteal
 
 test-slow: setup  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n auto --dist worksteal
 
 test-all: setup  ## every test, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered

@@ -19,7 +19,7 @@ from tests.read.dicom.test_multiframe import write_enhanced
 from tests.read.isolation.bombs import BOMBS
 from tests.read.isolation.measuring import cost_of
 
-LONGEST_S = 10
+LONGEST_CPU_S = 10
 MOST_BYTES = 1_000_000_000
 
 
@@ -31,7 +31,7 @@ def test_a_bomb_is_read_within_bounds_or_refused(tmp_path: Path, name: str) -> N
     assert cost.outcomes
     assert "unexpected" not in cost.outcomes
     assert cost.peak_bytes <= MOST_BYTES  # a process that was lost for it had no more
-    assert cost.seconds < LONGEST_S
+    assert cost.cpu_s < LONGEST_CPU_S
 
 
 def test_a_process_that_reads_may_take_a_gigabyte() -> None:
