@@ -71,8 +71,7 @@ class Spool:
 
     def __init__(self, folder: Path, role: str, database: Database, *, room_bytes: int = 0) -> None:
         self.data = folder / DATA
-        self._machine = hashed(socket.gethostname())[:8]
-        writer = f"{role}-{self._machine}"
+        writer = f"{role}-{hashed(socket.gethostname())[:8]}"
         self._journal = folder / JOURNAL / writer
         self._database, self._room_bytes = database, room_bytes
         self._waiting: deque[_Waiting] = deque()
@@ -88,7 +87,7 @@ class Spool:
                 sync_folder(one)
 
     def __enter__(self) -> Spool:
-        """Lay out what a stop left in this machine's journals, and take instances from now on."""
+        """Lay out what a stop left in journals, and take instances from now on."""
         with reported_errors():
             self._lock = (self._journal / LOCK).open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX)  # the one before is at its end
@@ -204,8 +203,11 @@ class Spool:
         remove_unfinished(self.data, journal.name)
 
     def _recover_others(self) -> None:
-        """Recover the journals of writers that are no more: with other settings there are fewer."""
-        for journal in sorted(self._journal.parent.glob(f"*-{self._machine}")):
+        """Recover the journals of writers that are no more.
+
+        With other settings there are fewer, and a container has a new name each time.
+        """
+        for journal in sorted(self._journal.parent.iterdir()):
             if journal == self._journal:
                 continue
             with (journal / LOCK).open("w") as lock, suppress(BlockingIOError):  # it is at work

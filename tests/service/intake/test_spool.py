@@ -117,8 +117,10 @@ def test_what_is_acknowledged_needs_no_file_yet(
         assert [spool.keep(instance(one)) for one in (contents[0], other)] == ["repeat", "conflict"]
         shutil.copytree(tmp_path / "spool", tmp_path / "copy")
     assert files(tmp_path / "spool") == sorted(contents)
-    # A stop before the files are there; and the writer is started no more.
-    with Spool(tmp_path / "copy", "another", database):
+    # A stop before the files are there; and the machine has another name then, as containers have.
+    (journal_of_old,) = (tmp_path / "copy/journal").iterdir()
+    journal_of_old.rename(tmp_path / "copy/journal/receiver-0123abcd")
+    with Spool(tmp_path / "copy", "receiver", database):
         assert files(tmp_path / "copy") == sorted(contents)
     assert not list((tmp_path / "copy").rglob("*.segment"))
 
