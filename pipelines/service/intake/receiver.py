@@ -114,7 +114,7 @@ class Receiver:
         line, theirs = context.Pipe()
         process = context.Process(
             target=_receive,
-            args=(theirs, self.plan, self._listening, number),
+            args=(theirs, self.plan, self._listening),
             name=f"headclip-receiver-{number}",
             daemon=True,
         )
@@ -151,10 +151,10 @@ def _listen(own: ReceiverSettings) -> socket.socket:
         ) from None
 
 
-def _receive(line: Connection, plan: ReceiverPlan, listening: socket.socket, number: int) -> None:
+def _receive(line: Connection, plan: ReceiverPlan, listening: socket.socket) -> None:
     """Receive until the other end of the line is gone."""
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signal_number, signal.SIG_IGN)  # the line's end is the sign
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the line's end is the sign
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
     warnings.simplefilter("ignore")  # pydicom's quote what stands in a file
@@ -162,8 +162,7 @@ def _receive(line: Connection, plan: ReceiverPlan, listening: socket.socket, num
     resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
     try:
         database = open_database(plan.database)
-        name = f"receiver{number or ''}"
-        with Spool(plan.spool, name, database, room_bytes=plan.room_bytes) as spool:
+        with Spool(plan.spool, "receiver", database, room_bytes=plan.room_bytes) as spool:
             server = Listener(plan.settings, spool, database).start(listening)
             line.send("listening")
             with suppress(EOFError, OSError):

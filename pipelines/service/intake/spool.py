@@ -19,10 +19,10 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from headclip_med.atomic import reported_errors
 from headclip_med.errors import UnwritableOutput
@@ -61,7 +61,7 @@ class Spool:
 
     Args:
         folder: Of the spool, which several writers share.
-        role: Name of this writer; no two of a machine have the same at a time.
+        role: What kind of writer this is; any number share the folder.
         database: Where it is noted which instances are not kept, as others have their UIDs.
         room_bytes: That must stay free on the disk.
 
@@ -71,26 +71,26 @@ class Spool:
 
     def __init__(self, folder: Path, role: str, database: Database, *, room_bytes: int = 0) -> None:
         self.data = folder / DATA
-        writer = f"{role}-{hashed(socket.gethostname())[:8]}"
-        self._journal = folder / JOURNAL / writer
+        self._journals, self._role = folder / JOURNAL, role
         self._database, self._room_bytes = database, room_bytes
         self._waiting: deque[_Waiting] = deque()
         self._turn = threading.Lock()  # of who writes for all that wait
         self._segment: Segment | None = None
-        self._checkpointer = Checkpointer(
-            self.data, writer, on_conflict=self._note_conflict, end_segment=self._end_segment
-        )
         with reported_errors():
-            self.data.mkdir(parents=True, exist_ok=True)
-            self._journal.mkdir(parents=True, exist_ok=True)
-            for one in (folder, self._journal.parent):
-                sync_folder(one)
+            for one in (self.data, self._journals):
+                one.mkdir(parents=True, exist_ok=True)
+            sync_folder(folder)
 
     def __enter__(self) -> Spool:
         """Lay out what a stop left in journals, and take instances from now on."""
         with reported_errors():
-            self._lock = (self._journal / LOCK).open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX)  # the one before is at its end
+            self._journal, self._lock = self._own_journal()
+            self._checkpointer = Checkpointer(
+                self.data,
+                self._journal.name,
+                on_conflict=self._note_conflict,
+                end_segment=self._end_segment,
+            )
             self._recover(self._journal)
             self._recover_others()
         self._checkpointer.__enter__()
@@ -195,6 +195,27 @@ class Spool:
             self._turn.release()
         return True
 
+    def _own_journal(self) -> tuple[Path, IO[str]]:
+        """Take the first journal of this machine and role that nobody else writes to."""
+        machine = hashed(socket.gethostname())[:8]
+        for number in count():
+            journal = self._journals / f"{self._role}{number or ''}-{machine}"
+            journal.mkdir(exist_ok=True)
+            sync_folder(self._journals)
+            if (lock := _locked(journal)) is not None:
+                return journal, lock
+        raise AssertionError
+
+    def _recover_others(self) -> None:
+        """Recover the journals that nobody writes to.
+
+        With other settings there are fewer writers, and a container has a new name each time.
+        """
+        for journal in sorted(self._journals.iterdir()):
+            if journal != self._journal and (lock := _locked(journal)) is not None:
+                with lock:
+                    self._recover(journal)
+
     def _recover(self, journal: Path) -> None:
         """Lay out what stands in a journal, whatever is there of it."""
         for path in sorted(journal.glob(f"*{SUFFIX}")):
@@ -202,14 +223,15 @@ class Spool:
             path.unlink()
         remove_unfinished(self.data, journal.name)
 
-    def _recover_others(self) -> None:
-        """Recover the journals of writers that are no more.
 
-        With other settings there are fewer, and a container has a new name each time.
-        """
-        for journal in sorted(self._journal.parent.iterdir()):
-            if journal == self._journal:
-                continue
-            with (journal / LOCK).open("w") as lock, suppress(BlockingIOError):  # it is at work
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._recover(journal)
+def _locked(journal: Path) -> IO[str] | None:
+    """Give what holds a journal until it is closed; None where another writer has it."""
+    lock = (journal / LOCK).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return lock

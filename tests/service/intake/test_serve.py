@@ -48,7 +48,7 @@ class Service:
     def __init__(self, folder: Path, end: str, more: str, quiet_s: float) -> None:
         self.port, self.end = free_port(), end
         self.out = folder / "out"
-        self.config = folder / "service.toml"
+        self.config = folder / f"service-{self.port}.toml"
         self.log = folder / "log"
         self.config.write_text(
             f'[service]\nout = "{self.out}"\nquiet_s = {quiet_s}\nroom_gb = 0.0\n'
@@ -239,6 +239,27 @@ def test_the_service_itself_may_be_killed(tmp_path: Path) -> None:
         service.stop()
         assert said(service.kept()) == said(path.read_bytes() for path in paths)
         assert not service.leftovers()
+
+
+def test_two_services_on_one_folder_share_what_comes_and_the_work(tmp_path: Path) -> None:
+    paths = write_studies(tmp_path / "in", 6, 4)
+    with serving(tmp_path / "one") as one, serving(tmp_path / "one") as other:
+        # Of each study a part comes to either; one of them is lost meanwhile.
+        threads = [
+            send_until_taken(one.port, paths[::2]),
+            send_until_taken(other.port, paths[1::2]),
+        ]
+        for thread in threads:
+            thread.join(60)
+        assert other.process is not None
+        other.process.kill()
+        wait_until(lambda: one.states() == {"screened": 6}, "all is screened", 300)
+        assert said(one.kept()) == said(path.read_bytes() for path in paths)
+        assert [slices for (slices,) in one._rows("select slices from series")] == [4] * 6
+        one.stop()
+        other.start()
+        other.stop()
+        assert not one.leftovers()
 
 
 def test_a_study_that_kills_its_worker_costs_itself(tmp_path: Path) -> None:
