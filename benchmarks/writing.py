@@ -66,16 +66,17 @@ class KnownAnswers:
         return torch.nn.functional.interpolate(patches, (side, side), mode="bilinear")[0]
 
 
-def write_study(folder: Path, slices: int) -> np.ndarray:
-    """Write a head with the noise of a scanner, and give its slices."""
+def write_study(folder: Path, slices: int, number: int = 0) -> np.ndarray:
+    """Write a head with the noise of a scanner, another study for each number; give its slices."""
     head = acceptance_phantom(1).voxels_hu
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(number)
     rows, columns = (np.linspace(0, n - 1, SIDE_PX).round().astype(int) for n in head.shape[1:])
     numbers = np.linspace(0, len(head) - 1, slices).round().astype(int)
     voxels = head[numbers][:, rows][:, :, columns]
     voxels = voxels + random.normal(0, 5, voxels.shape).astype(np.float32)
     affine = np.diag([*SPACING_MM, 1.0])[[2, 1, 0, 3]]
-    write_ct_series(folder, voxels, Grid.from_affine_lps(affine, shape=voxels.shape))
+    grid = Grid.from_affine_lps(affine, shape=voxels.shape)
+    write_ct_series(folder, voxels, grid, study_seed=f"benchmark {number}")
     return voxels
 
 

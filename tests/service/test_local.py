@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from headclip_med.pipelines.service import dispatch, queue
@@ -15,6 +20,7 @@ from headclip_med.pipelines.service.batch import BatchRequest, run_batch
 from headclip_med.pipelines.service.execution.local import LocalExecutor
 from headclip_med.pipelines.service.settings import WorkSettings
 from headclip_med.pipelines.work.report import BatchReport
+from headclip_med.pipelines.work.screener import Screener
 from headclip_med.read import find_inputs
 from tests.bright import write_picture
 from tests.service.workers import FATAL, Building
@@ -99,3 +105,30 @@ def test_no_worker_is_left_behind(tmp_path: Path) -> None:
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     names = [Path(f"/proc/{one}/cmdline").read_text() for one in children.read_text().split()]
     assert not [name for name in names if "spawn_main" in name]
+
+
+@dataclass(frozen=True)
+class Counting(Building):
+    """Notes how many threads a worker has."""
+
+    def __call__(self, report: Callable[[int], None]) -> Screener:
+        (self.out / f"threads-{os.getpid()}").write_text(str(torch.get_num_threads()))
+        return super().__call__(report)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("allowed", [None, "1"])
+def test_workers_share_the_threads_that_one_may_have(
+    allowed: str | None, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+    count = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
+    one_has = int(subprocess.run(count, check=True, capture_output=True).stdout)
+    (out := tmp_path / "out").mkdir()
+    executor = LocalExecutor(Counting(out), WorkSettings(workers=workers))
+    place = studies(tmp_path / "in", without=("2",))
+    run_batch(find_inputs([place]), out, executor, BatchRequest(run_key="r"))
+    found = [int(one.read_text()) for one in out.glob("threads-*")]
+    assert found == [max(1, one_has // workers)] * workers

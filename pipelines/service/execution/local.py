@@ -146,10 +146,9 @@ class LocalExecutor:
 
     def _start(self, slot: int) -> _Worker:
         ours, theirs = self._context.Pipe()
-        threads = max(1, (os.cpu_count() or 1) // self.slots)
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._build, self._stop, threads),
+            args=(theirs, self._build, self._stop, self.slots),
             name=f"headclip-worker-{slot}",
             daemon=False,
         )
@@ -211,8 +210,10 @@ def resident_bytes(pid: int | None) -> int:
     return pages * os.sysconf("SC_PAGESIZE")
 
 
-def _serve(line: Connection, build: Build, stop: Event, threads: int) -> None:
-    """Do tasks until the other end is gone."""
+def _serve(line: Connection, build: Build, stop: Event, slots: int) -> None:
+    """Do tasks until the other end is gone, with a share of the threads that torch may use."""
+    import torch
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that gives the tasks
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -222,7 +223,7 @@ def _serve(line: Connection, build: Build, stop: Event, threads: int) -> None:
             raise WorkStopped
 
     with suppress(EOFError, OSError):
-        made = warm_workbench(build, report, threads)
+        made = warm_workbench(build, report, max(1, torch.get_num_threads() // slots))
         if isinstance(made, HeadClipError):
             line.send(made)
             return
