@@ -7,6 +7,8 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from socketserver import BaseServer
 from typing import Any
 
@@ -20,7 +22,7 @@ from pynetdicom import (
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
-from headclip_med.errors import HeadClipError, UnreadableInput
+from headclip_med.errors import HeadClipError, InvalidSettings, UnreadableInput, reason_of
 from headclip_med.pipelines.service import audit
 from headclip_med.pipelines.service.database.opening import Database
 from headclip_med.pipelines.service.intake.instances import DEFLATED, Instance, file_head
@@ -36,8 +38,28 @@ LOOK_S = 0.0005
 long, and an instance waits for two of them."""
 
 READ_BYTES = 262_144
+BACKLOG = 128
+"""Connections that wait until one of the processes accepts them."""
+
 STEP_BACK_S = 0.002
 _log = logging.getLogger(__name__)
+
+
+@contextmanager
+def listening_errors(own: ReceiverSettings) -> Iterator[None]:
+    """Say in a sentence what the system says of an address.
+
+    Raises:
+        InvalidSettings: In the place of its OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InvalidSettings(
+            f"The receiver cannot listen at port {own.port}: {reason_of(error)}.",
+            "Choose another port, or end what listens there.",
+            code="port-taken",
+        ) from None
 
 
 class Listener:
@@ -56,7 +78,10 @@ class Listener:
         """Answer in threads, and give the server.
 
         Args:
-            listening: Which other processes may answer at, too.
+            listening: Bound to our address; other processes may answer at it, too.
+
+        Raises:
+            InvalidSettings: It cannot be listened at.
         """
         _config.LOG_HANDLER_LEVEL = "none"
         _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
@@ -78,10 +103,11 @@ class Listener:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_REJECTED, self._note_rejected),
         ]
-        server = entity.make_server(
-            listening.getsockname(), evt_handlers=handlers, ssl_context=own.tls(),
-            server_class=_Server, listening=listening,
-        )  # fmt: skip
+        with listening_errors(own):
+            server = entity.make_server(
+                listening.getsockname(), evt_handlers=handlers, ssl_context=own.tls(),
+                server_class=_Server, listening=listening,
+            )  # fmt: skip
         threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
         return server
 
@@ -129,7 +155,7 @@ class _Server(ThreadedAssociationServer):
         self.socket = self._listening
 
     def server_activate(self) -> None:
-        """It listens."""
+        self._listening.listen(BACKLOG)  # the first of us; until then nobody is kept waiting
 
     def server_close(self) -> None:
         self._listening.close()  # the other processes go on

@@ -19,16 +19,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from headclip_med.errors import HeadClipError, InvalidSettings, reason_of
+from headclip_med.errors import HeadClipError
 from headclip_med.pipelines.service.database.opening import open_database
-from headclip_med.pipelines.service.intake.listener import Listener
+from headclip_med.pipelines.service.intake.listener import Listener, listening_errors
 from headclip_med.pipelines.service.intake.settings import ReceiverSettings
 from headclip_med.pipelines.service.intake.spool import Spool
 
 START_S = 60.0
-BACKLOG = 128
-"""Connections that wait until one of the processes accepts them."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +67,7 @@ class Receiver:
             HeadClipError: They cannot listen there, or write.
         """
         self.plan.settings.tls()
-        self._listening = _listen(self.plan.settings)
+        self._listening = _bound(self.plan.settings)
         try:
             for number in range(self.plan.settings.processes):
                 self._start(number)
@@ -139,16 +136,18 @@ class _Running:
     line: Connection
 
 
-def _listen(own: ReceiverSettings) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(own.host, own.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((own.host, own.port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise InvalidSettings(
-            f"The receiver cannot listen at port {own.port}: {reason_of(error)}.",
-            "Choose another port, or end what listens there.",
-            code="port-taken",
-        ) from None
+def _bound(own: ReceiverSettings) -> socket.socket:
+    """Take the address; who starts first listens at it."""
+    with listening_errors(own):
+        kind = socket.getaddrinfo(own.host, own.port, type=socket.SOCK_STREAM)[0][:3]
+        found = socket.socket(*kind)
+        try:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind((own.host, own.port))
+        except OSError:
+            found.close()
+            raise
+        return found
 
 
 def _receive(line: Connection, plan: ReceiverPlan, listening: socket.socket) -> None:
