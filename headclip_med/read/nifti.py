@@ -81,6 +81,7 @@ def find_nifti(path: Path, limits: ReadLimits, *, named: Set[Path] = frozenset()
         return find_itk(files[0], limits, beside=files[1:])
     if _declares_labels(image) and named.isdisjoint(files):
         raise label_map()
+    _is_colour(image)  # what cannot be read is said in the plan already
     shape = _shape(image)
     count = shape[3]
     if count > limits.time_points:
@@ -254,14 +255,7 @@ def _voxels(
 ) -> Float32[np.ndarray, "slices rows columns *colour"]:
     """Read one time point, a block of slices after the other."""
     columns, rows, slices, _ = shape
-    kind = np.dtype(image.get_data_dtype())
-    is_colour = kind.names is not None and set(COLOUR_FIELDS) <= set(kind.names)
-    if not is_colour and kind.kind not in "iufb":
-        raise UnreadableInput(
-            "The voxels of the NIfTI file are neither numbers nor RGB (complex, for example).",
-            "Write the magnitude instead.",
-            code="unsupported-nifti",
-        )
+    is_colour = _is_colour(image)
     voxels = allocate((slices, rows, columns, 3) if is_colour else (slices, rows, columns))
     with translate("broken-nifti", *BROKEN), np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, slices, BLOCK_SLICES):
@@ -272,6 +266,19 @@ def _voxels(
             voxels[block] = stored.reshape(columns, rows, -1, *voxels.shape[3:]).swapaxes(0, 2)
             release(voxels)
     return voxels
+
+
+def _is_colour(image: Neuroimage) -> bool:
+    """Whether the voxels are colours; refused where they are not numbers either."""
+    kind = np.dtype(image.get_data_dtype())
+    is_colour = kind.names is not None and set(COLOUR_FIELDS) <= set(kind.names)
+    if not is_colour and kind.kind not in "iufb":
+        raise UnreadableInput(
+            "The voxels of the NIfTI file are neither numbers nor RGB (complex, for example).",
+            "Write the magnitude instead.",
+            code="unsupported-nifti",
+        )
+    return is_colour
 
 
 def _place(image: Neuroimage, block: slice, part: int) -> tuple[slice | int, ...]:

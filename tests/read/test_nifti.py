@@ -138,8 +138,11 @@ def test_colours_are_read_as_red_green_blue(tmp_path: Path) -> None:
 
 
 def test_complex_voxels_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", phantom().astype(np.complex64))
     with pytest.raises(UnreadableInput, match="neither numbers nor RGB"):
-        read_volume(save(tmp_path / "a.nii", phantom().astype(np.complex64)))
+        read_volume(path)
+    found = find_inputs([path])  # and before anything is read
+    assert ([one.code for one in found.failures], found.readable) == (["unsupported-nifti"], ())
 
 
 def test_what_is_not_a_number_is_kept_out(tmp_path: Path) -> None:
