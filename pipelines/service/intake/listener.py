@@ -30,6 +30,9 @@ from headclip_med.pipelines.service.intake.settings import ReceiverSettings
 from headclip_med.pipelines.service.intake.spool import Spool, SpoolFull
 
 SUCCESS, KEPT_THE_FIRST, NO_ROOM, NO_INSTANCE = 0x0000, 0xB000, 0xA700, 0xC000
+TRANSIENT = 2
+"""Of a rejection: it is for now alone (PS3.8 9.3.4)."""
+
 SILENT_S = 5.0
 """A connection that asks for no association is closed after this."""
 
@@ -42,6 +45,8 @@ BACKLOG = 128
 """Connections that wait until one of the processes accepts them."""
 
 STEP_BACK_S = 0.002
+"""For each association that a process has, before it accepts another."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -127,7 +132,10 @@ class Listener:
         return KEPT_THE_FIRST if kept == "conflict" else SUCCESS
 
     def _note_rejected(self, event: Event) -> None:
-        self._note("refused", str(event.assoc.requestor.ae_title), code="ae-title")
+        answer = event.assoc.acceptor.primitive
+        is_busy = answer is not None and answer.result == TRANSIENT
+        code = "too-many-associations" if is_busy else "ae-title"
+        self._note("refused", str(event.assoc.requestor.ae_title), code=code)
 
     def _note(self, kind: str, peer: str, **facts: str) -> None:
         try:
@@ -165,7 +173,7 @@ class _Server(ThreadedAssociationServer):
         self.server_close()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        # Whoever has the least to do is to be the first.
+        # Whichever process has the least to do is to be the first.
         time.sleep(STEP_BACK_S * len(self.active_associations))
         line, address = self._listening.accept()
         line.settimeout(self.ae.network_timeout)

@@ -61,12 +61,20 @@ def has(receiver: Receiver, count: int) -> bool:
     return len(files(receiver)) == count
 
 
-def audited(folder: Path) -> list[tuple[str, str | None]]:
+def entries(folder: Path) -> Sequence[AuditEntry]:
     database = open_database(folder)
     with database.read() as session:
         found = session.scalars(select(AuditEntry)).all()
     database.close()
-    return [(one.event, one.peer) for one in found]
+    return found
+
+
+def audited(folder: Path) -> list[tuple[str, str | None]]:
+    return [(one.event, one.peer) for one in entries(folder)]
+
+
+def refusals(folder: Path) -> list[dict[str, object]]:
+    return [dict(one.facts) for one in entries(folder) if one.event == "refused"]
 
 
 def test_it_takes_repeats_and_keeps_the_first_of_a_conflict(
@@ -101,6 +109,7 @@ def test_strangers_are_refused_and_told_of(receiver: Receiver, tmp_path: Path) -
     assert associate(port, called="ANOTHER").is_rejected
     wait_until(lambda: len(audited(tmp_path)) == 2, "the audit")
     assert audited(tmp_path) == [("refused", "STRANGER"), ("refused", "SENDER")]
+    assert refusals(tmp_path) == [{"code": "ae-title"}] * 2
 
 
 @pytest.mark.parametrize(
@@ -155,6 +164,7 @@ def test_who_stops_in_the_middle_holds_up_nobody(tmp_path: Path, paths: tuple[Pa
         assert stalled is not None
         stalled.sendall(struct.pack(">BBL", 4, 0, 4096) + bytes(100))  # and no more
         assert not associate(settings.port).is_established
+        assert refusals(tmp_path) == [{"code": "too-many-associations"}]
         wait_until(lambda: send_if_free(settings.port, paths[:1]), "there is room again", 10)
         assert has(receiver, 1)
         line.abort()
