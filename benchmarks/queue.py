@@ -122,6 +122,8 @@ def workers(folder: Path, studies: int) -> dict[str, float]:
 
     A study's time is counted from the second result to the last, when each worker has its model.
     """
+    if studies < 3:
+        raise SystemExit("Time of a study is counted from the second: give --studies of 3 or more.")
     place = folder / "in"
     for number in range(studies):
         write_study(place / str(number), SLICES, number)

@@ -1,6 +1,6 @@
 """How fast instances are taken in, as ratios of what the disk and the library could do.
 
-    python -m benchmarks.service.receiving [--instances 400] [--rounds 5]
+    python -m benchmarks.service.receiving [--instances 400] [--rounds 5] [--side 256]
 
 One association is held against the slower of the disk (a file of that size written and synced, one
 after the other) and the library (pynetdicom that discards what it gets). Eight associations are
@@ -36,7 +36,9 @@ from headclip_med.pipelines.service.intake.receiver import Receiver, ReceiverPla
 from headclip_med.pipelines.service.intake.settings import ReceiverSettings
 from tests.service.programs import free_port, program
 
-SIDE = 256  # of 16 bits: 128 KB
+SIDE = 256
+"""Rows and columns of an instance by default; of 16 bits these are 128 KB."""
+
 AT_ONCE = 8
 STORESCU = (
     program("storescu", "dcmtk"), "--max-send-pdu", "131072", "-aet", "BENCH", "-aec", "HEADCLIP",
@@ -44,17 +46,17 @@ STORESCU = (
 Answer = Callable[[Event], int]
 
 
-def instance() -> Dataset:
-    """Build an instance of 128 KB that differs from all others."""
+def instance(side: int = SIDE) -> Dataset:
+    """Build an instance that differs from all others."""
     found = Dataset()
     found.file_meta = FileMetaDataset()
     found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     found.SOPClassUID, found.SOPInstanceUID = CTImageStorage, generate_uid()
     found.StudyInstanceUID, found.SeriesInstanceUID = "1.2.3", "1.2.4"
-    found.Rows = found.Columns = SIDE
+    found.Rows = found.Columns = side
     found.SamplesPerPixel, found.BitsAllocated, found.BitsStored, found.HighBit = 1, 16, 16, 15
     found.PixelRepresentation, found.PhotometricInterpretation = 0, "MONOCHROME2"
-    found.PixelData = os.urandom(2 * SIDE * SIDE)
+    found.PixelData = os.urandom(2 * side * side)
     return found
 
 
@@ -63,12 +65,12 @@ def at_once(event: Event) -> None:
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def rate(port: int, folder: Path, count: int, associations: int = 1) -> float:
+def rate(port: int, folder: Path, count: int, side: int, associations: int = 1) -> float:
     """Tell how many instances a second are taken of so many, over so many associations at once."""
     files = []
     for number in range(count):
         files.append(folder / f"{number}.dcm")
-        instance().save_as(files[-1], enforce_file_format=True)
+        instance(side).save_as(files[-1], enforce_file_format=True)
     began = time.perf_counter()
     senders = [
         subprocess.Popen(  # noqa: S603
@@ -82,9 +84,9 @@ def rate(port: int, folder: Path, count: int, associations: int = 1) -> float:
     return count / (time.perf_counter() - began)
 
 
-def written_rate(folder: Path, count: int) -> float:
+def written_rate(folder: Path, count: int, side: int) -> float:
     """Tell how many files a second are written one after the other, each synced."""
-    content = os.urandom(2 * SIDE * SIDE)
+    content = os.urandom(2 * side * side)
     began = time.perf_counter()
     for number in range(count):
         with (folder / f"synced-{number}").open("wb") as file:
@@ -155,8 +157,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instances", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--side", type=int, default=SIDE)
     options = parser.parse_args()
-    count = options.instances
+    count, side = options.instances, options.side
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder, sent, port = Path(name), Path(name) / "sent", free_port()
         for one in ("three", "sent"):
@@ -165,11 +168,11 @@ def main() -> None:
         plan = ReceiverPlan(settings, folder / "spool", folder, 0)
         with answering() as nowhere, answering(folder / "three") as three, Receiver(plan):
             turns = {
-                "one sync": lambda: written_rate(folder, count),
-                "discarding": lambda: rate(nowhere, sent, count),
-                "three syncs": lambda: rate(three, sent, count),
-                "one association": lambda: rate(port, sent, count),
-                "eight associations": lambda: rate(port, sent, count, AT_ONCE),
+                "one sync": lambda: written_rate(folder, count, side),
+                "discarding": lambda: rate(nowhere, sent, count, side),
+                "three syncs": lambda: rate(three, sent, count, side),
+                "one association": lambda: rate(port, sent, count, side),
+                "eight associations": lambda: rate(port, sent, count, side, AT_ONCE),
             }
             best = dict.fromkeys(turns, 0.0)
             for _ in range(options.rounds):

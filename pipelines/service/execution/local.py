@@ -212,10 +212,9 @@ def resident_bytes(pid: int | None) -> int:
 
 def _serve(line: Connection, build: Build, stop: Event, slots: int) -> None:
     """Do tasks until the other end is gone, with a share of the threads that torch may use."""
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that gives the tasks
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    import torch  # takes seconds, in which Ctrl-C is ignored already
 
     def report(slices: int) -> None:
         line.send(slices)

@@ -137,7 +137,7 @@ def test_other_software_sends_the_same_again(
 def test_a_full_disk_is_answered_by_a700(tmp_path: Path, paths: tuple[Path, ...]) -> None:
     with Receiver(plan(tmp_path, room_bytes=10**18)) as receiver:
         assert send(receiver.plan.settings.port, paths) == [0xA700] * len(paths)
-        assert files(receiver) == []
+    assert files(receiver) == []
 
 
 def test_a_connection_that_asks_for_nothing_is_closed(
@@ -164,6 +164,7 @@ def test_who_stops_in_the_middle_holds_up_nobody(tmp_path: Path, paths: tuple[Pa
         assert stalled is not None
         stalled.sendall(struct.pack(">BBL", 4, 0, 4096) + bytes(100))  # and no more
         assert not associate(settings.port).is_established
+        wait_until(lambda: len(refusals(tmp_path)) == 1, "the audit")  # it is written afterwards
         assert refusals(tmp_path) == [{"code": "too-many-associations"}]
         wait_until(lambda: send_if_free(settings.port, paths[:1]), "there is room again", 10)
         assert has(receiver, 1)
@@ -198,9 +199,10 @@ def test_with_tls_senders_prove_who_they_are(
             before = len(files(receiver))
             command = [program("storescu", "dcmtk"), *more, "-aec", "HEADCLIP", "127.0.0.1",
                        str(settings.port), str(paths[before])]  # fmt: skip
-            done = subprocess.run(command, check=False, timeout=60, capture_output=True)
+            done = subprocess.run(command, check=False, timeout=20, capture_output=True)
             assert (done.returncode == 0) == taken
             assert has(receiver, before + taken)
+    assert len(files(receiver)) == is_taken  # nothing comes after the end
 
 
 def test_more_than_it_can_hold_ends_nothing_but_that(
